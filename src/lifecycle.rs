@@ -108,12 +108,12 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let caught = AssertUnwindSafe(task).catch_unwind();
-        let watched = async move {
-            if let Err(panic) = caught.await {
+        // No async block: it would have room for the task twice.
+        let watched = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+            if let Err(panic) = ended {
                 tracing::error!(task.name = name, "task {name} panicked: {}", panic_text(&*panic));
             }
-        };
+        });
         self.tracker.spawn(watched).abort_handle()
     }
 

@@ -1,6 +1,7 @@
 //! A model call: request, parts of the response, the collected response, and errors. Independent of any wire format.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -10,14 +11,14 @@ use utoipa::ToSchema;
 use super::assistant::ModelRef;
 use super::failure::Failure;
 
-/// One call of a model.
+/// One call of a model. Cheap to clone: a history is in memory once while the model thinks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
     /// The name of the model at its endpoint.
     pub model: String,
     /// Oldest first; every tool call is followed by its result.
-    pub messages: Vec<ChatMessage>,
-    pub tools: Vec<ToolSpec>,
+    pub messages: Arc<[ChatMessage]>,
+    pub tools: Arc<[ToolSpec]>,
     /// Another model can be called if this one does not begin to answer in time. Else it may take all the time that its
     /// caller has.
     pub has_fallback: bool,

@@ -226,7 +226,7 @@ async fn read_without_refused(
     let model = request.model.clone();
     let omitted = lock().get(&model).copied().unwrap_or_default();
     let can_omit_fields = !omitted.vendor_fields && request::has_vendor_fields(&request);
-    let error = match read(endpoint, request.clone(), omitted).await {
+    let error = match read(endpoint, &request, omitted).await {
         Ok(parts) => return Ok(parts),
         Err(error) => error,
     };
@@ -238,7 +238,7 @@ async fn read_without_refused(
         return Err(error);
     }
     // The first error says more than a second one.
-    let Ok(parts) = read(endpoint, request, without).await else { return Err(error) };
+    let Ok(parts) = read(endpoint, &request, without).await else { return Err(error) };
     let first = endpoint.describe(error);
     tracing::warn!(
         model.name = model,
@@ -267,7 +267,11 @@ fn refuses_field(error: &ModelError, field: &str) -> bool {
     says_nothing || [&detail.message, &detail.code].into_iter().flatten().any(names_it)
 }
 
-async fn read(endpoint: &Endpoint, request: ChatRequest, omitted: Omitted) -> Result<PartStream, ModelError> {
+async fn read(
+    endpoint: &Endpoint,
+    request: &ChatRequest,
+    omitted: Omitted,
+) -> Result<PartStream, ModelError> {
     let has_fallback = request.has_fallback;
     let first_byte = Some(endpoint.first_byte).filter(|_| has_fallback);
     let body = request::encode(request, omitted)?;

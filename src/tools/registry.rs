@@ -32,7 +32,10 @@ impl ToolError {
 }
 
 /// An assistant's tools, in its order. Build it once per version, because it compiles the schemas.
-pub struct Toolset(Vec<Entry>);
+pub struct Toolset {
+    entries: Vec<Entry>,
+    specs: Arc<[ToolSpec]>,
+}
 
 struct Entry {
     tool: Arc<dyn Tool>,
@@ -57,12 +60,13 @@ impl Toolset {
             let tool = build(tool, adapters).map_err(|problem| ToolError::new(tool, problem))?;
             entries.push(Entry { tool, schema });
         }
-        Ok(Self(entries))
+        let specs = entries.iter().map(|entry| entry.tool.spec().clone()).collect();
+        Ok(Self { entries, specs })
     }
 
     /// The specs for the model, in the assistant's order.
-    pub fn specs(&self) -> Vec<ToolSpec> {
-        self.0.iter().map(|entry| entry.tool.spec().clone()).collect()
+    pub fn specs(&self) -> Arc<[ToolSpec]> {
+        Arc::clone(&self.specs)
     }
 
     /// The tool of this name.
@@ -71,15 +75,15 @@ impl Toolset {
     }
 
     fn find(&self, name: &str) -> Option<&Entry> {
-        self.0.iter().find(|entry| entry.tool.spec().name == name)
+        self.entries.iter().find(|entry| entry.tool.spec().name == name)
     }
 
     fn unknown_tool(&self, name: &str) -> String {
         let name: String = name.chars().take(MAX_NAME).collect();
-        if self.0.is_empty() {
+        if self.entries.is_empty() {
             return format!("There is no tool `{name}`: there are no tools.");
         }
-        let names: Vec<&str> = self.0.iter().map(|entry| entry.tool.spec().name.as_str()).collect();
+        let names: Vec<&str> = self.entries.iter().map(|entry| entry.tool.spec().name.as_str()).collect();
         format!("There is no tool `{name}`. The tools are: {}.", names.join(", "))
     }
 }
@@ -99,6 +103,6 @@ impl Toolbox for Toolset {
 
 impl fmt::Debug for Toolset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|entry| &entry.tool.spec().name)).finish()
+        f.debug_list().entries(self.entries.iter().map(|entry| &entry.tool.spec().name)).finish()
     }
 }

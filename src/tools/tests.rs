@@ -213,7 +213,7 @@ async fn the_toolset_checks_names_arguments_and_repeatability() {
     let world = World::new().await;
     let toolset = world.toolset();
 
-    let names: Vec<String> = toolset.specs().into_iter().map(|spec| spec.name).collect();
+    let names: Vec<String> = toolset.specs().iter().map(|spec| spec.name.clone()).collect();
     assert_eq!(names, ["look", "book", "cancel", "hook"]);
     let repeatable: Vec<bool> = names.iter().map(|name| toolset.is_repeatable(name)).collect();
     assert_eq!(repeatable, [true, true, true, false]);

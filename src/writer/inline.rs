@@ -8,7 +8,7 @@ use super::batch::{Batch, Bounds, DecisionContext, LoadPlan, SlotBudget};
 use super::commands::Decision;
 use super::config_cache::ConfigCache;
 use super::read::read;
-use super::write::write;
+use super::write::write_rare;
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::{IdGenerator, ProcessId};
@@ -49,7 +49,7 @@ pub async fn decide_inline<D: Decision>(
     let outcome = command.decide(&mut batch);
     if outcome.is_ok() {
         let (tables, changes, _) = batch.finish();
-        write(conn, &tables, &changes, now).await?;
+        write_rare(conn.reborrow(), &tables, &changes, now).await?.execute(conn).await?;
     }
     Ok(outcome)
 }

@@ -6,7 +6,7 @@ use super::batch::{Batch, DecisionContext, Effects, LoadPlan};
 use super::queued_command::BoxedCommand;
 use super::read::read;
 use super::uncertain_commit::{CommitProbe, UncertainCommit};
-use super::write::write;
+use super::write::write_rare;
 use super::{TurnSlot, WriterContext};
 use crate::domain::turn::Api;
 use crate::store::StoreError;
@@ -86,11 +86,11 @@ async fn run_unbounded(
     }
     let (tables, mut changes, mut effects) = batch.finish();
 
-    write(tx.conn(), &tables, &changes, now).await?;
     let probe = CommitProbe::for_batch(&tables, &changes);
+    let statements = write_rare(tx.conn(), &tables, &changes, now).await?;
     effects.messages = std::mem::take(&mut changes.messages);
-    *uncertain = Some(UncertainCommit { batch: CommittedBatch { effects, slots }, probe });
-    tx.commit().await
+    let on_commit = || *uncertain = Some(UncertainCommit { batch: CommittedBatch { effects, slots }, probe });
+    statements.execute_and_commit(tx, on_commit).await
 }
 
 /// One slot for each turn that the batch may start. Unused ones are free again at once.

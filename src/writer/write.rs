@@ -11,18 +11,14 @@ use crate::store::{
     turns, webhook_endpoints, workspaces,
 };
 
-/// Writes all changes; `now` is the database time.
-pub(super) async fn write(
+/// Writes the changes that few batches have, and returns the statements that write the others; `now` is the database time.
+pub(super) async fn write_rare(
     mut conn: Conn<'_>,
     tables: &Tables,
     changes: &ChangeSet,
     now: Micros,
-) -> Result<(), StoreError> {
-    let mut statements = Statements::new(&conn);
-    add_common(&mut statements, tables, changes, now)?;
-    statements.execute(conn.reborrow()).await?;
-
-    // A statement of its own: the same conversations may be updated above.
+) -> Result<Statements, StoreError> {
+    // A statement of its own: the same conversations may be updated below.
     conversations::update_metadata(conn.reborrow(), &changed(&tables.conversations, &changes.metadata))
         .await?;
     // Cancellations first: the same batch may book the time again.
@@ -30,7 +26,11 @@ pub(super) async fn write(
     bookings::mark_confirmed(conn.reborrow(), &changes.confirmed_bookings).await?;
     bookings::insert(conn.reborrow(), &changes.bookings).await?;
     webhook_endpoints::insert(conn.reborrow(), &changed(&tables.endpoints, &changes.new_endpoints)).await?;
-    webhook_endpoints::update(conn, &changed(&tables.endpoints, &changes.endpoints)).await
+    webhook_endpoints::update(conn.reborrow(), &changed(&tables.endpoints, &changes.endpoints)).await?;
+
+    let mut statements = Statements::new(&conn);
+    add_common(&mut statements, tables, changes, now)?;
+    Ok(statements)
 }
 
 fn add_common(

@@ -171,7 +171,8 @@ impl Server {
         let (head_timeout, write_timeout) = (self.http.head_timeout, self.http.write_timeout);
         let (soft, hard) = (self.tasks.soft_stop(), self.tasks.hard_stop());
         let tasks = self.tasks.clone();
-        let task = async move {
+        // Boxed: each of the futures around it would otherwise have room for it twice.
+        let task = Box::pin(async move {
             let _permit = permit;
             // Otherwise a small response waits for the acknowledgement of the previous one.
             let _ = stream.set_nodelay(true);
@@ -225,7 +226,7 @@ impl Server {
                     tokio::time::sleep(STREAM_CLOSE_TIMEOUT).await;
                 } => {}
             }
-        };
+        });
         self.tasks.spawn("connection", StallDetector::new(write_timeout).run(task));
     }
 }

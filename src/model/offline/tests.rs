@@ -35,8 +35,8 @@ fn ask(messages: Vec<ChatMessage>) -> ModelAnswer {
     let model = Offline::new(now, TimeZone::get("Europe/Berlin").unwrap());
     let request = ChatRequest {
         model: String::new(),
-        messages,
-        tools: tools(),
+        messages: messages.into(),
+        tools: tools().into(),
         has_fallback: false,
         parameters: Map::new(),
     };

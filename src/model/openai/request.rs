@@ -30,15 +30,14 @@ const REASONING_FIELDS: [&str; 2] = ["reasoning_content", "reasoning"];
 
 /// The body. A null parameter removes a field, for endpoints that do not know it; `stream = false` requests one JSON
 /// object.
-pub(super) fn encode(request: ChatRequest, omitted: Omitted) -> Result<Vec<u8>, ModelError> {
-    let parameters = request.parameters;
+pub(super) fn encode(request: &ChatRequest, omitted: Omitted) -> Result<Vec<u8>, ModelError> {
     let vendor: Vec<_> =
         if omitted.vendor_fields { Vec::new() } else { request.messages.iter().map(vendor_fields).collect() };
     let mut ids = CallIds::default();
     let body = CreateChatCompletionRequest {
-        model: request.model,
-        messages: request.messages.into_iter().map(|message| encode_message(message, &mut ids)).collect(),
-        tools: Some(request.tools.into_iter().map(encode_tool).collect())
+        model: request.model.clone(),
+        messages: request.messages.iter().map(|message| encode_message(message, &mut ids)).collect(),
+        tools: Some(request.tools.iter().map(encode_tool).collect())
             .filter(|tools: &Vec<_>| !tools.is_empty()),
         stream: Some(true),
         stream_options: Some(ChatCompletionStreamOptions {
@@ -57,14 +56,14 @@ pub(super) fn encode(request: ChatRequest, omitted: Omitted) -> Result<Vec<u8>, 
         add_vendor_fields(message, fields);
         add_content(message);
     }
-    merge(&mut body, parameters);
+    merge(&mut body, &request.parameters);
     serde_json::to_vec(&body).map_err(|_| ModelErrorKind::Refused.into())
 }
 
-fn merge(body: &mut Map<String, Value>, parameters: Map<String, Value>) {
+fn merge(body: &mut Map<String, Value>, parameters: &Map<String, Value>) {
     for (key, value) in parameters {
         if !RESERVED.contains(&key.as_str()) {
-            body.insert(key, value);
+            body.insert(key.clone(), value.clone());
         }
     }
     if body.get("stream") == Some(&Value::Bool(false)) {
@@ -127,48 +126,49 @@ struct CallIds {
 }
 
 impl CallIds {
-    fn assign(&mut self, id: String) -> String {
+    fn assign(&mut self, id: &str) -> String {
         let number = self.assigned.len();
-        self.assigned.entry(id).or_insert_with(|| format!("call{number:05}")).clone()
+        self.assigned.entry(id.to_owned()).or_insert_with(|| format!("call{number:05}")).clone()
     }
 }
 
-fn encode_message(message: ChatMessage, ids: &mut CallIds) -> ChatCompletionRequestMessage {
+fn encode_message(message: &ChatMessage, ids: &mut CallIds) -> ChatCompletionRequestMessage {
     match message {
         ChatMessage::System(text) => {
-            ChatCompletionRequestSystemMessage { content: text.into(), name: None }.into()
+            ChatCompletionRequestSystemMessage { content: text.clone().into(), name: None }.into()
         }
         ChatMessage::User(text) => {
-            ChatCompletionRequestUserMessage { content: text.into(), name: None }.into()
+            ChatCompletionRequestUserMessage { content: text.clone().into(), name: None }.into()
         }
         ChatMessage::Assistant { text, calls, vendor: _ } => {
-            let calls: Vec<_> = calls.into_iter().map(|call| encode_call(call, ids)).collect();
+            let calls: Vec<_> = calls.iter().map(|call| encode_call(call, ids)).collect();
             ChatCompletionRequestAssistantMessage {
-                content: text.map(Into::into),
+                content: text.clone().map(Into::into),
                 tool_calls: Some(calls).filter(|calls| !calls.is_empty()),
                 ..ChatCompletionRequestAssistantMessage::default()
             }
             .into()
         }
-        ChatMessage::Tool { call_id, content } => {
-            ChatCompletionRequestToolMessage { content: content.into(), tool_call_id: ids.assign(call_id) }
-                .into()
+        ChatMessage::Tool { call_id, content } => ChatCompletionRequestToolMessage {
+            content: content.clone().into(),
+            tool_call_id: ids.assign(call_id),
         }
+        .into(),
     }
 }
 
-fn encode_call(call: ToolCall, ids: &mut CallIds) -> ChatCompletionMessageToolCalls {
+fn encode_call(call: &ToolCall, ids: &mut CallIds) -> ChatCompletionMessageToolCalls {
     ChatCompletionMessageToolCalls::Function(ChatCompletionMessageToolCall {
-        id: ids.assign(call.id),
-        function: FunctionCall { name: tool_schema::name(&call.name), arguments: call.arguments },
+        id: ids.assign(&call.id),
+        function: FunctionCall { name: tool_schema::name(&call.name), arguments: call.arguments.clone() },
     })
 }
 
-fn encode_tool(tool: ToolSpec) -> ChatCompletionTools {
+fn encode_tool(tool: &ToolSpec) -> ChatCompletionTools {
     ChatCompletionTools::Function(ChatCompletionTool {
         function: FunctionObject {
             name: tool_schema::name(&tool.name),
-            description: Some(tool.description).filter(|text| !text.is_empty()),
+            description: Some(tool.description.clone()).filter(|text| !text.is_empty()),
             parameters: Some(tool_schema::parameters(&tool.parameters)),
             strict: None,
         },
@@ -177,15 +177,22 @@ fn encode_tool(tool: ToolSpec) -> ChatCompletionTools {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;
 
     fn encoded(messages: Vec<ChatMessage>, parameters: Value) -> Value {
         let Value::Object(parameters) = parameters else { panic!("no object") };
-        let request =
-            ChatRequest { model: "m".to_owned(), messages, tools: vec![], has_fallback: false, parameters };
-        serde_json::from_slice(&encode(request, Omitted::default()).unwrap()).unwrap()
+        let request = ChatRequest {
+            model: "m".to_owned(),
+            messages: messages.into(),
+            tools: Arc::default(),
+            has_fallback: false,
+            parameters,
+        };
+        serde_json::from_slice(&encode(&request, Omitted::default()).unwrap()).unwrap()
     }
 
     #[test]
@@ -197,22 +204,22 @@ mod tests {
         };
         let request = ChatRequest {
             model: "m".to_owned(),
-            messages: vec![
+            messages: Arc::new([
                 ChatMessage::System("s".to_owned()),
                 ChatMessage::User("u".to_owned()),
                 ChatMessage::Assistant { text: None, calls: vec![call.clone()], vendor: None },
                 ChatMessage::Tool { call_id: call.id, content: "{}".to_owned() },
-            ],
-            tools: vec![ToolSpec {
+            ]),
+            tools: Arc::new([ToolSpec {
                 name: "find".to_owned(),
                 description: "Finds".to_owned(),
                 parameters: json!({"type": "object"}),
-            }],
+            }]),
             has_fallback: false,
             parameters: Map::new(),
         };
 
-        let body: Value = serde_json::from_slice(&encode(request, Omitted::default()).unwrap()).unwrap();
+        let body: Value = serde_json::from_slice(&encode(&request, Omitted::default()).unwrap()).unwrap();
 
         let call = json!({
             "type": "function",

@@ -1,5 +1,6 @@
 //! One attempt at a turn: continues from the journal until the reply, a failure, a pause or the loss of ownership.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::future::join_all;
@@ -117,7 +118,11 @@ impl Attempt<'_> {
         step: u32,
         tail: Vec<ChatMessage>,
     ) -> Result<Option<AttemptResult>, Error> {
-        let messages = arrange([self.context.history.clone(), tail].concat());
+        let history = &self.context.history;
+        let messages = match tail.is_empty() {
+            true => Arc::clone(history),
+            false => arrange([history.to_vec(), tail].concat()).into(),
+        };
         let began = self.engine.services.clock.now();
         let context = &self.context;
         let attempts = self.turn.attempts;

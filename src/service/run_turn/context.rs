@@ -12,7 +12,9 @@ use crate::domain::assistant::AssistantVersion;
 use crate::domain::chat::ChatMessage;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
-use crate::domain::history::{HistoryEntry, Speaker, build_history, parse_function_calls, unanswered_entry};
+use crate::domain::history::{
+    HistoryEntry, Speaker, arrange, build_history, parse_function_calls, unanswered_entry,
+};
 use crate::domain::ids::TurnId;
 use crate::domain::journal::JournalRow;
 use crate::domain::message::Message;
@@ -38,7 +40,8 @@ const MAX_UNANSWERED: usize = 200;
 pub(super) struct Context {
     pub version: Arc<AssistantVersion>,
     pub toolset: Arc<Toolset>,
-    pub history: Vec<ChatMessage>,
+    /// Arranged, up to the message that the turn answers.
+    pub history: Arc<[ChatMessage]>,
     pub journal: Vec<JournalEntry>,
     /// Variables that tools may use: set by a key, the assistant or its workspace, never by a visitor.
     pub trusted: Map<String, Value>,
@@ -78,7 +81,7 @@ pub(super) async fn load(
         let rows: Vec<JournalRow> = calls.iter().filter(of_turn).cloned().collect();
         (!rows.is_empty()).then(|| unanswered_entry(*position, &rows))
     }));
-    let history = build_history(&prompt, entries, turn.position, engine.settings.history);
+    let history = arrange(build_history(&prompt, entries, turn.position, engine.settings.history)).into();
     let journal = journal.iter().map(journal_entry).collect::<Result<_, _>>()?;
     Ok(Some(Context { version, toolset, history, journal, trusted, allow_hosts }))
 }

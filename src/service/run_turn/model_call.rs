@@ -1,6 +1,7 @@
 //! One model call: the assistant's own model, then its fallbacks in order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Engine;
@@ -8,7 +9,7 @@ use super::budget::Budget;
 use super::spans;
 use crate::domain::assistant::{AssistantVersion, ModelRef};
 use crate::domain::chat::{
-    ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind,
+    ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, VendorFields,
 };
 use crate::domain::ids::TurnId;
 use crate::domain::retry::backoff;
@@ -39,7 +40,7 @@ pub(super) async fn call_models(
     engine: &Engine,
     version: &AssistantVersion,
     toolset: &Toolset,
-    messages: Vec<ChatMessage>,
+    messages: Arc<[ChatMessage]>,
     (turn, attempts): (TurnId, i64),
     budget: &mut Budget,
     slow: &mut Vec<ModelRef>,
@@ -68,7 +69,7 @@ pub(super) async fn call_models(
         }
         let request = ChatRequest {
             model: candidate.model.clone(),
-            messages: messages.iter().map(|message| without_foreign_fields(message, &candidate)).collect(),
+            messages: without_foreign_fields(&messages, &candidate),
             tools: toolset.specs(),
             has_fallback: !slow.contains(&candidate)
                 && candidates.iter().any(|other| is_available(engine, other)),
@@ -145,13 +146,19 @@ fn is_available(engine: &Engine, model: &ModelRef) -> bool {
     engine.models.get(&model.connection).is_some() && engine.rate_limit_backoff.until(model).is_none()
 }
 
-/// The message without the fields of a vendor, unless this model sent them.
-fn without_foreign_fields(message: &ChatMessage, model: &ModelRef) -> ChatMessage {
-    let mut message = message.clone();
-    if let ChatMessage::Assistant { vendor, .. } = &mut message {
-        vendor.take_if(|fields| fields.source.as_ref() != Some(model));
+/// The messages without the fields of vendors, but for those that this model sent.
+fn without_foreign_fields(messages: &Arc<[ChatMessage]>, model: &ModelRef) -> Arc<[ChatMessage]> {
+    let is_foreign = |fields: &VendorFields| fields.source.as_ref() != Some(model);
+    let has_foreign = |message: &ChatMessage| matches!(message, ChatMessage::Assistant { vendor: Some(fields), .. } if is_foreign(fields));
+    let mut messages = Arc::clone(messages);
+    if messages.iter().any(has_foreign) {
+        for message in Arc::make_mut(&mut messages) {
+            if let ChatMessage::Assistant { vendor, .. } = message {
+                vendor.take_if(|fields| is_foreign(fields));
+            }
+        }
     }
-    message
+    messages
 }
 
 fn candidates(engine: &Engine, version: &AssistantVersion) -> Vec<ModelRef> {

@@ -8,7 +8,7 @@ use sqlx::postgres::{PgArguments, PgHasArrayType, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Encode, FromRow, Postgres, Sqlite, Type};
 
-use super::{Conn, StoreError, TableRow};
+use super::{Conn, StoreError, TableRow, Tx};
 use crate::domain::ids::WorkspaceId;
 
 type Encoded = Result<(), sqlx::error::BoxDynError>;
@@ -164,6 +164,33 @@ impl Statements {
             }
             (Conn::Postgres(_), Arguments::Sqlite(_)) | (Conn::Sqlite(_), Arguments::Postgres(_)) => {
                 Err(StoreError::Unusable("statements for another database".to_owned()))
+            }
+        }
+    }
+
+    /// Executes the statements that were added, and commits. `on_commit` runs before the commit is sent, which on SQLite is
+    /// together with the statements: a call of its own would wake two threads.
+    ///
+    /// # Errors
+    ///
+    /// Once `on_commit` has run, the outcome is unknown.
+    pub(crate) async fn execute_and_commit(
+        mut self,
+        mut tx: Tx,
+        on_commit: impl FnOnce(),
+    ) -> Result<(), StoreError> {
+        match tx {
+            Tx::Postgres(_) => {
+                self.execute(tx.conn()).await?;
+                on_commit();
+                tx.commit().await
+            }
+            Tx::Sqlite(_) => {
+                on_commit();
+                self.texts.push("commit".to_owned());
+                self.execute(tx.conn()).await?;
+                tx.set_committed();
+                Ok(())
             }
         }
     }

@@ -54,6 +54,12 @@ const BEGIN_POSTGRES: &str =
 /// The most reads at the same time.
 const SQLITE_READERS: u32 = 8;
 
+/// The pages that each connection keeps: 8 MiB.
+const SQLITE_CACHE: &str = "-8192";
+/// The pages in the write-ahead log after which they are copied to the file: 16 MiB. Pages that change often are then copied less
+/// often.
+const SQLITE_CHECKPOINT: &str = "4096";
+
 /// SQLite before this version has the WAL-reset corruption bug.
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
 
@@ -154,6 +160,10 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
+            // Otherwise each statement over several rows writes the pages that it changes to a temporary file first.
+            .pragma("temp_store", "memory")
+            .pragma("cache_size", SQLITE_CACHE)
+            .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT)
             .statement_cache_capacity(512);
         let (write, read) =
             (Pool::new(options.clone(), 1), Pool::new(options.read_only(true), SQLITE_READERS));

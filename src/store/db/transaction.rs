@@ -20,6 +20,14 @@ impl Tx {
         }
     }
 
+    /// A statement has committed the transaction.
+    pub(super) fn set_committed(&mut self) {
+        match self {
+            Self::Postgres(conn) => conn.set_done(),
+            Self::Sqlite(conn) => conn.set_done(),
+        }
+    }
+
     /// Commits.
     ///
     /// # Errors

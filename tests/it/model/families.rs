@@ -65,8 +65,8 @@ fn client(model: &FakeModel) -> OpenAi {
 async fn call(client: &OpenAi, messages: Vec<ChatMessage>) -> Result<ModelAnswer, ModelError> {
     let request = ChatRequest {
         model: "m".to_owned(),
-        messages,
-        tools: vec![],
+        messages: messages.into(),
+        tools: Arc::default(),
         has_fallback: false,
         parameters: Map::new(),
     };

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -139,8 +139,8 @@ pub(super) async fn count_connections_of_two_calls(stream: &[u8]) -> usize {
 fn request() -> ChatRequest {
     ChatRequest {
         model: "m".to_owned(),
-        messages: vec![ChatMessage::User("Hi".to_owned())],
-        tools: vec![],
+        messages: Arc::new([ChatMessage::User("Hi".to_owned())]),
+        tools: Arc::default(),
         has_fallback: true,
         parameters: Map::new(),
     }
