@@ -1,5 +1,6 @@
 //! Faults of the model, the database and the server: the responses to clients, and the state afterwards.
 
+mod commit_order;
 mod database_outage;
 mod internal_errors;
 mod lease;

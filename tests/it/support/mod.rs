@@ -5,6 +5,7 @@ pub mod browser;
 pub mod calendar;
 pub mod calls;
 pub mod cleanup;
+pub mod commit_gate;
 pub mod db;
 pub mod document_extractor;
 pub mod fake_embeddings;

@@ -1,4 +1,4 @@
-//! A proxy between a server and its database, whose connections a test can break.
+//! A proxy between a server and its database, whose connections a test can break and whose commits it can withhold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
+
+use super::commit_gate::CommitGate;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
@@ -24,6 +26,7 @@ pub enum LinkState {
 pub struct Proxy {
     url: String,
     state: watch::Sender<LinkState>,
+    commits: CommitGate,
     round_trips: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -39,17 +42,19 @@ impl Proxy {
         url.set_port(Some(port)).expect("a URL with a host");
         let state = watch::Sender::new(LinkState::Up);
         let shared_state = state.clone();
+        let commits = CommitGate::default();
+        let gate = commits.clone();
         let round_trips = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&round_trips);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 if *shared_state.borrow() != LinkState::Down {
-                    let count = Arc::clone(&counted);
-                    tokio::spawn(relay(client, target.clone(), shared_state.subscribe(), count));
+                    let (gate, count) = (gate.clone(), Arc::clone(&counted));
+                    tokio::spawn(relay(client, target.clone(), shared_state.subscribe(), gate, count));
                 }
             }
         });
-        Self { url: url.into(), state, round_trips, task }
+        Self { url: url.into(), state, commits, round_trips, task }
     }
 
     /// The URL, as in `DATABASE_URL`.
@@ -60,6 +65,11 @@ impl Proxy {
     /// How often clients waited for a response so far. A statement that is sent for the first time takes two round trips.
     pub fn round_trips(&self) -> usize {
         self.round_trips.load(Ordering::SeqCst)
+    }
+
+    /// The gate that all commits pass.
+    pub fn commits(&self) -> &CommitGate {
+        &self.commits
     }
 
     pub fn set(&self, state: LinkState) {
@@ -77,21 +87,25 @@ async fn relay(
     client: TcpStream,
     target: String,
     mut state: watch::Receiver<LinkState>,
+    commits: CommitGate,
     round_trips: Arc<AtomicUsize>,
 ) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let mut requests = RequestCounter::default();
-    let there = pump(from_client, to_server, state.clone(), move |bytes| {
+    let there = pump(from_client, to_server, state.clone(), commits, move |bytes| {
         round_trips.fetch_add(requests.count(bytes), Ordering::SeqCst);
     });
-    let back = pump(from_server, to_client, state.clone(), |_| {});
+    let back = pump(from_server, to_client, state.clone(), CommitGate::default(), |_| {});
     tokio::select! {
         () = there => {}
         () = back => {}
         _ = state.wait_for(|state| *state == LinkState::Down) => {}
     }
 }
+
+/// The message `Query` that commits a transaction.
+const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
 
 const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
 
@@ -134,6 +148,7 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<LinkState>,
+    commits: CommitGate,
     mut observe: impl FnMut(&[u8]),
 ) {
     let mut bytes = vec![0; 65_536];
@@ -149,6 +164,10 @@ async fn pump(
                 continue;
             }
         };
+        // The server sends a commit after the answers to everything before it, so it is read in one piece.
+        if bytes[..count].ends_with(COMMIT) {
+            let _ = commits.announce().await;
+        }
         let Ok(now) = state.wait_for(|state| *state != LinkState::Frozen).await.map(|state| *state) else {
             return;
         };
