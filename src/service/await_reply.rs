@@ -45,7 +45,7 @@ impl Waiter {
             }
         };
         let turn = TurnRef { workspace: self.workspace, conversation, turn: self.turn };
-        let ended = self.end_turn(services, turn, authority, TurnEnd::Failed(failure));
+        let ended = Box::pin(self.end_turn(services, turn, authority, TurnEnd::Failed(failure)));
         // The writer still ends the turn once the database is available again.
         let unknown = || Err(Error::Unavailable { outcome_unknown: true, source: None });
         tokio::time::timeout(timeout, ended).await.unwrap_or_else(|_| unknown())

@@ -21,6 +21,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -125,12 +126,16 @@ impl Writer {
 
     /// Runs a command. A request is answered within 4 s, whatever happens to the database; other commands wait for the
     /// database as long as the process lives.
-    pub async fn execute<C: Command>(&self, command: C) -> Result<C::Reply, Error> {
+    ///
+    /// The future is boxed, so that the many that wait for it have no room for its command.
+    pub fn execute<C: Command>(&self, command: C) -> BoxFuture<'_, Result<C::Reply, Error>> {
         let shard = self.shard(command.workspace());
-        if C::IS_REQUEST {
-            return request(shard, command).await;
-        }
-        push(shard, command, Arc::default()).await.unwrap_or_else(|_| Err(shard_stopped()))
+        Box::pin(async move {
+            if C::IS_REQUEST {
+                return request(shard, command).await;
+            }
+            push(shard, command, Arc::default()).await.unwrap_or_else(|_| Err(shard_stopped()))
+        })
     }
 
     /// The number of commands in all queues.

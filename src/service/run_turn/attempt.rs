@@ -54,7 +54,8 @@ pub(super) async fn run(
     snapshot: Option<TurnSnapshot>,
     slow: &mut Vec<ModelRef>,
 ) -> Result<AttemptResult, Error> {
-    let mut context = match load_with_retry(engine, turn, snapshot).await {
+    // Boxed: the attempt waits for models for much longer than it loads.
+    let mut context = match Box::pin(load_with_retry(engine, turn, snapshot)).await {
         Ok(Some(context)) => context,
         Ok(None) => return Ok(AttemptResult::Ended(TurnEnd::Failed(Failure::ServiceUnavailable), None)),
         Err(error) => {
