@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-/// With thousands of turns in flight, the allocator of glibc takes a third more memory, and stops every thread for 200 ms to tidy up.
+/// With 9,000 turns in flight, the allocator of glibc takes a third more memory, and the slowest turns take 200 ms longer.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -120,9 +120,10 @@ impl Attempt<'_> {
         tail: Vec<ChatMessage>,
     ) -> Result<Option<AttemptResult>, Error> {
         let history = &self.context.history;
-        let messages = match tail.is_empty() {
-            true => Arc::clone(history),
-            false => arrange([history.to_vec(), tail].concat()).into(),
+        let messages = if tail.is_empty() {
+            Arc::clone(history)
+        } else {
+            arrange([history.to_vec(), tail].concat()).into()
         };
         let began = self.engine.services.clock.now();
         let context = &self.context;

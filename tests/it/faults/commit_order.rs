@@ -26,8 +26,8 @@ const WIDGET_FAILED: &str =
 const ENQUEUE_FAILED: &str =
     r#"{"status":"error","message":"Failed to enqueue message. Please retry.","data":null}"#;
 
-/// The texts that clients have received or know to be stored, from answers and the feed.
-type Received = Mutex<BTreeSet<String>>;
+/// The texts that have left the server, as far as clients know, from answers and the feed.
+type Sent = Mutex<BTreeSet<String>>;
 
 /// The body of a platform message in a new conversation.
 fn platform_message(text: &str) -> String {
@@ -35,9 +35,9 @@ fn platform_message(text: &str) -> String {
 }
 
 /// Sends a message, and asserts that the texts that its answer promises are stored when the head of the answer arrives.
-async fn send(server: &TestServer, request: Request, promised: Vec<String>, received: &Received) {
+async fn send(server: &TestServer, request: Request, promised: Vec<String>, sent: &Sent) {
     let answer = request.open().await;
-    received.lock().unwrap().extend(promised.iter().cloned());
+    sent.lock().unwrap().extend(promised.iter().cloned());
     let list = promised.join("', '");
     // Reads use other connections than the writer.
     let stored =
@@ -74,18 +74,18 @@ both_backends!(
             None => CommitGate::of_sqlite(server.db()).await,
         };
         let mut commits = gate.close();
-        let (received, mut counts) = (Received::default(), Vec::new());
+        let (sent, mut counts) = (Sent::default(), Vec::new());
 
         // Each commit is withheld for a while. Meanwhile everything that has left the server must be stored without it.
         let release_each = async {
             while let Some(commit) = commits.recv().await {
                 // Gives whatever left too early the time to arrive.
                 server.request("GET", "/healthz").send().await;
-                let mut sent = received.lock().unwrap().clone();
-                sent.extend(server.model.calls().all().iter().filter_map(|call| call.request.prompt()));
-                sent.extend(texts(&receiver.received("/hook")));
+                let mut left = sent.lock().unwrap().clone();
+                left.extend(server.model.calls().all().iter().filter_map(|call| call.request.prompt()));
+                left.extend(texts(&receiver.received("/hook")));
                 let stored = stored_texts(&db).await;
-                let early: Vec<_> = sent.difference(&stored).collect();
+                let early: Vec<_> = left.difference(&stored).collect();
                 assert!(early.is_empty(), "{early:?} left the server before their commit");
                 counts.push(stored.len());
                 commit.release();
@@ -95,22 +95,22 @@ both_backends!(
             loop {
                 let event: Value = serde_json::from_str(&stream.event().await.data.unwrap()).unwrap();
                 let text = event["data"]["message"]["text"].as_str().map(str::to_owned);
-                received.lock().unwrap().extend(text);
+                sent.lock().unwrap().extend(text);
             }
         };
         let use_the_server = async {
             let widget = conversations.iter().enumerate().map(|(number, uuid)| {
                 let text = format!("widget {number}");
                 let request = server.post_message(uuid, &text);
-                send(&server, request, vec![format!("re: {text}"), text], &received)
+                send(&server, request, vec![format!("re: {text}"), text], &sent)
             });
             let platform = (0..CLIENTS).map(|number| {
                 let text = format!("platform {number}");
-                send(&server, server.enqueue(platform_message(&text)), vec![text], &received)
+                send(&server, server.enqueue(platform_message(&text)), vec![text], &sent)
             });
             join_all(widget.chain(platform)).await;
             let replies: BTreeSet<_> = (0..CLIENTS).map(|number| format!("re: platform {number}")).collect();
-            let followed = async || replies.is_subset(&received.lock().unwrap()).then_some(());
+            let followed = async || replies.is_subset(&sent.lock().unwrap()).then_some(());
             wait_for("all replies on the feed", followed).await;
             wait_for_all_deliveries(&server).await;
         };
