@@ -23,7 +23,7 @@ fn properties(document: &Value, schema: &str) -> BTreeSet<String> {
 }
 
 /// A path with its parameters replaced by names.
-fn with_names(path: &str) -> String {
+pub(super) fn with_names(path: &str) -> String {
     let part = |part: &str| if part.starts_with('{') { "x".to_owned() } else { part.to_owned() };
     path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
