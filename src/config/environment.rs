@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 
 use super::variables;
+use crate::domain::server_variable::FILE_SUFFIX;
 
 /// The secret in an environment variable, or in the file that the variable with the suffix `_FILE` names; `None` if both
 /// are unset or empty.
@@ -16,7 +17,7 @@ use super::variables;
 pub fn secret_from_env(name: &str) -> Result<Option<SecretString>, String> {
     let var = |name: &str| std::env::var_os(name)?.into_string().ok().filter(|text| !text.is_empty());
     let value = var(name);
-    let file_variable = format!("{name}{}", variables::FILE_SUFFIX);
+    let file_variable = format!("{name}{FILE_SUFFIX}");
     let Some(path) = var(&file_variable) else { return Ok(value.map(SecretString::from)) };
     let text = variables::read_file(&path, value.is_some().then_some(name));
     text.map(|text| Some(text.into())).map_err(|message| format!("{file_variable}: {message}"))

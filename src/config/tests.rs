@@ -10,6 +10,7 @@ use toml::{Table, Value};
 use super::layers::Layers;
 use super::*;
 use crate::domain::money::Money;
+use crate::domain::server_variable::{FILE_SUFFIX, is_server_variable};
 
 const ZERO_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
@@ -94,6 +95,15 @@ fn every_setting_can_be_given_by_its_variable() {
         let error = refusal("", &[(&format!("{name}__X"), "1")]);
 
         assert!(error.contains(&format!("{name}__X")), "{error}");
+    }
+}
+
+#[test]
+fn the_variable_of_every_setting_belongs_to_the_server() {
+    for (setting, _) in default_settings() {
+        let name = super::variables::variable_of(&setting);
+        let file = format!("{name}{FILE_SUFFIX}");
+        assert!(is_server_variable(&name) && is_server_variable(&file), "{name}");
     }
 }
 

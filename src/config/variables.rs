@@ -6,6 +6,7 @@ use std::fs;
 use std::net::IpAddr;
 
 use super::{ConfigError, Origin};
+use crate::domain::server_variable::{FILE_SUFFIX, SETTING_PREFIX};
 
 /// Variables with other names than `REJOINDER_…`, and their settings.
 const ALIASES: [(&str, &str); 6] = [
@@ -20,8 +21,6 @@ const ALIASES: [(&str, &str); 6] = [
 /// Other programs may use `RUST_LOG_FILE` for themselves, so that variable names no file of ours.
 const LOG_FILTER: &str = "RUST_LOG";
 
-const PREFIX: &str = "REJOINDER_";
-pub(super) const FILE_SUFFIX: &str = "_FILE";
 const SERVICE_HOST: &str = "SERVICE_HOST";
 
 /// A variable that is a setting.
@@ -81,7 +80,7 @@ fn setting_of(name: &str) -> Option<(bool, String)> {
     if let Some((_, setting)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
         return Some((false, (*setting).to_owned()));
     }
-    let rest = name.strip_prefix(PREFIX)?;
+    let rest = name.strip_prefix(SETTING_PREFIX)?;
     Some((true, rest.to_lowercase().replace("__", ".")))
 }
 
@@ -89,7 +88,7 @@ fn setting_of(name: &str) -> Option<(bool, String)> {
 pub(super) fn variable_of(setting: &str) -> String {
     let alias = ALIASES.iter().find(|(_, of)| *of == setting);
     alias.map_or_else(
-        || format!("{PREFIX}{}", setting.to_uppercase().replace('.', "__")),
+        || format!("{SETTING_PREFIX}{}", setting.to_uppercase().replace('.', "__")),
         |(name, _)| (*name).to_owned(),
     )
 }
@@ -110,7 +109,7 @@ pub(super) fn read_file(path: &str, base: Option<&str>) -> Result<String, String
 fn link_families(env: &BTreeMap<String, String>) -> Vec<&str> {
     let services = env.iter().filter(|(_, value)| value.parse::<IpAddr>().is_ok());
     let prefixes = services.filter_map(|(name, _)| name.strip_suffix(SERVICE_HOST));
-    prefixes.filter(|prefix| prefix.starts_with(PREFIX)).collect()
+    prefixes.filter(|prefix| prefix.starts_with(SETTING_PREFIX)).collect()
 }
 
 /// Whether the variable describes the service of this prefix, in the forms of Kubernetes (`pkg/kubelet/envvars`).

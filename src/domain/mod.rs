@@ -27,6 +27,7 @@ pub mod render;
 pub mod retry;
 pub mod schema_cost;
 pub mod seal;
+pub mod server_variable;
 pub mod signature;
 pub mod string_enum;
 pub mod template;

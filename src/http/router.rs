@@ -5,7 +5,10 @@ use axum::extract::Request;
 use axum::handler::Handler as _;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderName, HeaderValue};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::envelope::{
     ApiError, Platform, RouteOptions, Widget, handle_panic, method_not_allowed, route_not_found,
@@ -28,11 +31,20 @@ pub fn router(state: AppState) -> Router {
         // A page with a mistyped address has to see the 404, which tells it nothing that depends on the caller.
         .fallback(fallback.layer(widget::cors()))
         .method_not_allowed_fallback(method_not_allowed::<Platform>);
-    rest.nest("/api", with_fallbacks::<Widget>(widget_routes).layer(widget::cors()))
+    let routes = rest
+        .nest("/api", with_fallbacks::<Widget>(widget_routes).layer(widget::cors()))
         .nest("/v1", with_fallbacks::<Platform>(platform_routes))
-        .layer(CatchPanicLayer::custom(handle_panic::<Platform>))
-        .layer(from_fn_with_state(state.clone(), observe))
-        .with_state(state)
+        .layer(CatchPanicLayer::custom(handle_panic::<Platform>));
+    with_safe_headers(routes).layer(from_fn_with_state(state.clone(), observe)).with_state(state)
+}
+
+/// Lets no browser or proxy store a response or guess its type, whichever layer answers. Pages and calendar files, which may
+/// be stored, say so themselves.
+fn with_safe_headers<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
+    let unless_set = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    routes.layer(unless_set(CACHE_CONTROL, "no-store")).layer(unless_set(X_CONTENT_TYPE_OPTIONS, "nosniff"))
 }
 
 /// Adds the fallbacks of an API, which answer in its envelope.
@@ -61,13 +73,16 @@ mod tests {
     use super::*;
 
     /// The response of an API whose only handler panics.
-    async fn response_to_panic<O: RouteOptions>() -> (u16, String) {
+    async fn response_to_panic<O: RouteOptions>() -> Response {
         async fn handler() {
             panic!("on purpose")
         }
         let app = Router::new().route("/", get(handler)).fallback(route_not_found::<O>);
-        let app = app.layer(CatchPanicLayer::custom(handle_panic::<O>));
-        let response = app.oneshot(Request::new(Body::empty())).await.unwrap();
+        let app = with_safe_headers(app.layer(CatchPanicLayer::custom(handle_panic::<O>)));
+        app.oneshot(Request::new(Body::empty())).await.unwrap()
+    }
+
+    async fn status_and_body(response: Response) -> (u16, String) {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -78,8 +93,16 @@ mod tests {
         let text = "The server failed to process the request.";
 
         let widget = (500, format!(r#"{{"status":false,"error":"{text}"}}"#));
-        assert_eq!(response_to_panic::<Widget>().await, widget);
+        assert_eq!(status_and_body(response_to_panic::<Widget>().await).await, widget);
         let platform = (500, format!(r#"{{"status":"error","message":"{text}","data":null}}"#));
-        assert_eq!(response_to_panic::<Platform>().await, platform);
+        assert_eq!(status_and_body(response_to_panic::<Platform>().await).await, platform);
+    }
+
+    #[tokio::test]
+    async fn the_response_to_a_panic_is_not_stored_either() {
+        let response = response_to_panic::<Platform>().await;
+
+        assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+        assert_eq!(response.headers()[X_CONTENT_TYPE_OPTIONS], "nosniff");
     }
 }

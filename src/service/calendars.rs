@@ -110,9 +110,13 @@ async fn remove_from_server(
 }
 
 /// Gives a calendar a new address for calendar programs. The previous address stops working.
-pub async fn renew_link(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
+pub async fn renew_link(
+    services: &Services,
+    account: &Account,
+    name: &str,
+) -> Result<(Calendar, CalendarToken), Error> {
     let token = CalendarToken(services.ids.uuid_v4());
-    set_link(services, account, name, Some(token)).await
+    Ok((set_link(services, account, name, Some(token)).await?, token))
 }
 
 /// Removes the address of a calendar.

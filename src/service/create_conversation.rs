@@ -28,7 +28,7 @@ pub struct CreateConversation {
     pub external_identifier: Option<String>,
     /// Whether to refuse if the balance does not cover one reply, as the widget API does.
     pub check_balance: bool,
-    /// The account of the API key, if one was sent: then tools trust the variables.
+    /// The account of the API key, if one was sent: then tools trust the variables. It has the scope `messages:write`.
     pub account: Option<Account>,
     pub origin: Option<String>,
     /// The idempotency key, and the SHA-256 of route and raw body: only the platform API accepts one.

@@ -23,7 +23,7 @@ pub struct SendMessage {
     pub link: WidgetUuid,
     /// Trimmed, 1 to 2,000 characters.
     pub text: String,
-    /// The account of the API key, if one was sent.
+    /// The account of the API key, if one was sent. It has the scope `messages:write`.
     pub account: Option<Account>,
     pub origin: Option<String>,
     /// The key, and the SHA-256 of route and raw body.

@@ -1,6 +1,7 @@
 //! The knowledge bases of a file.
 
 use std::collections::HashSet;
+use std::path::{Component, Path};
 
 use super::check::check_slug;
 use super::document::{Entry, WorkspaceFileError};
@@ -13,6 +14,7 @@ use crate::domain::knowledge::{
 pub(super) const KEYS: [&str; 4] = ["slug", "name", "language", "documents"];
 const MAX_NAME: usize = 200;
 const MAX_PATH: usize = 4096;
+const OUTSIDE: &str = "must lead to a file in the folder of this file: a relative path without ..";
 
 pub(super) fn read(mut entry: Entry<'_>) -> Result<FileKnowledgeBase, WorkspaceFileError> {
     entry.check_keys(&KEYS)?;
@@ -71,6 +73,9 @@ fn read_document(mut entry: Entry<'_>) -> Result<FileDocument, WorkspaceFileErro
         }
         (None, Some(path)) => {
             check_text("path", &path, MAX_PATH).map_err(|error| entry.invalid(&error))?;
+            if !leads_down(&path) {
+                return Err(entry.error("path", OUTSIDE));
+            }
             let format = Format::from_file_name(&path).ok_or_else(|| {
                 entry.error("path", "its name does not end in one of: .md, .txt, .html, .htm, .pdf")
             })?;
@@ -82,4 +87,10 @@ fn read_document(mut entry: Entry<'_>) -> Result<FileDocument, WorkspaceFileErro
         (None, None) => return Err(location.with_problem("text or path is missing")),
     };
     Ok(FileDocument { slug, title, url, source, location })
+}
+
+/// Whether a path leads only into folders below. Links on it are checked when the file is read.
+fn leads_down(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }

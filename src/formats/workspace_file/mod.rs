@@ -12,7 +12,8 @@ mod webhook_endpoints;
 #[cfg(test)]
 mod tests;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
 pub use document::WorkspaceFileError;
@@ -25,6 +26,7 @@ use crate::domain::event::EventType;
 use crate::domain::ids::WidgetUuid;
 use crate::domain::knowledge::{Format, Language};
 use crate::domain::money::Money;
+use crate::domain::server_variable::is_server_variable;
 use crate::domain::tool::ToolConfig;
 use crate::domain::workspace::Pricing;
 
@@ -32,8 +34,18 @@ use crate::domain::workspace::Pricing;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "{ env = \"NAME\" }")]
 pub struct EnvName {
-    /// Name of the environment variable.
+    /// Name of the environment variable, which is none of the server's own.
+    #[serde(deserialize_with = "variable_name")]
     pub env: String,
+}
+
+fn variable_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    if is_server_variable(&name) {
+        let problem = "is a variable of the server: a secret of this file needs a variable of its own";
+        return Err(D::Error::custom(format_args!("{name} {problem}")));
+    }
+    Ok(name)
 }
 
 /// A checked file: every name that it uses is declared in it exactly once.

@@ -172,6 +172,33 @@ fn errors_do_not_name_types_of_rust() {
 }
 
 #[test]
+fn a_variable_of_the_server_is_refused_as_a_secret() {
+    let problem = "is a variable of the server: a secret of this file needs a variable of its own";
+    for name in ["DATABASE_URL", "DATABASE_URL_FILE", "OPENAI_API_KEY", "REJOINDER_SECRET_KEY", "PGPASSWORD"]
+    {
+        let expected = format!("line 33: tools[1].headers.authorization.env: {name} {problem}");
+        assert_eq!(error("ORDERS_TOKEN", name), expected);
+    }
+    let secret = "{ env = \"DATABASE_URL\" }";
+    let caldav =
+        format!("{{ url = \"https://dav.example/me/\", username = \"me\", password = {secret} }}\ntime_zone");
+    let endpoint =
+        format!("[[webhook_endpoints]]\nslug = \"crm\"\nurl = \"https://crm.example/\"\nsecret = {secret}\n");
+    for (from, to, path) in [
+        ("\"GET\"", format!("\"GET\"\nsecret = {secret}"), "line 32: tools[1].secret.env"),
+        ("\"GET\"", format!("\"GET\"\nsecrets = {{ key = {secret} }}"), "line 32: tools[1].secrets.key.env"),
+        ("time_zone", format!("caldav = {caldav}"), "line 18: calendars[0].caldav.password.env"),
+        (
+            "[[conversations]]",
+            format!("{endpoint}[[conversations]]"),
+            "line 39: webhook_endpoints[0].secret.env",
+        ),
+    ] {
+        assert_eq!(error(from, &to), format!("{path}: DATABASE_URL {problem}"));
+    }
+}
+
+#[test]
 fn a_value_of_a_wrong_type_is_named_with_its_line() {
     for (from, to, expected) in [
         ("api = \"0.02\"", "api = 0.02", "line 7: workspace.pricing.api: invalid type: floating point"),
@@ -278,6 +305,11 @@ fn a_knowledge_base_is_checked() {
         one("{ title = \"A\", path = \"a.doc\" }")
             .contains("documents[0].path: its name does not end in one of")
     );
+    for path in ["/etc/a.md", "../a.md", "help/../../a.md", "help/../a.md", ".."] {
+        let outside = "must lead to a file in the folder of this file: a relative path without ..";
+        assert_eq!(one(&format!("{{ title = \"A\", path = \"{path}\" }}")), format!("{at}.path: {outside}"));
+    }
+    assert!(base("documents = [ { title = \"A\", path = \"./..data/a.md\" } ]").is_ok());
     assert!(
         one("{ title = \"A\", text = \"a\" },\n  { title = \"a!\", text = \"b\" }")
             .contains("\"a\" is there twice")

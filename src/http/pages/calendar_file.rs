@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, REFERRER_POLICY, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, REFERRER_POLICY, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -49,7 +49,6 @@ async fn read(State(state): State<AppState>, PathParam(name): PathParam, headers
     response_headers.insert(CONTENT_TYPE, TEXT_CALENDAR);
     // Only the program may store the file, and must revalidate it each time, so a booking appears at the next refresh.
     response_headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    response_headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response_headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response_headers.insert(HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex"));
     let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&file)));
@@ -71,11 +70,7 @@ fn token(name: &str) -> Option<CalendarToken> {
 }
 
 fn plain_text(status: StatusCode, code: &'static str, text: &'static str) -> Response {
-    let headers = [
-        (CONTENT_TYPE, TEXT_PLAIN),
-        (REJOINDER_ERROR, HeaderValue::from_static(code)),
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    ];
+    let headers = [(CONTENT_TYPE, TEXT_PLAIN), (REJOINDER_ERROR, HeaderValue::from_static(code))];
     (status, headers, text).into_response()
 }
 

@@ -47,11 +47,21 @@ pub(super) struct CalendarOut {
     /// The calendar's address on that server.
     #[serde(skip_serializing_if = "Option::is_none")]
     caldav_url: Option<String>,
-    /// The URL at which calendar programs read its bookings. It is the only credential. Null until one is created.
-    #[schema(required)]
-    ics_url: Option<String>,
+    /// Whether it has an iCalendar URL.
+    ics_linked: bool,
     #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
+}
+
+/// A calendar with its new iCalendar URL, which is only returned once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LinkedCalendarOut {
+    #[serde(flatten)]
+    #[schema(inline)]
+    calendar: CalendarOut,
+    /// The URL at which calendar programs read its bookings. It is the only credential.
+    #[schema(example = "http://127.0.0.1:8080/calendars/7c9e6679742540de944be07fc1f90ae7.ics")]
+    ics_url: String,
 }
 
 /// Opening hours by day of the week.
@@ -74,9 +84,8 @@ impl From<HoursIn> for HoursOut {
     }
 }
 
-impl CalendarOut {
-    /// `public_url` is the address of this server.
-    pub(super) fn new(calendar: &Calendar, public_url: &str) -> Self {
+impl From<&Calendar> for CalendarOut {
+    fn from(calendar: &Calendar) -> Self {
         let rules = calendar.rules.source();
         Self {
             id: calendar.id,
@@ -90,7 +99,7 @@ impl CalendarOut {
             holidays: rules.holidays.clone(),
             source: if calendar.caldav.is_some() { "caldav" } else { "here" },
             caldav_url: calendar.caldav.as_ref().map(|caldav| caldav.url.clone()),
-            ics_url: calendar.link.map(|token| calendar_file::url(public_url, token)),
+            ics_linked: calendar.link.is_some(),
             created_at: calendar.created_at.to_string(),
         }
     }
@@ -112,14 +121,13 @@ pub(super) async fn list(
     let limit = limit(query.limit.as_deref())?;
     let after = CalendarCursor::decode(query.cursor.as_deref())?;
     let page = resources::list::<Calendar>(&state.services, &account, after, limit).await?;
-    let items = page.items.iter().map(|calendar| CalendarOut::new(calendar, &state.public_url));
-    let calendars = Page::new(items, page.next.map(CalendarCursor::encode));
+    let calendars = Page::new(&page.items, page.next.map(CalendarCursor::encode));
     Ok(Success::new("Calendars retrieved successfully.", calendars))
 }
 
 /// Read a calendar.
 ///
-/// The response has its rules, and its iCalendar URL if it has one.
+/// The response has its rules, and whether it has an iCalendar URL.
 #[utoipa::path(
     get, path = "/calendars/{id}", tag = "platform", operation_id = "readCalendar",
     security(("bearer" = ["read"])), params(("id" = String, Path, description = "cal_…")),
@@ -131,24 +139,26 @@ pub(super) async fn read(
     PathParam(name): PathParam,
 ) -> Answer<CalendarOut> {
     let found = resources::find::<Calendar>(&state.services, &account, &name).await?;
-    Ok(Success::new("Calendar retrieved successfully.", CalendarOut::new(&found, &state.public_url)))
+    Ok(Success::new("Calendar retrieved successfully.", CalendarOut::from(&found)))
 }
 
 /// Renew a calendar's iCalendar URL.
 ///
-/// Calendar programs read its bookings there. The previous URL stops working.
+/// It is only returned in this response. Calendar programs read its bookings there. The previous URL stops working.
 #[utoipa::path(
     post, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "renewCalendarLink",
     security(("bearer" = ["config"])), params(("id" = String, Path, description = "cal_…")),
-    responses((status = 200, description = "The calendar with its new URL", body = Success<CalendarOut>), ConfigErrors<NotFound<CalendarId>>),
+    responses((status = 200, description = "The calendar, with its new URL", body = Success<LinkedCalendarOut>), ConfigErrors<NotFound<CalendarId>>),
 )]
 pub(super) async fn renew_link(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
-) -> Answer<CalendarOut> {
-    let linked = calendars::renew_link(&state.services, &account, &name).await?;
-    Ok(Success::new("Calendar link renewed successfully.", CalendarOut::new(&linked, &state.public_url)))
+) -> Answer<LinkedCalendarOut> {
+    let (calendar, token) = calendars::renew_link(&state.services, &account, &name).await?;
+    let ics_url = calendar_file::url(&state.public_url, token);
+    let linked = LinkedCalendarOut { calendar: CalendarOut::from(&calendar), ics_url };
+    Ok(Success::new("Calendar link renewed successfully.", linked))
 }
 
 /// Remove a calendar's iCalendar URL.
@@ -163,5 +173,5 @@ pub(super) async fn remove_link(
     PathParam(name): PathParam,
 ) -> Answer<CalendarOut> {
     let unlinked = calendars::remove_link(&state.services, &account, &name).await?;
-    Ok(Success::new("Calendar link removed successfully.", CalendarOut::new(&unlinked, &state.public_url)))
+    Ok(Success::new("Calendar link removed successfully.", CalendarOut::from(&unlinked)))
 }

@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema};
 use utoipa::openapi::{SchemaFormat, Type};
 use utoipa::{IntoParams, ToSchema};
 
-use super::guard::{Guarded, Visitor};
+use super::guard::{Guarded, GuardedChange, Visitor};
 use super::link::{link, uuid};
 use crate::domain::conversation::{ConversationKind, SenderType};
 use crate::domain::error::Error;
@@ -203,7 +203,7 @@ error_sets! {
 type CreateErrors = Errors<
     Widget,
     (
-        Guarded,
+        GuardedChange,
         Input<ConversationIn, Widget>,
         InsufficientBalance,
         NotFound<AssistantId>,

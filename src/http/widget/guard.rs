@@ -1,4 +1,4 @@
-//! The guard in front of a visitor's requests: the API key, if one is sent, and then the rate limits.
+//! The guard in front of a visitor's requests: the API key, if one is sent, the rate limits, and the scope of the key.
 
 use std::time::Instant;
 
@@ -11,16 +11,16 @@ use http::request::Parts;
 
 use super::link::link;
 use super::messages::ReplyOptions;
-use crate::domain::account::Account;
+use crate::domain::account::{Account, Scope};
 use crate::domain::error::Error;
-use crate::http::describe::{ErrorCase, ErrorSet, LimitReached};
+use crate::http::describe::{ErrorCase, ErrorSet, LimitReached, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::{PathParam, bearer};
 use crate::http::server::{Peer, RateLimitStatus, RequestKind, insert_headers};
 use crate::http::state::AppState;
 use crate::service::authenticate::authenticate;
 
-/// The rate limits that the requests of a route count towards.
+/// What the requests of a route do: it decides the rate limits that they count towards, and the scope that a key needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum RouteClass {
     Request,
@@ -29,6 +29,22 @@ pub(in crate::http) enum RouteClass {
 }
 
 impl RouteClass {
+    /// The scope that a key needs, as on the platform API. Only a key that has it lifts limits.
+    fn scope(self) -> Scope {
+        match self {
+            Self::Request => Scope::Read,
+            Self::NewConversation | Self::Message => Scope::MessagesWrite,
+        }
+    }
+
+    /// Whether a key without the scope is refused. To read, the conversation's UUID is enough.
+    fn requires_scope(self) -> bool {
+        match self {
+            Self::Request => false,
+            Self::NewConversation | Self::Message => true,
+        }
+    }
+
     /// The response to a request that is refused before its handler runs.
     fn refuse(self, error: Error) -> Response {
         match self {
@@ -41,7 +57,7 @@ impl RouteClass {
 /// The sender of a request that the guard has passed.
 #[derive(Clone, Debug)]
 pub(super) struct Visitor {
-    /// The account of the API key, if one was sent.
+    /// The account of the API key, if one was sent. If the request changes something, the key has the scope for it.
     pub(super) account: Option<Account>,
     pub(super) origin: Option<String>,
     /// The time at which the head of the request was read.
@@ -71,6 +87,16 @@ impl ErrorSet for Guarded {
     }
 }
 
+error_sets! {
+    /// An API key that may not make the change.
+    KeyWithoutScope {
+        "An API key was sent that lacks the scope" => Error::MissingScope(Scope::MessagesWrite.as_str()),
+    }
+}
+
+/// The errors of the guard in front of a change.
+pub(super) type GuardedChange = (Guarded, KeyWithoutScope);
+
 /// Passes a request on with its [`Visitor`], or rejects it.
 pub(in crate::http) async fn guard(
     State((state, class)): State<(AppState, RouteClass)>,
@@ -85,9 +111,12 @@ pub(in crate::http) async fn guard(
             Err(error) => return class.refuse(error),
         },
     };
-    let status = count(&state, class, account.is_some(), &mut request).await;
+    let has_scope = account.as_ref().is_some_and(|account| account.has_scope(class.scope()));
+    let status = count(&state, class, has_scope, &mut request).await;
     let mut response = if let Some(retry_after) = status.and_then(|status| status.retry_after) {
         class.refuse(Error::LimitReached { retry_after })
+    } else if account.is_some() && !has_scope && class.requires_scope() {
+        class.refuse(Error::MissingScope(class.scope().as_str()))
     } else {
         let origin = request.headers().get(header::ORIGIN).map(|origin| {
             // An origin that is not UTF-8 is in no list.
@@ -105,7 +134,7 @@ pub(in crate::http) async fn guard(
 async fn count(
     state: &AppState,
     class: RouteClass,
-    has_key: bool,
+    lifts_limits: bool,
     request: &mut Request,
 ) -> Option<RateLimitStatus> {
     let limits = state.limits.as_ref()?;
@@ -118,6 +147,6 @@ async fn count(
         }
     };
     let peer = request.extensions().get::<Peer>().copied();
-    let address = (!has_key).then(|| limits.resolver.resolve(peer, request.headers()));
+    let address = (!lifts_limits).then(|| limits.resolver.resolve(peer, request.headers()));
     limits.count(kind, address)
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::Schema;
 
-use super::guard::{Guarded, Visitor};
+use super::guard::{GuardedChange, Visitor};
 use super::link::link;
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
@@ -97,7 +97,7 @@ error_sets! {
 type ReplyErrors = Errors<
     ReplyOptions,
     (
-        Guarded,
+        GuardedChange,
         Input<MessageIn, ReplyOptions>,
         IdempotencyErrors,
         NotFound<ConversationId>,

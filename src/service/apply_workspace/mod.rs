@@ -60,7 +60,7 @@ pub struct ApplyContext<'a> {
     pub has_connection: &'a (dyn Fn(&str) -> bool + Sync),
     /// Extracts the text of the file's documents.
     pub document_extractor: &'a DocumentExtractor,
-    /// The base of relative paths in the file; without it, paths are refused.
+    /// The folder of the files that the file names, none of which is outside of it; without it, paths are refused.
     pub folder: Option<&'a Path>,
     /// Looks up the secret that `{ env = "NAME" }` refers to. The error says why a secret that is set cannot be read.
     pub secret: &'a (dyn Fn(&str) -> Result<Option<SecretString>, String> + Sync),

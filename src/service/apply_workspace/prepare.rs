@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -106,11 +106,30 @@ async fn read_documents(
 
 fn read_file(folder: Option<&Path>, path: &Path) -> Result<Vec<u8>, String> {
     let folder = folder.ok_or("cannot be read: this file has no folder")?;
+    let path = resolve_within(folder, path)?;
     let mut bytes = Vec::new();
     let limit = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
-    let read = File::open(folder.join(path)).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     read.map_err(|error| format!("cannot be read: {error}"))?;
     Ok(bytes)
+}
+
+/// The path of a file in a folder, with all links resolved. Only somebody who can write into the folder could replace the file
+/// before it is opened.
+fn resolve_within(folder: &Path, path: &Path) -> Result<PathBuf, String> {
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    // The parent of a plain file name is an empty path.
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let folder = folder.canonicalize().map_err(unreadable)?;
+    let path = folder.join(path).canonicalize().map_err(unreadable)?;
+    if !path.starts_with(&folder) {
+        return Err("leads out of the folder of this file".to_owned());
+    }
+    // To open a pipe would wait for its writer.
+    if !path.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    Ok(path)
 }
 
 /// Lists the tools of each MCP server of the file.

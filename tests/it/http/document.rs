@@ -23,7 +23,7 @@ fn properties(document: &Value, schema: &str) -> BTreeSet<String> {
 }
 
 /// A path with its parameters replaced by names.
-fn with_names(path: &str) -> String {
+pub(super) fn with_names(path: &str) -> String {
     let part = |part: &str| if part.starts_with('{') { "x".to_owned() } else { part.to_owned() };
     path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
@@ -128,6 +128,8 @@ async fn every_field_of_a_response_is_described() {
 
     let traced = get(&format!("/v1/turns/{turn}")).await;
     let calendar = get("/v1/calendars").await["items"][0].clone();
+    let link = format!("/v1/calendars/{}/ics_link", calendar["id"].as_str().unwrap());
+    let linked = post(&link).send().await.json()["data"].clone();
     let tools = get("/v1/tools").await["items"].as_array().unwrap().clone();
     let orders = tools.iter().find(|tool| tool["slug"] == "orders").unwrap();
     let tool_path = format!("/v1/tools/{}", orders["id"].as_str().unwrap());
@@ -137,6 +139,7 @@ async fn every_field_of_a_response_is_described() {
 
     for (sent, schema) in [
         (&calendar, "CalendarOut"),
+        (&linked, "LinkedCalendarOut"),
         (&calendar["hours"], "HoursOut"),
         (&endpoint, "EndpointWithSecretOut"),
         (&tool, "ToolOut"),

@@ -3,4 +3,5 @@
 mod bad_input;
 mod document;
 mod early_answers;
+mod headers;
 mod transport_errors;

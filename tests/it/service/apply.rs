@@ -290,6 +290,22 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_file_cannot_use_a_variable_of_the_server(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+        for name in ["DATABASE_URL", "DATABASE_URL_FILE", "REJOINDER_SECRET_KEY", "OPENAI_API_KEY"] {
+            operator.set(name, "a secret of the server");
+
+            let refusal = operator.refusal(&FILE.replace("ORDERS_TOKEN", name)).await;
+
+            let at = "line 32: tools[1].headers.authorization.env";
+            assert!(refusal.starts_with(&format!("{at}: {name} is a variable of the server")), "{refusal}");
+        }
+        let count = workspaces::count(operator.db.acquire_read().await.unwrap().conn()).await.unwrap();
+        assert_eq!(count, 0);
+    }
+);
+
+both_backends!(
     async fn removed_entries_are_archived_and_can_be_restored(db: TestDb) {
         let operator = operator(store::open(&db).await);
         operator.apply(FILE).await;

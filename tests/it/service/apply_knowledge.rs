@@ -1,5 +1,9 @@
 //! The knowledge bases of a workspace file, applied.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
 use rejoinder::domain::clock::Micros;
 use rejoinder::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use rejoinder::domain::knowledge::{Format, KnowledgeBase, Language, PreparedDocument, SearchMode};
@@ -268,6 +272,56 @@ both_backends!(
             operator.refusal(FILE).await.contains("help/returns.md cannot be read: this file has no folder")
         );
         assert_eq!(seed::query_number(&db, "select count(*) from workspaces").await, 0);
+    }
+);
+
+both_backends!(
+    async fn a_document_outside_of_the_folder_of_the_file_is_refused(db: TestDb) {
+        let (operator, folder) = operator(&db).await;
+        let outside = tempfile::tempdir().unwrap();
+        write(&outside, "private.md", "Not for visitors.");
+        let link = |target: &Path, name: &str| symlink(target, folder.path().join(name)).unwrap();
+        link(&outside.path().join("private.md"), "help/link.md");
+        link(outside.path(), "help/others");
+        std::fs::create_dir(folder.path().join("help/folder.md")).unwrap();
+        let pipe = folder.path().join("help/pipe.md");
+        assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+
+        let absolute = outside.path().join("private.md");
+        let (absolute, at) = (absolute.to_str().unwrap(), "line 16: knowledge_bases[0].documents[1]");
+        for path in [absolute, "../private.md", "help/../../private.md"] {
+            let refusal = operator.refusal(&FILE.replace("help/returns.md", path)).await;
+            assert!(
+                refusal.starts_with(&format!("{at}.path: must lead to a file in the folder ")),
+                "{refusal}"
+            );
+        }
+        for (path, problem) in [
+            ("help/link.md", "leads out of the folder of this file"),
+            ("help/others/private.md", "leads out of the folder of this file"),
+            ("help/folder.md", "is not a regular file"),
+            ("help/pipe.md", "is not a regular file"),
+        ] {
+            let refusal = operator.refusal(&FILE.replace("help/returns.md", path)).await;
+            assert_eq!(refusal, format!("{at}: {path} {problem}"));
+        }
+        assert_eq!(seed::query_number(&db, "select count(*) from documents").await, 0);
+    }
+);
+
+both_backends!(
+    async fn a_document_may_be_a_link_to_another_file_of_the_folder(db: TestDb) {
+        let (mut operator, folder) = operator(&db).await;
+        // As Kubernetes mounts a ConfigMap.
+        symlink("help", folder.path().join("..data")).unwrap();
+        symlink("..data/returns.md", folder.path().join("returns.md")).unwrap();
+        let linked = tempfile::tempdir().unwrap();
+        symlink(folder.path(), linked.path().join("mount")).unwrap();
+        operator.folder = Some(linked.path().join("mount"));
+
+        operator.apply(&FILE.replace("help/returns.md", "returns.md")).await;
+
+        assert_eq!(found(&operator, "refund").await, ["returns-refunds"]);
     }
 );
 

@@ -20,11 +20,8 @@ both_backends!(
         let server = TestServer::start(&db).await;
         server.book("2026-03-16 14:00", "Demo").await;
         let calendar = server.calendar().await;
-        assert_eq!(
-            server.get(&calendar).await.json()["data"]["ics_url"],
-            Value::Null,
-            "none unless asked for"
-        );
+        let is_linked = async || server.get(&calendar).await.json()["data"]["ics_linked"].clone();
+        assert_eq!(is_linked().await, false, "none unless asked for");
 
         let first = server.calendar_link().await;
         let file = read(&server, &first).await;
@@ -32,8 +29,7 @@ both_backends!(
         assert_eq!((file.status, file.header("content-type")), (200, Some("text/calendar; charset=utf-8")));
         assert!(file.text().contains("\r\nSUMMARY:Demo\r\n"), "{}", file.text());
         assert!(file.text().contains("\r\nDTSTART:20260316T130000Z\r\n"), "{}", file.text());
-        let address = server.get(&calendar).await.json()["data"]["ics_url"].clone();
-        assert_eq!(address, json!(format!("{}{first}", server.url())));
+        assert_eq!(is_linked().await, true);
 
         let second = server.calendar_link().await;
         assert_ne!(first, second);
@@ -42,9 +38,26 @@ both_backends!(
 
         for _ in 0..2 {
             let removed = server.send_request("DELETE", &format!("{calendar}/ics_link")).await;
-            assert_eq!((removed.status, &removed.json()["data"]["ics_url"]), (200, &Value::Null));
+            assert_eq!((removed.status, &removed.json()["data"]["ics_linked"]), (200, &json!(false)));
         }
         assert_eq!(read(&server, &second).await.status, 404);
+    }
+);
+
+both_backends!(
+    async fn a_feed_address_is_only_in_the_response_that_creates_it(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let link = server.calendar_link().await;
+        let token = link.trim_start_matches("/calendars/").trim_end_matches(".ics");
+        let calendar = server.calendar().await;
+
+        for path in ["/v1/calendars", calendar.as_str(), "/v1/events"] {
+            let answer = server.get(path).await;
+            assert_eq!(answer.status, 200);
+            assert!(!answer.text().contains("ics_url") && !answer.text().contains(token), "{path}");
+        }
+        let removed = server.send_request("DELETE", &format!("{calendar}/ics_link")).await;
+        assert!(!removed.text().contains("ics_url"), "{}", removed.text());
     }
 );
 
@@ -106,14 +119,11 @@ both_backends!(
 
         let links = futures::future::join_all((0..6).map(|_| server.calendar_link())).await;
 
-        let address = server.get(&server.calendar().await).await.json()["data"]["ics_url"].clone();
-        let mut known = Vec::new();
+        let mut known = 0;
         for link in &links {
-            if read(&server, link).await.status == 200 {
-                known.push(format!("{}{link}", server.url()));
-            }
+            known += usize::from(read(&server, link).await.status == 200);
         }
-        assert_eq!(json!(known), json!([address]));
+        assert_eq!(known, 1);
     }
 );
 

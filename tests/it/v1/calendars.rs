@@ -23,7 +23,8 @@ both_backends!(
 
         let mut expected = json!({
             "slug": "demos", "time_zone": "Europe/Berlin", "slot_minutes": 60, "buffer_minutes": 10,
-            "minimum_notice_minutes": 0, "horizon_days": 60, "holidays": ["2026-12-25"], "source": "here", "ics_url": null,
+            "minimum_notice_minutes": 0, "horizon_days": 60, "holidays": ["2026-12-25"], "source": "here",
+            "ics_linked": false,
             "hours": {
                 "mon": ["14:00-15:00"], "tue": [], "wed": ["10:00-11:00"], "thu": [], "fri": ["15:00-16:00"],
                 "sat": [], "sun": [],

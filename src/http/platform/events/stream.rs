@@ -81,6 +81,7 @@ pub(in crate::http::platform) async fn stream(
     let follower = follow(&state.services, &account, &feed_query).await?;
     let mut response = Sse::new(sse_events(state.services.clone(), follower)).into_response();
     let headers = response.headers_mut();
+    // In place of the `no-cache` of `Sse`.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     Ok(response)

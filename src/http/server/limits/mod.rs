@@ -73,7 +73,7 @@ impl Limits {
         })
     }
 
-    /// Counts a request. `address` is none if a valid key lifts the limits by address. Returns the limit with the fewest
+    /// Counts a request. `address` is none if a key lifts the limits by address. Returns the limit with the fewest
     /// remaining requests.
     pub(in crate::http) fn count(
         &self,
