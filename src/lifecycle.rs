@@ -19,6 +19,9 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// The pause before a task that panicked is started again.
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+
 /// For tasks to end after the hard stop.
 const HARD_GRACE: Duration = Duration::from_secs(5);
 
@@ -147,6 +150,22 @@ impl Tasks {
         self.tracker.spawn(watched).abort_handle()
     }
 
+    /// Runs a critical task without state of its own. If it panics, it is started again after a second; if it ends before the
+    /// soft stop, the process stops.
+    pub fn spawn_restarted<F>(&self, name: &'static str, task: impl Fn() -> F + Send + 'static) -> AbortHandle
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.spawn_critical(name, async move {
+            while let Err(panic) = AssertUnwindSafe(task()).catch_unwind().await {
+                let text = panic_text(&*panic);
+                tracing::error!(task.name = name, "task {name} panicked and is started again: {text}");
+                tokio::time::sleep(RESTART_DELAY).await;
+            }
+            Ok(())
+        })
+    }
+
     /// The first SIGTERM or SIGINT is the soft stop, the second the hard stop.
     pub fn stop_at(&self, mut signals: Signals) {
         let stop = Arc::clone(&self.stop);
@@ -194,7 +213,8 @@ impl Stop {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+/// The text of a panic that was caught.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()
@@ -243,6 +263,28 @@ mod tests {
             tasks.soft_stop().cancelled().await;
             assert!(tasks.failed());
         }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_is_started_again_and_the_process_goes_on() {
+        let tasks = Tasks::new();
+        let soft = tasks.soft_stop();
+        let (sender, mut starts) = tokio::sync::mpsc::unbounded_channel();
+        let is_first = AtomicBool::new(true);
+        tasks.spawn_restarted("poller", move || {
+            let (soft, panics) = (soft.clone(), is_first.swap(false, Ordering::AcqRel));
+            sender.send(()).unwrap();
+            async move {
+                assert!(!panics, "on purpose");
+                soft.cancelled().await;
+            }
+        });
+
+        assert_eq!(starts.recv().await, Some(()));
+        assert_eq!(starts.recv().await, Some(()));
+        assert!(!tasks.soft_stop().is_cancelled());
+        assert!(tasks.shutdown(LONG).await);
+        assert!(!tasks.failed());
     }
 
     #[tokio::test]

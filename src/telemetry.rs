@@ -47,6 +47,8 @@ pub const REFUNDED_MICRODOLLARS: &str = "rejoinder_refunded_microdollars_total";
 pub const LARGEST_WORKSPACE_SHARE: &str = "rejoinder_largest_workspace_share";
 /// Counter of turns that this process took over.
 pub const TURN_TAKEOVERS: &str = "rejoinder_turn_takeovers_total";
+/// Counter of panics, each a bug of this program.
+pub const PANICS: &str = "rejoinder_panics_total";
 /// Gauge of widget requests that wait for a reply.
 pub const WIDGET_REQUESTS_WAITING: &str = "rejoinder_widget_requests_waiting";
 /// Gauge of streams and long polls that follow the events.
@@ -89,7 +91,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that this program was built from, if the build was given one.
 pub const COMMIT: Option<&str> = option_env!("GIT_COMMIT");
 
-/// Sends logs and panics to standard error, as JSON or text, at the levels of `filter` (the notation of `RUST_LOG`).
+/// Counts panics, and sends logs and panics to standard error, as JSON or text, at the levels of `filter` (the notation of `RUST_LOG`).
 ///
 /// # Errors
 /// If the filter does not parse, or logs were already set up.
@@ -109,6 +111,7 @@ pub fn init_logs(json: bool, filter: &str) -> anyhow::Result<()> {
         let location = panic.location().map(ToString::to_string);
         let text = panic.payload_as_str().unwrap_or("no text");
         tracing::error!(panic.location = location, "panicked: {text}");
+        metrics::counter!(PANICS).increment(1);
     }));
     Ok(())
 }
@@ -172,6 +175,7 @@ fn describe() {
     describe_counter!(REFUNDED_MICRODOLLARS, "Millionths of a dollar that were refunded.");
     describe_gauge!(LARGEST_WORKSPACE_SHARE, "The largest part of a bound that one workspace uses.");
     describe_counter!(TURN_TAKEOVERS, "Turns that this process took from one that was silent.");
+    describe_counter!(PANICS, "Panics, each a bug of this program.");
     describe_gauge!(WIDGET_REQUESTS_WAITING, "Widget requests that wait for a reply.");
     describe_gauge!(EVENT_FOLLOWERS, "Streams and long polls that follow the events.");
     describe_histogram!(MODEL_CALL_DURATION_SECONDS, "Time of a call of a model.");

@@ -1,11 +1,14 @@
 //! Applies the effects of committed batches: runs turns, wakes waiting clients and followers of the feed, cancels tasks,
 //! and claims deliveries.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::Worker;
 use super::turns::{record_end, run};
+use crate::lifecycle::panic_text;
 use crate::writer::Effect;
 
 /// Applies the writer's effects until `background_stop`, then those that are still queued.
@@ -17,14 +20,21 @@ pub(super) async fn consume(
     loop {
         tokio::select! {
             effect = effects.recv() => match effect {
-                Some(effect) => apply(&worker, effect),
+                Some(effect) => apply_or_drop(&worker, effect),
                 None => return,
             },
             () = background_stop.cancelled() => break,
         }
     }
     while let Ok(effect) = effects.try_recv() {
-        apply(&worker, effect);
+        apply_or_drop(&worker, effect);
+    }
+}
+
+/// Applies an effect. If that panics, only this effect is lost: polls and the reconciliation find what it was about.
+fn apply_or_drop(worker: &Worker, effect: Effect) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| apply(worker, effect))) {
+        tracing::error!("an effect of a batch was dropped, because it panicked: {}", panic_text(&*panic));
     }
 }
 

@@ -121,28 +121,32 @@ impl Worker {
     ) {
         let consume = effects::consume(self.clone(), effects, background_stop.clone());
         background.spawn_critical("effects", consume.map(Ok));
-        background.spawn_critical("poller", poller::poll(self.clone(), background_stop.clone()).map(Ok));
+        let (worker, stop) = (self.clone(), background_stop.clone());
+        background.spawn_restarted("poller", move || poller::poll(worker.clone(), stop.clone()));
         if let Some((lease, db)) = lease {
             let keep_alive = lease::keep_alive(self.clone(), lease, db, background_stop.clone());
             background.spawn_critical("lease", keep_alive.map(Ok));
         }
-        self.tasks.spawn_critical("turn claims", claims::claim(self.clone()).map(Ok));
-        self.spawn_until_stop("sweeper", overdue_turns::sweep(self.clone()));
-        self.spawn_until_stop("retention", retention::remove(self.clone()));
-        self.spawn_until_stop("statistics", statistics::record(self.clone()));
-        self.spawn_until_stop("turn reconciliation", reconcile::run::<TurnRef>(self.clone()));
-        if let Some(embeddings) = self.embeddings.clone() {
-            self.spawn_until_stop("embeddings", embeddings::embed(self.clone(), embeddings));
+        let worker = self.clone();
+        self.tasks.spawn_restarted("turn claims", move || claims::claim(worker.clone()));
+        self.spawn_until_stop("sweeper", overdue_turns::sweep);
+        self.spawn_until_stop("retention", retention::remove);
+        self.spawn_until_stop("statistics", statistics::record);
+        self.spawn_until_stop("turn reconciliation", reconcile::run::<TurnRef>);
+        if let Some(embedder) = self.embeddings.clone() {
+            self.spawn_until_stop("embeddings", move |worker| embeddings::embed(worker, embedder.clone()));
         }
         deliveries::start(self, background, background_stop);
     }
 
-    /// Runs a task that is cancelled at shutdown. If it ends earlier, the process stops.
-    fn spawn_until_stop(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let soft = self.tasks.soft_stop();
-        self.tasks.spawn_critical(name, async move {
-            soft.run_until_cancelled(task).await;
-            Ok(())
+    /// Runs a task that is cancelled at shutdown, and started again if it panics. If it ends earlier, the process stops.
+    fn spawn_until_stop<F>(&self, name: &'static str, task: impl Fn(Self) -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (worker, soft) = (self.clone(), self.tasks.soft_stop());
+        self.tasks.spawn_restarted(name, move || {
+            soft.clone().run_until_cancelled_owned(task(worker.clone())).map(drop)
         });
     }
 

@@ -32,9 +32,7 @@ pub(super) async fn run<W: RegisteredWork>(worker: Worker) {
     loop {
         tokio::time::sleep(worker.settings.lease.max(Duration::from_secs(1)) / 2).await;
         let reconciled = reconcile_once::<W>(&worker, &missing).await;
-        if let Some(now_missing) =
-            worker.failures.record("owned work could not be read or handed back", reconciled)
-        {
+        if let Some(now_missing) = worker.failures.record("owned work could not be read", reconciled) {
             missing = now_missing;
         }
     }
@@ -43,7 +41,7 @@ pub(super) async fn run<W: RegisteredWork>(worker: Worker) {
 async fn reconcile_once<W: RegisteredWork>(
     worker: &Worker,
     missing: &HashSet<Owned<W>>,
-) -> Result<HashSet<Owned<W>>, Error> {
+) -> Result<HashSet<Owned<W>>, StoreError> {
     let mut now_missing = HashSet::new();
     for owned in read_owned::<W>(worker).await? {
         if W::registry(worker).contains(owned.key.task_key()) {
@@ -51,10 +49,13 @@ async fn reconcile_once<W: RegisteredWork>(
         }
         if missing.contains(&owned) {
             tracing::warn!(work = ?owned.key, "this process owns work without a task: it is handed back");
-            W::hand_back(worker, owned).await?;
-        } else {
-            now_missing.insert(owned);
+            // An error of one does not affect the others.
+            let handed_back = W::hand_back(worker, owned).await;
+            if worker.failures.record("owned work could not be handed back", handed_back).is_some() {
+                continue;
+            }
         }
+        now_missing.insert(owned);
     }
     Ok(now_missing)
 }

@@ -1,10 +1,14 @@
 //! Group commit: while one batch is being committed, the next items gather in a queue, and are then committed together.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::FutureExt as _;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use crate::lifecycle::panic_text;
 
 /// An item of a [`GroupQueue`].
 pub trait QueueItem: Send + 'static {
@@ -27,7 +31,8 @@ impl QueueLimits {
 
 /// Commits the batches of a queue.
 pub trait Commit<T>: Send {
-    /// Commits a batch and returns the items to put back at the head of the queue, in order.
+    /// Commits a batch and returns the items to put back at the head of the queue, in order. If it panics, the batch is dropped, and
+    /// the next one follows.
     fn commit(&mut self, batch: Vec<T>) -> impl Future<Output = Vec<T>> + Send;
 }
 
@@ -108,8 +113,14 @@ impl<T: QueueItem> GroupQueue<T> {
         loop {
             let batch = self.next_batch(limits);
             if !batch.is_empty() {
-                let remaining = committer.commit(batch).await;
-                self.requeue(remaining);
+                let committed = AssertUnwindSafe(committer.commit(batch)).catch_unwind().await;
+                self.requeue(committed.unwrap_or_else(|panic| {
+                    tracing::error!(
+                        "a batch was dropped, because its commit panicked: {}",
+                        panic_text(&*panic)
+                    );
+                    Vec::new()
+                }));
             } else if stop.is_cancelled() {
                 return;
             } else {
@@ -163,8 +174,6 @@ impl<T> Drop for CloseOnDrop<T> {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
-
     use super::*;
 
     const LIMITS: QueueLimits = QueueLimits { items: 3, bytes: 10 };
@@ -220,6 +229,28 @@ mod tests {
         let batches = run(queue([1, 2, 3, 4]), 2);
 
         assert_eq!(batches, [vec![1, 2, 3], vec![3, 4], vec![4]]);
+    }
+
+    /// Panics at batches that begin with this item, and records the others.
+    struct Fragile<'a>(usize, &'a mut Recorder);
+
+    impl Commit<Item> for Fragile<'_> {
+        async fn commit(&mut self, batch: Vec<Item>) -> Vec<Item> {
+            assert_ne!(batch[0], Item(self.0), "on purpose");
+            self.1.commit(batch).await
+        }
+    }
+
+    #[test]
+    fn a_batch_whose_commit_panics_is_dropped_and_the_next_one_follows() {
+        let mut recorder = Recorder { batches: Vec::new(), put_backs: 0 };
+        let stop = CancellationToken::new();
+        stop.cancel();
+
+        let committing = queue([9, 1, 2, 3]).run(LIMITS, Fragile(9, &mut recorder), stop);
+        committing.now_or_never().unwrap();
+
+        assert_eq!(recorder.batches, [[2, 3]]);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Writer {
             if C::IS_REQUEST {
                 return request(shard, command).await;
             }
-            push(shard, command, Arc::default()).await.unwrap_or_else(|_| Err(shard_stopped()))
+            push(shard, command, Arc::default()).await.unwrap_or_else(|_| Err(dropped()))
         })
     }
 
@@ -161,7 +161,7 @@ async fn request<C: Command>(shard: &GroupQueue<BoxedCommand>, command: C) -> Re
     let state = Arc::new(RequestState::default());
     let mut answer = push(shard, command, Arc::clone(&state));
     if let Ok(outcome) = tokio::time::timeout(REQUEST_TIMEOUT, &mut answer).await {
-        return outcome.unwrap_or_else(|_| Err(shard_stopped()));
+        return outcome.unwrap_or_else(|_| Err(dropped()));
     }
     // The shard does not decide it from here on, but it may have answered just before.
     let outcome_unknown = state.abandon();
@@ -169,14 +169,15 @@ async fn request<C: Command>(shard: &GroupQueue<BoxedCommand>, command: C) -> Re
     answer.try_recv().unwrap_or(Err(Error::Unavailable { outcome_unknown, source: None }))
 }
 
-/// If the shard has ended, it drops the sender of the answer with the command.
+/// If the shard has ended, or the batch of the command panicked, the sender of the answer is dropped with the command.
 fn push<C: Command>(shard: &GroupQueue<BoxedCommand>, command: C, state: Arc<RequestState>) -> Answer<C> {
     let (queued, answer) = queued(command, state);
     shard.push(queued);
     answer
 }
 
-/// The shard has ended because the process stops. The command may have been committed.
-fn shard_stopped() -> Error {
+/// The shard has dropped the command: the process stops, or the batch panicked outside its transaction. The command may have
+/// been committed.
+fn dropped() -> Error {
     Error::Unavailable { outcome_unknown: true, source: Some(Box::new(StoreError::Stopped)) }
 }

@@ -7,13 +7,12 @@ use super::batch::Effects;
 use super::commands::{EndAuthority, EndTurn};
 use super::group_commit::{Commit, QueueLimits};
 use super::queued_command::{BoxedCommand, queued};
-use super::transaction::{self, CommittedBatch};
+use super::transaction::{self, BatchError, BatchFailure, CommittedBatch};
 use super::uncertain_commit::UncertainCommit;
 use super::{Effect, TurnSlot, WriterContext};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::TurnEnd;
-use crate::store::StoreError;
 use crate::telemetry::{CHARGED_MICRODOLLARS, REFUNDED_MICRODOLLARS};
 
 pub(super) const BATCH_LIMITS: QueueLimits = QueueLimits { items: 256, bytes: 4 << 20 };
@@ -43,15 +42,15 @@ impl Shard {
                 match self.attempt(&mut commands, &mut uncertain).await {
                     Ok(committed) => return self.complete(commands, committed),
                     // While it is unknown whether the batch was committed, it must not be decided again.
-                    Err(error) if error.is_transient() || uncertain.is_some() => {
+                    Err(failure) if failure.is_transient() || uncertain.is_some() => {
                         tracing::warn!(
                             attempt,
-                            error = &error as &dyn std::error::Error,
+                            error = &failure as &dyn std::error::Error,
                             "a batch was not committed"
                         );
                         tokio::time::sleep(RETRY_DELAY * attempt).await;
                     }
-                    Err(error) => return self.commit_individually(commands, error).await,
+                    Err(failure) => return self.commit_individually(commands, failure).await,
                 }
             }
             let outcome_unknown = uncertain.is_some();
@@ -66,12 +65,13 @@ impl Shard {
         }
     }
 
-    /// Tries once. `uncertain` is the uncertain commit of the last attempt, and then of this one.
+    /// Tries once, and again without each command whose plan or decision panics. `uncertain` is the uncertain commit of the last
+    /// attempt, and then of this one.
     async fn attempt(
         &self,
         commands: &mut Vec<BoxedCommand>,
         uncertain: &mut Option<UncertainCommit>,
-    ) -> Result<CommittedBatch, StoreError> {
+    ) -> Result<CommittedBatch, BatchFailure> {
         if let Some(sent) = uncertain {
             let is_committed = sent.probe.is_committed(&self.0).await?;
             if let Some(sent) = uncertain.take().filter(|_| is_committed) {
@@ -79,26 +79,34 @@ impl Shard {
             }
             reset(commands);
         }
-        commands.retain(|queued| !queued.is_abandoned());
-        transaction::run(&self.0, commands).await.map_err(|failed| {
-            // Data that the database refused was not committed, even if the commit was sent.
-            *uncertain = failed.uncertain.filter(|_| failed.error.is_transient());
+        loop {
+            commands.retain(|queued| !queued.is_abandoned());
+            if commands.is_empty() {
+                return Ok(CommittedBatch::default());
+            }
+            let BatchError { failure, uncertain: sent } = match transaction::run(&self.0, commands).await {
+                Ok(committed) => return Ok(committed),
+                Err(failed) => failed,
+            };
+            *uncertain = sent.filter(|_| failure.may_follow_a_commit());
             if uncertain.is_none() {
                 reset(commands);
             }
-            failed.error
-        })
+            let BatchFailure::Panicked { culprit: Some(index), .. } = failure else { return Err(failure) };
+            // The caller logs the error.
+            commands.remove(index).refuse(failure.into());
+        }
     }
 
-    /// Invalid data fails only its own command.
+    /// Invalid data, or a panic whose culprit is not known, fails only its own command.
     async fn commit_individually(
         &self,
         mut commands: Vec<BoxedCommand>,
-        error: StoreError,
+        failure: BatchFailure,
     ) -> Vec<BoxedCommand> {
         if let [queued] = commands.as_mut_slice() {
             // The caller logs the error.
-            queued.refuse(error.into());
+            queued.refuse(failure.into());
             return Vec::new();
         }
         let mut commands = commands.into_iter();

@@ -1,6 +1,9 @@
 //! One batch as one transaction: lock, read, decide, write, commit.
 
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
+
+use futures::FutureExt as _;
 
 use super::batch::{Batch, DecisionContext, Effects, LoadPlan};
 use super::queued_command::BoxedCommand;
@@ -8,12 +11,15 @@ use super::read::read;
 use super::uncertain_commit::{CommitProbe, UncertainCommit};
 use super::write::write_rare;
 use super::{TurnSlot, WriterContext};
+use crate::domain::error::Error;
 use crate::domain::turn::Api;
+use crate::lifecycle::panic_text;
 use crate::store::StoreError;
 use crate::store::db::WRITE_TIMEOUT;
 use crate::telemetry::{WRITER_BATCH_COMMANDS, WRITER_BATCH_DURATION_SECONDS};
 
 /// What follows from a committed batch. The outcomes are in its commands.
+#[derive(Default)]
 pub(super) struct CommittedBatch {
     pub effects: Effects,
     /// The slots that were reserved for the turns that the batch may have started.
@@ -22,32 +28,73 @@ pub(super) struct CommittedBatch {
 
 /// The error of a batch that was not, or may not have been, committed.
 pub(super) struct BatchError {
-    pub error: StoreError,
+    pub failure: BatchFailure,
     /// The commit was sent, so it may have happened.
     pub uncertain: Option<UncertainCommit>,
 }
 
-/// Decides the commands that are not abandoned, and commits their changes.
+/// Why a batch was not, or may not have been, committed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BatchFailure {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A fault of this program. `culprit` is the index of the command, if it was being planned or decided.
+    #[error("a batch of commands panicked: {text}")]
+    Panicked { text: String, culprit: Option<usize> },
+}
+
+impl BatchFailure {
+    /// Whether a retry of the same commands may succeed.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Panicked { .. } => false,
+        }
+    }
+
+    /// Whether the batch may have been committed if the commit was sent: not if the database refused the data.
+    pub(super) fn may_follow_a_commit(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Panicked { .. } => true,
+        }
+    }
+}
+
+impl From<BatchFailure> for Error {
+    fn from(failure: BatchFailure) -> Self {
+        match failure {
+            BatchFailure::Store(error) => error.into(),
+            BatchFailure::Panicked { .. } => Self::internal(failure),
+        }
+    }
+}
+
+/// Decides the commands that are not abandoned, and commits their changes. If that panics, the transaction is rolled back, and
+/// everything that was decided in it is dropped.
 pub(super) async fn run(
     context: &WriterContext,
     commands: &mut [BoxedCommand],
 ) -> Result<CommittedBatch, BatchError> {
-    let mut uncertain = None;
+    let (mut uncertain, mut culprit) = (None, None);
     let (began, count) = (Instant::now(), commands.len());
-    let batch = run_unbounded(context, commands, &mut uncertain);
-    let error = match tokio::time::timeout(WRITE_TIMEOUT, batch).await {
-        Ok(Ok(())) => match uncertain.take() {
+    // Nothing of a batch that panicked is used again, except for the commands, which are decided anew.
+    let batch =
+        AssertUnwindSafe(run_unbounded(context, commands, &mut uncertain, &mut culprit)).catch_unwind();
+    let failure: BatchFailure = match tokio::time::timeout(WRITE_TIMEOUT, batch).await {
+        Ok(Ok(Ok(()))) => match uncertain.take() {
             Some(committed) => {
                 record("ok", count, began);
                 return Ok(committed.batch);
             }
-            None => StoreError::Stopped,
+            None => StoreError::Stopped.into(),
         },
-        Ok(Err(error)) => error,
-        Err(_) => StoreError::TimedOut,
+        Ok(Ok(Err(error))) => error.into(),
+        Ok(Err(panic)) => BatchFailure::Panicked { text: panic_text(&*panic).to_owned(), culprit },
+        Err(_) => StoreError::TimedOut.into(),
     };
     record("error", count, began);
-    Err(BatchError { error, uncertain })
+    Err(BatchError { failure, uncertain })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a batch has at most 256 commands")]
@@ -61,12 +108,11 @@ async fn run_unbounded(
     context: &WriterContext,
     commands: &mut [BoxedCommand],
     uncertain: &mut Option<UncertainCommit>,
+    culprit: &mut Option<usize>,
 ) -> Result<(), StoreError> {
     let mut tx = context.db.begin().await?;
     let mut plan = LoadPlan::default();
-    for command in &mut *commands {
-        command.plan(&mut plan, context.clock.now());
-    }
+    for_each(commands, culprit, |command| command.plan(&mut plan, context.clock.now()));
     let workspaces = plan.workspaces.clone();
     let (tables, now) = read(tx.conn(), plan, &context.config_cache, context.clock.as_ref()).await?;
 
@@ -81,9 +127,7 @@ async fn run_unbounded(
         bounds: context.bounds,
     };
     let mut batch = Batch::new(decision_context, budget, tables);
-    for command in &mut *commands {
-        command.decide(&mut batch);
-    }
+    for_each(commands, culprit, |command| command.decide(&mut batch));
     let (tables, mut changes, mut effects) = batch.finish();
 
     let probe = CommitProbe::for_batch(&tables, &changes);
@@ -91,6 +135,19 @@ async fn run_unbounded(
     effects.messages = std::mem::take(&mut changes.messages);
     let on_commit = || *uncertain = Some(UncertainCommit { batch: CommittedBatch { effects, slots }, probe });
     statements.execute_and_commit(tx, on_commit).await
+}
+
+/// Calls `step` with each command. While it runs, `culprit` is the index of its command.
+fn for_each(
+    commands: &mut [BoxedCommand],
+    culprit: &mut Option<usize>,
+    mut step: impl FnMut(&mut BoxedCommand),
+) {
+    for (index, command) in commands.iter_mut().enumerate() {
+        *culprit = Some(index);
+        step(command);
+    }
+    *culprit = None;
 }
 
 /// One slot for each turn that the batch may start. Unused ones are free again at once.

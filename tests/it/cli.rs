@@ -68,6 +68,7 @@ async fn a_server_on_all_interfaces_prints_an_address_to_connect_to_and_counts_f
     let build = format!("rejoinder_build_info{{version=\"{}\"", env!("CARGO_PKG_VERSION"));
     assert!(metrics.contains(&build), "{metrics}");
     for counter in [
+        "rejoinder_panics_total 0",
         "rejoinder_turn_takeovers_total 0",
         r#"rejoinder_turns_ended_total{api="platform",state="failed"} 0"#,
         r#"rejoinder_model_tokens_total{connection="default",kind="output"} 0"#,

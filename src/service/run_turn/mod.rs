@@ -9,9 +9,11 @@ mod spans;
 mod tool_call;
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt as _;
 use quick_cache::sync::Cache;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,7 @@ use crate::domain::retry::backoff;
 use crate::domain::tool_loop::TurnLimits;
 use crate::domain::turn::{Api, Turn, TurnEnd};
 use crate::lifecycle::lease::LeaseStatus;
+use crate::lifecycle::panic_text;
 use crate::model::Models;
 use crate::store::StoreError;
 use crate::telemetry::traces;
@@ -104,7 +107,14 @@ impl Engine {
         let span = spans::start_turn(&owned);
         let run = async {
             tokio::select! {
-                result = self.run_attempts(&mut owned, snapshot) => result,
+                caught = AssertUnwindSafe(self.run_attempts(&mut owned, snapshot)).catch_unwind() => match caught {
+                    Ok(result) => result,
+                    Err(panic) => {
+                        tracing::error!(turn.id = %id, "a turn panicked: {}", panic_text(&*panic));
+                        // Another attempt would panic, too.
+                        self.end(&owned, TurnEnd::Failed(Failure::InternalError), None, None).await
+                    }
+                },
                 () = hard_stop.cancelled() => self.stop(&owned).await,
             }
         };
@@ -150,8 +160,7 @@ impl Engine {
                 }
                 NextStep::Paused(until) => {
                     let delay = until.saturating_duration_since(Instant::now());
-                    let hand_back = HandBackTurn { turn: turn_ref(turn), fence: turn.fence, delay };
-                    return self.services.writer.execute(hand_back).await.map(drop);
+                    return self.hand_back(turn, delay).await;
                 }
             }
         }
@@ -221,7 +230,11 @@ impl Engine {
         if self.services.waiters.has_waiter(turn.id) {
             return self.end(turn, TurnEnd::Failed(Failure::ServiceUnavailable), None, None).await;
         }
-        let hand_back = HandBackTurn { turn: turn_ref(turn), fence: turn.fence, delay: Duration::ZERO };
+        self.hand_back(turn, Duration::ZERO).await
+    }
+
+    async fn hand_back(&self, turn: &Turn, delay: Duration) -> Result<(), Error> {
+        let hand_back = HandBackTurn { turn: turn_ref(turn), fence: turn.fence, delay, is_takeover: false };
         self.services.writer.execute(hand_back).await.map(drop)
     }
 

@@ -127,6 +127,7 @@ pub fn update(statements: &mut Statements, rows: &[&Turn]) -> Result<(), StoreEr
         "owner": row.owner,
         "fence": row.fence,
         "attempts": row.attempts,
+        "takeovers": row.takeovers,
         "not_before": row.not_before,
         "first_started_at": row.first_started_at,
         "reason": &row.reason,
@@ -135,8 +136,8 @@ pub fn update(statements: &mut Statements, rows: &[&Turn]) -> Result<(), StoreEr
         "model_error": &row.model_error,
     });
     const UPDATE: &str = "update turns set state = new.state, owner = new.owner, fence = new.fence, \
-        attempts = new.attempts, not_before = new.not_before, first_started_at = new.first_started_at, \
-        reason = new.reason, reply_id = new.reply_id, ended_at = new.ended_at, model_error = new.model_error \
+        attempts = new.attempts, takeovers = new.takeovers, not_before = new.not_before, \
+        first_started_at = new.first_started_at, reason = new.reason, reply_id = new.reply_id, ended_at = new.ended_at, model_error = new.model_error \
         from new where turns.workspace_id = new.workspace_id and turns.id = new.id";
     statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }

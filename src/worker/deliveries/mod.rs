@@ -71,8 +71,9 @@ impl Deliveries {
 pub(super) fn start(worker: &Worker, background: &Tasks, background_stop: &CancellationToken) {
     let write_outcomes = outcome_writer::run(worker.clone(), background_stop.clone());
     background.spawn_critical("delivery outcomes", write_outcomes.map(Ok));
-    worker.tasks.spawn_critical("delivery claims", claims::claim(worker.clone()).map(Ok));
-    worker.spawn_until_stop("delivery reconciliation", reconcile::run::<DeliveryKey>(worker.clone()));
+    let claiming = worker.clone();
+    worker.tasks.spawn_restarted("delivery claims", move || claims::claim(claiming.clone()));
+    worker.spawn_until_stop("delivery reconciliation", reconcile::run::<DeliveryKey>);
 }
 
 /// A delivery that this process owns: its task, and its slot until it is answered.

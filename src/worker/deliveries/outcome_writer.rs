@@ -39,7 +39,7 @@ impl OutcomeWriter {
     pub(super) async fn write(&self, write: OutcomeWrite) {
         let (done, written) = oneshot::channel();
         self.0.push(PendingOutcome { write, done });
-        // If it is not written, the process ends, and others take over the delivery.
+        // If it is not written, the process ends and others take over the delivery, or the reconciliation hands it back.
         let _ = written.await;
     }
 }

@@ -52,7 +52,7 @@ impl RegisteredWork for TurnRef {
     }
 
     async fn hand_back(worker: &Worker, Owned { key, fence }: Owned<Self>) -> Result<(), Error> {
-        let hand_back = HandBackTurn { turn: key, fence, delay: Duration::ZERO };
+        let hand_back = HandBackTurn { turn: key, fence, delay: Duration::ZERO, is_takeover: true };
         worker.services.writer.execute(hand_back).await.map(drop)
     }
 }

@@ -9,12 +9,14 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::turn::{TurnRef, TurnState};
 use crate::writer::batch::{Batch, LoadPlan, TurnWriteOutcome};
 
-/// The turn may be claimed after `delay`. It does not count as an attempt.
+/// The turn may be claimed after `delay`. That does not count as an attempt.
 #[derive(Clone, Copy, Debug)]
 pub struct HandBackTurn {
     pub turn: TurnRef,
     pub fence: i64,
     pub delay: Duration,
+    /// Its task was lost, for example by a panic: this counts as a takeover, because the turn itself may be the cause.
+    pub is_takeover: bool,
 }
 
 impl Decision for HandBackTurn {
@@ -30,6 +32,7 @@ impl Decision for HandBackTurn {
             turn.state = TurnState::Queued;
             turn.owner = None;
             turn.not_before = not_before;
+            turn.takeovers += i64::from(self.is_takeover);
         }))
     }
 }

@@ -1,11 +1,14 @@
 //! Stored data that this version cannot read is an internal error: no client is asked to retry, no response contains the cause,
-//! and the log contains all of it.
+//! and the log contains all of it. A turn that panics ends the same way.
 
+use std::collections::HashSet;
 use std::io::Write;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use http::StatusCode;
+use rejoinder::domain::clock::{Clock, Micros, SystemClock};
 use serde_json::json;
+use tokio::task;
 
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
@@ -175,5 +178,95 @@ both_backends!(
         assert_eq!(reply.header("rejoinder-error"), Some("internal_error"), "{}", reply.text());
         assert!(server.model.calls().all().is_empty());
         assert_internal(log, &endpoint, 500, PLATFORM, "is not a host or host:port");
+    }
+);
+
+/// The system clock, which can be made to panic in the task of a turn.
+#[derive(Debug, Default)]
+struct FragileClock(Mutex<FragileState>);
+
+#[derive(Debug, Default)]
+struct FragileState {
+    phase: Phase,
+    /// The tasks that read the clock before the turn.
+    earlier: HashSet<task::Id>,
+    /// The tasks that first read the clock while the turn started: the task of the turn is one of them.
+    starting: HashSet<task::Id>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Phase {
+    #[default]
+    Earlier,
+    Starting,
+    Panicking,
+    Later,
+}
+
+impl FragileClock {
+    fn enter(&self, phase: Phase) {
+        self.0.lock().unwrap().phase = phase;
+    }
+
+    fn panics_in(&self, task: task::Id) -> bool {
+        let mut state = self.0.lock().unwrap();
+        match state.phase {
+            Phase::Earlier => {
+                state.earlier.insert(task);
+                false
+            }
+            Phase::Starting => {
+                if !state.earlier.contains(&task) {
+                    state.starting.insert(task);
+                }
+                false
+            }
+            Phase::Panicking => state.starting.contains(&task),
+            Phase::Later => false,
+        }
+    }
+}
+
+impl Clock for FragileClock {
+    fn now(&self) -> Micros {
+        let panics = task::try_id().is_some_and(|task| self.panics_in(task));
+        assert!(!panics, "the clock panics on purpose");
+        SystemClock.now()
+    }
+}
+
+both_backends!(
+    async fn a_turn_that_panics_fails_once_and_is_refunded(db: TestDb) {
+        let log = Log::start();
+        let clock = Arc::new(FragileClock::default());
+        let server = Setup::default().clock(Arc::<FragileClock>::clone(&clock)).start(&db).await;
+        let gate = Gate::closed();
+        server.model.script().queue([
+            Reply::text("First."),
+            Reply::text("Never.").gated_by(&gate),
+            Reply::text("Third."),
+        ]);
+        // The tasks that commit and claim read the clock.
+        assert_eq!(server.post_message(WIDGET, "Hi").send().await.status, 200);
+        let balances = "select cast(sum(balance) as bigint) from workspace_state";
+        let balance = server.query_number(balances).await;
+
+        clock.enter(Phase::Starting);
+        let message = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi" });
+        let answer = server.enqueue(message.to_string()).send().await;
+        server.model.calls().wait_for_count(2).await;
+        clock.enter(Phase::Panicking);
+        gate.open();
+        let failed = "select count(*) from turns where state = 'failed' and reason = 'internal_error'";
+        wait_for("the end of the turn", async || (server.query_number(failed).await == 1).then_some(()))
+            .await;
+        clock.enter(Phase::Later);
+
+        assert_eq!(server.query_number(balances).await, balance);
+        let turn = answer.header("rejoinder-turn").unwrap().trim_start_matches("trn_");
+        let lines = log.lines("a turn panicked: the clock panics on purpose");
+        assert_eq!(lines.iter().filter(|line| line.contains(turn)).count(), 1, "{lines:?}");
+        assert_eq!(server.post_message(WIDGET, "Hi again").send().await.status, 200);
+        assert_eq!(server.model.calls().all().len(), 3);
     }
 );

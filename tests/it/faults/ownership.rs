@@ -37,7 +37,7 @@ both_backends!(
         )
         .await;
         let handed_back =
-            "select count(*) from turns where state = 'queued' and fence >= 2 and takeovers = 0";
+            "select count(*) from turns where state = 'queued' and fence >= 2 and takeovers = 1";
         wait_for("the turn to be handed back", async || {
             (server.query_number(handed_back).await == 1).then_some(())
         })

@@ -141,7 +141,7 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
             decide(RetryTurn { turn: turn(admitted_by), fence, delay, model_error: None })
         }
         Op::HandBackTurn { admitted_by, fence } => {
-            decide(HandBackTurn { turn: turn(admitted_by), fence, delay })
+            decide(HandBackTurn { turn: turn(admitted_by), fence, delay, is_takeover: false })
         }
         Op::TopUp { reference } => {
             decide(TopUp { workspace: WORKSPACE, amount: Money(25_000), reference: reference.to_string() })

@@ -1,15 +1,18 @@
-//! Database failures during a commit: no command is lost and none is repeated.
+//! Database failures and panics during a commit: no command is lost and none is repeated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use rejoinder::domain::conversation::ConversationKind;
+use rejoinder::domain::clock::Micros;
+use rejoinder::domain::conversation::{Conversation, ConversationKind};
 use rejoinder::domain::error::Error;
+use rejoinder::domain::ids::WorkspaceId;
 use rejoinder::domain::turn::{Api, TurnState};
 use rejoinder::store::{Conn, Db, Tx};
-use rejoinder::writer::{AdmitOutcome, Effect, RetryTurn, TurnWriteOutcome};
+use rejoinder::writer::batch::{Batch, LoadPlan};
+use rejoinder::writer::{Admission, AdmitOutcome, Command, Decision, Effect, RetryTurn, TurnWriteOutcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use url::Url;
@@ -37,6 +40,102 @@ both_backends!(
         let failed: Vec<_> = outcomes.iter().map(Result::is_err).collect();
         assert_eq!(failed, [false, false, false, false, true, false, false, false, false, false]);
         assert_invariants(&db).await;
+    }
+);
+
+/// An admission that panics after one of its steps.
+struct Panicking {
+    admission: Admission,
+    after: Step,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Plan,
+    /// While the slots of the batch are reserved: the shard does not see which command panics.
+    Reservation,
+    Decision,
+}
+
+impl Panicking {
+    fn panic_after(&self, step: Step) {
+        assert!(self.after != step, "on purpose, after its {step:?}");
+    }
+}
+
+impl Decision for Panicking {
+    type Reply = AdmitOutcome;
+
+    fn plan(&self, plan: &mut LoadPlan, now: Micros) {
+        self.admission.plan(plan, now);
+        self.panic_after(Step::Plan);
+    }
+
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<AdmitOutcome, Error> {
+        let outcome = self.admission.decide(batch);
+        self.panic_after(Step::Decision);
+        outcome
+    }
+}
+
+impl Command for Panicking {
+    const IS_REQUEST: bool = true;
+
+    fn workspace(&self) -> WorkspaceId {
+        self.admission.workspace
+    }
+
+    fn may_start(&self) -> &[Api] {
+        self.panic_after(Step::Reservation);
+        self.admission.may_start()
+    }
+}
+
+/// Commits an admission that panics after this step among honest ones.
+async fn commit_with_a_panic(db: &TestDb, after: Step) {
+    let seeded = seed::workspace(db, 1_000_000).await;
+    let mut process = Process::start(db).await;
+    let conversations =
+        join_all((0..4).map(|_| process.conversation(&seeded, ConversationKind::Widget))).await;
+    let [first, second, third, last] = &conversations[..] else { panic!("{conversations:?}") };
+    let admit = |conversation: &Conversation| process.writer.execute(admission(conversation, Api::Widget));
+    let panicking = Panicking { admission: admission(last, Api::Widget), after };
+
+    let (first, second, refused, third) =
+        tokio::join!(admit(first), admit(second), process.writer.execute(panicking), admit(third));
+
+    for admitted in [first, second, third] {
+        assert!(matches!(admitted, Ok(AdmitOutcome::Waiting(_))), "{admitted:?}");
+    }
+    let Err(Error::Internal { source }) = refused else { panic!("{refused:?}") };
+    assert!(source.to_string().contains(&format!("on purpose, after its {after:?}")), "{source}");
+    let started = process.effects(3).await;
+    assert_eq!(started.len(), 3, "{started:?}");
+    assert!(started.iter().all(|effect| matches!(effect, Effect::Started(_, Some(_)))), "{started:?}");
+    let slots = async || (process.slots.in_use(Api::Widget) == 3).then_some(());
+    wait_for("the slots of the other attempts", slots).await;
+    assert_eq!(seed::query_number(db, "select count(*) from messages").await, 3);
+    assert_eq!(balance(&process.db, seeded.workspace).await, 970_000);
+    // The shard goes on.
+    process.ask(last).await;
+    assert_invariants(db).await;
+}
+
+both_backends!(
+    async fn a_panic_in_a_decision_refuses_only_its_own_command(db: TestDb) {
+        commit_with_a_panic(&db, Step::Decision).await;
+    }
+);
+
+both_backends!(
+    async fn a_panic_in_a_plan_refuses_only_its_own_command(db: TestDb) {
+        commit_with_a_panic(&db, Step::Plan).await;
+    }
+);
+
+both_backends!(
+    async fn a_panic_without_a_known_culprit_refuses_only_its_own_command(db: TestDb) {
+        commit_with_a_panic(&db, Step::Reservation).await;
     }
 );
 

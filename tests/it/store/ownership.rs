@@ -83,7 +83,7 @@ both_backends!(
             TurnWriteOutcome::FencedOff(_)
         ));
         assert!(matches!(
-            process.writer.execute(HandBackTurn { turn, fence: 1, delay }).await.unwrap(),
+            process.writer.execute(HandBackTurn { turn, fence: 1, delay, is_takeover: false }).await.unwrap(),
             TurnWriteOutcome::FencedOff(_)
         ));
         let (step, _) = process.writer.execute(journal_append(turn, 1, None)).await.unwrap();
@@ -142,13 +142,43 @@ both_backends!(
         let conversation = process.conversation(&seeded, ConversationKind::Api).await;
         process.writer.execute(admission(&conversation, Api::Platform)).await.unwrap();
         let turn = owned(&process).await[0];
-        process.writer.execute(HandBackTurn { turn, fence: 1, delay: Duration::from_secs(9) }).await.unwrap();
+        let delay = Duration::from_secs(9);
+        let hand_back = HandBackTurn { turn, fence: 1, delay, is_takeover: false };
+        process.writer.execute(hand_back).await.unwrap();
         assert!(claim(&process, Api::Platform, 9).await.is_empty());
 
         process.advance_clock(&db, Duration::from_secs(9)).await;
 
         let claimed = claim(&process, Api::Platform, 9).await;
         assert_eq!((claimed.len(), claimed[0].fence, claimed[0].attempts), (1, 3, 0));
+    }
+);
+
+both_backends!(
+    async fn a_turn_whose_task_is_lost_again_and_again_is_claimed_no_more(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Api).await;
+        process.writer.execute(admission(&conversation, Api::Platform)).await.unwrap();
+        let turn = owned(&process).await[0];
+        let lose = async |fence| {
+            let lost = HandBackTurn { turn, fence, delay: Duration::ZERO, is_takeover: true };
+            let handed_back = process.writer.execute(lost).await.unwrap();
+            assert!(matches!(handed_back, TurnWriteOutcome::Accepted(_)), "{handed_back:?}");
+        };
+
+        lose(1).await;
+        for takeovers in 1..=20 {
+            let claimed = claim(&process, Api::Platform, 9).await;
+            assert_eq!((claimed.len(), claimed[0].takeovers), (1, takeovers));
+            lose(claimed[0].fence).await;
+        }
+
+        assert!(claim(&process, Api::Platform, 9).await.is_empty());
+        let mut read = process.db.acquire_read().await.unwrap();
+        let overdue = overdue::list(read.conn(), LIFE, 9, process.clock.as_ref()).await.unwrap();
+        let reasons: Vec<_> = overdue.iter().map(|overdue| (overdue.turn.id, overdue.reason)).collect();
+        assert_eq!(reasons, [(turn.turn, OverdueReason::Takeovers)]);
     }
 );
 

@@ -37,6 +37,8 @@ pub struct Setup {
     edit: Box<dyn Fn(String) -> String>,
     /// The time of the fixed clock; `None` for the system clock.
     now: Option<&'static str>,
+    /// Replaces the system clock.
+    clock: Option<Arc<dyn Clock>>,
     /// Replaces the URL of the test's database.
     database_url: Option<String>,
     /// Replaces that URL for renewing the lease.
@@ -50,6 +52,7 @@ impl Default for Setup {
             env: Vec::new(),
             edit: Box::new(|text| text),
             now: Some(NOW),
+            clock: None,
             database_url: None,
             lease_database_url: None,
         };
@@ -97,6 +100,12 @@ impl Setup {
     pub fn system_clock(mut self) -> Self {
         self.now = None;
         self
+    }
+
+    /// Uses this clock, which must run like the system clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self.system_clock()
     }
 
     /// Connects to PostgreSQL through this URL.
@@ -184,7 +193,7 @@ impl TestServer {
         let clock = setup.fixed_clock();
         let dependencies = ServerDependencies {
             db: store::open_url(&setup.url_of(db)).await,
-            clock: clock_or_system(clock.as_ref()),
+            clock: setup.clock.clone().unwrap_or_else(|| clock_or_system(clock.as_ref())),
             ids: Arc::new(IdGenerator::random()),
             seal_key: Some(Arc::new(SealKey::new(workspaces::SEAL_KEY))),
             document_extractor: document_extractor::child_process(),
