@@ -5,6 +5,7 @@ mod demo;
 mod human_takeover;
 mod idempotency;
 mod knowledge;
+mod large_results;
 mod limits;
 mod messages;
 mod model_faults;
