@@ -21,7 +21,7 @@ pub use window::HistoryBounds;
 const UNAVAILABLE: &str = r#"{"error":"result unavailable"}"#;
 
 /// The longest result of a call in a turn without a reply, in bytes: a long one must not push the call out of the history.
-const MAX_UNANSWERED_RESULT: usize = 4 * 1024;
+pub const MAX_UNANSWERED_RESULT: usize = 4 * 1024;
 
 /// Older system messages than the window are sent up to this size, in bytes.
 const MAX_OLD_INSTRUCTIONS: usize = 16 * 1024;
@@ -129,7 +129,8 @@ pub fn parse_function_calls(function_calls: &Value) -> Vec<FinishedCall> {
 }
 
 /// The calls of a turn that ended without a reply, which later turns have to know of: they may have had effects. `journal`
-/// are the rows of its calls. `position` is that of the message that the turn was to answer.
+/// are the rows of its calls; a result may be cut anywhere after [`MAX_UNANSWERED_RESULT`]. `position` is that of the message that
+/// the turn was to answer.
 pub fn unanswered_entry(position: i64, journal: &[JournalRow]) -> HistoryEntry {
     let read = |row: &JournalRow| {
         let JournalledCall { name, arguments, .. } = serde_json::from_str(&row.content).ok()?;

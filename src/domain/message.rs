@@ -23,13 +23,21 @@ pub struct Message {
     pub reply_to: Option<MessageId>,
     /// For a reply, the position of the message that it answers.
     pub answers: Option<i64>,
-    /// For a reply, the calls made for it: a JSON array of `{name, arguments, result}`.
+    /// For a reply, the calls made for it: a JSON array of `{name, arguments, result}`, of at most 64 KiB.
     pub function_calls: Option<String>,
-    /// The reply ends where the model reached its limit of tokens.
+    /// The reply ends where the model reached its limit of tokens, or after 256 KiB.
     pub is_truncated: bool,
     /// The turn that answers this message or produced this reply.
     pub turn: Option<TurnId>,
     pub created_at: Micros,
+}
+
+impl Message {
+    /// The bytes of its text, metadata and function calls.
+    pub fn content_bytes(&self) -> usize {
+        let texts = [&self.metadata, &self.function_calls].into_iter().flatten();
+        self.text.len() + texts.map(String::len).sum::<usize>()
+    }
 }
 
 /// The key of a message.

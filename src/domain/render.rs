@@ -48,7 +48,7 @@ pub struct MessageOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<FinishedCall>>)]
     pub function_calls: Option<Box<RawValue>>,
-    /// Present and true if the reply ends where the model reached its limit of tokens.
+    /// Present and true if the reply ends where the model reached its limit of tokens, or after 256 KiB.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(value_type = Option<bool>)]
     pub truncated: bool,

@@ -2,6 +2,7 @@
 //! and takes its result. The caller runs models and tools and writes the journal.
 
 mod call;
+mod excerpt;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,12 @@ use crate::domain::failure::Failure;
 
 use call::{Call, State};
 pub use call::{CallResult, FinishedCall};
+pub use excerpt::{json_prefix, shorten_calls};
+
+/// The results of a turn's calls together, in bytes of JSON.
+const MAX_TURN_RESULTS: usize = 1024 * 1024;
+/// The room that each result has, also after large ones, in bytes of JSON.
+const MIN_RESULT: usize = 4 * 1024;
 
 /// The id of a call: the same for every attempt, in any process.
 pub fn call_id(turn: &str, step: impl std::fmt::Display, position: impl std::fmt::Display) -> String {
@@ -158,6 +165,19 @@ impl ToolLoop {
         } else {
             NextAction::RunTools(open)
         }
+    }
+
+    /// The longest result that each open call may have, in bytes of JSON: an equal share of what the results so far leave of
+    /// the turn's 1 MiB, and at least 4 KiB.
+    pub fn max_result(&self) -> usize {
+        let (mut open, mut used) = (0, 0_usize);
+        for call in self.rounds.iter().flat_map(|round| &round.calls) {
+            match &call.state {
+                State::Open => open += 1,
+                State::Done(result) => used = used.saturating_add(result.bytes()),
+            }
+        }
+        (MAX_TURN_RESULTS.saturating_sub(used) / open.max(1)).max(MIN_RESULT)
     }
 
     /// The calls of the last round that cannot be made, with the errors for the model. No tool runs for them, so the

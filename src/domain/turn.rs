@@ -95,7 +95,7 @@ pub struct TurnRef {
 pub struct Reply {
     pub id: MessageId,
     pub text: String,
-    /// A JSON array of `{name, arguments, result}`.
+    /// A JSON array of `{name, arguments, result}`, of at most 64 KiB.
     pub function_calls: String,
     /// The text ends where the model reached its limit of tokens.
     pub is_truncated: bool,

@@ -11,6 +11,10 @@ use crate::domain::chat::{
     clean_map, clean_text,
 };
 
+/// The longest text of an answer, in bytes. A longer one is truncated, as if the model had reached its limit of tokens.
+const MAX_TEXT: usize = 256 * 1024;
+/// The largest calls of an answer together, in bytes.
+const MAX_CALLS: usize = 256 * 1024;
 /// The longest thoughts that are kept, in bytes.
 const MAX_THOUGHTS: usize = 64 * 1024;
 /// The largest fields of a vendor that are kept, in bytes of JSON.
@@ -20,7 +24,7 @@ const MAX_VENDOR_FIELDS: usize = 512 * 1024;
 ///
 /// # Errors
 /// The error of the stream; [`ModelErrorKind::Unreadable`] if it ended before the model finished, without text and calls, or
-/// with calls at its limit of tokens.
+/// with calls that are too long or at its limit of tokens.
 pub async fn collect<S>(parts: S) -> Result<ModelAnswer, ModelError>
 where
     S: Stream<Item = Result<Part, ModelError>>,
@@ -53,24 +57,36 @@ where
         }
     }
 
-    let (in_text, text) = thoughts::split(&clean_text(text));
+    let (in_text, mut text) = thoughts::split(&clean_text(text));
     thoughts.push_str(&in_text);
     let is_truncated = finished.ok_or_else(|| unreadable("the response was cut off"))?;
+    let is_too_long = text.len() > MAX_TEXT;
+    text.truncate(text.floor_char_boundary(MAX_TEXT));
     let has_text = !text.trim().is_empty();
+    check(has_text, &calls, is_truncated)?;
+    Ok(ModelAnswer {
+        text: has_text.then_some(text),
+        calls: calls.into_iter().map(clean_call).collect(),
+        usage,
+        thoughts: bounded_thoughts(thoughts),
+        is_truncated: is_truncated || is_too_long,
+        vendor: bounded_fields(vendor),
+    })
+}
+
+/// `is_truncated`: the model reached its limit of tokens.
+fn check(has_text: bool, calls: &[ToolCall], is_truncated: bool) -> Result<(), ModelError> {
     if is_truncated && !calls.is_empty() {
         return Err(unreadable("the calls were cut off at the limit of tokens"));
     }
     if !has_text && calls.is_empty() {
         return Err(unreadable("the response has no text and no calls"));
     }
-    Ok(ModelAnswer {
-        text: has_text.then_some(text),
-        calls: calls.into_iter().map(clean_call).collect(),
-        usage,
-        thoughts: bounded_thoughts(thoughts),
-        is_truncated,
-        vendor: bounded_fields(vendor),
-    })
+    let bytes = |call: &ToolCall| call.id.len() + call.name.len() + call.arguments.len();
+    if calls.iter().map(bytes).sum::<usize>() > MAX_CALLS {
+        return Err(unreadable("the calls of the response are too long"));
+    }
+    Ok(())
 }
 
 fn unreadable(message: &str) -> ModelError {
@@ -292,6 +308,20 @@ mod tests {
                 "calls": [{}, {"extra_content": {"google": {"thought_signature": "y"}, "n": 1}}],
             })
         );
+    }
+
+    #[test]
+    fn texts_are_truncated_and_calls_refused_beyond_their_bounds() {
+        let fits = collected(vec![text(&"x".repeat(MAX_TEXT)), FINISHED]).unwrap();
+        assert_eq!((fits.text.unwrap().len(), fits.is_truncated), (MAX_TEXT, false));
+        let long = collected(vec![text("x"), text(&"ü".repeat(MAX_TEXT)), FINISHED]).unwrap();
+        assert_eq!((long.text.unwrap().len(), long.is_truncated), (MAX_TEXT - 1, true));
+
+        let arguments = format!("{{\"text\":\"{}\"}}", "x".repeat(MAX_CALLS / 2));
+        let one = collected(vec![call(0, Some("note"), &arguments), FINISHED]).unwrap();
+        assert_eq!(one.calls[0].arguments, arguments);
+        let two = vec![call(0, Some("note"), &arguments), call(1, Some("note"), &arguments), FINISHED];
+        assert_eq!(collected(two).unwrap_err().kind, ModelErrorKind::Unreadable);
     }
 
     #[test]

@@ -72,24 +72,78 @@ pub async fn list_newest(
     list(conn, LIST, workspace, conversation, up_to, limit).await
 }
 
-/// The newest `limit` messages after a position that reply to messages before it, oldest first.
+/// The most that one read returns.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimit {
+    pub rows: i64,
+    /// Of texts, metadata and function calls.
+    pub bytes: i64,
+}
+
+/// The newest messages under a condition on `position` and `$3`: at most `$4`, and as many as fulfil a condition on `bytes`, the
+/// size of a message (`size`) and all newer ones. Large columns are read of these messages only.
+macro_rules! newest_within {
+    ($condition:literal, $fits:literal) => {
+        concat!(
+            "select ",
+            message_columns!(),
+            " from messages where workspace_id = $1 and conversation_id = $2 and ",
+            $condition,
+            " and position >= (select min(nth) from (\
+             select nth, size, sum(size) over (order by nth desc rows unbounded preceding) as bytes from (\
+             select position as nth, octet_length(text) + coalesce(octet_length(metadata), 0) \
+             + coalesce(octet_length(function_calls), 0) as size \
+             from messages where workspace_id = $1 and conversation_id = $2 and ",
+            $condition,
+            " order by position desc limit $4) as newest) as summed where ",
+            $fits,
+            ")"
+        )
+    };
+}
+
+/// The newest messages up to a position, within the limit but at least one, oldest first.
+pub async fn list_newest_within(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    up_to: i64,
+    limit: ReadLimit,
+) -> Result<Vec<Message>, StoreError> {
+    const LIST: &str = newest_within!("position <= $3", "bytes <= $5 or bytes = size");
+    list_within(conn, LIST, workspace, conversation, up_to, limit).await
+}
+
+/// The newest messages after a position that reply to messages before it, within the limit, oldest first.
 pub async fn list_late_replies(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     conversation: ConversationId,
     position: i64,
-    limit: i64,
+    limit: ReadLimit,
 ) -> Result<Vec<Message>, StoreError> {
-    const LIST: &str = concat!(
-        "select ",
-        message_columns!(),
-        " from messages where workspace_id = $1 and conversation_id = $2 and position > $3 and answers < $3 \
-         order by position desc limit $4"
-    );
-    list(conn, LIST, workspace, conversation, position, limit).await
+    const LIST: &str = newest_within!("position > $3 and answers < $3", "bytes <= $5");
+    list_within(conn, LIST, workspace, conversation, position, limit).await
 }
 
-/// Runs one of the three lists and returns its messages in order of position.
+/// Runs one of the two lists within a limit and returns its messages in order of position.
+async fn list_within(
+    conn: Conn<'_>,
+    statement: &'static str,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    position: i64,
+    limit: ReadLimit,
+) -> Result<Vec<Message>, StoreError> {
+    let mut messages: Vec<Message> = on_conn!(conn, |c| {
+        let query = sqlx::query_as(statement).bind(workspace).bind(conversation).bind(position);
+        query.bind(limit.rows).bind(limit.bytes).fetch_all(c).await?
+    });
+    messages.sort_by_key(|message| message.position);
+    Ok(messages)
+}
+
+/// Runs one of the other two lists and returns its messages in order of position.
 async fn list(
     conn: Conn<'_>,
     statement: &'static str,

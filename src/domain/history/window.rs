@@ -18,6 +18,15 @@ pub struct HistoryBounds {
     pub max_tokens: usize,
 }
 
+impl HistoryBounds {
+    /// The most bytes of messages that are loaded for a history, and at least 1 MiB: four characters for each token, which have at
+    /// most four bytes each.
+    pub fn max_bytes(self) -> usize {
+        const MIN_BYTES: usize = 1024 * 1024;
+        self.max_tokens.saturating_mul(16).max(MIN_BYTES)
+    }
+}
+
 /// The size of one or more exchanges.
 #[derive(Clone, Copy, Default)]
 struct Weight {

@@ -9,7 +9,8 @@ use utoipa::ToSchema;
 
 use crate::domain::chat::{ToolCall, clean_map, clean_text, clean_value};
 
-use super::{PlannedCall, Toolbox};
+use super::excerpt::{json_bytes, shorten_object};
+use super::{MIN_RESULT, PlannedCall, Toolbox};
 
 const OUTCOME_UNKNOWN: &str = "The outcome of this call is unknown: it was sent, but no result came back. \
      It may or may not have taken effect. Do not assume that it failed.";
@@ -40,8 +41,19 @@ impl CallResult {
         Self::failed(OUTCOME_UNKNOWN)
     }
 
+    /// The result if it has at most `max` bytes as JSON, else an excerpt of that size.
+    #[must_use]
+    pub fn shortened(self, max: usize) -> Self {
+        Self(shorten_object(self.0, max))
+    }
+
     pub fn fields(&self) -> &Map<String, Value> {
         &self.0
+    }
+
+    /// Its length as JSON.
+    pub(super) fn bytes(&self) -> usize {
+        json_bytes(&self.0)
     }
 }
 
@@ -53,7 +65,8 @@ impl fmt::Display for CallResult {
     }
 }
 
-/// A tool call that was made for a reply.
+/// A tool call that was made for a reply. All calls of a reply together have at most 64 KiB: long arguments and results are
+/// excerpts with the field `shortened_from_bytes`, the size of the whole. The whole is in the trace of the reply.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = FunctionCall)]
 pub struct FinishedCall {
@@ -89,7 +102,8 @@ impl Call {
         let (arguments, state) = match parse_arguments(&requested.arguments) {
             Ok(arguments) => match toolbox.check(&name, &arguments) {
                 Ok(()) => (arguments, State::Open),
-                Err(error) => (arguments, State::Done(CallResult::failed(error))),
+                // It may quote what the model wrote.
+                Err(error) => (arguments, State::Done(CallResult::failed(error).shortened(MIN_RESULT))),
             },
             Err(error) => (Map::new(), State::Done(CallResult::failed(error))),
         };

@@ -214,3 +214,25 @@ fn nul_characters_from_the_model_are_removed() {
     let NextAction::RunTools(calls) = turn.next_action() else { panic!("expected tools to run") };
     assert_eq!(calls[0].arguments["what"], "ab");
 }
+
+#[test]
+fn the_results_of_a_turn_share_a_mebibyte_and_each_has_at_least_four_kibibytes() {
+    const MIB: usize = 1024 * 1024;
+    let long = |max| CallResult::new("x".repeat(2 * MIB).into()).shortened(max);
+    let mut turn = turn();
+    turn.on_answer(tool_calls_answer(&[FIND, FIND, ("find", "{}")]), &Shop);
+    let max = turn.max_result();
+    assert!(max < MIB / 2 && max > MIB / 2 - 100, "{max}: two are open, the third has a short error");
+
+    turn.on_result(0, 1, long(max));
+    turn.on_result(0, 2, long(max));
+
+    turn.on_answer(tool_calls_answer(&[FIND]), &Shop);
+    assert_eq!(turn.max_result(), 4 * 1024);
+    let NextAction::RunTools(calls) = turn.next_action() else { panic!("expected a tool to run") };
+    turn.on_result(calls[0].step, 1, long(4 * 1024));
+    turn.on_answer(text_answer("Done"), &Shop);
+    let NextAction::Reply { calls, .. } = turn.next_action() else { panic!("expected a reply") };
+    let bytes: usize = calls.iter().map(|call| call.result.to_string().len()).sum();
+    assert!(bytes <= MIB + 4 * 1024 && bytes > MIB, "{bytes}");
+}

@@ -154,7 +154,7 @@ pub(super) struct RoundOut {
     /// The model's reasoning; at most 64 KiB of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     thoughts: Option<String>,
-    /// Present and true if the text ends where the model reached its limit of tokens.
+    /// Present and true if the text ends where the model reached its limit of tokens, or after 256 KiB.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(value_type = Option<bool>)]
     truncated: bool,

@@ -156,7 +156,7 @@ pub(super) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<FinishedCall>>)]
     function_calls: Option<Box<RawValue>>,
-    /// Present and true if the reply ends where the model reached its limit of tokens.
+    /// Present and true if the reply ends where the model reached its limit of tokens, or after 256 KiB.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(value_type = Option<bool>)]
     truncated: bool,

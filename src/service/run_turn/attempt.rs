@@ -8,7 +8,7 @@ use futures::future::join_all;
 use super::budget::Budget;
 use super::context::{Context, load, turn_ref};
 use super::model_call::{ModelCallError, ModelResponse, call_models};
-use super::tool_call::{self, CallOutcome};
+use super::tool_call::{self, CallBounds, CallOutcome};
 use super::{Engine, failure_of, spans};
 use crate::domain::assistant::ModelRef;
 use crate::domain::chat::{ChatMessage, ModelError, ModelErrorKind};
@@ -17,7 +17,7 @@ use crate::domain::failure::Failure;
 use crate::domain::history::arrange;
 use crate::domain::ids::MessageId;
 use crate::domain::journal::JournalRow;
-use crate::domain::tool_loop::{NextAction, PlannedCall, ToolLoop};
+use crate::domain::tool_loop::{NextAction, PlannedCall, ToolLoop, shorten_calls};
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
 use crate::writer::{AppendJournal, TurnSnapshot, TurnWriteOutcome};
@@ -99,6 +99,7 @@ impl Attempt<'_> {
                 NextAction::RunTools(calls) => self.run_tools(calls).await?,
                 NextAction::Reply { text, calls, is_truncated } => {
                     let id = MessageId(self.engine.services.ids.uuid_v7(self.engine.services.clock.as_ref()));
+                    let calls = shorten_calls(calls);
                     let function_calls = serde_json::to_string(&calls).unwrap_or_else(|_| "[]".to_owned());
                     let reply = Reply { id, text, function_calls, is_truncated };
                     Some(AttemptResult::Ended(TurnEnd::Completed(reply), self.last_answer.take()))
@@ -199,9 +200,10 @@ impl Attempt<'_> {
         if time_left.is_zero() {
             return Ok(Some(AttemptResult::Failed(ModelErrorKind::Timeout.into())));
         }
+        let bounds = CallBounds { time: time_left, result: self.tool_loop.max_result() };
         let began = Instant::now();
         let running = calls.iter().map(|call| {
-            tool_call::run(self.engine, self.turn, &self.context, call, self.call_row(call), time_left)
+            tool_call::run(self.engine, self.turn, &self.context, call, self.call_row(call), bounds)
         });
         let done = join_all(running).await;
         self.budget.consume(began.elapsed());

@@ -13,7 +13,8 @@ use crate::domain::chat::ChatMessage;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
 use crate::domain::history::{
-    HistoryEntry, Speaker, arrange, build_history, parse_function_calls, unanswered_entry,
+    HistoryEntry, MAX_UNANSWERED_RESULT, Speaker, arrange, build_history, parse_function_calls,
+    unanswered_entry,
 };
 use crate::domain::ids::TurnId;
 use crate::domain::journal::JournalRow;
@@ -25,6 +26,7 @@ use crate::domain::trace::JournalledAnswer;
 use crate::domain::turn::{Turn, TurnRef};
 use crate::outbound::AllowHosts;
 use crate::service::workspace_hosts;
+use crate::store::messages::ReadLimit;
 use crate::store::turns::journal;
 use crate::store::{Conn, StoreError, conversations, messages};
 use crate::tools::Toolset;
@@ -35,6 +37,8 @@ const MAX_PROMPT: usize = 256 * 1024;
 
 /// Earlier turns without a reply whose calls are read.
 const MAX_UNANSWERED: usize = 200;
+/// The most bytes of such calls that are read, the newest ones. The calls of one answer fit.
+const MAX_UNANSWERED_BYTES: i64 = 512 * 1024;
 
 /// The input of a turn, which does not change while the turn runs.
 pub(super) struct Context {
@@ -125,8 +129,12 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
     let messages = read_messages(conn.reborrow(), engine, turn, conversation.next_position).await?;
     let unanswered = unanswered(&messages, turn.position);
     let ids: Vec<TurnId> = unanswered.iter().map(|(turn, _)| *turn).collect();
-    let calls = journal::list_calls(conn.reborrow(), turn.workspace, &ids).await?;
-    // A turn that starts for the first time has no journal.
+    // One character more shows that a result is longer.
+    let max_result = to_i64(MAX_UNANSWERED_RESULT + 1);
+    let calls =
+        journal::list_calls(conn.reborrow(), turn.workspace, &ids, MAX_UNANSWERED_BYTES, max_result).await?;
+    // A turn that starts for the first time has no journal. A journal is read whole, because without one of its rows a call would be
+    // made again; it was bounded when it was written.
     let journal =
         if turn.fence > 1 { journal::list(conn.reborrow(), turn_ref(turn)).await? } else { Vec::new() };
     let allow_hosts = workspace_hosts::load(conn, turn.workspace).await?;
@@ -139,18 +147,24 @@ async fn read_messages(
     turn: &Turn,
     next_position: i64,
 ) -> Result<Vec<Arc<Message>>, StoreError> {
-    let max_messages = i64::try_from(engine.settings.history.max_messages).unwrap_or(i64::MAX);
+    let bounds = engine.settings.history;
+    let mut limit = ReadLimit { rows: to_i64(bounds.max_messages), bytes: to_i64(bounds.max_bytes()) };
     let (workspace, id) = (turn.workspace, turn.conversation);
-    let newest = messages::list_newest(conn.reborrow(), workspace, id, turn.position, max_messages).await?;
+    let newest = messages::list_newest_within(conn.reborrow(), workspace, id, turn.position, limit).await?;
     let mut messages: Vec<_> = newest.into_iter().map(Arc::new).collect();
     if next_position == turn.position + 1 {
         engine.services.histories.insert(id, &messages);
         return Ok(messages);
     }
     // Replies to earlier messages may have later positions.
-    let late = messages::list_late_replies(conn, workspace, id, turn.position, max_messages).await?;
+    limit.bytes -= to_i64(messages.iter().map(|message| message.content_bytes()).sum());
+    let late = messages::list_late_replies(conn, workspace, id, turn.position, limit).await?;
     messages.extend(late.into_iter().map(Arc::new));
     Ok(messages)
+}
+
+fn to_i64(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// The newest turns before a position whose message has no reply.

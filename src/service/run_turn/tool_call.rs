@@ -24,28 +24,36 @@ pub(super) enum CallOutcome {
     FencedOff,
 }
 
-/// Makes a call, limited to `time`, and journals its result in `row`.
+/// The bounds of a call.
+#[derive(Clone, Copy)]
+pub(super) struct CallBounds {
+    pub time: Duration,
+    /// The longest result, in bytes of JSON.
+    pub result: usize,
+}
+
+/// Makes a call within `bounds`, and journals its result in `row`.
 pub(super) async fn run(
     engine: &Engine,
     turn: &Turn,
     context: &Context,
     planned: &PlannedCall,
     row: JournalRow,
-    time: Duration,
+    bounds: CallBounds,
 ) -> Result<CallOutcome, Error> {
     let began = Instant::now();
     let tool = context.version.tools.iter().find(|tool| tool.spec.name == planned.name);
     let kind = tool.map_or("unknown", |tool| tool.kind.as_str());
     let span = spans::start_tool(planned, kind);
     let calling = span.run(call(engine, turn, context, planned));
-    let outcome = match tokio::time::timeout(time, calling).await {
+    let outcome = match tokio::time::timeout(bounds.time, calling).await {
         Ok(outcome) => outcome,
         Err(_) => ToolOutcome::Result(CallResult::failed(
             "the call took too long; it may or may not have taken effect",
         )),
     };
     let (result, write) = match outcome {
-        ToolOutcome::Result(result) => (Some(result), None),
+        ToolOutcome::Result(result) => (Some(result.shortened(bounds.result)), None),
         ToolOutcome::Write(write) => (None, Some(write)),
     };
     let finished = journal_result(engine, turn, row, result, write).await?;

@@ -31,8 +31,7 @@ impl Weighter<ConversationId, Tail> for Bytes {
 }
 
 fn bytes(message: &Message) -> u64 {
-    let texts = [&message.metadata, &message.function_calls].into_iter().flatten();
-    (size_of::<Message>() + message.text.len() + texts.map(String::len).sum::<usize>()) as u64
+    (size_of::<Message>() + message.content_bytes()) as u64
 }
 
 /// Cheap to clone.

@@ -3,9 +3,7 @@
 use crate::domain::ids::{TurnId, WorkspaceId};
 use crate::domain::journal::JournalRow;
 use crate::domain::turn::TurnRef;
-use crate::store::{
-    Columns, Conn, Statements, StoreError, columns, fetch, from_row, insert_row, key_columns, on_conn,
-};
+use crate::store::{Columns, Conn, Statements, StoreError, columns, fetch, from_row, insert_row, on_conn};
 
 insert_row!(JournalRow, "journal", journal_columns, |row| {
     "workspace_id": row.turn.workspace,
@@ -45,20 +43,34 @@ pub async fn list(conn: Conn<'_>, turn: TurnRef) -> Result<Vec<JournalRow>, Stor
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(turn.workspace).bind(turn.turn).fetch_all(c).await?))
 }
 
-/// The calls of some turns, in order.
+/// The calls of some turns, in order: the last ones that have at most `max_bytes` together. A result has its first `max_result`
+/// characters, each of which counts as four bytes.
 pub async fn list_calls(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     turns: &[TurnId],
+    max_bytes: i64,
+    max_result: i64,
 ) -> Result<Vec<JournalRow>, StoreError> {
-    const LIST: &str = concat!(
-        "select ",
-        journal_columns!(),
-        " from new cross join journal where workspace_id = key_workspace and turn_id = key_id and position > 0 \
-         order by turn_id, step, position"
-    );
-    let keys: Vec<_> = turns.iter().map(|turn| (workspace, *turn)).collect();
-    fetch(conn, &key_columns(), &keys, LIST).await
+    const KEYS: Columns<(WorkspaceId, TurnId, i64, i64)> = columns!(|key| {
+        "key_workspace": key.0,
+        "key_id": key.1,
+        "key_bytes": key.2,
+        "key_result": key.3,
+    });
+    const LIST: &str = "select workspace_id, turn_id, step, position, conversation_id, attempt, started_at, \
+        finished_at, content, substr(result, 1, cast(key_result as integer)) as result \
+        from new cross join journal where workspace_id = key_workspace and turn_id = key_id and position > 0 \
+        and (turn_id, step, position) >= (select call_turn, call_step, call_position from ( \
+            select turn_id as call_turn, step as call_step, position as call_position, key_bytes as max_bytes, \
+                sum(octet_length(content) + case when octet_length(result) > 4 * key_result then 4 * key_result \
+                    else coalesce(octet_length(result), 0) end) \
+                    over (order by turn_id desc, step desc, position desc rows unbounded preceding) as bytes \
+            from new cross join journal where workspace_id = key_workspace and turn_id = key_id and position > 0 \
+            ) as summed where bytes <= max_bytes order by call_turn, call_step, call_position limit 1) \
+        order by turn_id, step, position";
+    let keys: Vec<_> = turns.iter().map(|turn| (workspace, *turn, max_bytes, max_result)).collect();
+    fetch(conn, &KEYS, &keys, LIST).await
 }
 
 /// Inserts rows. A row that already exists was written by a commit whose outcome was unknown; it stays.

@@ -10,9 +10,9 @@ use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
 use super::http_client::McpHttpError;
+use crate::domain::tool_loop::json_prefix;
 use crate::outbound::OutboundError;
 use crate::tools::secrets::Secrets;
-use crate::tools::truncation::json_prefix;
 
 /// Maximum length of a message that quotes a server, in bytes.
 const MAX_TEXT: usize = 1024;

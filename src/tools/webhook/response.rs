@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::MAX_RESPONSE;
 use super::endpoint::Endpoint;
 use crate::domain::chat::{clean_text, clean_value};
-use crate::domain::tool_loop::CallResult;
+use crate::domain::tool_loop::{CallResult, json_prefix};
 use crate::outbound::{OutboundError, OutboundResponse};
 use crate::tools::secrets::Secrets;
-use crate::tools::truncation::{json_prefix, truncate_result};
+use crate::tools::truncation::truncate_result;
 
 /// Maximum number of quoted bytes of a client error.
 const MAX_EXCERPT: usize = 1024;

@@ -6,6 +6,7 @@ mod human_takeover;
 mod idempotency;
 mod key_scopes;
 mod knowledge;
+mod large_results;
 mod limits;
 mod messages;
 mod model_faults;

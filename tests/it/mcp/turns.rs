@@ -99,8 +99,12 @@ both_backends!(
         let too_long = call_tool(&server, "huge", &json!({ "kib": 1_100 })).await;
         let after = call_tool(&server, "say", &json!({ "text": "hi" })).await;
 
-        let text = long["result"].as_str().unwrap();
+        let seen = server.model.calls().all()[1].request.last_text("tool").unwrap();
+        let seen: Value = serde_json::from_str(&seen).unwrap();
+        let text = seen["result"].as_str().unwrap();
         assert!(text.len() < 256 * 1024 && text.ends_with("[cut here: the whole answer has 307200 bytes]"));
+        assert_eq!(long["shortened_from_bytes"], seen.to_string().len());
+        assert!(text.starts_with(long["result"].as_str().unwrap().trim_end_matches('…')));
         assert!(error(&too_long).contains("the answer is too large"), "{too_long}");
         assert_eq!(after, json!({ "result": "You said: hi" }));
     }
