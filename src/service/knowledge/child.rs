@@ -19,6 +19,8 @@ use crate::lifecycle::limit_process_resources;
 
 /// The address space of a child, in bytes.
 pub(super) const MEMORY_LIMIT: u64 = 512 * 1024 * 1024;
+/// A variable of a child: otherwise its allocator reserves 1 GiB of addresses at once, which is more than the limit.
+pub const ALLOCATOR_RESERVE: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32MiB");
 /// The processor time of a child, in case its parent does not kill it earlier.
 const CPU_TIME_LIMIT: Duration = Duration::from_secs(20);
 /// Stack size for the recursive converters, in bytes.
@@ -37,6 +39,7 @@ pub(super) async fn read(
 ) -> Result<String, IngestError> {
     let mut command = Command::new(program);
     command.args(["read-document", "--format", format.as_str()]).env_clear().kill_on_drop(true);
+    command.env(ALLOCATOR_RESERVE.0, ALLOCATOR_RESERVE.1);
     if let Some(charset) = charset {
         command.args(["--charset", charset.encoding().name()]);
     }
