@@ -43,6 +43,9 @@ pub struct Http {
     /// For a client to read any part of a response.
     #[serde(deserialize_with = "required")]
     pub write_timeout: Duration,
+    /// Whether clients may use HTTP/2 without TLS.
+    #[serde(deserialize_with = "required")]
+    pub h2c: bool,
     /// Open connections; further ones wait to be accepted.
     #[serde(deserialize_with = "required")]
     pub max_connections: usize,

@@ -6,6 +6,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
@@ -18,7 +19,8 @@ use crate::telemetry::Metrics;
 /// The version of Prometheus' text format.
 const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-static OPENAPI: LazyLock<String> = LazyLock::new(|| openapi().to_json().unwrap_or_default());
+/// All responses share its bytes.
+static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| openapi().to_json().unwrap_or_default().into());
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -49,4 +51,21 @@ async fn metrics(State(state): State<AppState>) -> Response {
 
 async fn openapi_json() -> Response {
     json_text(StatusCode::OK, OPENAPI.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn all_responses_with_the_document_share_its_bytes() {
+        let body = async || openapi_json().await.into_body().collect().await.unwrap().to_bytes();
+
+        let (first, second) = (body().await, body().await);
+
+        assert!(first.len() > 100_000, "{}", first.len());
+        assert_eq!(first.as_ptr(), second.as_ptr());
+    }
 }

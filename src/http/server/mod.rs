@@ -1,5 +1,7 @@
 //! The server: connections, rate limits, and the layer around every request.
 
+mod connection;
+mod http2;
 mod limits;
 mod linger;
 mod observe;

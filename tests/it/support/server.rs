@@ -76,6 +76,11 @@ impl Setup {
         self.env("REJOINDER_LIMITS__ENABLED", "true")
     }
 
+    /// Accepts HTTP/2 without TLS.
+    pub fn h2c(self) -> Self {
+        self.env("REJOINDER_HTTP__H2C", "true")
+    }
+
     /// Changes the text of the workspace file, [`workspaces::workspace`].
     pub fn workspace(mut self, edit: impl Fn(String) -> String + 'static) -> Self {
         self.edit = Box::new(edit);
