@@ -77,7 +77,7 @@ pub const WRITER_BATCH_COMMANDS: &str = "rejoinder_writer_batch_commands";
 pub const WRITER_BATCH_DURATION_SECONDS: &str = "rejoinder_writer_batch_duration_seconds";
 /// Gauge of commands that wait in all shards.
 pub const WRITER_QUEUE_LENGTH: &str = "rejoinder_writer_queue_length";
-/// Gauge of open database connections; `pool` (`write`, `read`), `state` (`used`, `idle`).
+/// Gauge of open database connections; `pool` (`write`, `read`, `control`, `health`), `state` (`used`, `idle`).
 pub const STORE_CONNECTIONS: &str = "rejoinder_store_connections";
 /// Gauge of the connections that a pool may open; `pool`.
 pub const STORE_CONNECTIONS_MAX: &str = "rejoinder_store_connections_max";

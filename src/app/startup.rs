@@ -15,8 +15,8 @@ use crate::config::{Config, Database};
 use crate::domain::clock::SystemClock;
 use crate::store::{Db, Schema, describe_postgres, processes};
 
-/// Write connections besides those of the shards: claims, delivery outcomes, sweeps.
-const EXTRA_WRITE_CONNECTIONS: u32 = 4;
+/// Write connections besides those of the shards: documents, keys, sweeps.
+const EXTRA_WRITE_CONNECTIONS: u32 = 2;
 
 /// Connections that wait to be accepted, as in tokio's own listener.
 const BACKLOG: u32 = 1024;

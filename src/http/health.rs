@@ -13,7 +13,6 @@ use serde_json::json;
 use super::openapi::openapi;
 use super::response::json_text;
 use super::state::AppState;
-use crate::service::readiness;
 use crate::telemetry::Metrics;
 
 /// The version of Prometheus' text format.
@@ -35,7 +34,7 @@ async fn healthz() -> Response {
 }
 
 async fn readyz(State(state): State<AppState>) -> Response {
-    match readiness::check(&state.services).await {
+    match state.services.readiness.run(&state.services.db).await {
         Ok(()) => json_text(StatusCode::OK, json!({"status": "ready"}).to_string()),
         Err(error) => {
             let body = json!({"status": "not ready", "reason": error.to_string()});

@@ -130,7 +130,11 @@ both_backends!(
         let ready = server.request("GET", "/readyz").send().await;
         server.db().close().await;
 
-        let away = server.request("GET", "/readyz").send().await;
+        let away = wait_for("the server to be not ready", async || {
+            let probed = server.request("GET", "/readyz").send().await;
+            (probed.status != 200).then_some(probed)
+        })
+        .await;
         let widget = server.post_message_body(&uuid, r#"{"message": "Hi"}"#).send().await;
         let enqueue =
             server.enqueue(r#"{"sender_id": "u", "sender_type": "user", "text": "Hi"}"#).send().await;

@@ -1,0 +1,3 @@
+//! One client, one tenant or one address that takes all it can get: everyone else is served.
+
+mod health;
