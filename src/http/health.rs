@@ -21,12 +21,18 @@ const PROMETHEUS: HeaderValue = HeaderValue::from_static("text/plain; version=0.
 /// All responses share its bytes.
 static OPENAPI: LazyLock<Bytes> = LazyLock::new(|| openapi().to_json().unwrap_or_default().into());
 
-pub(super) fn routes() -> Router<AppState> {
-    Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .route("/openapi.json", get(openapi_json))
+/// Liveness and readiness.
+pub(super) fn probes() -> Router<AppState> {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz))
+}
+
+/// The routes that have a listener of their own if `operator.listen` is set.
+pub(super) fn operator() -> Router<AppState> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+pub(super) fn document() -> Router<AppState> {
+    Router::new().route("/openapi.json", get(openapi_json))
 }
 
 async fn healthz() -> Response {

@@ -14,12 +14,12 @@ use hyper::body::Incoming;
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{ServiceExt as _, service_fn};
 
+use super::admission::ConnectionPermit;
 use super::limits::Peer;
 use super::linger::{self, Shared, UnreadBody};
 use super::stalled_reader::detect_stalls;
@@ -85,17 +85,22 @@ pub(super) struct OpenConnection {
     pub(super) head_timeout: Duration,
     pub(super) soft: CancellationToken,
     pub(super) hard: CancellationToken,
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(super) permit: ConnectionPermit,
 }
 
 impl OpenConnection {
-    /// Serves the connection until its last response is written, and closes it.
-    pub(super) async fn serve<C>(self, mut connection: Pin<Box<C>>)
-    where
+    /// Serves the connection until its last response is written, or until it has been idle, and closes it. A client that does not
+    /// react to the polite end of an idle connection is disconnected when it is `overdue`.
+    pub(super) async fn serve<C>(
+        self,
+        mut connection: Pin<Box<C>>,
+        idle: impl Future<Output = ()>,
+        overdue: impl Future<Output = ()>,
+    ) where
         C: GracefulConnection,
         C::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let Self { socket, state, head_timeout, soft, hard, permit: _permit } = self;
+        let Self { socket, state, head_timeout, soft, hard, permit } = self;
         let first_request_timeout = async {
             tokio::time::sleep(head_timeout).await;
             if state.has_request.load(Ordering::Acquire) {
@@ -113,7 +118,8 @@ impl OpenConnection {
         let ended: Result<(), Box<dyn Error + Send + Sync>> = {
             let (mut first_request_timeout, mut force_close, mut only_streams_remain) =
                 (pin!(first_request_timeout), pin!(force_close), pin!(only_streams_remain));
-            let mut is_stopping = false;
+            let (mut idle, mut overdue) = (pin!(idle), pin!(overdue));
+            let mut is_ending = false;
             loop {
                 tokio::select! {
                     // An error here is caused by the peer: it disconnected, or does not speak HTTP.
@@ -122,8 +128,13 @@ impl OpenConnection {
                     () = &mut first_request_timeout => return,
                     () = &mut force_close => return,
                     () = &mut only_streams_remain => return,
-                    () = soft.cancelled(), if !is_stopping => {
-                        is_stopping = true;
+                    () = &mut overdue => return,
+                    () = &mut idle, if !is_ending => {
+                        is_ending = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    () = soft.cancelled(), if !is_ending => {
+                        is_ending = true;
                         connection.as_mut().graceful_shutdown();
                     }
                 }
@@ -132,6 +143,8 @@ impl OpenConnection {
         drop(connection);
         let is_sending =
             state.unread.load(Ordering::Acquire) > 0 || ended.is_err_and(|error| is_refused(&*error));
+        // The reserve is small: it waits for nobody.
+        let is_sending = is_sending && !permit.is_reserve();
         let Some(socket) = socket.reclaim() else { return };
         tokio::select! {
             () = linger::close(socket, is_sending) => {}

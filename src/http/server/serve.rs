@@ -2,20 +2,22 @@
 //! arrive and a client must read a response.
 
 use std::error::Error;
+use std::future::pending;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 
+use super::admission::{Admission, ConnectionPermit};
 use super::connection::{ConnectionState, OpenConnection, service, socket};
-use super::http2::{self, StreamExecutor};
+use super::http2::{self, OpenStreams};
 use super::limits::Peer;
 use super::linger::Shared;
 use super::stalled_reader::StallDetector;
@@ -27,38 +29,50 @@ pub(super) const MAX_HEADERS: usize = 64;
 pub(super) const MAX_HEAD: usize = 32 * 1024;
 /// The delay after a failure to accept that is not the peer's fault, such as a lack of file descriptors or memory.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
+/// The times of a connection of the reserve: for the head of its only request, and for all of it. The check of the database
+/// takes up to 2 s.
+const RESERVE_HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+const RESERVE_LIFETIME: Duration = Duration::from_secs(5);
+
+/// The routes of a listener.
+#[derive(Clone, Debug)]
+pub struct Routers {
+    pub all: Router,
+    /// Those of connections beyond the limit, each of which has one request.
+    pub reserve: Router,
+}
 
 /// Accepts connections until the soft stop. Each connection is served in its own task, which ends when its last request is
-/// answered.
+/// answered. `has_proxy`: connections from private addresses come from trusted proxies, and have no limit by address.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    routers: Routers,
     tasks: Tasks,
     http: config::Http,
-) -> anyhow::Result<()> {
-    let permits = Arc::new(Semaphore::new(http.max_connections.min(Semaphore::MAX_PERMITS)));
+    has_proxy: bool,
+) {
+    let admission = Admission::new(&http, has_proxy);
     let soft = tasks.soft_stop();
-    let server = Server { router, protocol: Protocol::new(&tasks, &http), tasks, http };
-    loop {
-        let accepted = soft.run_until_cancelled(accept(&listener, &permits)).await;
-        let Some((stream, peer, permit)) = accepted.transpose()? else { return Ok(()) };
-        server.spawn(stream, peer, permit);
+    let mut reserve_http1 = http1_builder(RESERVE_HEAD_TIMEOUT);
+    reserve_http1.keep_alive(false);
+    let server = Server { routers, http1: http1_builder(http.head_timeout), reserve_http1, tasks, http };
+    while let Some((stream, peer)) = soft.run_until_cancelled(accept(&listener)).await {
+        // Without a permit it is closed here.
+        if let Some(permit) = admission.admit(peer.ip()) {
+            server.spawn(stream, Peer(peer), permit);
+        }
     }
 }
 
-/// Accepts the next connection as soon as the limit permits it.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> anyhow::Result<(TcpStream, Peer, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await?;
+/// Accepts the next connection.
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return Ok((stream, Peer(peer), permit)),
+            Ok(accepted) => return accepted,
             Err(error) if is_connection_error(&error) => {}
             Err(error) => {
                 tracing::warn!("a connection could not be accepted: {error}");
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
+                sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
@@ -70,22 +84,6 @@ fn is_connection_error(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
     )
-}
-
-/// The versions of HTTP that clients may speak.
-enum Protocol {
-    Http1(http1::Builder),
-    /// `http.h2c`: also HTTP/2. Detecting the version costs another read buffer for each connection.
-    Http1AndHttp2(auto::Builder<StreamExecutor>),
-}
-
-impl Protocol {
-    fn new(tasks: &Tasks, http: &config::Http) -> Self {
-        if http.h2c {
-            return Self::Http1AndHttp2(http2::builder(tasks, http));
-        }
-        Self::Http1(http1_builder(http.head_timeout))
-    }
 }
 
 fn http1_builder(head_timeout: Duration) -> http1::Builder {
@@ -100,41 +98,55 @@ fn http1_builder(head_timeout: Duration) -> http1::Builder {
 }
 
 struct Server {
-    router: Router,
-    protocol: Protocol,
+    routers: Routers,
+    http1: http1::Builder,
+    reserve_http1: http1::Builder,
     tasks: Tasks,
     http: config::Http,
 }
 
 impl Server {
-    fn spawn(&self, stream: TcpStream, peer: Peer, permit: OwnedSemaphorePermit) {
+    fn spawn(&self, stream: TcpStream, peer: Peer, permit: ConnectionPermit) {
+        let is_reserve = permit.is_reserve();
+        let (router, head_timeout) = if is_reserve {
+            (&self.routers.reserve, RESERVE_HEAD_TIMEOUT)
+        } else {
+            (&self.routers.all, self.http.head_timeout)
+        };
         let state = Arc::new(ConnectionState::default());
-        let service = service(self.router.clone(), peer, Arc::clone(&state), self.tasks.clone());
+        let service = service(router.clone(), peer, Arc::clone(&state), self.tasks.clone());
         let (shared, socket) = Shared::pair(socket(stream, self.http.write_timeout));
         let io = TokioIo::new(shared);
-        let open = OpenConnection {
-            socket,
-            state,
-            head_timeout: self.http.head_timeout,
-            soft: self.tasks.soft_stop(),
-            hard: self.tasks.hard_stop(),
-            permit,
-        };
-        match &self.protocol {
-            Protocol::Http1(builder) => self.run(open, builder.serve_connection(io, service)),
-            Protocol::Http1AndHttp2(builder) => {
-                self.run(open, builder.serve_connection(io, service).into_owned());
-            }
+        let (soft, hard) = (self.tasks.soft_stop(), self.tasks.hard_stop());
+        let open = OpenConnection { socket, state, head_timeout, soft, hard, permit };
+        if is_reserve {
+            let connection = self.reserve_http1.serve_connection(io, service);
+            self.run(open, connection, pending(), sleep(RESERVE_LIFETIME));
+        } else if self.http.h2c {
+            let streams = OpenStreams::default();
+            let builder = http2::builder(&self.tasks, &self.http, streams.clone());
+            let connection = builder.serve_connection(io, service).into_owned();
+            let timeout = self.http.idle_timeout;
+            let idle = streams.clone().until_idle(timeout);
+            // A response may still be in the buffers after its stream has ended.
+            self.run(open, connection, idle, streams.until_idle(timeout.saturating_mul(2)));
+        } else {
+            self.run(open, self.http1.serve_connection(io, service), pending(), pending());
         }
     }
 
-    fn run<C>(&self, open: OpenConnection, connection: C)
-    where
+    fn run<C>(
+        &self,
+        open: OpenConnection,
+        connection: C,
+        idle: impl Future<Output = ()> + Send + 'static,
+        overdue: impl Future<Output = ()> + Send + 'static,
+    ) where
         C: GracefulConnection + Send + 'static,
         C::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         // Boxed: each of the futures around them would otherwise have room for them twice.
-        let task = Box::pin(open.serve(Box::pin(connection)));
+        let task = Box::pin(open.serve(Box::pin(connection), idle, overdue));
         self.tasks.spawn("connection", StallDetector::new(self.http.write_timeout).run(task));
     }
 }
