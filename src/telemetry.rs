@@ -28,6 +28,10 @@ const BATCH_SIZE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.
 pub const BUILD_INFO: &str = "rejoinder_build_info";
 /// Histogram, seconds; `method`, `route` (its template), `status`.
 pub const HTTP_REQUEST_DURATION_SECONDS: &str = "rejoinder_http_request_duration_seconds";
+/// Gauge of open connections of clients.
+pub const HTTP_CONNECTIONS: &str = "rejoinder_http_connections";
+/// Counter of connections that were closed, or answered only about health; `limit` (`address`, `total`).
+pub const HTTP_CONNECTIONS_REFUSED: &str = "rejoinder_http_connections_refused_total";
 /// Counter; `api`, `state` (`completed`, `failed`, `discarded`).
 pub const TURNS_ENDED: &str = "rejoinder_turns_ended_total";
 /// Histogram, seconds from admission to end; `api`.
@@ -79,7 +83,7 @@ pub const WRITER_BATCH_COMMANDS: &str = "rejoinder_writer_batch_commands";
 pub const WRITER_BATCH_DURATION_SECONDS: &str = "rejoinder_writer_batch_duration_seconds";
 /// Gauge of commands that wait in all shards.
 pub const WRITER_QUEUE_LENGTH: &str = "rejoinder_writer_queue_length";
-/// Gauge of open database connections; `pool` (`write`, `read`), `state` (`used`, `idle`).
+/// Gauge of open database connections; `pool` (`write`, `read`, `control`, `health`), `state` (`used`, `idle`).
 pub const STORE_CONNECTIONS: &str = "rejoinder_store_connections";
 /// Gauge of the connections that a pool may open; `pool`.
 pub const STORE_CONNECTIONS_MAX: &str = "rejoinder_store_connections_max";
@@ -166,6 +170,8 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
 fn describe() {
     describe_gauge!(BUILD_INFO, "The version of this process; always 1.");
     describe_histogram!(HTTP_REQUEST_DURATION_SECONDS, "Time to answer a request.");
+    describe_gauge!(HTTP_CONNECTIONS, "Open connections of clients.");
+    describe_counter!(HTTP_CONNECTIONS_REFUSED, "Connections beyond a limit.");
     describe_counter!(TURNS_ENDED, "Turns that have ended.");
     describe_histogram!(TURN_DURATION_SECONDS, "Time from a turn's admission to its end.");
     describe_gauge!(TURNS_RUNNING, "Turns that run in this process.");

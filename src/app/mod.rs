@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Database};
+use crate::config::{self, Config, Database};
 use crate::domain::clock::Clock;
 use crate::domain::delivery::DeliveryKey;
 use crate::domain::ids::{IdGenerator, ProcessId};
@@ -45,6 +45,8 @@ pub use serve::{openapi, serve};
 
 /// For the shards to write what is left once all other tasks have ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections to the listener of the operator's routes.
+const OPERATOR_CONNECTIONS: usize = 64;
 /// For closing the sessions of MCP servers.
 const MCP_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -66,6 +68,14 @@ pub struct Server {
     grace: Duration,
 }
 
+/// Where clients connect.
+#[derive(Debug)]
+pub struct Listeners {
+    pub public: TcpListener,
+    /// For `operator.listen`.
+    pub operator: Option<TcpListener>,
+}
+
 /// The dependencies of a server; tests replace them.
 #[derive(Clone, Debug)]
 pub struct ServerDependencies {
@@ -85,13 +95,13 @@ impl Server {
     pub async fn start(
         config: &Config,
         deps: ServerDependencies,
-        listener: TcpListener,
+        listeners: Listeners,
     ) -> anyhow::Result<Self> {
         let tasks = Tasks::new();
         let background = tasks.group();
         let shard_tasks = tasks.group();
         let (writer_stop, background_stop) = (CancellationToken::new(), CancellationToken::new());
-        let address = listener.local_addr()?;
+        let address = listeners.public.local_addr()?;
         let process = ProcessId(deps.ids.uuid_v7(deps.clock.as_ref()));
         let (keeper, lease_status) = lease_channel();
         let lease = acquire_lease(config, &deps, process, keeper).await?;
@@ -125,7 +135,7 @@ impl Server {
             lease_status,
         );
         worker.start(effects, lease, &background, &background_stop);
-        listen(config, &deps, services.clone(), &tasks, listener, address);
+        listen(config, &deps, services.clone(), &tasks, listeners, address);
         let grace = config.shutdown_grace;
         Ok(Self {
             address,
@@ -204,7 +214,7 @@ fn listen(
     deps: &ServerDependencies,
     services: Services,
     tasks: &Tasks,
-    listener: TcpListener,
+    listeners: Listeners,
     address: SocketAddr,
 ) {
     let limits = Limits::new(&config.limits);
@@ -221,8 +231,25 @@ fn listen(
     let public_url = public_url.trim_end_matches('/').into();
     let body_timeout = config.http.body_timeout;
     let state = AppState::new(SharedState { services, limits, metrics, public_url, body_timeout });
-    let serving = http::serve(listener, http::router(state), tasks.clone(), config.http.clone());
-    tasks.spawn_critical("http", serving);
+    let has_proxy = config.limits.trusted_proxy_hops > 0;
+    let routers = http::routers(&state, listeners.operator.is_some());
+    let serving = http::serve(listeners.public, routers, tasks.clone(), config.http.clone(), has_proxy);
+    tasks.spawn_critical("http", serving.map(Ok));
+    if let Some(listener) = listeners.operator {
+        let routers = http::operator_routers(&state);
+        let serving = http::serve(listener, routers, tasks.clone(), operator_http(&config.http), false);
+        tasks.spawn_critical("operator http", serving.map(Ok));
+    }
+}
+
+/// The limits of the operator's listener, which few programs reach.
+fn operator_http(http: &config::Http) -> config::Http {
+    config::Http {
+        h2c: false,
+        max_connections: OPERATOR_CONNECTIONS,
+        max_connections_per_address: OPERATOR_CONNECTIONS,
+        ..http.clone()
+    }
 }
 
 async fn acquire_lease(

@@ -11,6 +11,7 @@ use crate::outbound::{AllowHosts, GuardedClient};
 use crate::service::Services;
 use crate::service::deliver_event::WebhookSender;
 use crate::service::embed_documents::DocumentEmbedder;
+use crate::service::readiness::ReadinessCheck;
 use crate::service::run_turn::Engine;
 use crate::service::state::{
     DocumentWriteLimiter, Followers, HistoryCache, KeyCache, ModelCalls, TestCallLimiter, VersionCache,
@@ -74,6 +75,7 @@ fn services(
 ) -> Services {
     Services {
         db: deps.db.clone(),
+        readiness: ReadinessCheck::default(),
         document_extractor: deps.document_extractor.clone(),
         document_write_limiter: DocumentWriteLimiter::default(),
         writer,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use tokio::runtime::Handle;
 
-use super::startup::{ReservedAddress, describe_store, open_server_store};
+use super::startup::{ReservedAddresses, describe_store, open_server_store};
 use super::{Server, ServerDependencies, counters, models, public_address, traces};
 use crate::config::{Config, ModelChoice, current_executable, secret_from_env, unusable_certificate_file};
 use crate::domain::clock::{Clock, SystemClock};
@@ -32,7 +32,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     }
     // Before a database is created, which needs the same key for all of its life.
     config.read_secret_key()?;
-    let reserved = ReservedAddress::bind(&config)?;
+    let reserved = ReservedAddresses::bind(&config)?;
     let store = describe_store(&config)?;
     let (db, _lock) = open_server_store(&config).await?;
     let ids = Arc::new(IdGenerator::random());
@@ -57,8 +57,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
 
     // From the first response on, a signal stops the server in order.
     let signals = Signals::catch()?;
-    let listener = reserved.listen()?;
-    let listening_on = listener.local_addr()?;
+    let listeners = reserved.listen()?;
+    let listening_on = listeners.public.local_addr()?;
     let address = public_address(&config, listening_on);
     announce(&config, &store, listening_on, &address);
     warn_about_exposure(&config, listening_on.ip(), demo::is_open(&db).await?);
@@ -73,7 +73,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let metrics = Some(metrics);
     let deps = ServerDependencies { db, clock, ids, seal_key, document_extractor, metrics };
     traces::start(&config);
-    let stopped = Server::start(&config, deps, listener).await?.run_until_stopped(signals).await;
+    let stopped = Server::start(&config, deps, listeners).await?.run_until_stopped(signals).await;
     telemetry::traces::flush().await;
     tracing::info!("stopped");
     stopped
@@ -87,6 +87,7 @@ fn announce(config: &Config, store: &str, listening_on: SocketAddr, url: &str) {
         store,
         model = models::describe(&config.model_choice()),
         address = %listening_on,
+        operator = config.operator.listen.map(tracing::field::display),
         url,
         workers = Handle::current().metrics().num_workers(),
         "starting"

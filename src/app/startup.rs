@@ -9,14 +9,15 @@ use anyhow::{Context, bail, ensure};
 use secrecy::ExposeSecret;
 use tokio::net::{TcpListener, TcpSocket};
 
+use super::Listeners;
 use super::data_dir::{self, DataDirError, absolute, database_file};
 use super::data_dir_lock::DataDirLock;
 use crate::config::{Config, Database};
 use crate::domain::clock::SystemClock;
 use crate::store::{Db, Schema, describe_postgres, processes};
 
-/// Write connections besides those of the shards: claims, delivery outcomes, sweeps.
-const EXTRA_WRITE_CONNECTIONS: u32 = 4;
+/// Write connections besides those of the shards: documents, keys, sweeps.
+const EXTRA_WRITE_CONNECTIONS: u32 = 2;
 
 /// Connections that wait to be accepted, as in tokio's own listener.
 const BACKLOG: u32 = 1024;
@@ -29,17 +30,40 @@ pub(super) enum IfMissing {
     Refuse,
 }
 
-/// A reserved address. Clients cannot connect until [`ReservedAddress::listen`].
+/// The reserved addresses of a server. Clients cannot connect until [`ReservedAddresses::listen`].
 #[derive(Debug)]
-pub(super) struct ReservedAddress {
+pub(super) struct ReservedAddresses {
+    public: ReservedAddress,
+    operator: Option<ReservedAddress>,
+}
+
+impl ReservedAddresses {
+    /// Binds the configured addresses.
+    pub(super) fn bind(config: &Config) -> anyhow::Result<Self> {
+        let bind_operator = |address| ReservedAddress::bind(address, "REJOINDER_OPERATOR__LISTEN");
+        Ok(Self {
+            public: ReservedAddress::bind(config.listen, "REJOINDER_LISTEN")?,
+            operator: config.operator.listen.map(bind_operator).transpose()?,
+        })
+    }
+
+    /// Lets clients connect.
+    pub(super) fn listen(self) -> anyhow::Result<Listeners> {
+        let operator = self.operator.map(ReservedAddress::listen).transpose()?;
+        Ok(Listeners { public: self.public.listen()?, operator })
+    }
+}
+
+#[derive(Debug)]
+struct ReservedAddress {
     socket: TcpSocket,
     address: SocketAddr,
+    /// The environment variable of the setting.
+    variable: &'static str,
 }
 
 impl ReservedAddress {
-    /// Binds the configured address.
-    pub(super) fn bind(config: &Config) -> anyhow::Result<Self> {
-        let address = config.listen;
+    fn bind(address: SocketAddr, variable: &'static str) -> anyhow::Result<Self> {
         let bind = || {
             let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // Otherwise a restart fails while connections of the former process are in TIME_WAIT.
@@ -47,33 +71,30 @@ impl ReservedAddress {
             socket.bind(address)?;
             Ok(socket)
         };
-        let socket = bind().map_err(|error| cannot_listen(address, &error))?;
-        Ok(Self { socket, address })
+        let socket = bind().map_err(|error| cannot_listen(address, variable, &error))?;
+        Ok(Self { socket, address, variable })
     }
 
-    /// Lets clients connect.
-    pub(super) fn listen(self) -> anyhow::Result<TcpListener> {
-        self.socket.listen(BACKLOG).map_err(|error| cannot_listen(self.address, &error))
+    fn listen(self) -> anyhow::Result<TcpListener> {
+        self.socket.listen(BACKLOG).map_err(|error| cannot_listen(self.address, self.variable, &error))
     }
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "only these have an advice")]
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> anyhow::Error {
+fn cannot_listen(address: SocketAddr, variable: &str, error: &io::Error) -> anyhow::Error {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "; another program, perhaps another rejoinder, listens there: stop it, or set another address \
-             (REJOINDER_LISTEN)"
+            "another program, perhaps another rejoinder, listens there: stop it, or set another address"
         }
         io::ErrorKind::AddrNotAvailable => {
-            "; no network interface of this machine has that address: use 127.0.0.1, or 0.0.0.0 for all interfaces \
-             (REJOINDER_LISTEN)"
+            "no network interface of this machine has that address: use 127.0.0.1, or 0.0.0.0 for all interfaces"
         }
         io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 require the capability CAP_NET_BIND_SERVICE: use a higher one (REJOINDER_LISTEN)"
+            "ports below 1024 require the capability CAP_NET_BIND_SERVICE: use a higher one"
         }
-        _ => "",
+        _ => return anyhow::anyhow!("cannot listen on {address}: {error}"),
     };
-    anyhow::anyhow!("cannot listen on {address}: {error}{advice}")
+    anyhow::anyhow!("cannot listen on {address}: {error}; {advice} ({variable})")
 }
 
 /// The store for people, without a password.

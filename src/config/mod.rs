@@ -30,7 +30,7 @@ pub use embeddings::{Embeddings, EmbeddingsChoice};
 pub use environment::{current_executable, secret_from_env, unusable_certificate_file};
 pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model};
-pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Store};
+pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Operator, Store};
 pub use telemetry::{CaptureContent, Telemetry, TraceExport};
 pub use value::{ByteSize, PostgresUrl, Rate, SecretKey};
 pub use work::{Events, Limits, Outbound, Turn, Webhooks, Widget};
@@ -82,6 +82,7 @@ pub struct Config {
     pub webhooks: Webhooks,
     pub limits: Limits,
     pub http: Http,
+    pub operator: Operator,
     pub log: Log,
     pub telemetry: Telemetry,
 }

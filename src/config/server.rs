@@ -1,5 +1,6 @@
 //! Sections about the process: database and store, incoming connections, logs.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -43,9 +44,27 @@ pub struct Http {
     /// For a client to read any part of a response.
     #[serde(deserialize_with = "required")]
     pub write_timeout: Duration,
-    /// Open connections; further ones wait to be accepted.
+    /// Whether clients may use HTTP/2 without TLS.
+    #[serde(deserialize_with = "required")]
+    pub h2c: bool,
+    /// For an HTTP/2 connection without an open stream.
+    #[serde(deserialize_with = "required")]
+    pub idle_timeout: Duration,
+    /// Open connections; a few more are answered only about health.
     #[serde(deserialize_with = "required")]
     pub max_connections: usize,
+    /// The same from one IPv4 address, or from one /64 network of IPv6.
+    #[serde(deserialize_with = "required")]
+    pub max_connections_per_address: usize,
+}
+
+/// `[operator]`: the routes of the operator.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Operator {
+    /// The address of their own listener. `None`: they are served at `Config::listen`.
+    #[serde(deserialize_with = "optional")]
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[log]`: format and levels of logs.

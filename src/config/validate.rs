@@ -28,6 +28,9 @@ impl Config {
         if self.secret_key.is_some() && self.secret_key_file.is_some() {
             return invalid("secret_key_file", "`secret_key` is set too: only one of the two may be");
         }
+        if self.operator.listen.is_some_and(|own| own == self.listen && own.port() != 0) {
+            return invalid("operator.listen", "expected another address than `listen`");
+        }
         if self.turn.max_in_flight < 2 {
             return invalid("turn.max_in_flight", "expected 2 or more: each API needs a slot");
         }
@@ -87,6 +90,7 @@ impl Config {
             ("webhooks.max_in_flight_per_endpoint", self.webhooks.max_in_flight_per_endpoint == 0),
             ("limits.messages_per_conversation", self.limits.messages_per_conversation == 0),
             ("http.max_connections", self.http.max_connections == 0),
+            ("http.max_connections_per_address", self.http.max_connections_per_address == 0),
         ];
         match zero.into_iter().find(|(_, is_zero)| *is_zero) {
             Some((setting, _)) => invalid(setting, "expected 1 or more"),
@@ -110,6 +114,7 @@ impl Config {
             ("http.head_timeout", self.http.head_timeout),
             ("http.body_timeout", self.http.body_timeout),
             ("http.write_timeout", self.http.write_timeout),
+            ("http.idle_timeout", self.http.idle_timeout),
         ];
         match durations.into_iter().find(|(_, duration)| duration.is_zero()) {
             Some((setting, _)) => invalid(setting, "expected more than nothing"),

@@ -17,6 +17,6 @@ mod state;
 mod widget;
 
 pub use openapi::openapi;
-pub use router::router;
-pub use server::{Limits, serve};
+pub use router::{operator_routers, routers};
+pub use server::{Limits, Routers, serve};
 pub use state::{AppState, SharedState};

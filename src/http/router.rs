@@ -1,5 +1,7 @@
 //! The router: both APIs, each with its own envelope also for requests without a route.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::handler::Handler as _;
@@ -14,28 +16,53 @@ use super::envelope::{
     ApiError, Platform, RouteOptions, Widget, handle_panic, method_not_allowed, route_not_found,
 };
 use super::error::TransportError;
-use super::server::observe;
+use super::server::{Routers, observe};
 use super::state::AppState;
 use super::{health, pages, platform, widget};
+use crate::domain::error::Error;
 
-/// All routes.
-pub fn router(state: AppState) -> Router {
+/// After a client found no free connection.
+const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The routes of clients, and those of the operator unless they have a listener of their own.
+pub fn routers(state: &AppState, has_operator_listener: bool) -> Routers {
     let (widget_routes, _) = widget::routes(&|class, routes| {
         routes.route_layer(from_fn_with_state((state.clone(), class), widget::guard))
     })
     .split_for_parts();
     let (platform_routes, _) = platform::routes().split_for_parts();
-    let rest = health::routes()
+    let operator = if has_operator_listener { Router::new() } else { health::operator() };
+    let rest = health::probes()
+        .merge(operator)
+        .merge(health::document())
         .merge(pages::router())
-        .merge(pages::calendar_file::routes(&state))
+        .merge(pages::calendar_file::routes(state))
         // A page with a mistyped address has to see the 404, which tells it nothing that depends on the caller.
         .fallback(fallback.layer(widget::cors()))
         .method_not_allowed_fallback(method_not_allowed::<Platform>);
-    let routes = rest
+    let all = rest
         .nest("/api", with_fallbacks::<Widget>(widget_routes).layer(widget::cors()))
-        .nest("/v1", with_fallbacks::<Platform>(platform_routes))
-        .layer(CatchPanicLayer::custom(handle_panic::<Platform>));
-    with_safe_headers(routes).layer(from_fn_with_state(state.clone(), observe)).with_state(state)
+        .nest("/v1", with_fallbacks::<Platform>(platform_routes));
+    Routers { all: finish(all, state), reserve: reserve(state) }
+}
+
+/// The routes of the operator, for a listener of their own.
+pub fn operator_routers(state: &AppState) -> Routers {
+    let all = health::probes()
+        .merge(health::operator())
+        .fallback(fallback)
+        .method_not_allowed_fallback(method_not_allowed::<Platform>);
+    Routers { all: finish(all, state), reserve: reserve(state) }
+}
+
+/// The routes of connections beyond the limit: health is answered, everything else is refused.
+fn reserve(state: &AppState) -> Router {
+    finish(health::probes().fallback(overloaded.layer(widget::cors())), state)
+}
+
+fn finish(routes: Router<AppState>, state: &AppState) -> Router {
+    let routes = routes.layer(CatchPanicLayer::custom(handle_panic::<Platform>));
+    with_safe_headers(routes).layer(from_fn_with_state(state.clone(), observe)).with_state(state.clone())
 }
 
 /// Lets no browser or proxy store a response or guess its type, whichever layer answers. Pages and calendar files, which may
@@ -53,6 +80,15 @@ fn with_fallbacks<O: RouteOptions>(routes: Router<AppState>) -> Router<AppState>
         .fallback(route_not_found::<O>)
         .method_not_allowed_fallback(method_not_allowed::<O>)
         .layer(CatchPanicLayer::custom(handle_panic::<O>))
+}
+
+/// Refuses any request in the envelope of its API.
+async fn overloaded(request: Request) -> Response {
+    let error = Error::Overloaded { text: "The server is overloaded", retry_after: OVERLOADED_RETRY_AFTER };
+    if request.uri().path().starts_with("/api/") {
+        return ApiError::<Widget>::from(error).into_response();
+    }
+    ApiError::<Platform>::from(error).into_response()
 }
 
 /// Answers paths outside both APIs. The bare prefix of an API still belongs to that API.

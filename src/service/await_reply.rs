@@ -93,7 +93,7 @@ pub async fn poll(services: &Services, runs_here: impl Fn(TurnId) -> bool) -> Re
     if awaited.is_empty() {
         return Ok(());
     }
-    let ended = services.db.read(async |conn| turns::list_ended(conn, &awaited).await).await?;
+    let ended = services.db.control_read(async |conn| turns::list_ended(conn, &awaited).await).await?;
     for turn in ended {
         // An unreadable end must not keep other clients waiting.
         match read_end(services, &turn).await {

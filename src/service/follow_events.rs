@@ -10,7 +10,7 @@ use super::state::Subscription;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
-use crate::store::{events, keys};
+use crate::store::{Conn, events, keys};
 
 /// How many polls pass between two checks of the followers' API keys: one second.
 const POLLS_PER_KEY_CHECK: u32 = 4;
@@ -98,13 +98,14 @@ pub async fn poll(services: &Services, round: u32) -> Result<(), Error> {
         return Ok(());
     }
     for (workspace, latest_cursor) in
-        services.db.read(async |conn| events::latest_cursors(conn, &workspaces).await).await?
+        services.db.control_read(async |conn| events::latest_cursors(conn, &workspaces).await).await?
     {
         followers.advance(workspace, latest_cursor);
     }
     if round.is_multiple_of(POLLS_PER_KEY_CHECK) {
         let (checked, now) = (followers.keys(), services.clock.now());
-        let valid = services.db.read(async |conn| keys::list_valid(conn, &checked, now).await).await?;
+        let list = async |conn: Conn<'_>| keys::list_valid(conn, &checked, now).await;
+        let valid = services.db.control_read(list).await?;
         followers.end_invalid_keys(&checked, &valid);
     }
     Ok(())

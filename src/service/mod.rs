@@ -57,6 +57,7 @@ use state::{
 #[derive(Clone)]
 pub struct Services {
     pub db: Db,
+    pub readiness: readiness::ReadinessCheck,
     pub writer: Writer,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,

@@ -126,7 +126,7 @@ async fn take_over(worker: &Worker, lease: &Lease) {
     let take_over_all = async {
         // After a full batch there may be more.
         loop {
-            let (turns, deliveries) = worker.services.db.write(take_over_batch).await?;
+            let (turns, deliveries) = worker.services.db.control_write(take_over_batch).await?;
             if (turns, deliveries) != (0, 0) {
                 metrics::counter!(TURN_TAKEOVERS).increment(turns);
                 tracing::info!(turns, deliveries, "the work of dead processes was taken over");

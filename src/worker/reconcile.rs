@@ -73,5 +73,5 @@ pub(super) async fn cancel_fenced_off<W: RegisteredWork>(worker: &Worker) -> Res
 }
 
 async fn read_owned<W: RegisteredWork>(worker: &Worker) -> Result<Vec<Owned<W>>, StoreError> {
-    worker.services.db.read(async |conn| list_owned(conn, worker.process).await).await
+    worker.services.db.control_read(async |conn| list_owned(conn, worker.process).await).await
 }

@@ -113,8 +113,8 @@ impl<T: QueueItem> GroupQueue<T> {
         loop {
             let batch = self.next_batch(limits);
             if !batch.is_empty() {
-                let committed = AssertUnwindSafe(committer.commit(batch)).catch_unwind().await;
-                self.requeue(committed.unwrap_or_else(|panic| {
+                let outcome = AssertUnwindSafe(committer.commit(batch)).catch_unwind().await;
+                self.requeue(outcome.unwrap_or_else(|panic| {
                     tracing::error!(
                         "a batch was dropped, because its commit panicked: {}",
                         panic_text(&*panic)

@@ -21,6 +21,7 @@ mod deliveries;
 mod faults;
 mod guard;
 mod harness;
+mod hostile;
 mod http;
 mod mcp;
 mod model;

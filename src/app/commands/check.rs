@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Report;
-use crate::app::startup::{CheckedStore, ReservedAddress, check_server_store, describe_store};
+use crate::app::startup::{CheckedStore, ReservedAddresses, check_server_store, describe_store};
 use crate::app::{data_dir, models};
 use crate::config::{Config, ConfigError, Database, unusable_certificate_file};
 use crate::domain::seal::SealKey;
@@ -70,9 +70,12 @@ fn describe_configuration() -> String {
 }
 
 fn check_listen(config: &Config) -> CheckResult {
-    let reserved = ReservedAddress::bind(config).map_err(|error| format!("{error:#}"))?;
+    let reserved = ReservedAddresses::bind(config).map_err(|error| format!("{error:#}"))?;
     drop(reserved);
-    Ok(format!("{} is free", config.listen))
+    Ok(match config.operator.listen {
+        Some(operator) => format!("{} and {operator} are free", config.listen),
+        None => format!("{} is free", config.listen),
+    })
 }
 
 /// The store, and the key of its secrets.

@@ -1,5 +1,8 @@
 //! The server: connections, rate limits, and the layer around every request.
 
+mod admission;
+mod connection;
+mod http2;
 mod limits;
 mod linger;
 mod observe;
@@ -9,4 +12,4 @@ mod stalled_reader;
 pub use limits::Limits;
 pub(super) use limits::{Peer, RateLimitStatus, RequestKind, insert_headers};
 pub(super) use observe::{X_REQUEST_ID, observe};
-pub use serve::serve;
+pub use serve::{Routers, serve};

@@ -44,7 +44,7 @@ async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> 
     let (services, deliveries) = (&worker.services, &worker.deliveries);
     let clock = services.clock.as_ref();
     let (mut due, now) =
-        services.db.read(async |conn| deliveries::claims::list_due(conn, clock).await).await?;
+        services.db.control_read(async |conn| deliveries::claims::list_due(conn, clock).await).await?;
     record_lag(&due, now);
     let failing: Vec<_> = due.iter().filter(|due| due.is_failing).map(endpoint_key).collect();
     let mut count = 0;
@@ -62,7 +62,7 @@ async fn claim_once(worker: &Worker, round: usize) -> Result<usize, StoreError> 
         }
         let claim =
             async |conn: Conn<'_>| deliveries::claims::claim(conn, worker.process, &allocations, clock).await;
-        let claimed = services.db.write(claim).await?;
+        let claimed = services.db.control_write(claim).await?;
         count += claimed.len();
         if !claimed.is_empty() {
             start_claimed(worker, claimed, &failing, now).await;

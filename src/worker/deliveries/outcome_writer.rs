@@ -88,7 +88,8 @@ impl OutcomeCommitter {
     async fn record(&self, writes: &[OutcomeWrite]) -> Result<(), StoreError> {
         let Worker { services, process, .. } = &self.worker;
         let clock = services.clock.as_ref();
-        services.db.write(async |conn: Conn<'_>| attempts::record(conn, *process, writes, clock).await).await
+        let record = async |conn: Conn<'_>| attempts::record(conn, *process, writes, clock).await;
+        services.db.control_write(record).await
     }
 
     /// Invalid data fails only its own outcome; reconciliation hands its delivery back.

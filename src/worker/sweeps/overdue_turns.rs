@@ -28,7 +28,7 @@ async fn end_overdue(worker: &Worker) -> Result<(), Error> {
     let (life, clock) = (worker.settings.life, services.clock.as_ref());
     let list = async |conn: Conn<'_>| overdue::list(conn, life, BATCH, clock).await;
     loop {
-        let overdue = services.db.read(list).await?;
+        let overdue = services.db.control_read(list).await?;
         let (found, batch) = (overdue.len(), usize::try_from(BATCH).unwrap_or(usize::MAX));
         // Concurrently, so that they are committed together and an error of one does not affect the others.
         let ended = join_all(overdue.into_iter().map(|overdue| end_one(worker, overdue))).await;

@@ -34,7 +34,7 @@ pub(in crate::worker) async fn record(worker: Worker) {
 async fn record_open_turns(worker: &Worker) -> Result<(), StoreError> {
     let clock = worker.services.clock.as_ref();
     let count = async |conn: Conn<'_>| open::count(conn, open::MAX_COUNTED, clock).await;
-    let counted = worker.services.db.read(count).await?;
+    let counted = worker.services.db.control_read(count).await?;
     for state in TurnState::ALL.iter().filter(|state| state.is_open()) {
         let open = counted.iter().find(|open| open.state == *state);
         let (count, oldest_age) = open.map_or((0, Duration::ZERO), |open| (open.count, open.oldest_age));

@@ -46,7 +46,7 @@ async fn claim_for_api(worker: &Worker, api: Api) -> Result<usize, StoreError> {
         turns::claims::claim(conn, worker.process, api, slots.len(), capacity.as_ref(), max_takeovers, clock)
             .await
     };
-    let turns = services.db.write(claim).await?;
+    let turns = services.db.control_write(claim).await?;
     let count = turns.len();
     for turn in turns {
         let slot = slots.pop().map(|slot| slot.assign(turn.workspace));

@@ -247,7 +247,7 @@ async fn a_client_that_is_still_sending_does_not_hold_the_stop() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http_2_the_answer_arrives_and_the_connection_goes_on() {
     let db = store::sqlite().await;
-    let server = TestServer::start(&db).await;
+    let server = Setup::default().h2c().start(&db).await;
     let client = http2_client();
     let url = |path: &str| format!("{}{path}", server.url());
 
@@ -267,7 +267,7 @@ async fn over_http_2_the_answer_arrives_and_the_connection_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn over_http_2_a_client_may_send_its_body_to_the_end() {
     let db = store::sqlite().await;
-    let server = TestServer::start(&db).await;
+    let server = Setup::default().h2c().start(&db).await;
     let client = http2_client();
 
     let sent = Arc::new(AtomicUsize::new(0));

@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 const NO_ROUTE: &str = "There is no such route.";
+const HTTP_2_PREFACE: &str = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_unknown_route_and_method_answer_in_the_apis_envelope() {
@@ -93,15 +94,19 @@ async fn a_body_that_does_not_arrive_is_a_408_and_closes_the_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_without_a_complete_request_head_is_closed() {
-    let db = store::sqlite().await;
-    let server = Setup::default().env("REJOINDER_HTTP__HEAD_TIMEOUT", "50ms").start(&db).await;
+    let impatient = || Setup::default().env("REJOINDER_HTTP__HEAD_TIMEOUT", "50ms");
 
-    for beginning in ["", "PRI * HT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET / HTTP/1.1\r\nhost:"] {
-        let mut stream = TcpStream::connect(server.address()).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut stream, beginning.as_bytes()).await.unwrap();
-        let mut rest = Vec::new();
-        let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
-        assert!(closed.is_ok(), "{beginning:?} was left open");
+    for setup in [impatient(), impatient().h2c()] {
+        let db = store::sqlite().await;
+        let server = setup.start(&db).await;
+        for beginning in ["", "PRI * HT", HTTP_2_PREFACE, "GET / HTTP/1.1\r\nhost:"] {
+            let mut stream = TcpStream::connect(server.address()).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut stream, beginning.as_bytes()).await.unwrap();
+            let mut rest = Vec::new();
+            let closed = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+            assert!(closed.is_ok(), "{beginning:?} was left open");
+        }
+        server.stop().await;
     }
 }
 
@@ -125,7 +130,11 @@ both_backends!(
         let ready = server.request("GET", "/readyz").send().await;
         server.db().close().await;
 
-        let away = server.request("GET", "/readyz").send().await;
+        let away = wait_for("the server to be not ready", async || {
+            let probed = server.request("GET", "/readyz").send().await;
+            (probed.status != 200).then_some(probed)
+        })
+        .await;
         let widget = server.post_message_body(&uuid, r#"{"message": "Hi"}"#).send().await;
         let enqueue =
             server.enqueue(r#"{"sender_id": "u", "sender_type": "user", "text": "Hi"}"#).send().await;
@@ -172,7 +181,7 @@ async fn a_stop_answers_waiting_requests_and_closes_the_listener() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_requests_share_one_http_2_connection() {
     let db = store::sqlite().await;
-    let server = TestServer::start(&db).await;
+    let server = Setup::default().h2c().start(&db).await;
     let client = http2_client();
 
     let ask = || client.get(format!("{}/healthz", server.url())).send();
@@ -182,4 +191,17 @@ async fn many_requests_share_one_http_2_connection() {
         let answer = answer.unwrap();
         assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_2));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_2_without_tls_is_refused_unless_configured() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+
+    let answer = http2_client().get(format!("{}/healthz", server.url())).send().await;
+    let after_preface = send_raw(server.address(), HTTP_2_PREFACE.as_bytes()).await;
+
+    assert!(answer.is_err(), "{answer:?}");
+    assert_eq!(after_preface, "", "no frames are sent");
+    assert_eq!(server.request("GET", "/healthz").send().await.status, 200);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoinder::app::{Server, ServerDependencies};
+use rejoinder::app::{Listeners, Server, ServerDependencies};
 use rejoinder::config::Config;
 use rejoinder::domain::account::Scope;
 use rejoinder::domain::clock::{Clock, FixedClock};
@@ -38,8 +38,8 @@ async fn serve(db: Db) -> (Server, Arc<FixedClock>) {
         metrics: None,
     };
     let config = Config::load(None, std::iter::empty()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    (Server::start(&config, on, listener).await.unwrap(), clock)
+    let public = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    (Server::start(&config, on, Listeners { public, operator: None }).await.unwrap(), clock)
 }
 
 both_backends!(

@@ -111,6 +111,19 @@ async fn change(db: &TestDb, program: &Program, statement: &'static str) {
 }
 
 #[test]
+fn an_operator_address_in_use_fails_the_start_and_the_check() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let mut program = Program::new();
+    program.env.push(("REJOINDER_OPERATOR__LISTEN", address.clone()));
+
+    let error = program.refusal("listen");
+
+    assert!(error.starts_with(&format!("cannot listen on {address}: ")), "{error}");
+    assert!(error.ends_with("(REJOINDER_OPERATOR__LISTEN)"), "{error}");
+}
+
+#[test]
 fn an_address_in_use_fails_the_start_and_the_check() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();

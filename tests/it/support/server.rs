@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rejoinder::app::{Server, ServerDependencies};
+use rejoinder::app::{Listeners, Server, ServerDependencies};
 use rejoinder::config::Config;
 use rejoinder::domain::clock::{Clock, FixedClock, SystemClock};
 use rejoinder::domain::ids::IdGenerator;
@@ -77,6 +77,11 @@ impl Setup {
     /// Enables the limits of the widget API.
     pub fn with_limits(self) -> Self {
         self.env("REJOINDER_LIMITS__ENABLED", "true")
+    }
+
+    /// Accepts HTTP/2 without TLS.
+    pub fn h2c(self) -> Self {
+        self.env("REJOINDER_HTTP__H2C", "true")
     }
 
     /// Changes the text of the workspace file, [`workspaces::workspace`].
@@ -168,6 +173,8 @@ fn clock_or_system(fixed: Option<&Arc<FixedClock>>) -> Arc<dyn Clock> {
 pub struct TestServer {
     server: Server,
     http: Http,
+    /// With `operator.listen`, whatever its value.
+    operator_address: Option<SocketAddr>,
     /// `None` with the system clock.
     clock: Option<Arc<FixedClock>>,
     /// The model of the assistants.
@@ -199,10 +206,13 @@ impl TestServer {
             document_extractor: document_extractor::child_process(),
             metrics: None,
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");
-        let server = Server::start(&config, dependencies, listener).await.expect("the server starts");
+        let listen = async || TcpListener::bind("127.0.0.1:0").await.expect("a spare port");
+        let operator = if config.operator.listen.is_some() { Some(listen().await) } else { None };
+        let operator_address = operator.as_ref().map(|listener| listener.local_addr().expect("its address"));
+        let listeners = Listeners { public: listen().await, operator };
+        let server = Server::start(&config, dependencies, listeners).await.expect("the server starts");
         let http = Http::new(format!("http://{}", server.address));
-        Self { server, http, clock, model, tool, keys }
+        Self { server, http, operator_address, clock, model, tool, keys }
     }
 
     /// Stops the server, and starts another on the same database, with the same fakes.
@@ -217,6 +227,11 @@ impl TestServer {
 
     pub fn address(&self) -> SocketAddr {
         self.server.address
+    }
+
+    /// The address of the operator's routes.
+    pub fn operator_address(&self) -> SocketAddr {
+        self.operator_address.expect("`operator.listen` is set")
     }
 
     /// `http://` and the address.

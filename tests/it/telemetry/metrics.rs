@@ -46,6 +46,8 @@ async fn turns_money_connections_and_shares_are_measured() {
         r#"rejoinder_oldest_open_turn_seconds{state="running"} 0"#,
         r#"rejoinder_store_connections_max{pool="write"} 1"#,
         r#"rejoinder_store_connections_max{pool="read"} 8"#,
+        r#"rejoinder_store_connections_max{pool="control"} 3"#,
+        r#"rejoinder_store_connections_max{pool="health"} 1"#,
         r#"rejoinder_store_connections{pool="write",state="idle"} "#,
         r#"rejoinder_store_connections{pool="read",state="used"} "#,
         r#"rejoinder_largest_workspace_share{resource="running_turns"} 0"#,

@@ -25,6 +25,20 @@ impl From<IpAddr> for Address {
     }
 }
 
+impl Address {
+    /// The wider network of an IPv6 address.
+    pub(in crate::http) fn site(self) -> Option<Ipv6Site> {
+        match self.0 {
+            IpAddr::V6(v6) => Some(Ipv6Site(v6.to_bits() >> 80)),
+            IpAddr::V4(_) => None,
+        }
+    }
+}
+
+/// A /48 network of IPv6 (a site, RFC 6177): its first 48 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::http) struct Ipv6Site(u128);
+
 impl From<[u8; 4]> for Address {
     fn from(octets: [u8; 4]) -> Self {
         IpAddr::from(octets).into()
@@ -78,7 +92,8 @@ fn parse(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-fn is_private(address: IpAddr) -> bool {
+/// Whether an address is on this machine or in a private network.
+pub(in crate::http) fn is_private(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),

@@ -15,7 +15,7 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use uuid::Uuid;
 
-pub(in crate::http) use address::{Address, AddressResolver, Peer};
+pub(in crate::http) use address::{Address, AddressResolver, Ipv6Site, Peer, is_private};
 pub(in crate::http) use headers::insert_headers;
 
 use crate::config::{self, Rate};

@@ -76,7 +76,7 @@ async fn a_stalled_reader_is_disconnected() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_stalled_http_2_stream_is_reset() {
     let db = store::sqlite().await;
-    let server = impatient().start(&db).await;
+    let server = impatient().h2c().start(&db).await;
     let client = zero_window_http2_client();
 
     let mut stalled = stall_over_http_2(&server, &client).await;
@@ -108,7 +108,7 @@ async fn a_stalled_reader_does_not_delay_a_stop() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_http_2_stream_does_not_delay_a_stop() {
     let db = store::sqlite().await;
-    let server = TestServer::start(&db).await;
+    let server = Setup::default().h2c().start(&db).await;
     let client = zero_window_http2_client();
     let stalled = stall_over_http_2(&server, &client).await;
     is_open(&server).await;

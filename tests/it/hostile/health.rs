@@ -1,0 +1,76 @@
+//! Readiness while clients use every connection to the database that they can get.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use rejoinder::service::readiness::ReadinessCheck;
+use rejoinder::store::{Conn, Db, StoreError};
+
+use crate::support::db::both_backends;
+use crate::support::proxy::Proxy;
+use crate::support::server::TestServer;
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+/// More readers than connections, each of which keeps its connection until the test ends.
+const READERS: usize = 150;
+/// The time in which a probe must be answered; the check itself gives up after 2 s.
+const PROMPT: Duration = Duration::from_secs(1);
+
+/// Reads that occupy a connection for as long as the server allows, one after the other.
+async fn occupy(db: &Db, reading: &AtomicUsize) -> Infallible {
+    loop {
+        let read = async |_: Conn<'_>| {
+            reading.fetch_add(1, Ordering::Relaxed);
+            pending::<Result<(), StoreError>>().await
+        };
+        let _ = db.read(read).await;
+    }
+}
+
+both_backends!(
+    async fn readers_that_use_all_connections_do_not_make_the_server_unready(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let max = usize::try_from(server.db().pool_usage()[1].max).unwrap();
+        let reading = AtomicUsize::new(0);
+
+        let probe = async {
+            wait_for("all connections to be in use", async || {
+                (reading.load(Ordering::Relaxed) >= max).then_some(())
+            })
+            .await;
+            for _ in 0..10 {
+                let asked = Instant::now();
+                let ready = server.request("GET", "/readyz").send().await;
+                assert_eq!(ready.status, 200, "{}", ready.text());
+                assert!(asked.elapsed() < PROMPT, "{:?}", asked.elapsed());
+            }
+            assert_eq!(server.db().pool_usage()[1].idle, 0, "the readers still have all connections");
+        };
+        tokio::select! {
+            _ = join_all((0..READERS).map(|_| occupy(server.db(), &reading))) => unreachable!("they never end"),
+            () = probe => {}
+        }
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_probes_at_once_are_one_check() {
+    let db = store::postgres().await;
+    let proxy = Proxy::start(&db.url()).await;
+    let checked = Db::postgres(proxy.url(), 1, 1).await.unwrap();
+    checked.check_schema().await.unwrap();
+    let before = proxy.round_trips();
+    checked.check_schema().await.unwrap();
+    let of_one_check = proxy.round_trips() - before;
+    let readiness = ReadinessCheck::default();
+
+    let before = proxy.round_trips();
+    let results = join_all((0..200).map(|_| readiness.run(&checked))).await;
+
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(proxy.round_trips() - before, of_one_check);
+}
