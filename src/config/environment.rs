@@ -35,6 +35,11 @@ pub fn unusable_certificate_file() -> Option<String> {
     }
 }
 
+/// Whether this process has a variable of this name.
+pub fn has_variable(name: &str) -> bool {
+    std::env::var_os(name).is_some()
+}
+
 /// The path of the running program, to run it as a child. On Linux it names the running binary even after an upgrade
 /// replaced the file.
 pub fn current_executable() -> io::Result<PathBuf> {

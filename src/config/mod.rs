@@ -27,7 +27,7 @@ use url::Url;
 
 pub use choice::{Database, ModelChoice, ModelKind};
 pub use embeddings::{Embeddings, EmbeddingsChoice};
-pub use environment::{current_executable, secret_from_env, unusable_certificate_file};
+pub use environment::{current_executable, has_variable, secret_from_env, unusable_certificate_file};
 pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Operator, Store};

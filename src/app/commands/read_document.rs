@@ -1,18 +1,17 @@
 //! `read-document`: the child process in which a server extracts a possibly hostile file.
 
-use std::process::{Command, ExitCode};
-use std::{env, io};
+use std::io;
+use std::process::ExitCode;
 
+use crate::config::{current_executable, has_variable};
 use crate::domain::knowledge::{Charset, Format};
-use crate::service::knowledge::{ALLOCATOR_RESERVE, read_as_child};
+use crate::service::knowledge::{ALLOCATOR_RESERVE, child_command, read_as_child};
 
 /// Reads standard input and writes standard output.
 pub fn read_document(format: Format, charset: Option<Charset>) -> anyhow::Result<ExitCode> {
-    let (name, reserve) = ALLOCATOR_RESERVE;
-    if env::var_os(name).is_none() {
+    if !has_variable(ALLOCATOR_RESERVE.0) {
         // An operator has started it, not a server.
-        let mut command = Command::new(env::current_exe()?);
-        let status = command.args(env::args_os().skip(1)).env(name, reserve).status()?;
+        let status = child_command(&current_executable()?, format, charset).status()?;
         return Ok(status
             .code()
             .and_then(|code| u8::try_from(code).ok())

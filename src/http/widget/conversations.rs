@@ -217,6 +217,7 @@ type HistoryErrors =
 /// Start a conversation.
 #[utoipa::path(
     post, path = "/conversations", tag = "widget", operation_id = "createWidgetConversation",
+    security((), ("bearer" = ["messages:write"])),
     request_body = ConversationIn,
     responses((status = 200, description = "The conversation", body = ConversationOut), CreateErrors),
 )]

@@ -112,6 +112,7 @@ type ReplyErrors = Errors<
 /// The response is the reply.
 #[utoipa::path(
     post, path = "/conversations/{uuid}/messages", tag = "widget", operation_id = "sendWidgetMessage",
+    security((), ("bearer" = ["messages:write"])),
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),

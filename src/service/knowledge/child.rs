@@ -30,6 +30,17 @@ const REFUSED: u8 = 3;
 /// Maximum length of an error text, in bytes.
 const MAX_ERROR_LENGTH: usize = 1000;
 
+/// The command that [`read_as_child`] is the work of. Standard input and output are those of this process.
+pub fn command(program: &Path, format: Format, charset: Option<Charset>) -> std::process::Command {
+    let mut command = std::process::Command::new(program);
+    command.args(["read-document", "--format", format.as_str()]);
+    command.env_clear().env(ALLOCATOR_RESERVE.0, ALLOCATOR_RESERVE.1);
+    if let Some(charset) = charset {
+        command.args(["--charset", charset.encoding().name()]);
+    }
+    command
+}
+
 /// Reads the Markdown of a file in a child process, which is killed when this future is dropped.
 pub(super) async fn read(
     program: &Path,
@@ -37,13 +48,8 @@ pub(super) async fn read(
     format: Format,
     charset: Option<Charset>,
 ) -> Result<String, IngestError> {
-    let mut command = Command::new(program);
-    command.args(["read-document", "--format", format.as_str()]).env_clear().kill_on_drop(true);
-    command.env(ALLOCATOR_RESERVE.0, ALLOCATOR_RESERVE.1);
-    if let Some(charset) = charset {
-        command.args(["--charset", charset.encoding().name()]);
-    }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut command = Command::from(command(program, format, charset));
+    command.kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(IngestError::NotStarted)?;
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(IngestError::Failed);

@@ -128,7 +128,8 @@ function responseItem([status, response]) {
 }
 
 function needsKey(operation) {
-  return (operation.security ?? document_.security ?? []).some((requirement) => Object.keys(requirement).length > 0);
+  const requirements = operation.security ?? document_.security ?? [];
+  return requirements.length > 0 && requirements.every((requirement) => Object.keys(requirement).length > 0);
 }
 
 /** The scopes that the key needs. */
@@ -137,9 +138,9 @@ function scopesOf(operation) {
 }
 
 function keyNote(operation) {
-  if (!needsKey(operation)) return el("p", { class: "needs" }, "Needs no key.");
   const scopes = scopesOf(operation).map((scope) => el("code", {}, scope));
-  return el("p", { class: "needs" }, "Needs a bearer key.", scopes.length ? [" Scope: ", ...scopes] : null);
+  const needs = needsKey(operation) ? "Needs a bearer key." : scopes.length ? "Needs no key. If one is sent:" : "Needs no key.";
+  return el("p", { class: "needs" }, needs, scopes.length ? [" Scope: ", ...scopes] : null);
 }
 
 function baseUrl() {
