@@ -231,13 +231,14 @@ fn listen(
     let public_url = public_url.trim_end_matches('/').into();
     let body_timeout = config.http.body_timeout;
     let state = AppState::new(SharedState { services, limits, metrics, public_url, body_timeout });
-    let has_proxy = config.limits.trusted_proxy_hops > 0;
+    let proxies = Arc::clone(&config.limits.trusted_proxies);
     let routers = http::routers(&state, listeners.operator.is_some());
-    let serving = http::serve(listeners.public, routers, tasks.clone(), config.http.clone(), has_proxy);
+    let serving = http::serve(listeners.public, routers, tasks.clone(), config.http.clone(), proxies);
     tasks.spawn_critical("http", serving.map(Ok));
     if let Some(listener) = listeners.operator {
         let routers = http::operator_routers(&state);
-        let serving = http::serve(listener, routers, tasks.clone(), operator_http(&config.http), false);
+        let serving =
+            http::serve(listener, routers, tasks.clone(), operator_http(&config.http), Arc::default());
         tasks.spawn_critical("operator http", serving.map(Ok));
     }
 }

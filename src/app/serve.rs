@@ -96,13 +96,13 @@ fn announce(config: &Config, store: &str, listening_on: SocketAddr, url: &str) {
 
 /// Warns about settings that are meant for a server that only this machine reaches.
 fn warn_about_exposure(config: &Config, ip: IpAddr, has_demo: bool) {
-    let is_behind_proxy = config.limits.trusted_proxy_hops > 0;
+    let is_behind_proxy = !config.limits.trusted_proxies.is_empty();
     if ip.is_loopback() && !is_behind_proxy {
         return;
     }
     if !config.limits.enabled {
         tracing::warn!(
-            "other machines can reach this server, and the rate limits of the widget API are off (limits.enabled): \
+            "other machines can reach this server, and its rate limits are off (limits.enabled): \
              anyone can use up the balance of a workspace"
         );
     }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::ExposeSecret as _;
 use tempfile::NamedTempFile;
 use toml::{Table, Value};
@@ -128,7 +129,7 @@ fn each_kind_of_value_is_read_from_the_environment() {
             ("REJOINDER_LIMITS__ENABLED", "false"),
             ("REJOINDER_LIMITS__PER_ADDRESS", "5/s"),
             ("REJOINDER_LIMITS__SPEND_PER_DAY", "2.50"),
-            ("REJOINDER_LIMITS__TRUSTED_PROXY_HOPS", "2"),
+            ("REJOINDER_LIMITS__TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8, 127.0.0.1"),
             ("REJOINDER_MODEL__MAX_IN_FLIGHT", "4"),
             ("REJOINDER_MODEL__MAX_BODY", "64KiB"),
             ("REJOINDER_TURN__LEASE", "250ms"),
@@ -144,7 +145,9 @@ fn each_kind_of_value_is_read_from_the_environment() {
     assert!(!config.limits.enabled);
     assert_eq!(config.limits.per_address.period, Duration::from_secs(1));
     assert_eq!(config.limits.spend_per_day, Some(Money(2_500_000)));
-    assert_eq!(config.limits.trusted_proxy_hops, 2);
+    let proxies: [IpNet; 3] =
+        ["10.0.0.0/8", "fd00::/8", "127.0.0.1/32"].map(|network| network.parse().unwrap());
+    assert_eq!(*config.limits.trusted_proxies, proxies);
     assert_eq!(config.model.max_in_flight, Some(4));
     assert_eq!(config.model.max_body, ByteSize(65_536));
     assert_eq!(config.turn.lease, Duration::from_millis(250));
@@ -169,6 +172,7 @@ fn a_value_that_does_not_parse_is_named_with_what_is_expected_and_redacted() {
     insta::assert_snapshot!(refusal("turn = 3", &[]), @"setting `turn` (FILE, line 1): expected a section of settings");
     insta::assert_snapshot!(refusal("[outbound]\nallow_hosts = [1]", &[]), @"setting `outbound.allow_hosts` (FILE, line 2): expected a string");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_LIMITS__PER_CONVERSATION", "20")]), @"setting `limits.per_conversation` (environment variable REJOINDER_LIMITS__PER_CONVERSATION): expected a rate such as `10/s`, `20/min`, `100/hour` or `1000/day`");
+    insta::assert_snapshot!(refusal("limits.trusted_proxies = ['10.0.0.0/33']", &[]), @"setting `limits.trusted_proxies` (FILE, line 1): expected networks such as `10.0.0.0/8` and `fd00::/8`, or addresses");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_LIMITS__ENABLED", "no")]), @"setting `limits.enabled` (environment variable REJOINDER_LIMITS__ENABLED): expected `true` or `false`");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_SECRET_KEY", "c2hvcnQ=")]), @"setting `secret_key` (environment variable REJOINDER_SECRET_KEY): expected 32 bytes in base64, as `openssl rand -base64 32` prints them, or \"\" for none");
     insta::assert_snapshot!(refusal("", &[("DATABASE_URL", "mysql://root:pw@h/d")]), @"setting `database.url` (environment variable DATABASE_URL): expected a PostgreSQL URL such as `postgres://user@host/name` (unset: the embedded database in `data_dir`), or \"\" for none");

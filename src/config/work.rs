@@ -1,7 +1,10 @@
 //! Sections about the work: turns, widget requests, events, webhooks, limits, the outbound client.
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -93,7 +96,7 @@ pub struct Webhooks {
     pub timeout: Duration,
 }
 
-/// `[limits]`: limits of the widget API, whose only credential is a UUID.
+/// `[limits]`: limits of the widget API, whose only credential is a UUID, and rates of both APIs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Limits {
@@ -109,6 +112,15 @@ pub struct Limits {
     /// New conversations.
     #[serde(deserialize_with = "required")]
     pub new_conversations_per_address: Rate,
+    /// Requests with an API key that is invalid, or that this process has not seen before.
+    #[serde(deserialize_with = "required")]
+    pub failed_authentications_per_address: Rate,
+    /// Requests of an API key.
+    #[serde(deserialize_with = "required")]
+    pub per_key: Rate,
+    /// Requests of all API keys of a workspace.
+    #[serde(deserialize_with = "required")]
+    pub per_workspace: Rate,
     /// Messages of a conversation.
     #[serde(deserialize_with = "required")]
     pub messages_per_conversation: u32,
@@ -121,9 +133,9 @@ pub struct Limits {
     /// Free test turns of a workspace a day.
     #[serde(deserialize_with = "required")]
     pub test_turns_per_day: u32,
-    /// Trusted proxies whose `X-Forwarded-For` entry is used.
-    #[serde(deserialize_with = "required")]
-    pub trusted_proxy_hops: usize,
+    /// The networks of the proxies whose `X-Forwarded-For` is trusted.
+    #[serde(deserialize_with = "networks")]
+    pub trusted_proxies: Arc<[IpNet]>,
 }
 
 /// `[outbound]`: the client for URLs that tenants choose.
@@ -139,4 +151,18 @@ fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AllowHosts, D::Er
     let entries = Vec::<String>::deserialize(deserializer)?;
     AllowHosts::parse(entries)
         .map_err(|_| D::Error::custom("expected `host` or `host:port`, without scheme or path"))
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[IpNet]>, D::Error> {
+    let entries = Vec::<String>::deserialize(deserializer)?;
+    let networks = entries.iter().map(|entry| network(entry.trim()));
+    let networks: Option<Arc<[IpNet]>> = networks.collect();
+    let expected = "expected networks such as `10.0.0.0/8` and `fd00::/8`, or addresses";
+    networks.ok_or_else(|| D::Error::custom(expected))
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Option<IpNet> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(address)
 }

@@ -1,6 +1,7 @@
 //! HTTP: the two APIs, the pages for people, and the server. A handler reads its request, calls one use case, and renders the
 //! result. Every error is answered in the envelope of its API.
 
+mod authentication;
 mod describe;
 mod envelope;
 mod error;

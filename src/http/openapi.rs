@@ -9,8 +9,8 @@ use super::{platform, widget};
 /// The `OpenAPI` 3.1 document of this server.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    let widget = widget::routes(&|_, routes| routes).into_openapi();
-    let platform = platform::routes().into_openapi();
+    let widget = widget::routes(&|_, routes| routes, &|_, routes| routes).into_openapi();
+    let platform = platform::routes(&|_, routes| routes).into_openapi();
     let tag = |name: &str, text: &str| TagBuilder::new().name(name).description(Some(text)).build();
     let head = OpenApiBuilder::new()
         .info(

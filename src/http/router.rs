@@ -11,13 +11,16 @@ use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa_axum::router::OpenApiRouter;
 
+use super::authentication::{Refuse, require_key};
 use super::envelope::{
     ApiError, Platform, RouteOptions, Widget, handle_panic, method_not_allowed, route_not_found,
 };
 use super::error::TransportError;
 use super::server::{Routers, observe};
 use super::state::AppState;
+use super::widget::RouteClass;
 use super::{health, pages, platform, widget};
 use crate::domain::error::Error;
 
@@ -26,11 +29,14 @@ const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The routes of clients, and those of the operator unless they have a listener of their own.
 pub fn routers(state: &AppState, has_operator_listener: bool) -> Routers {
-    let (widget_routes, _) = widget::routes(&|class, routes| {
+    let with_guard = |class: RouteClass, routes: OpenApiRouter<AppState>| {
         routes.route_layer(from_fn_with_state((state.clone(), class), widget::guard))
-    })
-    .split_for_parts();
-    let (platform_routes, _) = platform::routes().split_for_parts();
+    };
+    let with_key = |refuse: Refuse, routes: OpenApiRouter<AppState>| {
+        routes.route_layer(from_fn_with_state((state.clone(), refuse), require_key))
+    };
+    let (widget_routes, _) = widget::routes(&with_guard, &with_key).split_for_parts();
+    let (platform_routes, _) = platform::routes(&with_key).split_for_parts();
     let operator = if has_operator_listener { Router::new() } else { health::operator() };
     let rest = health::probes()
         .merge(operator)

@@ -5,35 +5,69 @@ use std::time::{Duration, Instant};
 
 use super::Services;
 use crate::domain::account::Account;
-use crate::domain::api_key::KeySecret;
+use crate::domain::api_key::{ApiKey, KeyHash, KeySecret};
 use crate::domain::error::Error;
 use crate::store::keys;
 
 /// How often the last-used times of keys are written.
 const LAST_USED_FLUSH_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The account of a bearer token.
+/// The account of a bearer token. `count_unknown` is called before the database is read for a token that this process does not
+/// know to be valid, and for one that is malformed; its error refuses the request. A key that is known costs nothing there and never
+/// waits for the look-ups of others.
 ///
 /// # Errors
-/// [`Error::Unauthenticated`] if it is malformed, unknown, revoked or expired; [`Error::Unavailable`] if the database
-/// cannot be read.
-pub async fn authenticate(services: &Services, bearer: &str) -> Result<Account, Error> {
-    let hash = KeySecret::parse(bearer).ok_or(Error::Unauthenticated)?.hash();
-    let queried_at = Instant::now();
-    let key = if let Some(key) = services.key_cache.find(hash, queried_at) {
-        key
-    } else {
-        let found = services.db.read(async |conn| keys::find(conn, hash).await).await?;
-        let key = found.ok_or(Error::Unauthenticated)?;
-        if key.revoked_at.is_none() {
-            services.key_cache.insert(hash, key.clone(), queried_at);
-        }
-        key
+/// [`Error::Unauthenticated`] if the token is malformed, unknown, revoked or expired; [`Error::LimitReached`] if too many look-ups
+/// are waiting; [`Error::Unavailable`] if the database cannot be read.
+pub async fn authenticate(
+    services: &Services,
+    bearer: &str,
+    count_unknown: impl FnOnce() -> Result<(), Error> + Send,
+) -> Result<Account, Error> {
+    let Some(secret) = KeySecret::parse(bearer) else {
+        count_unknown()?;
+        return Err(Error::Unauthenticated);
+    };
+    let (hash, cache) = (secret.hash(), &services.key_cache);
+    let key = match cache.find(hash, Instant::now()) {
+        Some(key) => key,
+        None if cache.is_known(hash) => read(services, hash).await?,
+        None => read_unknown(services, hash, count_unknown).await?,
     };
     let now = services.clock.now();
-    let account = key.account(now).ok_or(Error::Unauthenticated)?;
-    services.key_cache.record_use(account.key, now);
+    let Some(account) = key.account(now) else {
+        cache.remove(hash);
+        return Err(Error::Unauthenticated);
+    };
+    cache.record_use(account.key, now);
     Ok(account)
+}
+
+/// Reads a key of which this process does not know that it is valid, unless another request with the same key has read it
+/// meanwhile: the first requests of a busy client all arrive at once.
+async fn read_unknown(
+    services: &Services,
+    hash: KeyHash,
+    count_unknown: impl FnOnce() -> Result<(), Error> + Send,
+) -> Result<ApiKey, Error> {
+    let _permit = services.key_cache.acquire_lookup().await?;
+    if let Some(key) = services.key_cache.find(hash, Instant::now()) {
+        return Ok(key);
+    }
+    count_unknown()?;
+    read(services, hash).await
+}
+
+/// Reads a key that has not been revoked, and remembers it.
+async fn read(services: &Services, hash: KeyHash) -> Result<ApiKey, Error> {
+    let queried_at = Instant::now();
+    let found = services.db.read(async |conn| keys::find(conn, hash).await).await?;
+    let Some(key) = found.filter(|key| key.revoked_at.is_none()) else {
+        services.key_cache.remove(hash);
+        return Err(Error::Unauthenticated);
+    };
+    services.key_cache.insert(hash, key.clone(), queried_at);
+    Ok(key)
 }
 
 /// Writes the last-used times of keys once a minute, so that no request has to.

@@ -1,24 +1,16 @@
-//! The bearer key. Each extractor requires one scope of the key.
+//! The account of the bearer key. Each extractor requires one scope of the key.
 
 use std::marker::PhantomData;
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
-use http::{HeaderMap, header};
 
 use crate::domain::account::{Account, Scope};
 use crate::domain::error::Error;
-use crate::http::describe::{ErrorCase, ErrorSet};
+use crate::http::authentication::Authenticated;
+use crate::http::describe::{ErrorCase, ErrorSet, LimitReached};
 use crate::http::envelope::{ApiError, Platform, RouteOptions};
 use crate::http::state::AppState;
-use crate::service::authenticate::authenticate;
-
-/// The bearer token of a request.
-pub(in crate::http) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
 
 macro_rules! scope_extractor {
     ($(#[$doc:meta])* $name:ident, $scope:expr) => {
@@ -29,9 +21,10 @@ macro_rules! scope_extractor {
         impl<O: RouteOptions> FromRequestParts<AppState> for $name<O> {
             type Rejection = ApiError<O>;
 
-            async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError<O>> {
-                let token = bearer(&parts.headers).ok_or(Error::Unauthenticated)?;
-                let account = authenticate(&state.services, token).await?;
+            async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<O>> {
+                // Only a route that was mounted without the guard lacks it, which is a bug.
+                let missing_guard = || Error::internal("the route has no guard");
+                let Authenticated(account) = parts.extensions.remove().ok_or_else(missing_guard)?;
                 if !account.has_scope($scope) {
                     return Err(Error::MissingScope($scope.as_str()).into());
                 }
@@ -41,13 +34,13 @@ macro_rules! scope_extractor {
 
         impl<O> ErrorSet for $name<O> {
             fn cases() -> Vec<ErrorCase> {
-                vec![
-                    ErrorCase::new(
-                        "The API key is missing, invalid, revoked or expired",
-                        Error::Unauthenticated,
-                    ),
-                    ErrorCase::new("The API key lacks the scope", Error::MissingScope($scope.as_str())),
-                ]
+                let key = ErrorCase::new(
+                    "The API key is missing, invalid, revoked or expired",
+                    Error::Unauthenticated,
+                );
+                let scope =
+                    ErrorCase::new("The API key lacks the scope", Error::MissingScope($scope.as_str()));
+                [key, scope].into_iter().chain(LimitReached::cases()).collect()
             }
         }
     };

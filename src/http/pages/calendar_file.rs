@@ -19,7 +19,7 @@ use crate::domain::ids::{CalendarId, CalendarToken, ResourceId as _};
 use crate::http::envelope::Cause;
 use crate::http::error::{REJOINDER_ERROR, ceil_seconds};
 use crate::http::extract::PathParam;
-use crate::http::server::{Peer, RequestKind, insert_headers};
+use crate::http::server::{Caller, Peer, RequestKind, insert_headers};
 use crate::http::state::AppState;
 use crate::service::calendars;
 
@@ -94,8 +94,8 @@ fn failed(error: Error) -> Response {
 async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let Some(limits) = &state.limits else { return next.run(request).await };
     let peer = request.extensions().get::<Peer>().copied();
-    let address = limits.resolver.resolve(peer, request.headers());
-    let Some(status) = limits.count(RequestKind::Request, Some(address)) else {
+    let visitor = Caller::Visitor(limits.address(peer, request.headers()));
+    let Some(status) = limits.count(RequestKind::Request, visitor) else {
         return next.run(request).await;
     };
     let mut response = match status.retry_after {

@@ -10,9 +10,7 @@ use crate::domain::conversation::SenderType;
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::render::{AcknowledgementOut, MessageOut, Success, platform_error};
-use crate::http::describe::{
-    Errors, IdempotencyErrors, LimitReached, NotFound, Overloaded, WriteUnavailable,
-};
+use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform, RouteOptions};
 use crate::http::error::Problem;
 use crate::http::extract::{
@@ -85,7 +83,6 @@ type SendErrors = Errors<
         IdempotencyErrors,
         NotFound<ConversationId>,
         NotFound<MessageId>,
-        LimitReached,
         Overloaded,
         WriteUnavailable,
     ),

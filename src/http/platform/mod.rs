@@ -17,13 +17,13 @@ mod webhook_endpoints;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::authentication::{WithKey, refuse};
 use super::describe::{Errors, Overloaded, Unavailable, WriteUnavailable};
 use super::envelope::{ApiError, Platform};
 use super::extract::{ConfigWrite, Read};
 use super::state::AppState;
 use crate::domain::render::Success;
 
-#[cfg(test)]
 pub(super) use messages::EnqueueOptions;
 
 /// A successful response with this data, or an error.
@@ -36,9 +36,15 @@ type ReadErrors<S> = Errors<Platform, (Read, Unavailable, S)>;
 type ConfigErrors<S> = Errors<Platform, (ConfigWrite, Overloaded, WriteUnavailable, S)>;
 
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
-pub(super) fn routes() -> OpenApiRouter<AppState> {
+pub(super) fn routes(with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
+    let sending = OpenApiRouter::new().routes(routes!(messages::send));
     OpenApiRouter::new()
-        .routes(routes!(messages::send))
+        .merge(with_key(refuse::<EnqueueOptions>, sending))
+        .merge(with_key(refuse::<Platform>, other_routes()))
+}
+
+fn other_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .routes(routes!(conversations::list, conversations::create))
         .routes(routes!(conversations::read, conversations::update))
         .routes(routes!(messages::list))

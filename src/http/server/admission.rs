@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::limits::{Address, Ipv6Site, is_private};
+use ipnet::IpNet;
+
+use super::limits::{Address, NETWORK_MULTIPLES, contains};
 use crate::config;
 use crate::telemetry::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_REFUSED};
 
@@ -18,8 +19,6 @@ use crate::telemetry::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_REFUSED};
 const RESERVE: usize = 64;
 /// The connections of one address among them.
 const RESERVE_PER_ADDRESS: usize = 4;
-/// How many times the connections of an address its /48 network may have, which a provider usually gives to one customer.
-const ADDRESSES_PER_SITE: usize = 4;
 /// Refusals are logged at most once in this time.
 const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -31,8 +30,8 @@ pub(super) struct Admission(Arc<Shared>);
 struct Shared {
     full: Bounds,
     reserve: Bounds,
-    /// Whether private addresses are proxies, whose connections belong to many clients.
-    has_proxy: bool,
+    /// `limits.trusted_proxies`, whose connections belong to many clients.
+    proxies: Arc<[IpNet]>,
     open: Mutex<Open>,
 }
 
@@ -53,8 +52,7 @@ struct Open {
 #[derive(Debug, Default)]
 struct Count {
     total: usize,
-    by_address: HashMap<Address, usize>,
-    by_site: HashMap<Ipv6Site, usize>,
+    by_network: HashMap<IpNet, usize>,
 }
 
 /// The limit that a connection exceeds.
@@ -91,21 +89,21 @@ pub(super) struct ConnectionPermit {
 }
 
 impl Admission {
-    /// `has_proxy`: connections from private addresses come from trusted proxies.
-    pub(super) fn new(http: &config::Http, has_proxy: bool) -> Self {
+    /// `proxies` are `limits.trusted_proxies`: their connections have no limit by address.
+    pub(super) fn new(http: &config::Http, proxies: Arc<[IpNet]>) -> Self {
         Self(Arc::new(Shared {
             full: Bounds { total: http.max_connections, per_address: http.max_connections_per_address },
             reserve: Bounds { total: RESERVE, per_address: RESERVE_PER_ADDRESS },
-            has_proxy,
+            proxies,
             open: Mutex::default(),
         }))
     }
 
     /// Admits a connection from an address; none if it has to be closed.
     pub(super) fn admit(&self, peer: IpAddr) -> Option<ConnectionPermit> {
-        let Shared { full, reserve, has_proxy, .. } = &*self.0;
+        let Shared { full, reserve, proxies, .. } = &*self.0;
         let address = Address::from(peer);
-        let limited = (!(*has_proxy && is_private(peer))).then_some(address);
+        let limited = (!contains(proxies, peer)).then_some(address);
         let mut open = self.open();
         let exceeded = match open.full.try_add(limited, *full) {
             Ok(()) => return Some(self.permit(Share::Full, limited)),
@@ -163,59 +161,51 @@ impl Open {
 
 impl Count {
     fn try_add(&mut self, address: Option<Address>, bounds: Bounds) -> Result<(), Exceeded> {
-        let site = address.and_then(Address::site);
-        let site_bound = bounds.per_address.saturating_mul(ADDRESSES_PER_SITE);
-        if is_full(&self.by_address, address, bounds.per_address) || is_full(&self.by_site, site, site_bound)
-        {
+        let mut limits = networks(address).zip(NETWORK_MULTIPLES);
+        let is_full = |(network, multiple): (IpNet, u32)| {
+            let bound = bounds.per_address.saturating_mul(usize::try_from(multiple).unwrap_or(usize::MAX));
+            self.by_network.get(&network).is_some_and(|count| *count >= bound)
+        };
+        if limits.any(is_full) {
             return Err(Exceeded::Address);
         }
         if self.total >= bounds.total {
             return Err(Exceeded::Total);
         }
         self.total += 1;
-        increment(&mut self.by_address, address);
-        increment(&mut self.by_site, site);
+        for network in networks(address) {
+            *self.by_network.entry(network).or_default() += 1;
+        }
         Ok(())
     }
 
+    /// A network without connections leaves no memory behind.
     fn remove(&mut self, address: Option<Address>) {
         self.total = self.total.saturating_sub(1);
-        decrement(&mut self.by_address, address);
-        decrement(&mut self.by_site, address.and_then(Address::site));
-    }
-}
-
-fn is_full<K: Eq + Hash>(counts: &HashMap<K, usize>, key: Option<K>, bound: usize) -> bool {
-    key.is_some_and(|key| counts.get(&key).is_some_and(|count| *count >= bound))
-}
-
-fn increment<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: Option<K>) {
-    if let Some(key) = key {
-        *counts.entry(key).or_default() += 1;
-    }
-}
-
-/// An address without connections leaves no memory behind.
-fn decrement<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: Option<K>) {
-    if let Some(key) = key
-        && let Entry::Occupied(mut count) = counts.entry(key)
-    {
-        *count.get_mut() -= 1;
-        if *count.get() == 0 {
-            count.remove();
+        for network in networks(address) {
+            if let Entry::Occupied(mut count) = self.by_network.entry(network) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
         }
     }
+}
+
+fn networks(address: Option<Address>) -> impl Iterator<Item = IpNet> {
+    address.into_iter().flat_map(Address::networks)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn admission(total: usize, per_address: usize, has_proxy: bool) -> Admission {
+    fn admission(total: usize, per_address: usize, proxies: &[&str]) -> Admission {
         Admission(Arc::new(Shared {
             full: Bounds { total, per_address },
             reserve: Bounds { total: 3, per_address: 2 },
-            has_proxy,
+            proxies: proxies.iter().map(|network| network.parse().unwrap()).collect(),
             open: Mutex::default(),
         }))
     }
@@ -226,7 +216,7 @@ mod tests {
 
     #[test]
     fn an_address_at_its_limit_does_not_affect_another() {
-        let admission = admission(10, 2, false);
+        let admission = admission(10, 2, &[]);
 
         let first = admit(&admission, "192.0.2.1");
         let second = admit(&admission, "192.0.2.1");
@@ -238,22 +228,25 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_site_has_a_multiple_of_an_address() {
-        let admission = admission(100, 1, false);
-        let subnet = |number: usize| format!("2001:db8:1:{number}::1");
+    fn a_wider_network_of_ipv6_has_a_multiple_of_an_address() {
+        let admission = admission(100, 1, &[]);
+        let subnet = |number: u32| format!("2001:db8:1:{number:x}::1");
 
-        let permits: Vec<_> =
-            (0..ADDRESSES_PER_SITE).map(|number| admit(&admission, &subnet(number))).collect();
+        let permits: Vec<_> = (0..4).map(|number| admit(&admission, &subnet(number))).collect();
 
         assert!(permits.iter().all(Option::is_some));
         assert!(admit(&admission, "2001:db8:1:0:ffff::2").is_none(), "the same /64");
-        assert!(admit(&admission, &subnet(ADDRESSES_PER_SITE)).is_none(), "another /64 of the /48");
+        assert!(admit(&admission, &subnet(4)).is_none(), "another /64 of the /56");
+        let others: Vec<_> = (1..4).flat_map(|site| (0..4).map(move |number| site * 256 + number)).collect();
+        let others: Vec<_> = others.into_iter().map(|number| admit(&admission, &subnet(number))).collect();
+        assert!(others.iter().all(Option::is_some));
+        assert!(admit(&admission, &subnet(4 * 256)).is_none(), "another /56 of the /48");
         assert!(admit(&admission, "2001:db8:2::1").is_some(), "another /48");
     }
 
     #[test]
     fn beyond_the_total_a_reserve_is_left_that_no_address_can_use_up() {
-        let admission = admission(1, 10, false);
+        let admission = admission(1, 10, &[]);
         let _full = admit(&admission, "192.0.2.1");
 
         let reserved = [admit(&admission, "192.0.2.1"), admit(&admission, "192.0.2.1")];
@@ -268,7 +261,7 @@ mod tests {
 
     #[test]
     fn proxies_have_no_limit_by_address() {
-        let (direct, proxied) = (admission(10, 1, false), admission(10, 1, true));
+        let (direct, proxied) = (admission(10, 1, &[]), admission(10, 1, &["10.0.0.0/8"]));
 
         for (admission, expected) in [(&direct, [true, false]), (&proxied, [true, true])] {
             let permits = [admit(admission, "10.0.0.1"), admit(admission, "10.0.0.1")];
@@ -280,13 +273,13 @@ mod tests {
 
     #[test]
     fn closed_connections_leave_nothing_behind() {
-        let admission = admission(100, 4, false);
+        let admission = admission(100, 4, &[]);
 
         for number in 0..50 {
             drop(admit(&admission, &format!("2001:db8:{number}::1")));
         }
 
         let open = admission.open();
-        assert_eq!((open.full.total, open.full.by_address.len(), open.full.by_site.len()), (0, 0, 0));
+        assert_eq!((open.full.total, open.full.by_network.len()), (0, 0));
     }
 }

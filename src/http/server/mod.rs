@@ -10,6 +10,6 @@ mod serve;
 mod stalled_reader;
 
 pub use limits::Limits;
-pub(super) use limits::{Peer, RateLimitStatus, RequestKind, insert_headers};
+pub(super) use limits::{Caller, Peer, RateLimitStatus, RequestKind, insert_headers};
 pub(super) use observe::{X_REQUEST_ID, observe};
 pub use serve::{Routers, serve};

@@ -12,6 +12,7 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
@@ -43,15 +44,15 @@ pub struct Routers {
 }
 
 /// Accepts connections until the soft stop. Each connection is served in its own task, which ends when its last request is
-/// answered. `has_proxy`: connections from private addresses come from trusted proxies, and have no limit by address.
+/// answered. Connections of `proxies` (`limits.trusted_proxies`) have no limit by address.
 pub async fn serve(
     listener: TcpListener,
     routers: Routers,
     tasks: Tasks,
     http: config::Http,
-    has_proxy: bool,
+    proxies: Arc<[IpNet]>,
 ) {
-    let admission = Admission::new(&http, has_proxy);
+    let admission = Admission::new(&http, proxies);
     let soft = tasks.soft_stop();
     let mut reserve_http1 = http1_builder(RESERVE_HEAD_TIMEOUT);
     reserve_http1.keep_alive(false);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use axum::RequestExt as _;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::header;
 use http::request::Parts;
 
@@ -13,12 +13,12 @@ use super::link::link;
 use super::messages::ReplyOptions;
 use crate::domain::account::{Account, Scope};
 use crate::domain::error::Error;
+use crate::http::authentication::{authenticate_request, bearer, refuse};
 use crate::http::describe::{ErrorCase, ErrorSet, LimitReached, error_sets};
 use crate::http::envelope::{ApiError, Widget};
-use crate::http::extract::{PathParam, bearer};
-use crate::http::server::{Peer, RateLimitStatus, RequestKind, insert_headers};
+use crate::http::extract::PathParam;
+use crate::http::server::{Caller, Peer, RateLimitStatus, RequestKind, insert_headers};
 use crate::http::state::AppState;
-use crate::service::authenticate::authenticate;
 
 /// What the requests of a route do: it decides the rate limits that they count towards, and the scope that a key needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,8 @@ impl RouteClass {
     /// The response to a request that is refused before its handler runs.
     fn refuse(self, error: Error) -> Response {
         match self {
-            Self::Request | Self::NewConversation => ApiError::<Widget>::from(error).into_response(),
-            Self::Message => ApiError::<ReplyOptions>::from(error).into_response(),
+            Self::Request | Self::NewConversation => refuse::<Widget>(error),
+            Self::Message => refuse::<ReplyOptions>(error),
         }
     }
 }
@@ -104,26 +104,17 @@ pub(in crate::http) async fn guard(
     next: Next,
 ) -> Response {
     let arrived = Instant::now();
-    let account = match bearer(request.headers()) {
-        None => None,
-        Some(token) => match authenticate(&state.services, token).await {
-            Ok(account) => Some(account),
-            Err(error) => return class.refuse(error),
-        },
-    };
-    let has_scope = account.as_ref().is_some_and(|account| account.has_scope(class.scope()));
-    let status = count(&state, class, has_scope, &mut request).await;
-    let mut response = if let Some(retry_after) = status.and_then(|status| status.retry_after) {
-        class.refuse(Error::LimitReached { retry_after })
-    } else if account.is_some() && !has_scope && class.requires_scope() {
-        class.refuse(Error::MissingScope(class.scope().as_str()))
-    } else {
-        let origin = request.headers().get(header::ORIGIN).map(|origin| {
-            // An origin that is not UTF-8 is in no list.
-            origin.to_str().unwrap_or("null").to_owned()
-        });
-        request.extensions_mut().insert(Visitor { account, origin, arrived });
-        next.run(request).await
+    let (account, status) = admit(&state, class, &mut request).await;
+    let mut response = match account {
+        Ok(account) => {
+            let origin = request.headers().get(header::ORIGIN).map(|origin| {
+                // An origin that is not UTF-8 is in no list.
+                origin.to_str().unwrap_or("null").to_owned()
+            });
+            request.extensions_mut().insert(Visitor { account, origin, arrived });
+            next.run(request).await
+        }
+        Err(error) => class.refuse(error),
     };
     if let Some(status) = status {
         insert_headers(&mut response, &status, state.services.clock.now());
@@ -131,10 +122,38 @@ pub(in crate::http) async fn guard(
     response
 }
 
+/// The account of the request's key, if it has one; an error if the key is invalid, if a limit is exceeded, or if the key lacks the
+/// scope, in this order. With the state of the limit that is nearest.
+async fn admit(
+    state: &AppState,
+    class: RouteClass,
+    request: &mut Request,
+) -> (Result<Option<Account>, Error>, Option<RateLimitStatus>) {
+    let peer = request.extensions().get::<Peer>().copied();
+    let account = match bearer(request.headers()) {
+        None => None,
+        Some(_) => match authenticate_request(state, peer, request.headers()).await {
+            (Ok(account), _) => Some(account),
+            (Err(error), status) => return (Err(error), status),
+        },
+    };
+    let has_scope = account.as_ref().is_some_and(|account| account.has_scope(class.scope()));
+    let status = count(state, class, account.as_ref().filter(|_| has_scope), request).await;
+    let admitted = match status.and_then(|status| status.check().err()) {
+        Some(error) => Err(error),
+        None if account.is_some() && !has_scope && class.requires_scope() => {
+            Err(Error::MissingScope(class.scope().as_str()))
+        }
+        None => Ok(account),
+    };
+    (admitted, status)
+}
+
+/// Counts the request. `account` is that of a key that lifts the limits by address.
 async fn count(
     state: &AppState,
     class: RouteClass,
-    lifts_limits: bool,
+    account: Option<&Account>,
     request: &mut Request,
 ) -> Option<RateLimitStatus> {
     let limits = state.limits.as_ref()?;
@@ -147,6 +166,6 @@ async fn count(
         }
     };
     let peer = request.extensions().get::<Peer>().copied();
-    let address = (!lifts_limits).then(|| limits.resolver.resolve(peer, request.headers()));
-    limits.count(kind, address)
+    let visitor = || Caller::Visitor(limits.address(peer, request.headers()));
+    limits.count(kind, account.map_or_else(visitor, Caller::from))
 }

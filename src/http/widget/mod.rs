@@ -13,12 +13,12 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::authentication::{WithKey, refuse};
 use super::error::REJOINDER_ERROR;
 use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
 use super::server::X_REQUEST_ID;
 use super::state::AppState;
 
-#[cfg(test)]
 pub(super) use automate::AutomateOptions;
 pub(super) use guard::{RouteClass, guard};
 #[cfg(test)]
@@ -28,7 +28,7 @@ pub(super) use messages::ReplyOptions;
 type WithGuard<'a> = &'a dyn Fn(RouteClass, OpenApiRouter<AppState>) -> OpenApiRouter<AppState>;
 
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
-pub(super) fn routes(with_guard: WithGuard<'_>) -> OpenApiRouter<AppState> {
+pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
     let sending = OpenApiRouter::new().routes(routes!(messages::send));
     let creating = OpenApiRouter::new().routes(routes!(conversations::create));
     let reading = OpenApiRouter::new().routes(routes!(conversations::read));
@@ -37,7 +37,7 @@ pub(super) fn routes(with_guard: WithGuard<'_>) -> OpenApiRouter<AppState> {
         .merge(with_guard(RouteClass::Message, sending))
         .merge(with_guard(RouteClass::NewConversation, creating))
         .merge(with_guard(RouteClass::Request, reading))
-        .merge(switching)
+        .merge(with_key(refuse::<AutomateOptions>, switching))
 }
 
 /// Allows every origin: the use case checks it against the list of the assistant.

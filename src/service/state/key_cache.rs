@@ -1,5 +1,5 @@
 //! A cache of valid API keys. An entry is trusted for four seconds, so that every process rejects a revoked key
-//! within five.
+//! within five. After that it only says that the key is known.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,25 +7,37 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
 
 use crate::domain::api_key::{ApiKey, KeyHash};
 use crate::domain::clock::Micros;
+use crate::domain::error::Error;
 use crate::domain::ids::KeyId;
 
 const KEY_CACHE_TTL: Duration = Duration::from_secs(4);
 const MAX_CACHED_KEYS: usize = 10_000;
+/// Concurrent look-ups of tokens that are not known: few, so that invalid tokens do not use up the connections for reading.
+const MAX_LOOKUPS: usize = 2;
+/// How long a token that is not known waits for its look-up, and the delay after which another attempt is worthwhile.
+const LOOKUP_WAIT: Duration = Duration::from_secs(1);
 
 /// The keys that were read recently, and when each was last used. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyCache {
     valid: Arc<Cache<KeyHash, (Instant, ApiKey)>>,
+    lookups: Arc<Semaphore>,
     /// Uses that are not yet written to the database.
     last_used: Arc<Mutex<HashMap<KeyId, Micros>>>,
 }
 
 impl Default for KeyCache {
     fn default() -> Self {
-        Self { valid: Arc::new(Cache::new(MAX_CACHED_KEYS)), last_used: Arc::default() }
+        Self {
+            valid: Arc::new(Cache::new(MAX_CACHED_KEYS)),
+            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            last_used: Arc::default(),
+        }
     }
 }
 
@@ -41,9 +53,28 @@ impl KeyCache {
         (now.saturating_duration_since(read_at) < KEY_CACHE_TTL).then_some(key)
     }
 
+    /// Whether the key was valid when it was last read, however long ago.
+    pub(in crate::service) fn is_known(&self, hash: KeyHash) -> bool {
+        self.valid.contains_key(&hash)
+    }
+
+    /// Waits for a permit to look up a token that is not known. It is released on drop.
+    ///
+    /// # Errors
+    /// [`Error::LimitReached`] if too many look-ups are waiting.
+    pub(in crate::service) async fn acquire_lookup(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let permit = timeout(LOOKUP_WAIT, self.lookups.acquire()).await;
+        permit.ok().and_then(Result::ok).ok_or(Error::LimitReached { retry_after: LOOKUP_WAIT })
+    }
+
     /// `queried_at` is the time before the query, as the answer may be that old.
     pub(in crate::service) fn insert(&self, hash: KeyHash, key: ApiKey, queried_at: Instant) {
         self.valid.insert(hash, (queried_at, key));
+    }
+
+    /// Forgets a key that is not valid any more.
+    pub(in crate::service) fn remove(&self, hash: KeyHash) {
+        self.valid.remove(&hash);
     }
 
     pub(in crate::service) fn record_use(&self, key: KeyId, at: Micros) {
@@ -65,16 +96,14 @@ impl KeyCache {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::domain::api_key::KeySecret;
     use crate::domain::ids::WorkspaceId;
 
-    #[test]
-    fn a_key_is_cached_for_less_than_five_seconds() {
-        let keys = KeyCache::default();
-        let hash = KeySecret::new([1; 32]).hash();
-        let read_at = Instant::now();
-        let key = ApiKey {
+    fn key() -> ApiKey {
+        ApiKey {
             id: KeyId(uuid::Uuid::nil()),
             workspace: WorkspaceId(uuid::Uuid::nil()),
             name: "back end".to_owned(),
@@ -84,12 +113,43 @@ mod tests {
             expires_at: None,
             revoked_at: None,
             last_used_at: None,
-        };
+        }
+    }
 
-        keys.insert(hash, key, read_at);
+    #[test]
+    fn a_key_is_cached_for_less_than_five_seconds() {
+        let keys = KeyCache::default();
+        let hash = KeySecret::new([1; 32]).hash();
+        let read_at = Instant::now();
+
+        keys.insert(hash, key(), read_at);
 
         assert!(keys.find(hash, read_at + Duration::from_secs(3)).is_some());
         assert!(keys.find(hash, read_at + KEY_CACHE_TTL).is_none());
         assert!(keys.find(KeySecret::new([2; 32]).hash(), read_at).is_none());
+    }
+
+    #[test]
+    fn a_key_is_known_until_it_is_removed() {
+        let keys = KeyCache::default();
+        let hash = KeySecret::new([1; 32]).hash();
+        assert!(!keys.is_known(hash));
+
+        keys.insert(hash, key(), Instant::now());
+        assert!(keys.is_known(hash));
+
+        keys.remove(hash);
+        assert!(!keys.is_known(hash));
+    }
+
+    #[tokio::test]
+    async fn a_look_up_waits_for_one_of_two_permits() {
+        let keys = KeyCache::default();
+        let first = keys.acquire_lookup().await.unwrap();
+        let _second = keys.acquire_lookup().await.unwrap();
+
+        assert!(keys.acquire_lookup().now_or_never().is_none());
+        drop(first);
+        assert!(keys.acquire_lookup().await.is_ok());
     }
 }

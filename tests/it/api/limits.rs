@@ -1,4 +1,4 @@
-//! The limits of the widget API.
+//! The limits of the widget API. Those of keys on the platform API are in `v1::limits`.
 
 use crate::support::db::both_backends;
 use crate::support::http::Request;
@@ -42,7 +42,7 @@ async fn requests_without_a_key_are_limited_by_address() {
     let server = Setup::default()
         .with_limits()
         .env("REJOINDER_LIMITS__PER_ADDRESS", "2/min")
-        .env("REJOINDER_LIMITS__TRUSTED_PROXY_HOPS", "1")
+        .env("REJOINDER_LIMITS__TRUSTED_PROXIES", "127.0.0.1")
         .start(&db)
         .await;
     let ask = |client: &str| server.request("GET", "/api/conversations/x").header("X-Forwarded-For", client);
@@ -52,6 +52,62 @@ async fn requests_without_a_key_are_limited_by_address() {
     assert_eq!(ask("6.6.6.7, 203.0.113.7").send().await.status, 429);
     assert_eq!(ask("203.0.113.7").bearer(&server.keys.full).send().await.status, 404);
     assert_eq!(ask("203.0.113.8").send().await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_not_a_trusted_proxy_cannot_name_its_address() {
+    let db = store::sqlite().await;
+    let server = Setup::default()
+        .with_limits()
+        .env("REJOINDER_LIMITS__PER_ADDRESS", "1/min")
+        .env("REJOINDER_LIMITS__TRUSTED_PROXIES", "10.0.0.0/8")
+        .start(&db)
+        .await;
+    let ask = |client: &str| server.request("GET", "/api/conversations/x").header("X-Forwarded-For", client);
+
+    assert_eq!(ask("203.0.113.7").send().await.status, 404);
+    assert_eq!(ask("203.0.113.8").send().await.status, 429);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_networks_of_one_ipv6_owner_are_limited_together() {
+    let db = store::sqlite().await;
+    let server = Setup::default()
+        .with_limits()
+        .env("REJOINDER_LIMITS__PER_ADDRESS", "2/hour")
+        .env("REJOINDER_LIMITS__TRUSTED_PROXIES", "127.0.0.1")
+        .start(&db)
+        .await;
+    let ask = async |client: String| {
+        server.request("GET", "/api/conversations/x").header("X-Forwarded-For", &client).send().await
+    };
+
+    for network in 0..32 {
+        let answer = ask(format!("2001:db8:1:{network:x}00::1")).await;
+        assert_eq!(answer.status, 404, "{network}");
+    }
+    let refused = ask("2001:db8:1:ff00::1".to_owned()).await;
+    assert_eq!(refused.status, 429);
+    assert_eq!(refused.header("ratelimit-policy"), Some(r#""address-48";q=32;w=3600"#));
+    assert_eq!(ask("2001:db8:2::1".to_owned()).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_with_a_key_are_limited_by_key_and_not_by_address() {
+    let db = store::sqlite().await;
+    let server = Setup::default()
+        .with_limits()
+        .env("REJOINDER_LIMITS__PER_ADDRESS", "1/hour")
+        .env("REJOINDER_LIMITS__PER_KEY", "2/hour")
+        .start(&db)
+        .await;
+    let ask = async || server.request("GET", "/api/conversations/x").bearer(&server.keys.full).send().await;
+
+    let first = ask().await;
+    assert_eq!((first.status, first.header("ratelimit-policy")), (404, Some(r#""key";q=2;w=3600"#)));
+    assert_eq!(ask().await.status, 404);
+    let third = ask().await;
+    assert_eq!((third.status, third.header("rejoinder-error")), (429, Some("limit_reached")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

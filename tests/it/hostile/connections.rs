@@ -78,7 +78,7 @@ async fn an_address_beyond_its_connections_is_refused_and_another_is_served() {
 async fn a_proxy_is_not_limited_as_one_address() {
     let db = store::sqlite().await;
     let setup = Setup::default().env("REJOINDER_HTTP__MAX_CONNECTIONS_PER_ADDRESS", "1");
-    let server = setup.env("REJOINDER_LIMITS__TRUSTED_PROXY_HOPS", "1").start(&db).await;
+    let server = setup.env("REJOINDER_LIMITS__TRUSTED_PROXIES", "127.0.0.0/8").start(&db).await;
 
     assert_eq!(open(&server, GREEDY, 8).await.len(), 8);
 }

@@ -1,8 +1,10 @@
 //! API keys and credit.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::future::join_all;
 use rejoinder::app::{Listeners, Server, ServerDependencies};
 use rejoinder::config::Config;
 use rejoinder::domain::account::Scope;
@@ -51,11 +53,11 @@ both_backends!(
         let (secret, key) = created.unwrap();
         let (server, clock) = serve(store::open(&db).await).await;
 
-        let account = authenticate(&server.services, secret.expose()).await.unwrap();
+        let account = authenticate(&server.services, secret.expose(), || Ok(())).await.unwrap();
         flush_last_used(&server.services).await.unwrap();
         let listed = keys::list(&operator.db, Some("shop")).await.unwrap();
         clock.advance(hour);
-        let expired = authenticate(&server.services, secret.expose()).await;
+        let expired = authenticate(&server.services, secret.expose(), || Ok(())).await;
 
         assert_eq!((account.workspace, account.scopes), (key.workspace, vec![Scope::Read]));
         assert_eq!(listed[0].1.last_used_at, Some(key.created_at));
@@ -77,9 +79,62 @@ both_backends!(
 
         let unknown = rejoinder::domain::api_key::KeySecret::new([1; 32]);
         for bearer in [secret.expose(), unknown.expose(), "sk_test_51_fakeapikey123456", ""] {
-            let refused = authenticate(&server.services, bearer).await;
+            let refused = authenticate(&server.services, bearer, || Ok(())).await;
             assert!(matches!(refused, Err(Error::Unauthenticated)), "{refused:?}");
         }
+        server.stop().await;
+    }
+);
+
+/// Authenticates 50 times at once. Returns how many succeeded, and how many were counted as unknown.
+async fn authenticate_at_once(server: &Server, bearer: &str) -> (usize, usize) {
+    let counted = AtomicUsize::new(0);
+    let count = || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let results = join_all((0..50).map(|_| authenticate(&server.services, bearer, count))).await;
+    (results.iter().filter(|result| result.is_ok()).count(), counted.into_inner())
+}
+
+both_backends!(
+    async fn a_key_counts_as_unknown_until_it_was_read_and_an_invalid_token_always(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+        operator.apply(FILE).await;
+        let (secret, key) =
+            keys::create(&operator.db, &operator.clock, &operator.ids, request(None)).await.unwrap();
+        let (server, _) = serve(store::open(&db).await).await;
+        let unknown = rejoinder::domain::api_key::KeySecret::new([1; 32]);
+
+        let (valid, counted) = authenticate_at_once(&server, secret.expose()).await;
+        assert_eq!(valid, 50);
+        assert!((1..=2).contains(&counted), "as many as there are look-ups at a time: {counted}");
+        assert_eq!(authenticate_at_once(&server, secret.expose()).await, (50, 0));
+        assert_eq!(authenticate_at_once(&server, unknown.expose()).await, (0, 50));
+        assert_eq!(authenticate_at_once(&server, "malformed").await, (0, 50));
+
+        keys::revoke(&operator.db, &operator.clock, key.id).await.unwrap();
+        server.stop().await;
+        let (restarted, _) = serve(store::open(&db).await).await;
+        assert_eq!(authenticate_at_once(&restarted, secret.expose()).await, (0, 50));
+        restarted.stop().await;
+    }
+);
+
+both_backends!(
+    async fn a_token_that_may_not_be_looked_up_is_refused_before_the_database_is_read(db: TestDb) {
+        let operator = Operator::of(store::open(&db).await);
+        operator.apply(FILE).await;
+        let (server, _) = serve(store::open(&db).await).await;
+        server.services.db.close().await;
+
+        let unknown = rejoinder::domain::api_key::KeySecret::new([1; 32]);
+        let wait = Duration::from_secs(7);
+        let refuse = || Err(Error::LimitReached { retry_after: wait });
+        let answer = authenticate(&server.services, unknown.expose(), refuse).await;
+
+        let is_refused = matches!(answer, Err(Error::LimitReached { retry_after }) if retry_after == wait);
+        assert!(is_refused, "{answer:?}");
         server.stop().await;
     }
 );
@@ -92,7 +147,7 @@ both_backends!(
         server.services.db.close().await;
 
         let unknown = rejoinder::domain::api_key::KeySecret::new([1; 32]);
-        let answer = authenticate(&server.services, unknown.expose()).await;
+        let answer = authenticate(&server.services, unknown.expose(), || Ok(())).await;
 
         assert!(matches!(answer, Err(Error::Unavailable { .. })), "{answer:?}");
         server.stop().await;

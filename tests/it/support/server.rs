@@ -74,7 +74,7 @@ impl Setup {
         self
     }
 
-    /// Enables the limits of the widget API.
+    /// Enables the limits of both APIs.
     pub fn with_limits(self) -> Self {
         self.env("REJOINDER_LIMITS__ENABLED", "true")
     }

@@ -8,6 +8,7 @@ mod embeddings;
 mod events;
 mod hostile_documents;
 mod knowledge_bases;
+mod limits;
 mod messages;
 mod pdf_text;
 mod reads;

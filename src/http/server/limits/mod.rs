@@ -1,11 +1,13 @@
-//! The rate limits of the widget API, counted in this process: a burst of the rate's size, refilled evenly. Daily and spending
-//! limits are counted in the database.
+//! The rate limits of both APIs, counted in this process: a burst of the rate's size, refilled evenly. Daily and spending limits
+//! are counted in the database.
 
 mod address;
 mod headers;
 
 use std::fmt;
 use std::hash::Hash;
+use std::iter;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,25 +15,37 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
+use http::HeaderMap;
+use ipnet::IpNet;
 use uuid::Uuid;
 
-pub(in crate::http) use address::{Address, AddressResolver, Ipv6Site, Peer, is_private};
+use address::AddressResolver;
+pub(in crate::http) use address::{Address, Peer, contains};
 pub(in crate::http) use headers::insert_headers;
 
 use crate::config::{self, Rate};
+use crate::domain::account::Account;
+use crate::domain::error::Error;
+use crate::domain::ids::{KeyId, WorkspaceId};
 
-/// The interval at which keys with a full burst are removed.
-const SWEEP: Duration = Duration::from_mins(1);
+/// The interval at which keys with a full burst are removed. Short, because a flood from many IPv6 networks adds a key with each
+/// request.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// The limits of a /64, a /56 and a /48 of IPv6, in multiples of the limit of an address.
+pub(in crate::http) const NETWORK_MULTIPLES: [u32; 3] = [1, 4, 16];
 
 type KeyedRateLimiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
-/// The limiters of the widget API.
+/// The limiters of both APIs.
 pub struct Limits {
     conversations: Limiter<Uuid>,
-    addresses: Limiter<Address>,
-    new_conversations: Limiter<Address>,
-    /// Resolves the address that a request comes from.
-    pub(in crate::http) resolver: AddressResolver,
+    addresses: AddressLimiter,
+    new_conversations: AddressLimiter,
+    failed_authentications: AddressLimiter,
+    keys: Limiter<KeyId>,
+    workspaces: Limiter<WorkspaceId>,
+    resolver: AddressResolver,
 }
 
 impl fmt::Debug for Limits {
@@ -40,13 +54,30 @@ impl fmt::Debug for Limits {
     }
 }
 
-/// The limits that a request counts towards.
+/// The limits that a request counts towards, besides those of its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum RequestKind {
     Request,
     NewConversation,
     /// A message to this conversation, which need not exist.
     Message(Option<Uuid>),
+}
+
+/// The sender of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Caller {
+    Visitor(Address),
+    /// A key, which lifts the limits by address.
+    Key {
+        key: KeyId,
+        workspace: WorkspaceId,
+    },
+}
+
+impl From<&Account> for Caller {
+    fn from(account: &Account) -> Self {
+        Self::Key { key: account.key, workspace: account.workspace }
+    }
 }
 
 /// The state of a limit after a request was counted.
@@ -59,6 +90,16 @@ pub(in crate::http) struct RateLimitStatus {
     pub(in crate::http) retry_after: Option<Duration>,
 }
 
+impl RateLimitStatus {
+    /// [`Error::LimitReached`] if the request exceeds the limit.
+    pub(in crate::http) fn check(&self) -> Result<(), Error> {
+        match self.retry_after {
+            Some(retry_after) => Err(Error::LimitReached { retry_after }),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Limits {
     /// The limiters of a configuration; none if they are disabled.
     #[must_use]
@@ -66,37 +107,52 @@ impl Limits {
         limits.enabled.then(|| {
             Arc::new(Self {
                 conversations: Limiter::new("conversation", limits.per_conversation),
-                addresses: Limiter::new("address", limits.per_address),
-                new_conversations: Limiter::new("new-conversations", limits.new_conversations_per_address),
-                resolver: AddressResolver::new(limits.trusted_proxy_hops),
+                addresses: AddressLimiter::new(["address", "address-56", "address-48"], limits.per_address),
+                new_conversations: AddressLimiter::new(
+                    ["new-conversations", "new-conversations-56", "new-conversations-48"],
+                    limits.new_conversations_per_address,
+                ),
+                failed_authentications: AddressLimiter::new(
+                    ["failed-authentications", "failed-authentications-56", "failed-authentications-48"],
+                    limits.failed_authentications_per_address,
+                ),
+                keys: Limiter::new("key", limits.per_key),
+                workspaces: Limiter::new("workspace", limits.per_workspace),
+                resolver: AddressResolver::new(Arc::clone(&limits.trusted_proxies)),
             })
         })
     }
 
-    /// Counts a request. `address` is none if a key lifts the limits by address. Returns the limit with the fewest
-    /// remaining requests.
-    pub(in crate::http) fn count(
-        &self,
-        kind: RequestKind,
-        address: Option<Address>,
-    ) -> Option<RateLimitStatus> {
-        let mut nearest = address.map(|address| self.addresses.check(&address));
-        if nearest.is_some_and(|status| status.retry_after.is_some()) {
-            return nearest;
-        }
-        let specific = match (kind, address) {
-            (RequestKind::Request | RequestKind::Message(None), _) | (RequestKind::NewConversation, None) => {
-                None
-            }
-            (RequestKind::NewConversation, Some(address)) => Some(self.new_conversations.check(&address)),
-            (RequestKind::Message(Some(conversation)), _) => Some(self.conversations.check(&conversation)),
+    /// The address that a request comes from.
+    pub(in crate::http) fn address(&self, peer: Option<Peer>, headers: &HeaderMap) -> Address {
+        self.resolver.resolve(peer, headers)
+    }
+
+    /// Counts a request. Returns the limit that it exceeds, or the one with the fewest remaining requests. A request that exceeds
+    /// a limit does not count towards those after it.
+    pub(in crate::http) fn count(&self, kind: RequestKind, caller: Caller) -> Option<RateLimitStatus> {
+        let conversation = match kind {
+            RequestKind::Message(conversation) => conversation,
+            RequestKind::Request | RequestKind::NewConversation => None,
         };
-        if let Some(specific) = specific
-            && nearest.is_none_or(|nearest| specific.remaining <= nearest.remaining)
-        {
-            nearest = Some(specific);
+        let message = conversation.into_iter().map(|conversation| self.conversations.check(&conversation));
+        match caller {
+            Caller::Visitor(address) => {
+                let is_new = kind == RequestKind::NewConversation;
+                let creations = is_new.then(|| self.new_conversations.checks(address)).into_iter().flatten();
+                nearest(self.addresses.checks(address).chain(creations).chain(message))
+            }
+            Caller::Key { key, workspace } => {
+                let own = iter::once_with(|| self.keys.check(&key));
+                let shared = iter::once_with(|| self.workspaces.check(&workspace));
+                nearest(own.chain(shared).chain(message))
+            }
         }
-        nearest
+    }
+
+    /// Counts a token that is invalid, or that may be, because this process has not seen it before.
+    pub(in crate::http) fn count_failed_authentication(&self, address: Address) -> Option<RateLimitStatus> {
+        nearest(self.failed_authentications.checks(address))
     }
 
     /// Removes idle keys periodically; runs until it is dropped.
@@ -107,7 +163,50 @@ impl Limits {
             self.conversations.sweep();
             self.addresses.sweep();
             self.new_conversations.sweep();
+            self.failed_authentications.sweep();
+            self.keys.sweep();
+            self.workspaces.sweep();
         }
+    }
+}
+
+/// Counts towards one limit after the other, up to the first that is exceeded. Returns that one, or the one with the fewest
+/// remaining requests.
+fn nearest(statuses: impl Iterator<Item = RateLimitStatus>) -> Option<RateLimitStatus> {
+    let mut nearest: Option<RateLimitStatus> = None;
+    for status in statuses {
+        if status.retry_after.is_some() {
+            return Some(status);
+        }
+        if nearest.is_none_or(|nearest| status.remaining <= nearest.remaining) {
+            nearest = Some(status);
+        }
+    }
+    nearest
+}
+
+/// A limit by address, with multiples of its rate for the wider networks of an IPv6 address.
+struct AddressLimiter([Limiter<IpNet>; 3]);
+
+impl AddressLimiter {
+    /// The names and rates are those of the networks of [`Address::networks`], in their order.
+    fn new(names: [&'static str; 3], rate: Rate) -> Self {
+        let times = |multiple: u32| NonZeroU32::new(rate.count.get().saturating_mul(multiple));
+        let mut multiples = NETWORK_MULTIPLES.into_iter();
+        Self(names.map(|name| {
+            let count = multiples.next().and_then(times).unwrap_or(rate.count);
+            Limiter::new(name, Rate { count, ..rate })
+        }))
+    }
+
+    /// Counts a request towards each network of its address when the iterator gets there. The narrowest comes first, so that a
+    /// client that exceeds its own limit uses up nothing of its neighbours'.
+    fn checks(&self, address: Address) -> impl Iterator<Item = RateLimitStatus> {
+        self.0.iter().zip(address.networks()).map(|(limiter, network)| limiter.check(&network))
+    }
+
+    fn sweep(&self) {
+        self.0.iter().for_each(Limiter::sweep);
     }
 }
 
@@ -142,51 +241,117 @@ impl<K: Hash + Eq + Clone> Limiter<K> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroU32;
+    use std::net::IpAddr;
 
     use super::*;
 
+    fn rate(count: u32) -> Rate {
+        Rate { count: NonZeroU32::new(count).unwrap(), period: Duration::from_hours(1) }
+    }
+
+    fn by_address(count: u32) -> AddressLimiter {
+        AddressLimiter::new(["64", "56", "48"], rate(count))
+    }
+
     fn limits(conversation: u32, address: u32) -> Limits {
-        let rate = |count| Rate { count: NonZeroU32::new(count).unwrap(), period: Duration::from_hours(1) };
         Limits {
             conversations: Limiter::new("conversation", rate(conversation)),
-            addresses: Limiter::new("address", rate(address)),
-            new_conversations: Limiter::new("new-conversations", rate(1)),
-            resolver: AddressResolver::new(0),
+            addresses: by_address(address),
+            new_conversations: by_address(1),
+            failed_authentications: by_address(1),
+            keys: Limiter::new("key", rate(3)),
+            workspaces: Limiter::new("workspace", rate(4)),
+            resolver: AddressResolver::new(Arc::default()),
         }
+    }
+
+    fn visitor(address: &str) -> Caller {
+        Caller::Visitor(address.parse::<IpAddr>().unwrap().into())
+    }
+
+    fn key(key: u128) -> Caller {
+        Caller::Key { key: KeyId(Uuid::from_u128(key)), workspace: WorkspaceId(Uuid::nil()) }
     }
 
     #[test]
     fn the_nearest_limit_is_reported() {
         let limits = limits(2, 3);
-        let here = Address::from([127, 0, 0, 1]);
+        let here = visitor("127.0.0.1");
         let message = RequestKind::Message(Some(Uuid::nil()));
 
-        let first = limits.count(message, Some(here)).unwrap();
+        let first = limits.count(message, here).unwrap();
         assert_eq!((first.name, first.remaining), ("conversation", 1));
-        let second = limits.count(message, Some(here)).unwrap();
+        let second = limits.count(message, here).unwrap();
         assert_eq!((second.name, second.remaining, second.retry_after), ("conversation", 0, None));
-        let third = limits.count(message, Some(here)).unwrap();
+        let third = limits.count(message, here).unwrap();
         assert!(third.retry_after.is_some_and(|wait| wait > Duration::from_mins(20)));
-        let fourth = limits.count(RequestKind::Request, Some(here)).unwrap();
-        assert_eq!((fourth.name, fourth.remaining), ("address", 0));
+        let fourth = limits.count(RequestKind::Request, here).unwrap();
+        assert_eq!((fourth.name, fourth.remaining), ("64", 0));
     }
 
     #[test]
-    fn a_key_lifts_the_limits_by_address_alone() {
-        let limits = limits(1, 1);
+    fn a_key_counts_for_itself_and_for_its_workspace_and_not_for_its_address() {
+        let limits = limits(9, 1);
+        let count = |caller| {
+            let status = limits.count(RequestKind::NewConversation, caller).unwrap();
+            (status.name, status.remaining, status.retry_after.is_some())
+        };
 
-        assert_eq!(limits.count(RequestKind::Request, None), None);
-        assert_eq!(limits.count(RequestKind::NewConversation, None), None);
+        assert_eq!(count(key(1)), ("key", 2, false));
+        assert_eq!(count(key(1)), ("key", 1, false));
+        assert_eq!(count(key(1)), ("key", 0, false));
+        assert_eq!(count(key(1)), ("key", 0, true));
+        // The refused request did not count towards the workspace's limit.
+        assert_eq!(count(key(2)), ("workspace", 0, false));
+        assert_eq!(count(key(2)), ("workspace", 0, true));
+    }
+
+    #[test]
+    fn a_conversation_limits_the_messages_of_keys_too() {
+        let limits = limits(1, 1);
         let message = RequestKind::Message(Some(Uuid::nil()));
-        assert_eq!(limits.count(message, None).unwrap().retry_after, None);
-        assert!(limits.count(message, None).unwrap().retry_after.is_some());
+
+        assert_eq!(limits.count(message, key(1)).unwrap().retry_after, None);
+        let second = limits.count(message, key(1)).unwrap();
+        assert_eq!((second.name, second.retry_after.is_some()), ("conversation", true));
+    }
+
+    #[test]
+    fn an_ipv6_network_of_many_clients_has_a_limit_of_its_own() {
+        let limits = limits(1, 1);
+        let refused = |address: &str| {
+            let status = limits.count(RequestKind::Request, visitor(address)).unwrap();
+            status.retry_after.map(|_| status.name)
+        };
+
+        assert_eq!(refused("2001:db8:1:0::1"), None);
+        assert_eq!(refused("2001:db8:1:0::2"), Some("64"));
+        for client in 1..4 {
+            assert_eq!(refused(&format!("2001:db8:1:{client:x}::1")), None);
+        }
+        assert_eq!(refused("2001:db8:1:4::1"), Some("56"));
+        for client in 0..12 {
+            let (network, host) = (1 + client / 4, client % 4);
+            assert_eq!(refused(&format!("2001:db8:1:{network:x}0{host:x}::1")), None);
+        }
+        assert_eq!(refused("2001:db8:1:ff00::1"), Some("48"));
+        assert_eq!(refused("2001:db8:2::1"), None);
+    }
+
+    #[test]
+    fn failed_authentications_have_a_limit_of_their_own() {
+        let limits = limits(1, 1);
+        let here = Address::from(IpAddr::from([127, 0, 0, 1]));
+
+        assert_eq!(limits.count_failed_authentication(here).unwrap().retry_after, None);
+        assert!(limits.count_failed_authentication(here).unwrap().retry_after.is_some());
+        assert_eq!(limits.count(RequestKind::Request, Caller::Visitor(here)).unwrap().retry_after, None);
     }
 
     #[test]
     fn a_sweep_keeps_the_keys_that_are_still_counted() {
         let limits = limits(1, 1);
-        limits.count(RequestKind::Message(Some(Uuid::nil())), None);
+        limits.count(RequestKind::Message(Some(Uuid::nil())), key(1));
 
         limits.conversations.sweep();
 

@@ -1,0 +1,87 @@
+//! Authentication by API key: once for each request, before its handler. Requests with a key count towards the rates of the key and
+//! of its workspace; failures count towards a limit of their address.
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, header};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::envelope::{ApiError, RouteOptions};
+use super::server::{Caller, Peer, RateLimitStatus, RequestKind, insert_headers};
+use super::state::AppState;
+use crate::domain::account::Account;
+use crate::domain::error::Error;
+use crate::service::authenticate;
+
+/// Answers an error in the envelope of a route.
+pub(super) type Refuse = fn(Error) -> Response;
+
+/// Adds [`require_key`] to routes with one envelope.
+pub(super) type WithKey<'a> = &'a dyn Fn(Refuse, OpenApiRouter<AppState>) -> OpenApiRouter<AppState>;
+
+/// The account of a request that [`require_key`] has passed.
+#[derive(Clone, Debug)]
+pub(super) struct Authenticated(pub(super) Account);
+
+/// Answers an error in the envelope of routes with the options `O`.
+pub(super) fn refuse<O: RouteOptions>(error: Error) -> Response {
+    ApiError::<O>::from(error).into_response()
+}
+
+/// The bearer token of a request.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Passes a request with a valid key on as [`Authenticated`], or refuses it.
+pub(super) async fn require_key(
+    State((state, refuse)): State<(AppState, Refuse)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    let (account, mut status) = authenticate_request(&state, peer, request.headers()).await;
+    let account = account.and_then(|account| {
+        let limits = state.limits.as_ref();
+        status = limits.and_then(|limits| limits.count(RequestKind::Request, Caller::from(&account)));
+        check(status)?;
+        Ok(account)
+    });
+    let mut response = match account {
+        Ok(account) => {
+            request.extensions_mut().insert(Authenticated(account));
+            next.run(request).await
+        }
+        Err(error) => refuse(error),
+    };
+    if let Some(status) = status {
+        insert_headers(&mut response, &status, state.services.clock.now());
+    }
+    response
+}
+
+/// The account of a request's bearer token, and the state of the address's limit of failed authentications, if the request counted
+/// towards it.
+pub(super) async fn authenticate_request(
+    state: &AppState,
+    peer: Option<Peer>,
+    headers: &HeaderMap,
+) -> (Result<Account, Error>, Option<RateLimitStatus>) {
+    let mut status = None;
+    let count_unknown = || {
+        let limits = state.limits.as_ref();
+        status = limits.and_then(|limits| limits.count_failed_authentication(limits.address(peer, headers)));
+        check(status)
+    };
+    let token = bearer(headers).unwrap_or_default();
+    let account = authenticate::authenticate(&state.services, token, count_unknown).await;
+    (account, status)
+}
+
+/// [`Error::LimitReached`] if the request exceeds the limit.
+fn check(status: Option<RateLimitStatus>) -> Result<(), Error> {
+    status.map_or(Ok(()), |status| status.check())
+}
