@@ -112,10 +112,10 @@ pub struct Limits {
     /// Messages of a conversation.
     #[serde(deserialize_with = "required")]
     pub messages_per_conversation: u32,
-    /// Cost of a conversation.
+    /// Cost of a conversation, including refunded turns.
     #[serde(deserialize_with = "optional")]
     pub spend_per_conversation: Option<Money>,
-    /// Cost of the widget conversations of a workspace a day.
+    /// Cost of the widget conversations of a workspace a day, including refunded turns.
     #[serde(deserialize_with = "optional")]
     pub spend_per_day: Option<Money>,
     /// Free test turns of a workspace a day.

@@ -46,7 +46,7 @@ pub struct Conversation {
     pub next_position: i64,
     /// Turns that have not ended.
     pub open_turns: i64,
-    /// Charges minus refunds, in millionths of a dollar.
+    /// Charges, also those that were refunded, in millionths of a dollar.
     pub spent: i64,
     /// A JSON object: variables set by a bearer key or the workspace file. Tools may use them.
     pub key_variables: String,

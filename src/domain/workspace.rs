@@ -60,7 +60,7 @@ pub struct WorkspaceState {
     /// The day (UTC, since the epoch) of the two counts below.
     pub day: i64,
     pub day_test_turns: i64,
-    /// Charges minus refunds of the day.
+    /// Charges of the day, also those that were refunded.
     pub day_spent: Money,
     /// Whether `balance.low` was sent since the balance was last above the threshold.
     pub low_notified: bool,

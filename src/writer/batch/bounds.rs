@@ -25,18 +25,26 @@ pub struct Bounds {
     pub test_turns_per_day: Option<i64>,
 }
 
+fn exceeds(limit: Option<i64>, count: i64) -> bool {
+    limit.is_some_and(|limit| count > limit)
+}
+
 impl Batch<'_> {
-    /// Checks the caps of the widget API, whose only credential is the conversation's UUID.
-    pub(in crate::writer) fn check_caps(
+    /// Checks the number of messages in a conversation, whether its AI is on or off.
+    pub(in crate::writer) fn check_message_count(&self, conversation: &Conversation) -> Result<(), Error> {
+        if exceeds(self.context.bounds.messages_per_conversation, conversation.next_position) {
+            return Err(Error::LimitReached { retry_after: DAY });
+        }
+        Ok(())
+    }
+
+    /// Checks the caps on the replies of the widget API, whose only credential is the conversation's UUID.
+    pub(in crate::writer) fn check_spending(
         &mut self,
         conversation: &Conversation,
         has_api_key: bool,
     ) -> Result<(), Error> {
         let bounds = self.context.bounds;
-        let exceeds = |limit: Option<i64>, count: i64| limit.is_some_and(|limit| count > limit);
-        if exceeds(bounds.messages_per_conversation, conversation.next_position) {
-            return Err(Error::LimitReached { retry_after: DAY });
-        }
         let price = self.price(conversation).0;
         if price > 0 && exceeds(bounds.spend_per_conversation, conversation.spent + price) {
             return Err(Error::LimitReached { retry_after: DAY });
@@ -64,7 +72,7 @@ impl Batch<'_> {
         }
     }
 
-    /// The test turns and the spending of the current day.
+    /// The test turns and the charges of the current day.
     pub(in crate::writer) fn daily_usage(&mut self, workspace: WorkspaceId) -> Option<(i64, Money)> {
         // By the database clock: two processes must not alternate between two days at midnight.
         let day = self.context.now.day();

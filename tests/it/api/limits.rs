@@ -1,6 +1,9 @@
 //! The limits of the widget API.
 
+use http::StatusCode;
+
 use crate::support::db::both_backends;
+use crate::support::fake_model::Reply;
 use crate::support::http::Request;
 use crate::support::server::{Setup, TEST, TestServer, WIDGET};
 use crate::support::store;
@@ -128,6 +131,51 @@ both_backends!(
 
         assert_capped(&server, server.post_message(WIDGET, "Hi")).await;
         assert_eq!(server.post_message(TEST, "Hi").send().await.status, 200);
+    }
+);
+
+both_backends!(
+    async fn the_maximum_number_of_messages_applies_while_the_ai_is_off(db: TestDb) {
+        let server = Setup::default()
+            .with_limits()
+            .env("REJOINDER_LIMITS__MESSAGES_PER_CONVERSATION", "3")
+            .start(&db)
+            .await;
+        let switch = format!("/api/automate/conversations/{WIDGET}/disable-ai");
+        assert_eq!(server.request("POST", &switch).bearer(&server.keys.full).send().await.status, 200);
+
+        // The first message of the assistant counts, too.
+        for _ in 0..2 {
+            let stored = server.post_message(WIDGET, "Is anyone there?").send().await;
+            assert_eq!(stored.status, 200, "{}", stored.text());
+        }
+
+        assert_capped(&server, server.post_message(WIDGET, "Is anyone there?")).await;
+    }
+);
+
+both_backends!(
+    async fn a_failed_turn_counts_towards_the_caps_on_spending_although_it_is_refunded(db: TestDb) {
+        let server = Setup::default()
+            .with_limits()
+            .env("REJOINDER_LIMITS__SPEND_PER_CONVERSATION", "0.02")
+            .env("REJOINDER_LIMITS__SPEND_PER_DAY", "0.03")
+            .start(&db)
+            .await;
+        let other = server.create_conversation().await;
+        server.model.script().respond_with(|_| Reply::error(StatusCode::INTERNAL_SERVER_ERROR, "no"));
+
+        for _ in 0..2 {
+            let failed = server.post_message(WIDGET, "Hi").send().await;
+            assert_eq!(failed.header("rejoinder-error"), Some("model_unavailable"));
+        }
+        assert_capped(&server, server.post_message(WIDGET, "Hi")).await;
+        let failed = server.post_message(&other, "Hi").send().await;
+        assert_eq!(failed.header("rejoinder-error"), Some("model_unavailable"));
+        assert_capped(&server, server.post_message(&other, "Hi")).await;
+
+        assert_eq!(server.balance().await, "10.00");
+        assert_eq!(server.model.calls().all().len(), 3);
     }
 );
 
