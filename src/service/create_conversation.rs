@@ -68,6 +68,9 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
     {
         return Err(Error::OriginRefused);
     }
+    if request.kind == ConversationKind::Test && request.account.is_none() && !version.allow_test {
+        return Err(Error::TestRefused);
+    }
     let mut variables = version.variables.clone();
     variables.extend(request.variables.clone());
     let is_for_widget = request.kind != ConversationKind::Api;
