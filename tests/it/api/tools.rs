@@ -257,6 +257,69 @@ both_backends!(
     }
 );
 
+/// A booking of one hour; each number is another free time.
+fn booking(number: usize) -> ToolCall {
+    let day = ["2026-03-16 14:00", "2026-03-18 10:00", "2026-03-20 15:00", "2026-03-23 14:00"][number];
+    ToolCall::new("book_appointment", &json!({ "datetime": day, "title": "Demo" }))
+}
+
+/// The results of a message for which the model makes these calls, one after the other.
+async fn results_of(
+    server: &TestServer,
+    uuid: &str,
+    calls: impl IntoIterator<Item = ToolCall>,
+) -> Vec<Value> {
+    let rounds = calls.into_iter().map(|call| Reply::tool_calls([call]));
+    server.model.script().queue(rounds.chain([Reply::text("Done.")]));
+    let answer = server.post_message(uuid, "Please book").send().await.json();
+    let calls = answer["function_calls"].as_array().unwrap();
+    calls.iter().map(|call| call["result"].clone()).collect()
+}
+
+both_backends!(
+    async fn a_conversation_books_only_so_often_also_if_it_cancels(db: TestDb) {
+        let bound = |text: String| {
+            text.replace("slot_minutes = 60", "slot_minutes = 60\nbookings_per_conversation = 2")
+        };
+        let server = Setup::default().workspace(bound).start(&db).await;
+        let other = server.create_conversation().await;
+
+        let booked = results_of(&server, WIDGET, [booking(0), booking(1)]).await;
+        let cancel = json!({ "booking_id": booked[0]["booking_id"] });
+        let calls = [ToolCall::new("cancel_appointment", &cancel), booking(2)];
+        let after = results_of(&server, WIDGET, calls).await;
+        let by_other = results_of(&server, &other, [booking(2)]).await;
+
+        assert!(booked.iter().all(|result| result["success"] == true), "{booked:?}");
+        assert_eq!(after[0], json!({ "success": true }));
+        let expected = "no more appointments can be booked in this conversation: it has booked 2, cancelled ones included";
+        assert_eq!(after[1], json!({ "error": expected }));
+        assert_eq!(by_other[0]["success"], true);
+        assert_eq!(server.query_number("select count(*) from bookings").await, 3);
+    }
+);
+
+both_backends!(
+    async fn a_calendar_takes_only_so_many_bookings_on_one_day(db: TestDb) {
+        let bound =
+            |text: String| text.replace("slot_minutes = 60", "slot_minutes = 60\nbookings_per_day = 2");
+        let server = Setup::default().workspace(bound).start(&db).await;
+        let other = server.create_conversation().await;
+
+        let first = results_of(&server, WIDGET, [booking(0)]).await;
+        let today = results_of(&server, &other, [booking(1), booking(2)]).await;
+        server.advance_clock(&db, Duration::from_hours(24)).await;
+        let tomorrow = results_of(&server, &other, [booking(2)]).await;
+
+        assert_eq!(first[0]["success"], true);
+        assert_eq!(today[0]["success"], true);
+        let expected = "no more appointments can be booked today: the calendar takes 2 bookings a day; ask the visitor to come \
+            back tomorrow";
+        assert_eq!(today[1], json!({ "error": expected }));
+        assert_eq!(tomorrow[0]["success"], true, "{}", tomorrow[0]);
+    }
+);
+
 both_backends!(
     async fn visitor_variables_fill_the_prompt_but_never_a_tool_url(db: TestDb) {
         let in_url = |text: String| text.replace("/orders/{order_id}", "/orders/{{company}}/{order_id}");
