@@ -173,6 +173,54 @@ both_backends!(
 );
 
 both_backends!(
+    async fn only_declared_arguments_leave_the_server_and_are_shown(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let order = json!({ "order_id": "7", "admin": true, "order_id[]": "8" });
+        let note = json!({ "text": "x", "admin": true });
+        let calls = [ToolCall::new("get_order_status", &order), ToolCall::new("write_note", &note)];
+
+        let answer = answer_with_calls(&server, calls).await.json();
+
+        let called = answer["function_calls"].as_array().unwrap();
+        let shown: Vec<_> = called.iter().map(|call| &call["arguments"]).collect();
+        assert_eq!(shown, [&json!({ "order_id": "7" }), &json!({ "text": "x" })]);
+        let calls = server.tool.calls().all();
+        let call_to = |path: &str| calls.iter().find(|call| call.request.uri.path() == path).unwrap();
+        assert_eq!(call_to("/orders/7").request.uri.query(), None);
+        assert_eq!(call_to("/notes").request.json(), json!({ "text": "x" }));
+        let journal =
+            server.query_number("select count(*) from journal where content like '%admin%' and position > 0");
+        assert_eq!(journal.await, 0);
+    }
+);
+
+both_backends!(
+    async fn arguments_that_are_not_declared_leave_the_server_if_the_schema_accepts_them(db: TestDb) {
+        let open = |text: String| {
+            text.replace(
+                "parameters = { type = \"object\",",
+                "parameters = { type = \"object\", additionalProperties = true,",
+            )
+            .replace("/orders/{order_id}", "/orders/{order_id}?status=open")
+        };
+        let server = Setup::default().workspace(open).start(&db).await;
+        let sent = json!({ "order_id": "7", "lang": "de" });
+        let repeated = json!({ "order_id": "7", "status": "all" });
+        let call = |arguments| ToolCall::new("get_order_status", arguments);
+
+        let answer = answer_with_calls(&server, [call(&sent)]).await;
+        let refused = only_result(&answer_with_calls(&server, [call(&repeated)]).await);
+
+        assert_eq!(answer.json()["function_calls"][0]["arguments"], sent);
+        let calls = server.tool.calls().all();
+        assert_eq!(calls.len(), 1);
+        assert_eq!(calls[0].request.uri.query(), Some("status=open&lang=de"));
+        let error = refused["error"].as_str().unwrap();
+        assert!(error.contains("\"status\" would repeat a name in the query"), "{error}");
+    }
+);
+
+both_backends!(
     async fn a_failing_tool_is_reported_to_the_model_and_the_turn_goes_on(db: TestDb) {
         let server = TestServer::start(&db).await;
         let order = || ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
