@@ -121,6 +121,12 @@ pub struct Limits {
     /// Free test turns of a workspace a day.
     #[serde(deserialize_with = "required")]
     pub test_turns_per_day: u32,
+    /// Conversations of a workspace that visitors created and in which nothing has happened since.
+    #[serde(deserialize_with = "required")]
+    pub untouched_conversations: u32,
+    /// The time after which they are removed.
+    #[serde(deserialize_with = "required")]
+    pub untouched_retention: Duration,
     /// Trusted proxies whose `X-Forwarded-For` entry is used.
     #[serde(deserialize_with = "required")]
     pub trusted_proxy_hops: usize,

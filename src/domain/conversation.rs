@@ -55,6 +55,8 @@ pub struct Conversation {
     /// A JSON object.
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
+    /// Whether a visitor created it and nothing has happened in it since. It is removed after a time.
+    pub is_untouched: bool,
 }
 
 impl Conversation {
@@ -83,6 +85,7 @@ impl Conversation {
             visitor_variables: "{}".to_owned(),
             metadata: None,
             external_identifier: None,
+            is_untouched: false,
         }
     }
 }

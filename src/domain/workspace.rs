@@ -66,6 +66,8 @@ pub struct WorkspaceState {
     pub low_notified: bool,
     /// Changes with the settings, the webhook endpoints and the assistants of the workspace.
     pub config_version: i64,
+    /// Conversations that visitors created and in which nothing has happened since.
+    pub untouched: i64,
 }
 
 impl WorkspaceState {
@@ -82,6 +84,7 @@ impl WorkspaceState {
             day_spent: Money::ZERO,
             low_notified: false,
             config_version: 0,
+            untouched: 0,
         }
     }
 }

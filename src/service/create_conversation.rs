@@ -94,6 +94,7 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
         visitor_variables,
         metadata: request.metadata,
         external_identifier: request.external_identifier,
+        by_visitor: request.account.is_none(),
         check_balance: request.check_balance,
         idempotency: request.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
     })

@@ -30,6 +30,7 @@ map_row!(
         visitor_variables: "visitor_variables",
         metadata: "metadata",
         external_identifier: "external_identifier",
+        is_untouched: "untouched",
     }
 );
 
@@ -164,10 +165,11 @@ pub fn update(statements: &mut Statements, rows: &[&Conversation]) -> Result<(),
         "next_position": row.next_position,
         "open_turns": row.open_turns,
         "spent": row.spent,
+        "untouched": row.is_untouched,
     });
     const UPDATE: &str = "update conversations set ai_enabled = new.ai_enabled, ended_at = new.ended_at, \
-        next_position = new.next_position, open_turns = new.open_turns, spent = new.spent from new \
-        where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
+        next_position = new.next_position, open_turns = new.open_turns, spent = new.spent, \
+        untouched = new.untouched from new where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
     statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }
 

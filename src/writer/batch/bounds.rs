@@ -10,9 +10,11 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::money::Money;
 use crate::domain::turn::Api;
+use crate::domain::workspace::WorkspaceState;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Limits that admissions are checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,7 @@ pub struct Bounds {
     pub spend_per_conversation: Option<i64>,
     pub spend_per_day: Option<i64>,
     pub test_turns_per_day: Option<i64>,
+    pub untouched_conversations: Option<i64>,
 }
 
 fn exceeds(limit: Option<i64>, count: i64) -> bool {
@@ -89,6 +92,14 @@ impl Batch<'_> {
         let now = self.context.now;
         let tomorrow = Micros((now.day() + 1) * 86_400_000_000);
         tomorrow.since(now)
+    }
+
+    /// Limits the conversations that visitors create and do not use. Those that are too old are removed every minute.
+    pub(in crate::writer) fn check_untouched(&self, workspace: &WorkspaceState) -> Result<(), Error> {
+        if exceeds(self.context.bounds.untouched_conversations, workspace.untouched + 1) {
+            return Err(Error::LimitReached { retry_after: SWEEP_INTERVAL });
+        }
+        Ok(())
     }
 
     /// Limits the open turns of a conversation and of its workspace.

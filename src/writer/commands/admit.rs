@@ -256,6 +256,7 @@ impl Admission {
         conversation: &Conversation,
         turn: Option<TurnId>,
     ) -> Message {
+        batch.keep_conversation(conversation.id);
         let mut position = conversation.next_position;
         if let Some(row) = batch.tables.conversations.get_mut(&conversation.id) {
             position = row.next_position;

@@ -261,8 +261,8 @@ both_backends!(
         )
         .await;
         let newer = program.run(&["keys", "list"]);
-        let undo = "delete from _sqlx_migrations where version > 1; drop table seal_check; \
-            drop index bookings_of_conversation; drop index bookings_by_creation";
+        let undo = "delete from _sqlx_migrations where version > 3; drop index conversations_untouched; \
+            alter table conversations drop column untouched; alter table workspace_state drop column untouched";
         change(&db, &program, undo).await;
         let outdated = unmigrated.refusal("store");
         let migrated = program.run(&["migrate"]);
