@@ -59,6 +59,7 @@ pub(super) fn bounds(config: &Config) -> Bounds {
         spend_per_conversation: limits.and_then(|limits| limits.spend_per_conversation).map(|spend| spend.0),
         spend_per_day: limits.and_then(|limits| limits.spend_per_day).map(|spend| spend.0),
         test_turns_per_day: limits.map(|limits| i64::from(limits.test_turns_per_day)),
+        untouched_conversations: limits.map(|limits| i64::from(limits.untouched_conversations)),
     }
 }
 
@@ -73,6 +74,7 @@ pub(super) fn worker(config: &Config) -> WorkerSettings {
             max_takeovers: i64::from(config.turn.max_takeovers),
         },
         event_retention: config.events.retention,
+        untouched_retention: config.limits.enabled.then_some(config.limits.untouched_retention),
         deliveries: DeliverySettings {
             max_in_flight: config.webhooks.max_in_flight,
             max_in_flight_per_endpoint: config.webhooks.max_in_flight_per_endpoint,

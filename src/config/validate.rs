@@ -89,6 +89,7 @@ impl Config {
             ("webhooks.max_in_flight", self.webhooks.max_in_flight == 0),
             ("webhooks.max_in_flight_per_endpoint", self.webhooks.max_in_flight_per_endpoint == 0),
             ("limits.messages_per_conversation", self.limits.messages_per_conversation == 0),
+            ("limits.untouched_conversations", self.limits.untouched_conversations == 0),
             ("http.max_connections", self.http.max_connections == 0),
             ("http.max_connections_per_address", self.http.max_connections_per_address == 0),
         ];
@@ -111,6 +112,7 @@ impl Config {
             ("embeddings.timeout", self.embeddings.timeout),
             ("embeddings.query_timeout", self.embeddings.query_timeout),
             ("webhooks.timeout", self.webhooks.timeout),
+            ("limits.untouched_retention", self.limits.untouched_retention),
             ("http.head_timeout", self.http.head_timeout),
             ("http.body_timeout", self.http.body_timeout),
             ("http.write_timeout", self.http.write_timeout),

@@ -124,15 +124,21 @@ pub struct Limits {
     /// Messages of a conversation.
     #[serde(deserialize_with = "required")]
     pub messages_per_conversation: u32,
-    /// Cost of a conversation.
+    /// Cost of a conversation, including refunded turns.
     #[serde(deserialize_with = "optional")]
     pub spend_per_conversation: Option<Money>,
-    /// Cost of the widget conversations of a workspace a day.
+    /// Cost of the widget conversations of a workspace a day, including refunded turns.
     #[serde(deserialize_with = "optional")]
     pub spend_per_day: Option<Money>,
     /// Free test turns of a workspace a day.
     #[serde(deserialize_with = "required")]
     pub test_turns_per_day: u32,
+    /// Conversations of a workspace that visitors created and in which nothing has happened since.
+    #[serde(deserialize_with = "required")]
+    pub untouched_conversations: u32,
+    /// The time after which they are removed.
+    #[serde(deserialize_with = "required")]
+    pub untouched_retention: Duration,
     /// The networks of the proxies whose `X-Forwarded-For` is trusted.
     #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Arc<[IpNet]>,

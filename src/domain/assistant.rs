@@ -36,6 +36,9 @@ pub struct AssistantVersion<T = CompiledTool> {
     pub allowed_origins: Vec<String>,
     #[serde(default)]
     pub pause_on_agent_message: bool,
+    /// Whether visitors may create conversations of type `test`, whose replies are free by default. A key may always.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_test: bool,
 }
 
 impl<T> AssistantVersion<T> {
@@ -54,6 +57,7 @@ impl<T> AssistantVersion<T> {
             tools,
             allowed_origins: self.allowed_origins.clone(),
             pause_on_agent_message: self.pause_on_agent_message,
+            allow_test: self.allow_test,
         }
     }
 

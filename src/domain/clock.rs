@@ -35,6 +35,12 @@ impl Micros {
         self.0.div_euclid(86_400_000_000)
     }
 
+    /// The start of its day (UTC).
+    #[must_use]
+    pub fn start_of_day(self) -> Self {
+        Self(self.day() * 86_400_000_000)
+    }
+
     /// As a jiff timestamp; the epoch if it is out of range.
     #[must_use]
     pub fn timestamp(self) -> Timestamp {

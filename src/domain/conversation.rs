@@ -46,7 +46,7 @@ pub struct Conversation {
     pub next_position: i64,
     /// Turns that have not ended.
     pub open_turns: i64,
-    /// Charges minus refunds, in millionths of a dollar.
+    /// Charges, also those that were refunded, in millionths of a dollar.
     pub spent: i64,
     /// A JSON object: variables set by a bearer key or the workspace file. Tools may use them.
     pub key_variables: String,
@@ -55,6 +55,8 @@ pub struct Conversation {
     /// A JSON object.
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
+    /// Whether a visitor created it and nothing has happened in it since. It is removed after a time.
+    pub is_untouched: bool,
 }
 
 impl Conversation {
@@ -83,6 +85,7 @@ impl Conversation {
             visitor_variables: "{}".to_owned(),
             metadata: None,
             external_identifier: None,
+            is_untouched: false,
         }
     }
 }

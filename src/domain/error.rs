@@ -25,6 +25,9 @@ pub enum Error {
     MissingScope(&'static str),
     #[error("This origin is not allowed.")]
     OriginRefused,
+    /// A visitor may not create a test conversation with this assistant.
+    #[error("A test conversation needs an API key, or an assistant with allow_test = true.")]
+    TestRefused,
     /// `name` is the id as it was sent.
     #[error("{resource} not found: {name}.")]
     NotFound { resource: &'static str, code: &'static str, name: String },
@@ -96,6 +99,7 @@ impl Error {
             Self::Unauthenticated => "invalid_token",
             Self::MissingScope(_) => "missing_scope",
             Self::OriginRefused => "origin_refused",
+            Self::TestRefused => "test_refused",
             Self::NotFound { code, .. } => code,
             Self::CursorExpired { .. } => "cursor_expired",
             Self::DeliveryUnderWay => "delivery_under_way",

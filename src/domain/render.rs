@@ -309,6 +309,7 @@ pub fn widget_error_text(error: &Error) -> String {
         | Error::Unauthenticated
         | Error::MissingScope(_)
         | Error::OriginRefused
+        | Error::TestRefused
         | Error::CursorExpired { .. }
         | Error::DeliveryUnderWay
         | Error::InsufficientBalance

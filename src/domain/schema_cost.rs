@@ -1,8 +1,9 @@
-//! Limits the cost of validating against a JSON Schema, before the validation starts. The validator follows every
+//! Reads the JSON Schema of a tool: the properties that it declares, and the cost of validating against it, which is limited before
+//! the validation starts. The validator follows every
 //! occurrence of a `$ref`, so a schema of a few kilobytes could require an exponential number of visits: `a0` refers to
 //! `a1` twice, `a1` to `a2` twice, and so on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
@@ -36,6 +37,40 @@ pub fn check_schema(root: &Value) -> Result<(), String> {
 pub fn is_within_budget(root: &Value, arguments: &Value) -> bool {
     let mut budget = MAX_VISITS;
     visit(root, root, arguments, 0, &mut budget).is_some()
+}
+
+/// The properties that a schema declares for the arguments of a call.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct DeclaredProperties<'s> {
+    pub names: BTreeSet<&'s str>,
+    /// Regular expressions that declare the names that they match.
+    pub patterns: BTreeSet<&'s str>,
+    /// Whether it accepts others on purpose: it says `additionalProperties` or `unevaluatedProperties`, and not `false`.
+    pub accepts_others: bool,
+}
+
+/// The properties that a schema declares, in its root and in the subschemas that apply to the same value. The schema passed
+/// [`check_schema`], so their number is limited and none contains itself.
+pub fn declared_properties(root: &Value) -> DeclaredProperties<'_> {
+    let mut declared = DeclaredProperties::default();
+    collect_declared(root, root, &mut declared);
+    declared
+}
+
+fn collect_declared<'s>(root: &'s Value, schema: &'s Value, declared: &mut DeclaredProperties<'s>) {
+    let names = |keyword: &str| schema.get(keyword).into_iter().flat_map(fields).map(|(name, _)| name);
+    declared.names.extend(names("properties"));
+    declared.patterns.extend(names("patternProperties"));
+    // A call without it would be refused, so it is declared even if its type is not.
+    let required = schema.get("required").into_iter().flat_map(items);
+    declared.names.extend(required.filter_map(Value::as_str));
+    let says = |keyword: &str| schema.get(keyword).is_some_and(|others| *others != Value::Bool(false));
+    declared.accepts_others |= says("additionalProperties") || says("unevaluatedProperties");
+    for (location, subschema) in subschemas(root, schema).unwrap_or_default() {
+        if matches!(location, Location::Same) {
+            collect_declared(root, subschema, declared);
+        }
+    }
 }
 
 fn visit(root: &Value, schema: &Value, value: &Value, depth: usize, budget: &mut usize) -> Option<()> {

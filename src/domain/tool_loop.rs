@@ -37,9 +37,9 @@ pub struct TurnLimits {
 /// The information that the loop needs about the tools of an assistant. It requires no I/O and is constant for a
 /// version of the assistant, so a replay makes the same decisions.
 pub trait Toolbox {
-    /// An error if the tool does not exist or the arguments do not match its schema; the text helps the model to fix
-    /// it.
-    fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String>;
+    /// The arguments to send: those that the schema of the tool declares. An error if the tool does not exist or the arguments do
+    /// not match its schema; the text helps the model to fix it.
+    fn prepare(&self, name: &str, arguments: &Map<String, Value>) -> Result<Map<String, Value>, String>;
 
     /// Whether a call that may have arrived can be repeated under the same id.
     fn is_repeatable(&self, name: &str) -> bool;
@@ -75,6 +75,7 @@ pub struct PlannedCall {
     /// The same for every attempt at this call, in any process.
     pub id: String,
     pub name: String,
+    /// As they are sent.
     pub arguments: Map<String, Value>,
 }
 

@@ -60,12 +60,14 @@ pub struct WorkspaceState {
     /// The day (UTC, since the epoch) of the two counts below.
     pub day: i64,
     pub day_test_turns: i64,
-    /// Charges minus refunds of the day.
+    /// Charges of the day, also those that were refunded.
     pub day_spent: Money,
     /// Whether `balance.low` was sent since the balance was last above the threshold.
     pub low_notified: bool,
     /// Changes with the settings, the webhook endpoints and the assistants of the workspace.
     pub config_version: i64,
+    /// Conversations that visitors created and in which nothing has happened since.
+    pub untouched: i64,
 }
 
 impl WorkspaceState {
@@ -82,6 +84,7 @@ impl WorkspaceState {
             day_spent: Money::ZERO,
             low_notified: false,
             config_version: 0,
+            untouched: 0,
         }
     }
 }

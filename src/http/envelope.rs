@@ -71,7 +71,7 @@ impl Envelope for Widget {
         match error {
             Error::Invalid(_) | Error::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Error::MissingScope(_) | Error::OriginRefused => StatusCode::FORBIDDEN,
+            Error::MissingScope(_) | Error::OriginRefused | Error::TestRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::CursorExpired { .. } => StatusCode::GONE,
             Error::InsufficientBalance
@@ -152,7 +152,7 @@ impl Envelope for Platform {
                 StatusCode::BAD_REQUEST
             }
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Error::MissingScope(_) | Error::OriginRefused => StatusCode::FORBIDDEN,
+            Error::MissingScope(_) | Error::OriginRefused | Error::TestRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::CursorExpired { .. } => StatusCode::GONE,
             Error::IdempotencyKeyInFlight { .. } | Error::DeliveryUnderWay | Error::Conflict(_) => {

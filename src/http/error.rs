@@ -140,6 +140,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::Unauthenticated
         | Error::MissingScope(_)
         | Error::OriginRefused
+        | Error::TestRefused
         | Error::NotFound { .. }
         | Error::CursorExpired { .. }
         | Error::DeliveryUnderWay

@@ -68,6 +68,9 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
     {
         return Err(Error::OriginRefused);
     }
+    if request.kind == ConversationKind::Test && request.account.is_none() && !version.allow_test {
+        return Err(Error::TestRefused);
+    }
     let mut variables = version.variables.clone();
     variables.extend(request.variables.clone());
     let is_for_widget = request.kind != ConversationKind::Api;
@@ -91,6 +94,7 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
         visitor_variables,
         metadata: request.metadata,
         external_identifier: request.external_identifier,
+        by_visitor: request.account.is_none(),
         check_balance: request.check_balance,
         idempotency: request.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
     })

@@ -4,7 +4,9 @@ use jiff::Timestamp;
 use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, calendars, from_row, insert_row, insert_rows, on_conn};
-use crate::domain::calendar::{Booking, BookingLookup, BookingState, Interval, MAX_SLOT_LENGTH};
+use crate::domain::calendar::{
+    Booking, BookingCounts, BookingLookup, BookingState, Interval, MAX_SLOT_LENGTH,
+};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, WorkspaceId};
 
@@ -236,6 +238,32 @@ pub async fn list_matching(conn: Conn<'_>, lookup: &BookingLookup) -> Result<Vec
         query.push(")");
         query.build_query_as().fetch_all(c).await?
     }))
+}
+
+/// The bookings that a conversation has made in a calendar, and those of all conversations since a time. A cancelled booking counts:
+/// otherwise one visitor could book and cancel without an end. A hold that was released does not: its server failed.
+pub async fn count_made(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    calendar: CalendarId,
+    conversation: ConversationId,
+    since: Micros,
+) -> Result<BookingCounts, StoreError> {
+    macro_rules! count {
+        ($which:literal) => {
+            concat!(
+                "(select count(*) from bookings where workspace_id = $1 and calendar_id = $2 and ",
+                $which,
+                " and (held_by is null or cancelled_at is null))"
+            )
+        };
+    }
+    const COUNT: &str = concat!("select ", count!("conversation_id = $3"), ", ", count!("created_at >= $4"));
+    let (conversation, day): (i64, i64) = on_conn!(conn, |c| {
+        let query = sqlx::query_as(COUNT).bind(workspace).bind(calendar);
+        query.bind(conversation).bind(since).fetch_one(c).await?
+    });
+    Ok(BookingCounts { conversation, day })
 }
 
 pub async fn insert(conn: Conn<'_>, rows: &[Booking]) -> Result<(), StoreError> {

@@ -30,6 +30,7 @@ map_row!(
         visitor_variables: "visitor_variables",
         metadata: "metadata",
         external_identifier: "external_identifier",
+        is_untouched: "untouched",
     }
 );
 
@@ -61,10 +62,19 @@ pub async fn find_by_link(
     conn: Conn<'_>,
     link: WidgetUuid,
 ) -> Result<Option<LinkedConversation>, StoreError> {
-    const FIND: &str = "select c.*, a.current_version from widget_links l \
-        join conversations c on c.workspace_id = l.workspace_id and c.id = l.conversation_id \
-        join assistants a on a.workspace_id = c.workspace_id and a.id = c.assistant_id \
-        where l.id = $1 and c.deleted_at is null";
+    // Not `conversations.*`: a prepared statement fails on PostgreSQL when a later migration adds a column to it. The columns of
+    // the joined tables have names of their own, so that those of the conversation need no prefix.
+    const FIND: &str = concat!(
+        "select ",
+        conversation_columns!(),
+        ", current_version from conversations \
+         join (select workspace_id as link_workspace, conversation_id as link_target from widget_links where id = $1) \
+         as link on conversations.workspace_id = link_workspace and conversations.id = link_target \
+         join (select workspace_id as assistant_workspace, id as assistant, current_version from assistants) \
+         as assistant on conversations.workspace_id = assistant_workspace \
+         and conversations.assistant_id = assistant.assistant \
+         where deleted_at is null"
+    );
     Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(link).fetch_optional(c).await?))
 }
 
@@ -155,10 +165,11 @@ pub fn update(statements: &mut Statements, rows: &[&Conversation]) -> Result<(),
         "next_position": row.next_position,
         "open_turns": row.open_turns,
         "spent": row.spent,
+        "untouched": row.is_untouched,
     });
     const UPDATE: &str = "update conversations set ai_enabled = new.ai_enabled, ended_at = new.ended_at, \
-        next_position = new.next_position, open_turns = new.open_turns, spent = new.spent from new \
-        where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
+        next_position = new.next_position, open_turns = new.open_turns, spent = new.spent, \
+        untouched = new.untouched from new where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
     statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }
 

@@ -11,6 +11,7 @@
 //! | [`assistants`] | `assistants`, `assistant_versions` |
 //! | [`keys`] | `api_keys` |
 //! | [`conversations`] | `conversations`, `widget_links` |
+//! | [`untouched`] | `conversations` that visitors created and never used |
 //! | [`messages`] | `messages` |
 //! | [`turns`] | `turns`, `journal`, `cancellations` |
 //! | `tools` | `tools` as resources |
@@ -47,6 +48,7 @@ pub mod resource;
 pub mod seal_check;
 mod tools;
 pub mod turns;
+pub mod untouched;
 pub mod webhook_endpoints;
 pub mod workspace_config;
 pub mod workspaces;

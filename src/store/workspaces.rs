@@ -43,6 +43,7 @@ from_row!(WorkspaceState, |row| Self {
     day_spent: row.try_get("day_spent")?,
     low_notified: row.try_get("low_notified")?,
     config_version: row.try_get("config_version")?,
+    untouched: row.try_get("untouched")?,
 });
 
 #[derive(sqlx::FromRow)]
@@ -141,8 +142,8 @@ async fn lock_rows(conn: Conn<'_>, ids: &BTreeSet<WorkspaceId>) -> Result<Vec<St
                 "select locked.*, ",
                 $now,
                 " as now from (select workspace_id, balance, next_cursor, next_ledger_number, open_turns, day, \
-                 day_test_turns, day_spent, low_notified, config_version from new cross join workspace_state \
-                 where workspace_id = key_workspace order by workspace_id",
+                 day_test_turns, day_spent, low_notified, config_version, untouched \
+                 from new cross join workspace_state where workspace_id = key_workspace order by workspace_id",
                 $lock,
                 ") as locked"
             )
@@ -178,10 +179,12 @@ pub fn update_states(
         "day_spent": row.1.day_spent,
         "low_notified": row.1.low_notified,
         "config_version": row.1.config_version,
+        "untouched": row.1.untouched,
     });
     const UPDATE: &str = "update workspace_state set balance = new.balance, next_cursor = new.next_cursor, \
         next_ledger_number = new.next_ledger_number, open_turns = new.open_turns, day = new.day, \
         day_test_turns = new.day_test_turns, day_spent = new.day_spent, low_notified = new.low_notified, \
-        config_version = new.config_version from new where workspace_state.workspace_id = new.workspace_id";
+        config_version = new.config_version, untouched = new.untouched from new \
+        where workspace_state.workspace_id = new.workspace_id";
     statements.add(&ROWS, rows, UPDATE)
 }

@@ -89,9 +89,9 @@ impl Toolset {
 }
 
 impl Toolbox for Toolset {
-    fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String> {
+    fn prepare(&self, name: &str, arguments: &Map<String, Value>) -> Result<Map<String, Value>, String> {
         match self.find(name) {
-            Some(entry) => entry.schema.check(arguments),
+            Some(entry) => entry.schema.prepare(arguments),
             None => Err(self.unknown_tool(name)),
         }
     }

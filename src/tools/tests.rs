@@ -127,8 +127,7 @@ impl StoreWriter for PanickingWriter {
 }
 
 async fn call(toolset: &Toolset, name: &str, arguments: Value) -> ToolOutcome {
-    let arguments = object(arguments);
-    assert_eq!(toolset.check(name, &arguments), Ok(()));
+    let arguments = toolset.prepare(name, &object(arguments)).unwrap();
     let context = CallContext {
         workspace: WORKSPACE,
         conversation: ConversationId(Uuid::from_u128(3)),
@@ -218,14 +217,14 @@ async fn the_toolset_checks_names_arguments_and_repeatability() {
     let repeatable: Vec<bool> = names.iter().map(|name| toolset.is_repeatable(name)).collect();
     assert_eq!(repeatable, [true, true, true, false]);
     assert!(!toolset.is_repeatable("lookup"));
-    let unknown = toolset.check("lookup", &Map::new()).unwrap_err();
+    let unknown = toolset.prepare("lookup", &Map::new()).unwrap_err();
     assert_eq!(unknown, "There is no tool `lookup`. The tools are: look, book, cancel, hook.");
-    let long = toolset.check(&"é".repeat(1000), &Map::new()).unwrap_err();
+    let long = toolset.prepare(&"é".repeat(1000), &Map::new()).unwrap_err();
     assert!(long.chars().count() < 140, "{long}");
-    let error = toolset.check("cancel", &object(json!({"booking_id": 5}))).unwrap_err();
+    let error = toolset.prepare("cancel", &object(json!({"booking_id": 5}))).unwrap_err();
     assert!(error.contains(r#"/booking_id: 5 is not of type "string""#), "{error}");
     let none = Toolset::build(&assistant(Vec::new()), &world.adapters).unwrap();
-    assert_eq!(none.check("x", &Map::new()).unwrap_err(), "There is no tool `x`: there are no tools.");
+    assert_eq!(none.prepare("x", &Map::new()).unwrap_err(), "There is no tool `x`: there are no tools.");
 }
 
 #[tokio::test]

@@ -50,6 +50,8 @@ pub struct WorkerSettings {
     pub life: LifetimeLimits,
     /// `events.retention`.
     pub event_retention: Duration,
+    /// `limits.untouched_retention`; `None` if the limits are disabled.
+    pub untouched_retention: Option<Duration>,
     pub deliveries: DeliverySettings,
 }
 
@@ -175,6 +177,11 @@ impl Worker {
         while claims::claim_once(self).await > 0 || self.turns.count() > 0 {
             self.turns.changed().await;
         }
+    }
+
+    /// Removes conversations that visitors created and never used: for tests.
+    pub async fn remove_untouched_conversations(&self) -> Result<(), StoreError> {
+        retention::remove_untouched(self).await
     }
 
     /// Removes expired events: for tests.

@@ -22,6 +22,7 @@ const UNLIMITED: Bounds = Bounds {
     spend_per_conversation: None,
     spend_per_day: None,
     test_turns_per_day: None,
+    untouched_conversations: None,
 };
 
 /// Decides a command that starts and ends no turn, and writes its changes, which take effect when the caller commits. A

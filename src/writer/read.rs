@@ -77,6 +77,13 @@ async fn read_unlocked(mut conn: Conn<'_>, plan: LoadPlan, tables: &mut Tables) 
                 bookings.push(booking);
             }
         }
+        if let Some((conversation, since)) = lookup.counted {
+            let (workspace, calendar) = (lookup.workspace, lookup.calendar);
+            let counts =
+                bookings::count_made(conn.reborrow(), workspace, calendar, conversation, since).await?;
+            tables.conversation_bookings.insert((calendar, conversation), counts.conversation);
+            tables.daily_bookings.insert(calendar, counts.day);
+        }
     }
     for (workspace, reference, number) in ledger::references(conn.reborrow(), &plan.references).await? {
         tables.references.insert((workspace, reference), number);

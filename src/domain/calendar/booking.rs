@@ -3,6 +3,7 @@
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 
 use super::arguments::BookingRequest;
+use super::booking_write::BookingCounts;
 use super::datetime::{label, parse_datetime};
 use super::grid::{open_times, slots_on};
 use super::interval::{BusyTimes, Interval, saturating_add};
@@ -25,6 +26,26 @@ pub fn decide_booking(
         let days = Days::for_alternatives(rules, rules.zone.to_datetime(requested.near).date(), now);
         Refusal::with_alternatives(error, &search, days, requested.near)
     })
+}
+
+/// Refuses another booking if as many were made as the rules allow. Without a bound, one visitor could fill the calendar.
+pub fn check_booking_counts(rules: &CalendarRules, counts: BookingCounts) -> Result<(), Refusal> {
+    let max = rules.bookings_per_conversation();
+    if counts.conversation >= i64::from(max) {
+        let error = format!(
+            "no more appointments can be booked in this conversation: it has booked {max}, cancelled ones included"
+        );
+        return Err(Refusal::new(error));
+    }
+    let max = rules.bookings_per_day();
+    if counts.day >= i64::from(max) {
+        let error = format!(
+            "no more appointments can be booked today: the calendar takes {max} bookings a day; ask the visitor to come \
+             back tomorrow"
+        );
+        return Err(Refusal::new(error));
+    }
+    Ok(())
 }
 
 /// The time range for which [`decide_booking`] needs the bookings: the slot and its alternatives. It includes

@@ -1,7 +1,5 @@
 //! Stored bookings, and the writes that tool calls request.
 
-use jiff::Timestamp;
-
 use super::arguments::{BookingRequest, CancelRequest};
 use super::booking::booking_range;
 use super::interval::Interval;
@@ -9,6 +7,7 @@ use super::rules::CalendarRules;
 use super::types::BookingState;
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, TurnId, WorkspaceId};
+use crate::domain::turn::TurnRef;
 
 /// A booking.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,19 +82,30 @@ pub struct Hold {
 }
 
 impl BookingWrite {
-    /// The rows that the write depends on.
+    /// The rows that the write of this turn depends on.
     #[must_use]
-    pub fn lookup(&self, workspace: WorkspaceId, now: Timestamp) -> BookingLookup {
-        let lookup = |calendar| BookingLookup { workspace, calendar, range: None, call: None, id: None };
+    pub fn lookup(&self, turn: &TurnRef, now: Micros) -> BookingLookup {
+        let lookup = |calendar| BookingLookup {
+            workspace: turn.workspace,
+            calendar,
+            range: None,
+            call: None,
+            id: None,
+            counted: None,
+        };
+        let counted = Some((turn.conversation, now.start_of_day()));
+        let now = now.timestamp();
         match self {
             Self::Book { calendar, rules, request, call, .. } => BookingLookup {
                 range: Some(booking_range(rules, request, now)),
                 call: Some(call.clone()),
+                counted,
                 ..lookup(*calendar)
             },
             Self::Hold(hold) => BookingLookup {
                 range: Some(booking_range(&hold.rules, &hold.request, now)),
                 call: Some(hold.call.clone()),
+                counted,
                 ..lookup(hold.calendar)
             },
             Self::Cancel { calendar, request, .. } => {
@@ -119,4 +129,15 @@ pub struct BookingLookup {
     pub call: Option<String>,
     /// Selects the booking with this id, active or cancelled.
     pub id: Option<BookingId>,
+    /// Counts the bookings of this conversation, and those that were made since this time.
+    pub counted: Option<(ConversationId, Micros)>,
+}
+
+/// The bookings that were made in a calendar, active or cancelled, without holds that were released.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BookingCounts {
+    /// By the conversation.
+    pub conversation: i64,
+    /// On the current day (UTC), by all conversations.
+    pub day: i64,
 }

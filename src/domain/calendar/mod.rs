@@ -20,8 +20,8 @@ mod window;
 
 pub use arguments::{AvailabilityRequest, BookingRequest, CancelRequest};
 pub use availability::{Availability, MAX_DAYS, MAX_SLOTS, availability_range, find_availability};
-pub use booking::{booking_range, decide_booking, has_conflict, with_buffer};
-pub use booking_write::{Booking, BookingLookup, BookingWrite, Hold};
+pub use booking::{booking_range, check_booking_counts, decide_booking, has_conflict, with_buffer};
+pub use booking_write::{Booking, BookingCounts, BookingLookup, BookingWrite, Hold};
 pub use datetime::label;
 pub use interval::Interval;
 pub(crate) use interval::saturating_add;

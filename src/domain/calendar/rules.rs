@@ -15,6 +15,8 @@ const MINUTES_PER_DAY: u32 = 24 * 60;
 pub const MAX_SLOT_LENGTH: std::time::Duration = std::time::Duration::from_hours(24);
 const MAX_NOTICE_MINUTES: u32 = 365 * MINUTES_PER_DAY;
 const MAX_HORIZON_DAYS: u32 = 3650;
+const MAX_BOOKINGS_PER_CONVERSATION: u32 = 10_000;
+const MAX_BOOKINGS_PER_DAY: u32 = 100_000;
 
 /// The rules as they are written in the workspace file and stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,12 @@ pub struct CalendarRulesIn {
     /// Dates (`YYYY-MM-DD`) without any appointment.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holidays: Vec<String>,
+    /// How often one conversation may book, cancelled bookings included: 1 to 10,000. None: 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bookings_per_conversation: Option<u32>,
+    /// The number of bookings that are made on one day (UTC), cancelled ones included: 1 to 100,000. None: 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bookings_per_day: Option<u32>,
 }
 
 /// Windows such as `09:00-12:00` for each day of the week; a day without any is closed.
@@ -86,6 +94,11 @@ fn default_horizon_days() -> u32 {
     60
 }
 
+/// A visitor may change an appointment a few times.
+const BOOKINGS_PER_CONVERSATION: u32 = 10;
+/// More than a calendar has slots on a usual day, since at most one appointment is in each.
+const BOOKINGS_PER_DAY: u32 = 100;
+
 /// Validated rules: the zone exists, the windows are sorted and do not overlap, and each has room for a slot.
 ///
 /// Read and written by serde in the form of [`CalendarRulesIn`].
@@ -97,6 +110,8 @@ pub struct CalendarRules {
     pub(super) buffer: SignedDuration,
     pub(super) minimum_notice: SignedDuration,
     pub(super) horizon_days: u32,
+    bookings_per_conversation: u32,
+    bookings_per_day: u32,
     holidays: BTreeSet<Date>,
     /// By weekday, Monday first; sorted.
     windows: [Vec<Window>; 7],
@@ -112,6 +127,16 @@ impl CalendarRules {
     /// The calendar's zone.
     pub fn zone(&self) -> &TimeZone {
         &self.zone
+    }
+
+    /// How often one conversation may book, cancelled bookings included.
+    pub fn bookings_per_conversation(&self) -> u32 {
+        self.bookings_per_conversation
+    }
+
+    /// The number of bookings that are made on one day (UTC), cancelled ones included.
+    pub fn bookings_per_day(&self) -> u32 {
+        self.bookings_per_day
     }
 
     /// The rules as they were written, with the canonical name of the zone.
@@ -156,6 +181,8 @@ impl TryFrom<CalendarRulesIn> for CalendarRules {
             buffer: minutes(source.buffer_minutes),
             minimum_notice: minutes(source.minimum_notice_minutes),
             horizon_days: source.horizon_days,
+            bookings_per_conversation: source.bookings_per_conversation.unwrap_or(BOOKINGS_PER_CONVERSATION),
+            bookings_per_day: source.bookings_per_day.unwrap_or(BOOKINGS_PER_DAY),
             holidays: read_holidays(&source.holidays)?,
             windows: read_hours(&source.hours, source.slot_minutes)?,
             source,
@@ -170,7 +197,12 @@ fn check_numbers(source: &CalendarRulesIn) -> Result<(), InvalidField> {
         ("minimum_notice_minutes", source.minimum_notice_minutes, 0, MAX_NOTICE_MINUTES),
         ("horizon_days", source.horizon_days, 1, MAX_HORIZON_DAYS),
     ];
-    for (field, value, min, max) in ranges {
+    let bounds = [
+        ("bookings_per_conversation", source.bookings_per_conversation, MAX_BOOKINGS_PER_CONVERSATION),
+        ("bookings_per_day", source.bookings_per_day, MAX_BOOKINGS_PER_DAY),
+    ];
+    let bounds = bounds.into_iter().filter_map(|(field, value, max)| Some((field, value?, 1, max)));
+    for (field, value, min, max) in ranges.into_iter().chain(bounds) {
         if !(min..=max).contains(&value) {
             return Err(InvalidField::new(field, format_args!("{value} is not between {min} and {max}")));
         }

@@ -27,6 +27,8 @@ pub(crate) fn rules_in(time_zone: &str, windows: &[&str]) -> CalendarRulesIn {
         horizon_days: 60,
         hours,
         holidays: Vec::new(),
+        bookings_per_conversation: None,
+        bookings_per_day: None,
     }
 }
 

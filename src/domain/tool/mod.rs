@@ -17,7 +17,7 @@ use super::knowledge;
 use super::seal::SealedSecret;
 
 pub use mcp::{McpListing, McpServer};
-pub use webhook::{HeaderText, Headers, WebhookTool};
+pub use webhook::{HeaderText, Headers, WebhookTool, query_name, query_names};
 
 /// Maximum number of tools of an assistant.
 pub const MAX_TOOLS: usize = 128;

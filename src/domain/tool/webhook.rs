@@ -10,11 +10,12 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use url::form_urlencoded;
 
 use super::{GivenSpec, check_spec, no_parameters};
 use crate::domain::chat::ToolSpec;
 use crate::domain::invalid_field::{InvalidField, check_text};
-use crate::domain::schema_cost::check_schema;
+use crate::domain::schema_cost::{check_schema, declared_properties};
 use crate::domain::seal::SealedSecret;
 use crate::domain::template::{argument_names, is_variable};
 use crate::domain::text::deserialize_text;
@@ -128,6 +129,7 @@ impl<S> WebhookTool<S> {
             ));
         }
         self.check_arguments(&parameters)?;
+        self.check_query(&parameters)?;
         let description = given.description.ok_or_else(|| InvalidField::new("description", "missing"))?;
         check_spec(given.name.unwrap_or_else(|| slug.to_owned()), description, parameters)
     }
@@ -170,6 +172,26 @@ impl<S> WebhookTool<S> {
         Ok(())
     }
 
+    /// Checks that no argument or fixed field that is added to the URL's query repeats a name in it: most servers would use the last
+    /// of the two.
+    fn check_query(&self, schema: &Value) -> Result<(), InvalidField> {
+        let is_added = matches!(self.method.as_str(), "GET" | "DELETE") && self.body.is_none() && !self.form;
+        if !is_added {
+            return Ok(());
+        }
+        let placeholders: HashSet<&str> = argument_names(&self.url).collect();
+        let declared = declared_properties(schema).names.into_iter();
+        let arguments = declared.filter(|name| !placeholders.contains(name)).map(|name| ("parameters", name));
+        let fixed = self.static_fields.keys().map(|name| ("static", name.as_str()));
+        let taken = query_names(&self.url);
+        match arguments.chain(fixed).find(|(_, name)| taken.contains(&query_name(name))) {
+            Some((key, name)) => {
+                Err(InvalidField::new(key, format_args!("\"{name}\" is in the query of the url already")))
+            }
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn secrets(&self) -> impl Iterator<Item = &S> {
         let headers = self.headers.values().filter_map(HeaderText::secret);
         headers.chain(&self.secret).chain(self.secrets.values())
@@ -196,6 +218,18 @@ impl<S> WebhookTool<S> {
             idempotent: self.idempotent,
         })
     }
+}
+
+/// The names in the query of a URL, or of the template of one, in the form of [`query_name`].
+pub fn query_names(url: &str) -> HashSet<String> {
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    form_urlencoded::parse(query.as_bytes()).map(|(name, _)| query_name(&name)).collect()
+}
+
+/// A name in a query as the most tolerant servers read it: without case, and without the brackets of a list (`tags[]`).
+pub fn query_name(name: &str) -> String {
+    name.split('[').next().unwrap_or_default().to_ascii_lowercase()
 }
 
 fn default_method() -> String {

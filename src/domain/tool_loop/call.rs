@@ -100,8 +100,8 @@ impl Call {
     pub(super) fn new(id: String, position: u32, requested: ToolCall, toolbox: &dyn Toolbox) -> Self {
         let name = clean_text(requested.name);
         let (arguments, state) = match parse_arguments(&requested.arguments) {
-            Ok(arguments) => match toolbox.check(&name, &arguments) {
-                Ok(()) => (arguments, State::Open),
+            Ok(arguments) => match toolbox.prepare(&name, &arguments) {
+                Ok(prepared) => (prepared, State::Open),
                 // It may quote what the model wrote.
                 Err(error) => (arguments, State::Done(CallResult::failed(error).shortened(MIN_RESULT))),
             },

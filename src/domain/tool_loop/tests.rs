@@ -6,9 +6,13 @@ use super::*;
 struct Shop;
 
 impl Toolbox for Shop {
-    fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String> {
+    fn prepare(&self, name: &str, arguments: &Map<String, Value>) -> Result<Map<String, Value>, String> {
         match (name, arguments.get("what")) {
-            ("find" | "pay", Some(Value::String(_))) => Ok(()),
+            ("find" | "pay", Some(Value::String(_))) => {
+                let mut declared = arguments.clone();
+                declared.retain(|name, _| name == "what");
+                Ok(declared)
+            }
             ("find" | "pay", _) => Err("`what` must be a string".to_owned()),
             _ => Err(format!("There is no tool named `{name}`.")),
         }
@@ -81,6 +85,22 @@ fn a_tool_runs_and_its_result_is_returned_under_our_id() {
         ChatMessage::Tool { call_id: "call_trn_1_0_1".to_owned(), content: r#"{"found":2}"#.to_owned() },
     ];
     assert_eq!(turn.next_action(), NextAction::CallModel { step: 1, tail });
+}
+
+#[test]
+fn a_call_is_planned_and_shown_with_the_arguments_that_are_sent() {
+    let requested = ("find", r#"{"what":"shoes","admin":true}"#);
+    let mut turn = turn();
+    turn.on_answer(tool_calls_answer(&[requested]), &Shop);
+
+    let NextAction::RunTools(calls) = turn.next_action() else { panic!("no call") };
+    turn.on_result(0, 1, result(json!({"found": 2})));
+    turn.on_answer(text_answer("Two"), &Shop);
+
+    let sent = json!({"what": "shoes"});
+    assert_eq!(Value::Object(calls[0].arguments.clone()), sent);
+    let NextAction::Reply { calls, .. } = turn.next_action() else { panic!("no reply") };
+    assert_eq!(Value::Object(calls[0].arguments.clone()), sent);
 }
 
 #[test]

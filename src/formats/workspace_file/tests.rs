@@ -222,6 +222,26 @@ fn a_value_of_a_wrong_type_is_named_with_its_line() {
 }
 
 #[test]
+fn a_field_that_is_added_to_the_query_of_a_url_cannot_repeat_a_name_of_it() {
+    let refused = |method: &str, query: &str, more: &str| {
+        let text = FILE.replace("orders/{order_id}", &format!("orders{query}"));
+        let text = text.replace("method = \"GET\"", &format!("method = \"{method}\"\n{more}"));
+        WorkspaceFile::parse(&text).err().map(|error| error.problem)
+    };
+    let argument = "tools[1].parameters: \"order_id\" is in the query of the url already";
+    let fixed = "tools[1].static: \"status\" is in the query of the url already";
+    let status = "static = { status = \"all\" }";
+
+    for query in ["?order_id=1", "?ORDER_ID=1#top", "?a=b&order%5Fid[]=1"] {
+        assert_eq!(refused("GET", query, "").as_deref(), Some(argument), "{query}");
+    }
+    assert_eq!(refused("DELETE", "?status=open", status).as_deref(), Some(fixed));
+    assert_eq!(refused("GET", "?id={order_id}&order_id={order_id}", ""), None, "it is only in its place");
+    assert_eq!(refused("GET", "?order=1#order_id=1", ""), None);
+    assert_eq!(refused("POST", "?status=open&order_id=1", status), None, "they are in the body");
+}
+
+#[test]
 fn a_calendar_may_be_on_a_server() {
     let with =
         |caldav: &str| FILE.replacen("hours = { mon", &format!("caldav = {{ {caldav} }}\nhours = {{ mon"), 1);

@@ -21,6 +21,7 @@ fn problems() -> Vec<Problem> {
         Error::Unauthenticated,
         Error::MissingScope("messages:write"),
         Error::OriginRefused,
+        Error::TestRefused,
         Error::CursorExpired { resume: 41 },
         Error::DeliveryUnderWay,
         Error::InsufficientBalance,

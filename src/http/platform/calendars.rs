@@ -41,6 +41,12 @@ pub(super) struct CalendarOut {
     /// Days without any appointment.
     #[schema(example = json!(["2026-12-25"]))]
     holidays: Vec<String>,
+    /// How often one conversation may book, cancelled bookings included.
+    #[schema(example = 10)]
+    bookings_per_conversation: u32,
+    /// The number of bookings that are made on one day (UTC), cancelled ones included.
+    #[schema(example = 100)]
+    bookings_per_day: u32,
     /// `here`, or `caldav` if its appointments are on a CalDAV server.
     #[schema(example = "here")]
     source: &'static str,
@@ -97,6 +103,8 @@ impl From<&Calendar> for CalendarOut {
             horizon_days: rules.horizon_days,
             hours: rules.hours.clone().into(),
             holidays: rules.holidays.clone(),
+            bookings_per_conversation: calendar.rules.bookings_per_conversation(),
+            bookings_per_day: calendar.rules.bookings_per_day(),
             source: if calendar.caldav.is_some() { "caldav" } else { "here" },
             caldav_url: calendar.caldav.as_ref().map(|caldav| caldav.url.clone()),
             ics_linked: calendar.link.is_some(),

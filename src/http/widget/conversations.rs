@@ -86,7 +86,7 @@ request! {
     /// A new conversation of a visitor.
     pub(super) struct ConversationIn as WidgetConversation tolerant {
         assistant_id: AssistantUuid = "550e8400-e29b-41d4-a716-446655440000",
-        /// `widget` (default) or `test`, which is free.
+        /// `widget` (default) or `test`, which is free and needs an API key, unless the assistant has `allow_test`.
         kind("type"): Option<Word<Kinds>> = "widget",
         /// Values for `{{name}}` in the assistant's prompt and first message.
         variables: Option<Variables> = {"customer_name": "Ada"},
@@ -194,6 +194,11 @@ error_sets! {
         "The balance does not cover a reply" => Error::InsufficientBalance,
     }
 
+    /// The type of a new conversation.
+    TestRefused {
+        "A test conversation needs an API key, or an assistant with `allow_test`" => Error::TestRefused,
+    }
+
     /// The query of a history.
     InvalidQuery {
         "A query parameter is invalid" => Violation::rule("must be between 1 and 200").of::<Widget>("limit"),
@@ -205,6 +210,7 @@ type CreateErrors = Errors<
     (
         GuardedChange,
         Input<ConversationIn, Widget>,
+        TestRefused,
         InsufficientBalance,
         NotFound<AssistantId>,
         Unavailable,

@@ -253,8 +253,8 @@ fn results_are_worded_and_every_reply_says_who_speaks() {
 fn it_goes_through_the_tool_loop_as_any_model_does() {
     struct Anything;
     impl Toolbox for Anything {
-        fn check(&self, _: &str, _: &Map<String, Value>) -> Result<(), String> {
-            Ok(())
+        fn prepare(&self, _: &str, arguments: &Map<String, Value>) -> Result<Map<String, Value>, String> {
+            Ok(arguments.clone())
         }
         fn is_repeatable(&self, _: &str) -> bool {
             true

@@ -62,15 +62,17 @@ pub async fn call(
     let tool = toolset.get(name).ok_or_else(|| Error::internal("the tool has no calendar"))?;
 
     let began = Instant::now();
-    if let Err(error) = toolset.check(name, &request.arguments) {
-        return Ok(TestCallResult {
-            result: CallResult::failed(error),
-            duration: began.elapsed(),
-            exchange: None,
-        });
-    }
-    let call =
-        Call { id: format!("call_test_{}", services.ids.uuid_v4().simple()), arguments: request.arguments };
+    let arguments = match toolset.prepare(name, &request.arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            return Ok(TestCallResult {
+                result: CallResult::failed(error),
+                duration: began.elapsed(),
+                exchange: None,
+            });
+        }
+    };
+    let call = Call { id: format!("call_test_{}", services.ids.uuid_v4().simple()), arguments };
     let context = CallContext {
         workspace: account.workspace,
         // No conversation has this id.

@@ -1,5 +1,7 @@
 //! Builds the request of a call.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -11,7 +13,7 @@ use super::MAX_RESPONSE;
 use super::endpoint::{Endpoint, MAX_BODY, Payload};
 use crate::domain::signature::{SigningSecret, sign};
 use crate::domain::template::{Values, argument_names, fill_header, fill_json, fill_url};
-use crate::domain::tool::HeaderText;
+use crate::domain::tool::{HeaderText, query_name, query_names};
 use crate::outbound::OutboundRequest;
 use crate::tools::Call;
 use crate::tools::secrets::Secrets;
@@ -74,12 +76,7 @@ impl RequestBuilder<'_> {
         if !matches!(self.endpoint.payload, Payload::Query) {
             return Ok(url);
         }
-        let mut fields = self.call.arguments.clone();
-        for name in argument_names(template) {
-            fields.shift_remove(name);
-        }
-        fields.extend(self.endpoint.static_fields.clone());
-        let query = encode(&fields);
+        let query = encode(&self.query_fields(&query_names(&url))?);
         if query.is_empty() {
             return Ok(url);
         }
@@ -95,6 +92,25 @@ impl RequestBuilder<'_> {
         url.push_str(separator);
         url.push_str(&query);
         if url.len() > MAX_URL { Err(format!("the URL is longer than {MAX_URL} bytes")) } else { Ok(url) }
+    }
+
+    /// The fields to add to a query that has these names, which none may repeat. `rejoinder apply` refuses a tool whose URL repeats a
+    /// field; versions of an assistant from before it did, and schemas that accept others, get here.
+    fn query_fields(&self, taken: &HashSet<String>) -> Result<Map<String, Value>, String> {
+        let is_taken = |name: &str| taken.contains(&query_name(name));
+        let mut fields = self.call.arguments.clone();
+        for name in argument_names(&self.endpoint.url) {
+            fields.shift_remove(name);
+        }
+        let fixed = self.endpoint.static_fields.iter().filter(|(name, _)| !is_taken(name));
+        fields.retain(|name, _| !self.endpoint.static_fields.contains_key(name));
+        if let Some(name) = fields.keys().find(|name| is_taken(name)) {
+            return Err(format!(
+                "the argument \"{name}\" would repeat a name in the query of the tool's URL"
+            ));
+        }
+        fields.extend(fixed.map(|(name, value)| (name.clone(), value.clone())));
+        Ok(fields)
     }
 
     fn body(&self) -> Result<Option<(HeaderValue, Bytes)>, String> {

@@ -1,22 +1,25 @@
-//! Removes expired rows in small batches: events with their deliveries and attempts, idempotency keys, expired leases, and
-//! the rows of deleted endpoints and knowledge bases.
+//! Removes expired rows in small batches: events with their deliveries and attempts, idempotency keys, expired leases,
+//! conversations that were never used, and the rows of deleted endpoints and knowledge bases.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::domain::ids::WorkspaceId;
+use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::store::events::retention;
 use crate::store::knowledge::knowledge_bases;
 use crate::store::knowledge::knowledge_bases::DeletedKnowledgeBase;
 use crate::store::webhook_endpoints;
 use crate::store::webhook_endpoints::archived::ArchivedEndpoint;
-use crate::store::{Conn, StoreError, idempotency, processes};
+use crate::store::{Conn, StoreError, idempotency, processes, untouched, workspaces};
 use crate::worker::Worker;
 
 const INTERVAL: Duration = Duration::from_mins(1);
 /// How many rows one transaction removes at most.
 const BATCH: i64 = 256;
+/// How many untouched conversations one query lists at most.
+const UNTOUCHED_BATCH: i64 = 32;
 /// The pause between transactions, so that on SQLite the writer gets its turn.
 const PAUSE: Duration = Duration::from_millis(20);
 /// How many workspaces one query lists at most.
@@ -31,6 +34,7 @@ pub(in crate::worker) async fn remove(worker: Worker) {
         log_failure("leases", remove_leases(&worker).await);
         log_failure("endpoints", remove_archived(&worker).await);
         log_failure("knowledge bases", remove_knowledge_bases(&worker).await);
+        log_failure("untouched conversations", remove_untouched(&worker).await);
         log_failure("events", remove_events(&worker).await);
         tokio::time::sleep(INTERVAL).await;
     }
@@ -94,6 +98,32 @@ async fn remove_archived_endpoint(worker: &Worker, archived: ArchivedEndpoint) -
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
+}
+
+/// Removes the conversations that visitors created and did not use in time. Each transaction removes a few, because it locks their
+/// workspace.
+pub(in crate::worker) async fn remove_untouched(worker: &Worker) -> Result<(), StoreError> {
+    let Some(max_age) = worker.settings.untouched_retention else { return Ok(()) };
+    let db = &worker.services.db;
+    let before = worker.services.clock.now().minus(max_age);
+    loop {
+        let expired = db.read(async |conn| untouched::list(conn, before, UNTOUCHED_BATCH).await).await?;
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let mut by_workspace: BTreeMap<WorkspaceId, Vec<ConversationId>> = BTreeMap::new();
+        for (workspace, conversation) in expired {
+            by_workspace.entry(workspace).or_default().push(conversation);
+        }
+        for (workspace, conversations) in &by_workspace {
+            let remove = async |mut conn: Conn<'_>| {
+                workspaces::lock(conn.reborrow(), &[*workspace].into()).await?;
+                untouched::remove(conn, *workspace, conversations).await
+            };
+            db.write(remove).await?;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
 }
 
 /// Removes all expired events.

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::Batch;
 use crate::domain::calendar::{
-    Booking, BookingRequest, BookingWrite, CalendarRules, CancelRequest, Hold, Interval, Refusal,
-    booked_result, cancelled_result, decide_booking,
+    Booking, BookingCounts, BookingRequest, BookingWrite, CalendarRules, CancelRequest, Hold, Interval,
+    Refusal, booked_result, cancelled_result, check_booking_counts, decide_booking,
 };
 use crate::domain::ids::{BookingId, CalendarId};
 use crate::domain::turn::TurnRef;
@@ -43,6 +43,7 @@ impl Batch<'_> {
         }
         let live = bookings.iter().filter(|booking| booking.cancelled_at.is_none());
         let busy: Vec<Interval> = live.map(|booking| booking.time).collect();
+        self.check_counts(turn, calendar, rules)?;
         let time = decide_booking(rules, request, &busy, self.context.clock.now().timestamp())?;
         self.add(turn, calendar, id, call, time, request, None);
         Ok(booked_result(&id.to_string(), time, rules))
@@ -66,11 +67,27 @@ impl Batch<'_> {
         let live = bookings.iter().filter(|booking| booking.cancelled_at.is_none());
         let ours = live.filter(is_ours).map(|booking| booking.time);
         let busy: Vec<Interval> = ours.chain(hold.busy.iter().copied()).collect();
+        self.check_counts(turn, hold.calendar, &hold.rules)?;
         let now = self.context.clock.now().timestamp();
         let time = decide_booking(&hold.rules, &hold.request, &busy, now)?;
         let resource = Some(hold.resource.clone());
         self.add(turn, hold.calendar, hold.id, &hold.call, time, &hold.request, resource);
         Ok(mark_held(booked_result(&hold.id.to_string(), time, &hold.rules)))
+    }
+
+    /// Refuses a booking beyond the bounds of its calendar.
+    fn check_counts(
+        &self,
+        turn: &TurnRef,
+        calendar: CalendarId,
+        rules: &CalendarRules,
+    ) -> Result<(), Refusal> {
+        let conversation = self.tables.conversation_bookings.get(&(calendar, turn.conversation));
+        let counts = BookingCounts {
+            conversation: conversation.copied().unwrap_or_default(),
+            day: self.tables.daily_bookings.get(&calendar).copied().unwrap_or_default(),
+        };
+        check_booking_counts(rules, counts)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a row")]
@@ -100,6 +117,8 @@ impl Batch<'_> {
             held_by: resource.as_ref().map(|_| turn.turn),
             resource,
         };
+        *self.tables.conversation_bookings.entry((calendar, turn.conversation)).or_default() += 1;
+        *self.tables.daily_bookings.entry(calendar).or_default() += 1;
         self.tables.bookings.entry(calendar).or_default().push(booking.clone());
         self.changes.bookings.push(booking);
     }

@@ -10,9 +10,11 @@ use crate::domain::failure::Failure;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::money::Money;
 use crate::domain::turn::Api;
+use crate::domain::workspace::WorkspaceState;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_hours(24);
+const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Limits that admissions are checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,20 +25,29 @@ pub struct Bounds {
     pub spend_per_conversation: Option<i64>,
     pub spend_per_day: Option<i64>,
     pub test_turns_per_day: Option<i64>,
+    pub untouched_conversations: Option<i64>,
+}
+
+fn exceeds(limit: Option<i64>, count: i64) -> bool {
+    limit.is_some_and(|limit| count > limit)
 }
 
 impl Batch<'_> {
-    /// Checks the caps of the widget API, whose only credential is the conversation's UUID.
-    pub(in crate::writer) fn check_caps(
+    /// Checks the number of messages in a conversation, whether its AI is on or off.
+    pub(in crate::writer) fn check_message_count(&self, conversation: &Conversation) -> Result<(), Error> {
+        if exceeds(self.context.bounds.messages_per_conversation, conversation.next_position) {
+            return Err(Error::LimitReached { retry_after: DAY });
+        }
+        Ok(())
+    }
+
+    /// Checks the caps on the replies of the widget API, whose only credential is the conversation's UUID.
+    pub(in crate::writer) fn check_spending(
         &mut self,
         conversation: &Conversation,
         has_api_key: bool,
     ) -> Result<(), Error> {
         let bounds = self.context.bounds;
-        let exceeds = |limit: Option<i64>, count: i64| limit.is_some_and(|limit| count > limit);
-        if exceeds(bounds.messages_per_conversation, conversation.next_position) {
-            return Err(Error::LimitReached { retry_after: DAY });
-        }
         let price = self.price(conversation).0;
         if price > 0 && exceeds(bounds.spend_per_conversation, conversation.spent + price) {
             return Err(Error::LimitReached { retry_after: DAY });
@@ -64,7 +75,7 @@ impl Batch<'_> {
         }
     }
 
-    /// The test turns and the spending of the current day.
+    /// The test turns and the charges of the current day.
     pub(in crate::writer) fn daily_usage(&mut self, workspace: WorkspaceId) -> Option<(i64, Money)> {
         // By the database clock: two processes must not alternate between two days at midnight.
         let day = self.context.now.day();
@@ -81,6 +92,14 @@ impl Batch<'_> {
         let now = self.context.now;
         let tomorrow = Micros((now.day() + 1) * 86_400_000_000);
         tomorrow.since(now)
+    }
+
+    /// Limits the conversations that visitors create and do not use. Those that are too old are removed every minute.
+    pub(in crate::writer) fn check_untouched(&self, workspace: &WorkspaceState) -> Result<(), Error> {
+        if exceeds(self.context.bounds.untouched_conversations, workspace.untouched + 1) {
+            return Err(Error::LimitReached { retry_after: SWEEP_INTERVAL });
+        }
+        Ok(())
     }
 
     /// Limits the open turns of a conversation and of its workspace.

@@ -19,8 +19,25 @@ impl Batch<'_> {
         self.tables.conversations.insert(conversation.id, conversation.clone());
         self.changes.new_conversations.push(conversation.id);
         self.changes.messages.extend(first.cloned());
+        if let Some(row) = self.tables.workspaces.get_mut(&conversation.workspace) {
+            row.state.untouched += i64::from(conversation.is_untouched);
+        }
         let data = EventData::Conversation(conversation, first);
         self.emit(conversation.workspace, EventType::ConversationCreated, &data);
+    }
+
+    /// Keeps a conversation for good, because something happens in it.
+    pub(in crate::writer) fn keep_conversation(&mut self, id: ConversationId) {
+        let Some(conversation) = self.tables.conversations.get_mut(&id) else { return };
+        if !std::mem::take(&mut conversation.is_untouched) {
+            return;
+        }
+        let workspace = conversation.workspace;
+        self.changes.touch_conversation(id);
+        if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
+            row.state.untouched -= 1;
+            self.changes.touch_workspace(workspace);
+        }
     }
 
     /// Updates the given fields, with one event. Switching the AI off discards the open turns.
@@ -57,6 +74,7 @@ impl Batch<'_> {
         kind: EventType,
         change: impl FnOnce(&mut Conversation),
     ) {
+        self.keep_conversation(id);
         let Some(conversation) = self.tables.conversations.get_mut(&id) else { return };
         change(conversation);
         let conversation = conversation.clone();

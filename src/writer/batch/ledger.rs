@@ -20,23 +20,17 @@ impl Batch<'_> {
             return;
         }
         self.post(workspace, LedgerKind::Charge, price.negated(), Some(turn), None);
-        self.spend(workspace, conversation, price.0);
+        self.spend(workspace, conversation, price);
         self.notify_low_balance(workspace);
     }
 
-    /// Refunds the price of a turn.
-    pub(in crate::writer) fn refund(
-        &mut self,
-        workspace: WorkspaceId,
-        conversation: ConversationId,
-        turn: TurnId,
-        price: Money,
-    ) {
+    /// Refunds the price of a turn. Its charge still counts towards the caps on spending: its model calls cost the operator as much
+    /// as those of a reply, and a visitor may provoke failures.
+    pub(in crate::writer) fn refund(&mut self, workspace: WorkspaceId, turn: TurnId, price: Money) {
         if price == Money::ZERO {
             return;
         }
         self.post(workspace, LedgerKind::Refund, price, Some(turn), None);
-        self.spend(workspace, conversation, -price.0);
     }
 
     /// Appends an entry and updates the balance.
@@ -71,15 +65,14 @@ impl Batch<'_> {
         entry
     }
 
-    fn spend(&mut self, workspace: WorkspaceId, conversation: ConversationId, micros: i64) {
+    fn spend(&mut self, workspace: WorkspaceId, conversation: ConversationId, price: Money) {
         if let Some(conversation) = self.tables.conversations.get_mut(&conversation) {
-            conversation.spent += micros;
+            conversation.spent += price.0;
             self.changes.touch_conversation(conversation.id);
         }
         self.daily_usage(workspace);
         if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
-            // A refund counts on its own day, and the charge may have counted on another.
-            row.state.day_spent.0 = (row.state.day_spent.0 + micros).max(0);
+            row.state.day_spent.0 += price.0;
         }
     }
 

@@ -47,6 +47,10 @@ pub struct Tables {
     pub idempotency: HashMap<IdempotencyKey, IdempotencyRecord>,
     /// Live bookings and holds around the requested times, and those that commands name.
     pub bookings: HashMap<CalendarId, Vec<Booking>>,
+    /// The bookings that conversations have made in calendars.
+    pub conversation_bookings: HashMap<(CalendarId, ConversationId), i64>,
+    /// The bookings that were made in calendars on the current day (UTC).
+    pub daily_bookings: HashMap<CalendarId, i64>,
     /// The references of earlier top-ups, with the numbers of their entries.
     pub references: HashMap<(WorkspaceId, String), i64>,
     /// All webhook endpoints of the workspaces whose endpoints commands concern.

@@ -126,7 +126,7 @@ impl Batch<'_> {
 
     fn end_without_reply(&mut self, turn: &mut Turn, kind: EventType, reason: &'static str) {
         turn.reason = Some(reason.to_owned());
-        self.refund(turn.workspace, turn.conversation, turn.id, turn.price);
+        self.refund(turn.workspace, turn.id, turn.price);
         let data = EventData::NoReply {
             conversation: turn.conversation,
             turn: turn.id,

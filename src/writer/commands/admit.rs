@@ -178,13 +178,14 @@ impl Admission {
         if conversation.ended_at.is_some() {
             return Err(Error::Processing(Failure::ConversationEnded));
         }
+        batch.check_message_count(conversation)?;
         if !conversation.ai_enabled {
             let answer = render::widget_ai_disabled();
             self.store_message(batch, conversation, None);
             batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer.clone()));
             return Ok(AdmitOutcome::Answered { answer, turn: None });
         }
-        batch.check_caps(conversation, self.has_api_key)?;
+        batch.check_spending(conversation, self.has_api_key)?;
         let price = batch.price(conversation);
         if self.balance(batch) < price {
             return Err(Error::InsufficientBalance);
@@ -255,6 +256,7 @@ impl Admission {
         conversation: &Conversation,
         turn: Option<TurnId>,
     ) -> Message {
+        batch.keep_conversation(conversation.id);
         let mut position = conversation.next_position;
         if let Some(row) = batch.tables.conversations.get_mut(&conversation.id) {
             position = row.next_position;

@@ -29,7 +29,7 @@ impl Decision for AppendJournal {
 
     fn plan(&self, plan: &mut LoadPlan, now: Micros) {
         plan.add_turn(&self.turn);
-        let lookup = self.write.as_ref().map(|write| write.lookup(self.turn.workspace, now.timestamp()));
+        let lookup = self.write.as_ref().map(|write| write.lookup(&self.turn, now));
         plan.bookings.extend(lookup);
     }
 

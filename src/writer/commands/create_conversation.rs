@@ -26,6 +26,8 @@ pub struct NewConversation {
     pub visitor_variables: String,
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
+    /// Whether a visitor creates it, without a key: it is removed if nothing happens in it.
+    pub by_visitor: bool,
     /// Whether to refuse if the balance does not cover one message of the type.
     pub check_balance: bool,
     pub idempotency: Option<IdempotencyRequest>,
@@ -90,7 +92,7 @@ impl NewConversation {
         if self.check_balance && workspace.state.balance < workspace.config.settings.pricing.of(self.kind) {
             return Err(Error::InsufficientBalance);
         }
-        Ok(())
+        if self.by_visitor { batch.check_untouched(&workspace.state) } else { Ok(()) }
     }
 
     fn conversation(&self, now: Micros) -> Conversation {
@@ -100,6 +102,7 @@ impl NewConversation {
             visitor_variables: self.visitor_variables.clone(),
             metadata: self.metadata.clone(),
             external_identifier: self.external_identifier.clone(),
+            is_untouched: self.by_visitor,
             ..Conversation::new(self.workspace, self.id, self.kind, self.assistant, now)
         }
     }

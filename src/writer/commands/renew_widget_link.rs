@@ -22,6 +22,7 @@ impl Decision for RenewWidgetLink {
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<(), Error> {
         batch.live_conversation(self.workspace, self.conversation)?;
+        batch.keep_conversation(self.conversation);
         let links = &mut batch.changes.links;
         links.retain(|(_, _, conversation)| *conversation != self.conversation);
         links.push((self.link, self.workspace, self.conversation));

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::db::both_backends;
-use crate::support::server::{ASSISTANT, Setup, TestServer};
+use crate::support::server::{ASSISTANT, RESTRICTED, Setup, TEST, TestServer};
 use crate::support::store;
 
 both_backends!(
@@ -64,14 +64,55 @@ both_backends!(
         let server = Setup::default().balance("0.009999").start(&db).await;
         let make = async |kind: &str| {
             let body = json!({"assistant_id": ASSISTANT, "type": kind}).to_string();
-            server.request("POST", "/api/conversations").body(body).send().await
+            let request = server.request("POST", "/api/conversations").body(body);
+            request.bearer(&server.keys.full).send().await
         };
 
         let widget = make("widget").await;
 
         let expected = r#"{"status":false,"error":"Insufficient balance. Please top up your account."}"#;
         assert_eq!((widget.status, widget.text()), (400, expected));
-        assert_eq!(make("test").await.status, 200);
+        assert_eq!(make("test").await.status, 200, "it is free");
+    }
+);
+
+both_backends!(
+    async fn a_visitor_cannot_create_a_free_test_conversation(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let body = json!({"assistant_id": ASSISTANT, "type": "test"});
+        let create = || server.request("POST", "/api/conversations").json(&body);
+        let before = server.row_counts().await;
+
+        let refused = create().send().await;
+
+        let expected = r#"{"status":false,"error":"A test conversation needs an API key, or an assistant with allow_test = true."}"#;
+        assert_eq!((refused.status, refused.text()), (403, expected));
+        assert_eq!(refused.header("rejoinder-error"), Some("test_refused"));
+        assert_eq!(server.row_counts().await, before);
+        let created = create().bearer(&server.keys.full).send().await;
+        assert_eq!(created.status, 200, "{}", created.text());
+        for uuid in [TEST, created.json()["conversation_id"].as_str().unwrap()] {
+            let answer = server.post_message(uuid, "Hi").send().await;
+            assert_eq!(answer.status, 200, "one that exists is open: {}", answer.text());
+        }
+        assert_eq!(server.balance().await, "10.00");
+    }
+);
+
+both_backends!(
+    async fn an_assistant_can_allow_visitors_to_create_test_conversations(db: TestDb) {
+        let allow = |text: String| text.replacen("first_message =", "allow_test = true\nfirst_message =", 1);
+        let server = Setup::default().workspace(allow).start(&db).await;
+        let create = |assistant: &str| {
+            let body = json!({"assistant_id": assistant, "type": "test"});
+            server.request("POST", "/api/conversations").json(&body)
+        };
+
+        let created = create(ASSISTANT).send().await;
+        let refused = create(RESTRICTED).send().await;
+
+        assert_eq!(created.status, 200, "{}", created.text());
+        assert_eq!(refused.header("rejoinder-error"), Some("test_refused"));
     }
 );
 

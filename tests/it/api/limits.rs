@@ -1,9 +1,16 @@
 //! The limits of the widget API. Those of keys on the platform API are in `v1::limits`.
 
+use std::time::Duration;
+
+use http::StatusCode;
+use rejoinder::store::integrity;
+use serde_json::json;
+
 use crate::support::db::both_backends;
+use crate::support::fake_model::Reply;
 use crate::support::http::Request;
-use crate::support::server::{Setup, TEST, TestServer, WIDGET};
-use crate::support::store;
+use crate::support::server::{ASSISTANT, Setup, TEST, TestServer, WIDGET};
+use crate::support::{seed, store};
 
 const HELLO: &str = r#"{"message": "Hi"}"#;
 
@@ -184,6 +191,116 @@ both_backends!(
 
         assert_capped(&server, server.post_message(WIDGET, "Hi")).await;
         assert_eq!(server.post_message(TEST, "Hi").send().await.status, 200);
+    }
+);
+
+both_backends!(
+    async fn the_maximum_number_of_messages_applies_while_the_ai_is_off(db: TestDb) {
+        let server = Setup::default()
+            .with_limits()
+            .env("REJOINDER_LIMITS__MESSAGES_PER_CONVERSATION", "3")
+            .start(&db)
+            .await;
+        let switch = format!("/api/automate/conversations/{WIDGET}/disable-ai");
+        assert_eq!(server.request("POST", &switch).bearer(&server.keys.full).send().await.status, 200);
+
+        // The first message of the assistant counts, too.
+        for _ in 0..2 {
+            let stored = server.post_message(WIDGET, "Is anyone there?").send().await;
+            assert_eq!(stored.status, 200, "{}", stored.text());
+        }
+
+        assert_capped(&server, server.post_message(WIDGET, "Is anyone there?")).await;
+    }
+);
+
+both_backends!(
+    async fn a_failed_turn_counts_towards_the_caps_on_spending_although_it_is_refunded(db: TestDb) {
+        let server = Setup::default()
+            .with_limits()
+            .env("REJOINDER_LIMITS__SPEND_PER_CONVERSATION", "0.02")
+            .env("REJOINDER_LIMITS__SPEND_PER_DAY", "0.03")
+            .start(&db)
+            .await;
+        let other = server.create_conversation().await;
+        server.model.script().respond_with(|_| Reply::error(StatusCode::INTERNAL_SERVER_ERROR, "no"));
+
+        for _ in 0..2 {
+            let failed = server.post_message(WIDGET, "Hi").send().await;
+            assert_eq!(failed.header("rejoinder-error"), Some("model_unavailable"));
+        }
+        assert_capped(&server, server.post_message(WIDGET, "Hi")).await;
+        let failed = server.post_message(&other, "Hi").send().await;
+        assert_eq!(failed.header("rejoinder-error"), Some("model_unavailable"));
+        assert_capped(&server, server.post_message(&other, "Hi")).await;
+
+        assert_eq!(server.balance().await, "10.00");
+        assert_eq!(server.model.calls().all().len(), 3);
+    }
+);
+
+both_backends!(
+    async fn conversations_that_visitors_do_not_use_are_capped_and_removed(db: TestDb) {
+        let server = Setup::default()
+            .with_limits()
+            .env("REJOINDER_LIMITS__UNTOUCHED_CONVERSATIONS", "3")
+            .start(&db)
+            .await;
+        let body = json!({ "assistant_id": ASSISTANT });
+        let create = || server.request("POST", "/api/conversations").json(&body);
+        let used = server.create_conversation().await;
+        let switched = server.create_conversation().await;
+        let unused = server.create_conversation().await;
+        let count =
+            async || server.query_number("select cast(sum(untouched) as bigint) from workspace_state").await;
+        assert_eq!(count().await, 3);
+
+        assert_capped(&server, create()).await;
+        let keyed = create().bearer(&server.keys.full).send().await.json();
+        let keyed = keyed["conversation_id"].as_str().unwrap();
+        assert_eq!(server.post_message(&used, "Hi").send().await.status, 200);
+        let switch = format!("/api/automate/conversations/{switched}/disable-ai");
+        assert_eq!(server.request("POST", &switch).bearer(&server.keys.full).send().await.status, 200);
+        assert_eq!(count().await, 1);
+        server.worker().remove_untouched_conversations().await.unwrap();
+        let read = async |uuid: &str| {
+            server.request("GET", &format!("/api/conversations/{uuid}")).send().await.status
+        };
+        assert_eq!(read(&unused).await, 200, "it is too young");
+        server.advance_clock(&db, Duration::from_hours(25)).await;
+        server.worker().remove_untouched_conversations().await.unwrap();
+
+        assert_eq!(read(&unused).await, 404);
+        assert_eq!(server.post_message(&unused, "Hi").send().await.status, 404);
+        for kept in [used.as_str(), &switched, keyed, WIDGET, TEST] {
+            assert_eq!(read(kept).await, 200, "{kept}");
+        }
+        assert_eq!(count().await, 0);
+        assert_eq!(create().send().await.status, 200);
+        let orphans = server.db().read(integrity::find_orphans).await.unwrap();
+        assert!(orphans.is_empty(), "{orphans:?}");
+    }
+);
+
+both_backends!(
+    async fn a_conversation_that_an_older_process_has_used_is_kept(db: TestDb) {
+        let server = Setup::default().with_limits().start(&db).await;
+        let uuid = server.create_conversation().await;
+        assert_eq!(server.post_message(&uuid, "Hi").send().await.status, 200);
+        // As an older process leaves it, which does not know the mark.
+        seed::execute(&db, "update conversations set untouched = true where kind = 'widget'").await;
+        let marked = "update workspace_state set untouched = (select count(*) from conversations c \
+            where c.workspace_id = workspace_state.workspace_id and c.untouched)";
+        seed::execute(&db, marked).await;
+        server.advance_clock(&db, Duration::from_hours(25)).await;
+
+        server.worker().remove_untouched_conversations().await.unwrap();
+
+        let read = server.request("GET", &format!("/api/conversations/{uuid}")).send().await;
+        assert_eq!(read.json()["history"].as_array().unwrap().len(), 3);
+        assert_eq!(server.query_number("select count(*) from conversations where untouched").await, 0);
+        let count = server.query_number("select cast(sum(untouched) as bigint) from workspace_state").await;
+        assert_eq!(count, 0);
     }
 );
 

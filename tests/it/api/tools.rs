@@ -173,6 +173,54 @@ both_backends!(
 );
 
 both_backends!(
+    async fn only_declared_arguments_leave_the_server_and_are_shown(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let order = json!({ "order_id": "7", "admin": true, "order_id[]": "8" });
+        let note = json!({ "text": "x", "admin": true });
+        let calls = [ToolCall::new("get_order_status", &order), ToolCall::new("write_note", &note)];
+
+        let answer = answer_with_calls(&server, calls).await.json();
+
+        let called = answer["function_calls"].as_array().unwrap();
+        let shown: Vec<_> = called.iter().map(|call| &call["arguments"]).collect();
+        assert_eq!(shown, [&json!({ "order_id": "7" }), &json!({ "text": "x" })]);
+        let calls = server.tool.calls().all();
+        let call_to = |path: &str| calls.iter().find(|call| call.request.uri.path() == path).unwrap();
+        assert_eq!(call_to("/orders/7").request.uri.query(), None);
+        assert_eq!(call_to("/notes").request.json(), json!({ "text": "x" }));
+        let journal =
+            server.query_number("select count(*) from journal where content like '%admin%' and position > 0");
+        assert_eq!(journal.await, 0);
+    }
+);
+
+both_backends!(
+    async fn arguments_that_are_not_declared_leave_the_server_if_the_schema_accepts_them(db: TestDb) {
+        let open = |text: String| {
+            text.replace(
+                "parameters = { type = \"object\",",
+                "parameters = { type = \"object\", additionalProperties = true,",
+            )
+            .replace("/orders/{order_id}", "/orders/{order_id}?status=open")
+        };
+        let server = Setup::default().workspace(open).start(&db).await;
+        let sent = json!({ "order_id": "7", "lang": "de" });
+        let repeated = json!({ "order_id": "7", "status": "all" });
+        let call = |arguments| ToolCall::new("get_order_status", arguments);
+
+        let answer = answer_with_calls(&server, [call(&sent)]).await;
+        let refused = only_result(&answer_with_calls(&server, [call(&repeated)]).await);
+
+        assert_eq!(answer.json()["function_calls"][0]["arguments"], sent);
+        let calls = server.tool.calls().all();
+        assert_eq!(calls.len(), 1);
+        assert_eq!(calls[0].request.uri.query(), Some("status=open&lang=de"));
+        let error = refused["error"].as_str().unwrap();
+        assert!(error.contains("\"status\" would repeat a name in the query"), "{error}");
+    }
+);
+
+both_backends!(
     async fn a_failing_tool_is_reported_to_the_model_and_the_turn_goes_on(db: TestDb) {
         let server = TestServer::start(&db).await;
         let order = || ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
@@ -254,6 +302,69 @@ both_backends!(
             "what is possible: {refused:?}"
         );
         assert_eq!(server.query_number("select count(*) from bookings").await, 1);
+    }
+);
+
+/// A booking of one hour; each number is another free time.
+fn booking(number: usize) -> ToolCall {
+    let day = ["2026-03-16 14:00", "2026-03-18 10:00", "2026-03-20 15:00", "2026-03-23 14:00"][number];
+    ToolCall::new("book_appointment", &json!({ "datetime": day, "title": "Demo" }))
+}
+
+/// The results of a message for which the model makes these calls, one after the other.
+async fn results_of(
+    server: &TestServer,
+    uuid: &str,
+    calls: impl IntoIterator<Item = ToolCall>,
+) -> Vec<Value> {
+    let rounds = calls.into_iter().map(|call| Reply::tool_calls([call]));
+    server.model.script().queue(rounds.chain([Reply::text("Done.")]));
+    let answer = server.post_message(uuid, "Please book").send().await.json();
+    let calls = answer["function_calls"].as_array().unwrap();
+    calls.iter().map(|call| call["result"].clone()).collect()
+}
+
+both_backends!(
+    async fn a_conversation_books_only_so_often_also_if_it_cancels(db: TestDb) {
+        let bound = |text: String| {
+            text.replace("slot_minutes = 60", "slot_minutes = 60\nbookings_per_conversation = 2")
+        };
+        let server = Setup::default().workspace(bound).start(&db).await;
+        let other = server.create_conversation().await;
+
+        let booked = results_of(&server, WIDGET, [booking(0), booking(1)]).await;
+        let cancel = json!({ "booking_id": booked[0]["booking_id"] });
+        let calls = [ToolCall::new("cancel_appointment", &cancel), booking(2)];
+        let after = results_of(&server, WIDGET, calls).await;
+        let by_other = results_of(&server, &other, [booking(2)]).await;
+
+        assert!(booked.iter().all(|result| result["success"] == true), "{booked:?}");
+        assert_eq!(after[0], json!({ "success": true }));
+        let expected = "no more appointments can be booked in this conversation: it has booked 2, cancelled ones included";
+        assert_eq!(after[1], json!({ "error": expected }));
+        assert_eq!(by_other[0]["success"], true);
+        assert_eq!(server.query_number("select count(*) from bookings").await, 3);
+    }
+);
+
+both_backends!(
+    async fn a_calendar_takes_only_so_many_bookings_on_one_day(db: TestDb) {
+        let bound =
+            |text: String| text.replace("slot_minutes = 60", "slot_minutes = 60\nbookings_per_day = 2");
+        let server = Setup::default().workspace(bound).start(&db).await;
+        let other = server.create_conversation().await;
+
+        let first = results_of(&server, WIDGET, [booking(0)]).await;
+        let today = results_of(&server, &other, [booking(1), booking(2)]).await;
+        server.advance_clock(&db, Duration::from_hours(24)).await;
+        let tomorrow = results_of(&server, &other, [booking(2)]).await;
+
+        assert_eq!(first[0]["success"], true);
+        assert_eq!(today[0]["success"], true);
+        let expected = "no more appointments can be booked today: the calendar takes 2 bookings a day; ask the visitor to come \
+            back tomorrow";
+        assert_eq!(today[1], json!({ "error": expected }));
+        assert_eq!(tomorrow[0]["success"], true, "{}", tomorrow[0]);
     }
 );
 

@@ -261,7 +261,9 @@ both_backends!(
         )
         .await;
         let newer = program.run(&["keys", "list"]);
-        change(&db, &program, "delete from _sqlx_migrations where version > 1; drop table seal_check").await;
+        let undo = "delete from _sqlx_migrations where version > 3; drop index conversations_untouched; \
+            alter table conversations drop column untouched; alter table workspace_state drop column untouched";
+        change(&db, &program, undo).await;
         let outdated = unmigrated.refusal("store");
         let migrated = program.run(&["migrate"]);
         change(&db, &program, "update schema_floor set oldest_binary = 1000").await;

@@ -30,6 +30,8 @@ fn rules() -> CalendarRules {
         horizon_days: 60,
         hours: HoursIn { tue: vec!["09:00-18:00".to_owned()], ..HoursIn::default() },
         holidays: Vec::new(),
+        bookings_per_conversation: None,
+        bookings_per_day: None,
     };
     rules.try_into().unwrap()
 }
@@ -111,6 +113,35 @@ both_backends!(
         assert_eq!(again, results[won[0]]);
         let now = read_holds(&process, &seeded).await;
         assert_eq!((now.busy.len(), now.stale.len()), (1, 0));
+    }
+);
+
+both_backends!(
+    async fn holds_are_bounded_unless_they_were_released_and_a_repeated_call_finds_its_own(db: TestDb) {
+        let (seeded, process) = beginning(&db).await;
+        let turn = turn(&process, &seeded).await;
+        let bounded = |call: &str, datetime: &str| {
+            let source = CalendarRulesIn { bookings_per_conversation: Some(1), ..rules().source().clone() };
+            match hold(&seeded, call, datetime, &[]) {
+                BookingWrite::Hold(mut hold) => {
+                    hold.rules = source.try_into().unwrap();
+                    BookingWrite::Hold(hold)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+
+        let withdrawn = write(&process, turn, bounded("call_1", SLOT)).await;
+        let release = BookingWrite::Release { calendar: seeded.calendar, id: id(&withdrawn) };
+        write(&process, turn, release).await;
+        let held = write(&process, turn, bounded("call_2", SLOT)).await;
+        let repeated = write(&process, turn, bounded("call_2", SLOT)).await;
+        let refused = write(&process, turn, bounded("call_3", "2026-03-17T12:00")).await;
+
+        assert_eq!(held["held"], true, "{held}");
+        assert_eq!(repeated, held);
+        let error = refused["error"].as_str().unwrap();
+        assert!(error.starts_with("no more appointments can be booked in this conversation"), "{error}");
     }
 );
 

@@ -389,6 +389,8 @@ fn rules() -> CalendarRules {
         horizon_days: 60,
         hours: HoursIn { mon, tue, wed, thu, fri, sat, sun },
         holidays: Vec::new(),
+        bookings_per_conversation: None,
+        bookings_per_day: None,
     };
     rules.try_into().unwrap()
 }

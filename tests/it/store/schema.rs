@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use rejoinder::store::{Conn, StoreError};
+use rejoinder::domain::ids::WidgetUuid;
+use rejoinder::store::{Conn, StoreError, conversations};
+use serde_json::json;
 use sqlx::AssertSqlSafe;
 
 use crate::support::db::{Backend, TestDb, both_backends};
+use crate::support::server::{TestServer, WIDGET};
 use crate::support::{seed, store};
 
 both_backends!(
@@ -35,6 +38,51 @@ async fn a_stuck_transaction_on_postgres_loses_its_locks() {
     assert_eq!(set, ("5s".to_owned(), "2s".to_owned()));
 }
 
+/// Uses both APIs, so that the statements of requests and turns are prepared on the server's connections.
+async fn use_both_apis(server: &TestServer) {
+    for _ in 0..3 {
+        let created = server.create_conversation().await;
+        let con = server.conversation_id(&created).await;
+        let message =
+            json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "Hi" });
+        let sent = [
+            server.post_message(WIDGET, "Hi").send().await,
+            server.request("GET", &format!("/api/conversations/{created}")).send().await,
+            server.enqueue(message.to_string()).send().await,
+            server.get("/v1/conversations").await,
+            server.get(&format!("/v1/conversations/{con}")).await,
+            server.get("/v1/events").await,
+            server.get("/v1/ledger").await,
+            server.get("/v1/calendars").await,
+            server.get("/v1/tools").await,
+        ];
+        for answer in sent {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        server.wait_for_messages(&con, 3).await;
+    }
+}
+
+both_backends!(
+    async fn a_running_process_works_on_a_schema_that_a_newer_one_has_widened(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        use_both_apis(&server).await;
+        let store = store::open(&db).await;
+        let mut connection = store.acquire_read().await.unwrap();
+        let link = WidgetUuid(WIDGET.parse().unwrap());
+        let before = conversations::find_by_link(connection.conn(), link).await.unwrap();
+
+        for table in seed::query_texts(&db, seed::list_tables_statement(db.backend())).await {
+            let widen = format!("alter table {table} add column added_later integer not null default 0");
+            seed::execute(&db, &widen).await;
+        }
+
+        use_both_apis(&server).await;
+        let after = conversations::find_by_link(connection.conn(), link).await.unwrap();
+        assert_eq!(after.unwrap().conversation.id, before.unwrap().conversation.id);
+    }
+);
+
 async fn fault_of(conn: Conn<'_>, statement: &str) -> StoreError {
     let statement = sqlx::raw_sql(AssertSqlSafe(statement));
     let fault = match conn {
@@ -53,7 +101,7 @@ both_backends!(
         let end = match db.backend() {
             Backend::Sqlite => {
                 format!(
-                    "insert or rollback into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0)"
+                    "insert or rollback into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0, 0)"
                 )
             }
             Backend::Postgres => "select pg_terminate_backend(pg_backend_pid())".to_owned(),
@@ -76,7 +124,7 @@ both_backends!(
             format!(
                 "insert into api_keys values ('', {stranger}, {stranger}, '', '', '', 0, null, null, null)"
             ),
-            format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0)"),
+            format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0, 0)"),
             format!("update workspace_state set balance = -1 where workspace_id = {w}"),
             format!("insert into ledger values ({w}, 1, null, 1, 1, null, null, 0)"),
         ];

@@ -38,6 +38,7 @@ pub const BOUNDS: Bounds = Bounds {
     spend_per_conversation: None,
     spend_per_day: None,
     test_turns_per_day: None,
+    untouched_conversations: None,
 };
 
 pub struct Process {
@@ -159,6 +160,7 @@ pub fn new_conversation(seed: &Seed, kind: ConversationKind) -> NewConversation 
         visitor_variables: "{}".to_owned(),
         metadata: None,
         external_identifier: None,
+        by_visitor: false,
         check_balance: false,
         idempotency: None,
     }

@@ -13,7 +13,7 @@ fn ids(bookings: &[Value]) -> Vec<&str> {
 
 both_backends!(
     async fn a_calendar_is_returned_with_its_rules(db: TestDb) {
-        let rules = "slot_minutes = 60\nbuffer_minutes = 10\nholidays = [\"2026-12-25\"]";
+        let rules = "slot_minutes = 60\nbuffer_minutes = 10\nholidays = [\"2026-12-25\"]\nbookings_per_conversation = 3";
         let edit = move |text: String| text.replace("slot_minutes = 60", rules);
         let server = Setup::default().workspace(edit).start(&db).await;
 
@@ -24,7 +24,7 @@ both_backends!(
         let mut expected = json!({
             "slug": "demos", "time_zone": "Europe/Berlin", "slot_minutes": 60, "buffer_minutes": 10,
             "minimum_notice_minutes": 0, "horizon_days": 60, "holidays": ["2026-12-25"], "source": "here",
-            "ics_linked": false,
+            "bookings_per_conversation": 3, "bookings_per_day": 100, "ics_linked": false,
             "hours": {
                 "mon": ["14:00-15:00"], "tue": [], "wed": ["10:00-11:00"], "thu": [], "fri": ["15:00-16:00"],
                 "sat": [], "sun": [],

@@ -21,6 +21,7 @@ fn absent_settings_of_the_workspace_file_have_defaults() {
     assert_eq!(rules.time_zone(), "Europe/Berlin");
     assert_eq!((rules.slot.as_mins(), rules.buffer.as_mins()), (30, 0));
     assert_eq!((rules.minimum_notice.as_mins(), rules.horizon_days), (0, 60));
+    assert_eq!((rules.bookings_per_conversation(), rules.bookings_per_day()), (10, 100));
     let monday: Vec<String> = rules.windows(Weekday::Monday).iter().map(ToString::to_string).collect();
     assert_eq!(monday, ["09:00-12:00", "13:00-17:00"]);
     assert!(rules.windows(Weekday::Sunday).is_empty());
@@ -59,7 +60,7 @@ fn unknown_and_missing_settings_are_named_in_the_error() {
 #[test]
 fn each_error_names_its_setting() {
     type Change = fn(&mut CalendarRulesIn);
-    let cases: [(Change, &str); 13] = [
+    let cases: [(Change, &str); 15] = [
         (|r| r.time_zone = "Berlin".to_owned(), "time_zone: \"Berlin\" is not a time zone"),
         (|r| r.time_zone = String::new(), "time_zone: \"\" is not a time zone"),
         (|r| r.slot_minutes = 0, "slot_minutes: 0 is not between 1 and 1440"),
@@ -67,6 +68,11 @@ fn each_error_names_its_setting() {
         (|r| r.buffer_minutes = 1441, "buffer_minutes: 1441 is not between"),
         (|r| r.minimum_notice_minutes = 600_000, "minimum_notice_minutes: 600000 is not between"),
         (|r| r.horizon_days = 0, "horizon_days: 0 is not between 1 and 3650"),
+        (
+            |r| r.bookings_per_conversation = Some(0),
+            "bookings_per_conversation: 0 is not between 1 and 10000",
+        ),
+        (|r| r.bookings_per_day = Some(100_001), "bookings_per_day: 100001 is not between 1 and 100000"),
         (|r| r.minimum_notice_minutes = 86_400, "minimum_notice_minutes: as long as the horizon of 60 days"),
         (
             |r| r.holidays = vec!["2026-12-25".into(), "25.12.".into()],

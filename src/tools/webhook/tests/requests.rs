@@ -25,6 +25,28 @@ async fn arguments_fill_the_url_and_other_arguments_its_query() {
     assert_eq!((request.body.as_str(), request.header("content-type").as_str()), ("", ""));
 }
 
+#[tokio::test]
+async fn a_name_in_the_query_of_the_url_cannot_be_repeated() {
+    let server = Server::content();
+    let mut tool = tool("GET", &server, "/orders?status=open&customer={id}&%74ags%5B%5D=a#top");
+    tool.static_fields = Map::from_iter([("status".to_owned(), json!("static"))]);
+
+    for name in ["customer", "Customer", "customer[]", "customer[0]", "tags", "tags[]"] {
+        let result = call(&tool, json!({"id": "7", name: "all"})).await;
+        let expected = format!(
+            "The call was not sent: the argument \"{name}\" would repeat a name in the query of the tool's URL."
+        );
+        assert_eq!(result, json!({ "error": expected }));
+    }
+    server.assert_untouched();
+    let result = call(&tool, json!({"id": "7&status=all", "status": "all", "page": 2})).await;
+
+    assert_eq!(result, json!({"ok": true}));
+    let request = server.next_request();
+    let query = "status=open&customer=7%26status%3Dall&%74ags%5B%5D=a&page=2";
+    assert!(request.line.starts_with(&format!("GET /orders?{query}")), "{}", request.line);
+}
+
 fn sorted(query: &str) -> Vec<&str> {
     let mut pairs: Vec<&str> = query.split('&').collect();
     pairs.sort_unstable();
