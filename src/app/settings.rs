@@ -1,12 +1,12 @@
 //! Derives the settings of each part from the configuration.
 
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::domain::history::HistoryBounds;
 use crate::domain::tool_loop::TurnLimits;
 use crate::service::run_turn::EngineSettings;
 use crate::service::state::FollowerBounds;
 use crate::store::turns::overdue::LifetimeLimits;
-use crate::worker::{DeliverySettings, WorkerSettings};
+use crate::worker::{DeliverySettings, UntouchedLimits, WorkerSettings};
 use crate::writer::{Bounds, SlotLimits};
 
 /// The limits of turns.
@@ -74,10 +74,17 @@ pub(super) fn worker(config: &Config) -> WorkerSettings {
             max_takeovers: i64::from(config.turn.max_takeovers),
         },
         event_retention: config.events.retention,
-        untouched_retention: config.limits.enabled.then_some(config.limits.untouched_retention),
+        untouched: config.limits.enabled.then(|| untouched(&config.limits)),
         deliveries: DeliverySettings {
             max_in_flight: config.webhooks.max_in_flight,
             max_in_flight_per_endpoint: config.webhooks.max_in_flight_per_endpoint,
         },
+    }
+}
+
+fn untouched(limits: &Limits) -> UntouchedLimits {
+    UntouchedLimits {
+        max_age: limits.untouched_retention,
+        max_kept: i64::from(limits.untouched_conversations / 2).max(1),
     }
 }

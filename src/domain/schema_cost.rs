@@ -1,7 +1,6 @@
-//! Reads the JSON Schema of a tool: the properties that it declares, and the cost of validating against it, which is limited before
-//! the validation starts. The validator follows every
-//! occurrence of a `$ref`, so a schema of a few kilobytes could require an exponential number of visits: `a0` refers to
-//! `a1` twice, `a1` to `a2` twice, and so on.
+//! Reads the JSON Schema of a tool: the properties that it declares, and the cost of validating against it, which is limited
+//! before the validation starts. The validator follows every occurrence of a `$ref`, so a schema of a few kilobytes could
+//! require an exponential number of visits: `a0` refers to `a1` twice, `a1` to `a2` twice, and so on.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -169,7 +169,8 @@ pub fn update(statements: &mut Statements, rows: &[&Conversation]) -> Result<(),
     });
     const UPDATE: &str = "update conversations set ai_enabled = new.ai_enabled, ended_at = new.ended_at, \
         next_position = new.next_position, open_turns = new.open_turns, spent = new.spent, \
-        untouched = new.untouched from new where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
+        untouched = new.untouched from new \
+        where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
     statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }
 

@@ -50,9 +50,18 @@ pub struct WorkerSettings {
     pub life: LifetimeLimits,
     /// `events.retention`.
     pub event_retention: Duration,
-    /// `limits.untouched_retention`; `None` if the limits are disabled.
-    pub untouched_retention: Option<Duration>,
+    /// `None` if the limits are disabled.
+    pub untouched: Option<UntouchedLimits>,
     pub deliveries: DeliverySettings,
+}
+
+/// The limits of conversations that visitors created and never used, beyond which they are removed.
+#[derive(Clone, Copy, Debug)]
+pub struct UntouchedLimits {
+    /// `limits.untouched_retention`.
+    pub max_age: Duration,
+    /// Of a workspace: half of `limits.untouched_conversations`, so that there is always room for new ones.
+    pub max_kept: i64,
 }
 
 /// The dependencies of the worker.
@@ -179,7 +188,7 @@ impl Worker {
         }
     }
 
-    /// Removes conversations that visitors created and never used: for tests.
+    /// Removes conversations that visitors created and never used, beyond their limits: for tests.
     pub async fn remove_untouched_conversations(&self) -> Result<(), StoreError> {
         retention::remove_untouched(self).await
     }

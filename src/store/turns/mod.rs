@@ -137,7 +137,8 @@ pub fn update(statements: &mut Statements, rows: &[&Turn]) -> Result<(), StoreEr
     });
     const UPDATE: &str = "update turns set state = new.state, owner = new.owner, fence = new.fence, \
         attempts = new.attempts, takeovers = new.takeovers, not_before = new.not_before, \
-        first_started_at = new.first_started_at, reason = new.reason, reply_id = new.reply_id, ended_at = new.ended_at, model_error = new.model_error \
+        first_started_at = new.first_started_at, reason = new.reason, reply_id = new.reply_id, \
+        ended_at = new.ended_at, model_error = new.model_error \
         from new where turns.workspace_id = new.workspace_id and turns.id = new.id";
     statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }

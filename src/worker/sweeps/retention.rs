@@ -1,24 +1,24 @@
 //! Removes expired rows in small batches: events with their deliveries and attempts, idempotency keys, expired leases,
 //! conversations that were never used, and the rows of deleted endpoints and knowledge bases.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::domain::ids::{ConversationId, WorkspaceId};
+use crate::domain::ids::WorkspaceId;
 use crate::store::events::retention;
 use crate::store::knowledge::knowledge_bases;
 use crate::store::knowledge::knowledge_bases::DeletedKnowledgeBase;
+use crate::store::untouched::{self, Removal};
 use crate::store::webhook_endpoints;
 use crate::store::webhook_endpoints::archived::ArchivedEndpoint;
-use crate::store::{Conn, StoreError, idempotency, processes, untouched, workspaces};
-use crate::worker::Worker;
+use crate::store::{Conn, StoreError, idempotency, processes};
+use crate::worker::{UntouchedLimits, Worker};
 
 const INTERVAL: Duration = Duration::from_mins(1);
 /// How many rows one transaction removes at most.
 const BATCH: i64 = 256;
-/// How many untouched conversations one query lists at most.
+/// How many untouched conversations one transaction removes at most.
 const UNTOUCHED_BATCH: i64 = 32;
 /// The pause between transactions, so that on SQLite the writer gets its turn.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -100,28 +100,24 @@ async fn remove_archived_endpoint(worker: &Worker, archived: ArchivedEndpoint) -
     Ok(())
 }
 
-/// Removes the conversations that visitors created and did not use in time. Each transaction removes a few, because it locks their
+/// Removes the conversations that visitors created and did not use in time, and the oldest of a workspace that has too many: otherwise
+/// one visitor who creates many would keep all others from creating one. Each transaction removes a few, because it locks their
 /// workspace.
 pub(in crate::worker) async fn remove_untouched(worker: &Worker) -> Result<(), StoreError> {
-    let Some(max_age) = worker.settings.untouched_retention else { return Ok(()) };
+    let Some(UntouchedLimits { max_age, max_kept }) = worker.settings.untouched else { return Ok(()) };
     let db = &worker.services.db;
-    let before = worker.services.clock.now().minus(max_age);
+    let removal = Removal { before: worker.services.clock.now().minus(max_age), max: max_kept };
     loop {
-        let expired = db.read(async |conn| untouched::list(conn, before, UNTOUCHED_BATCH).await).await?;
-        if expired.is_empty() {
-            return Ok(());
-        }
-        let mut by_workspace: BTreeMap<WorkspaceId, Vec<ConversationId>> = BTreeMap::new();
-        for (workspace, conversation) in expired {
-            by_workspace.entry(workspace).or_default().push(conversation);
-        }
-        for (workspace, conversations) in &by_workspace {
-            let remove = async |mut conn: Conn<'_>| {
-                workspaces::lock(conn.reborrow(), &[*workspace].into()).await?;
-                untouched::remove(conn, *workspace, conversations).await
-            };
-            db.write(remove).await?;
+        let list = async |conn: Conn<'_>| untouched::list_workspaces(conn, removal, WORKSPACE_BATCH).await;
+        let mut removed = 0;
+        for workspace in db.read(list).await? {
+            let remove =
+                async |conn: Conn<'_>| untouched::remove(conn, workspace, removal, UNTOUCHED_BATCH).await;
+            removed += db.write(remove).await?;
             tokio::time::sleep(PAUSE).await;
+        }
+        if removed == 0 {
+            return Ok(());
         }
     }
 }

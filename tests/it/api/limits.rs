@@ -243,24 +243,25 @@ both_backends!(
     async fn conversations_that_visitors_do_not_use_are_capped_and_removed(db: TestDb) {
         let server = Setup::default()
             .with_limits()
-            .env("REJOINDER_LIMITS__UNTOUCHED_CONVERSATIONS", "3")
+            .env("REJOINDER_LIMITS__UNTOUCHED_CONVERSATIONS", "1")
             .start(&db)
             .await;
         let body = json!({ "assistant_id": ASSISTANT });
         let create = || server.request("POST", "/api/conversations").json(&body);
-        let used = server.create_conversation().await;
-        let switched = server.create_conversation().await;
-        let unused = server.create_conversation().await;
         let count =
             async || server.query_number("select cast(sum(untouched) as bigint) from workspace_state").await;
-        assert_eq!(count().await, 3);
 
+        let used = server.create_conversation().await;
+        assert_eq!(count().await, 1);
         assert_capped(&server, create()).await;
         let keyed = create().bearer(&server.keys.full).send().await.json();
         let keyed = keyed["conversation_id"].as_str().unwrap();
         assert_eq!(server.post_message(&used, "Hi").send().await.status, 200);
+        assert_eq!(count().await, 0);
+        let switched = server.create_conversation().await;
         let switch = format!("/api/automate/conversations/{switched}/disable-ai");
         assert_eq!(server.request("POST", &switch).bearer(&server.keys.full).send().await.status, 200);
+        let unused = server.create_conversation().await;
         assert_eq!(count().await, 1);
         server.worker().remove_untouched_conversations().await.unwrap();
         let read = async |uuid: &str| {
@@ -279,6 +280,31 @@ both_backends!(
         assert_eq!(create().send().await.status, 200);
         let orphans = server.db().read(integrity::find_orphans).await.unwrap();
         assert!(orphans.is_empty(), "{orphans:?}");
+    }
+);
+
+both_backends!(
+    async fn the_oldest_of_many_unused_conversations_make_room_for_others(db: TestDb) {
+        let server = Setup::default()
+            .with_limits()
+            .env("REJOINDER_LIMITS__UNTOUCHED_CONVERSATIONS", "4")
+            .start(&db)
+            .await;
+        let mut created = Vec::new();
+        for _ in 0..4 {
+            created.push(server.create_conversation().await);
+            server.advance_clock(&db, Duration::from_secs(1)).await;
+        }
+
+        server.worker().remove_untouched_conversations().await.unwrap();
+
+        let mut statuses = Vec::new();
+        for uuid in &created {
+            statuses.push(server.request("GET", &format!("/api/conversations/{uuid}")).send().await.status);
+        }
+        assert_eq!(statuses, [404, 404, 200, 200]);
+        let count = server.query_number("select cast(sum(untouched) as bigint) from workspace_state").await;
+        assert_eq!(count, 2);
     }
 );
 
