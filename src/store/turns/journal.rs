@@ -58,10 +58,11 @@ pub async fn list_calls(
         "key_bytes": key.2,
         "key_result": key.3,
     });
+    // `key_id` is `turn_id`: SQLite would read the journal from that turn on, instead of each turn by its id.
     const LIST: &str = "select workspace_id, turn_id, step, position, conversation_id, attempt, started_at, \
         finished_at, content, substr(result, 1, cast(key_result as integer)) as result \
         from new cross join journal where workspace_id = key_workspace and turn_id = key_id and position > 0 \
-        and (turn_id, step, position) >= (select call_turn, call_step, call_position from ( \
+        and (key_id, step, position) >= (select call_turn, call_step, call_position from ( \
             select turn_id as call_turn, step as call_step, position as call_position, key_bytes as max_bytes, \
                 sum(octet_length(content) + case when octet_length(result) > 4 * key_result then 4 * key_result \
                     else coalesce(octet_length(result), 0) end) \
