@@ -108,7 +108,7 @@ fn is_private(address: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    /// The address of a request from `peer` with these values of `X-Forwarded-For`, behind proxies in 10.0.0.0/8 and fd00::/8.
+    /// The address of a request from `peer` with these values of `X-Forwarded-For`, behind proxies in 10.0.0.0/8 and `fd00::/8`.
     fn resolve(peer: &str, forwarded: &[&[u8]]) -> String {
         let proxies: [IpNet; 2] = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap());
         let mut headers = HeaderMap::new();
