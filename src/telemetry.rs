@@ -95,7 +95,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that this program was built from, if the build was given one.
 pub const COMMIT: Option<&str> = option_env!("GIT_COMMIT");
 
-/// Counts panics, and sends logs and panics to standard error, as JSON or text, at the levels of `filter` (the notation of `RUST_LOG`).
+/// Counts panics, and sends logs and panics to standard error, as JSON or text, at the levels of `filter` (the notation of
+/// `RUST_LOG`).
 ///
 /// # Errors
 /// If the filter does not parse, or logs were already set up.

@@ -11,8 +11,8 @@ pub const FILE_SUFFIX: &str = "_FILE";
 const PREFIXES: [&str; 3] = [SETTING_PREFIX, "OPENAI_", "OTEL_"];
 
 /// Settings with other names, the password that PostgreSQL's driver reads, and the credentials that cloud platforms give to
-/// the processes of a machine.
-const NAMES: [&str; 11] = [
+/// the processes of a machine. `AWS_CONFIG` and `AWS_SHARED_CREDENTIALS` are files only, named with [`FILE_SUFFIX`].
+const NAMES: [&str; 14] = [
     "DATABASE_URL",
     "RUST_LOG",
     "PGPASSWORD",
@@ -22,6 +22,9 @@ const NAMES: [&str; 11] = [
     "AWS_SESSION_TOKEN",
     "AWS_WEB_IDENTITY_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONFIG",
+    "AWS_SHARED_CREDENTIALS",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
     "AZURE_CLIENT_SECRET",
     "AZURE_FEDERATED_TOKEN",
 ];
@@ -47,6 +50,8 @@ mod tests {
             "OPENAI_ADMIN_KEY",
             "REJOINDER_X",
             "PGPASSWORD",
+            "AWS_SHARED_CREDENTIALS",
+            "AWS_SHARED_CREDENTIALS_FILE",
         ] {
             assert!(is_server_variable(name), "{name}");
         }

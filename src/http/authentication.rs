@@ -70,14 +70,18 @@ pub(super) async fn authenticate_request(
     peer: Option<Peer>,
     headers: &HeaderMap,
 ) -> (Result<Account, Error>, Option<RateLimitStatus>) {
+    let limits = state.limits.as_ref();
+    let address = limits.map(|limits| limits.address(peer, headers));
     let mut status = None;
     let count_unknown = || {
-        let limits = state.limits.as_ref();
-        status = limits.and_then(|limits| limits.count_failed_authentication(limits.address(peer, headers)));
+        let limits = limits.zip(address);
+        status = limits.and_then(|(limits, address)| limits.count_failed_authentication(address));
         check(status)
     };
     let token = bearer(headers).unwrap_or_default();
-    let account = authenticate::authenticate(&state.services, token, count_unknown).await;
+    // The widest network.
+    let client = address.and_then(|address| address.networks().last());
+    let account = authenticate::authenticate(&state.services, token, client, count_unknown).await;
     (account, status)
 }
 

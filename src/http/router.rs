@@ -63,7 +63,10 @@ pub fn operator_routers(state: &AppState) -> Routers {
 
 /// The routes of connections beyond the limit: health is answered, everything else is refused.
 fn reserve(state: &AppState) -> Router {
-    finish(health::probes().fallback(overloaded.layer(widget::cors())), state)
+    let routes = health::probes()
+        .fallback(overloaded.layer(widget::cors()))
+        .method_not_allowed_fallback(method_not_allowed::<Platform>);
+    finish(routes, state)
 }
 
 fn finish(routes: Router<AppState>, state: &AppState) -> Router {
@@ -91,7 +94,7 @@ fn with_fallbacks<O: RouteOptions>(routes: Router<AppState>) -> Router<AppState>
 /// Refuses any request in the envelope of its API.
 async fn overloaded(request: Request) -> Response {
     let error = Error::Overloaded { text: "The server is overloaded", retry_after: OVERLOADED_RETRY_AFTER };
-    if request.uri().path().starts_with("/api/") {
+    if is_widget_path(request.uri().path()) {
         return ApiError::<Widget>::from(error).into_response();
     }
     ApiError::<Platform>::from(error).into_response()
@@ -99,10 +102,14 @@ async fn overloaded(request: Request) -> Response {
 
 /// Answers paths outside both APIs. The bare prefix of an API still belongs to that API.
 async fn fallback(request: Request) -> Response {
-    if matches!(request.uri().path(), "/api" | "/api/") {
+    if is_widget_path(request.uri().path()) {
         return ApiError::<Widget>::from(TransportError::RouteNotFound).into_response();
     }
     ApiError::<Platform>::from(TransportError::RouteNotFound).into_response()
+}
+
+fn is_widget_path(path: &str) -> bool {
+    path == "/api" || path.starts_with("/api/")
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
+
 use super::Services;
 use crate::domain::account::Account;
 use crate::domain::api_key::{ApiKey, KeyHash, KeySecret};
@@ -14,7 +16,7 @@ const LAST_USED_FLUSH_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The account of a bearer token. `count_unknown` is called before the database is read for a token that this process does not
 /// know to be valid, and for one that is malformed; its error refuses the request. A key that is known costs nothing there and never
-/// waits for the look-ups of others.
+/// waits for the look-ups of others. `client` is the network of the client, if it is known: one network looks up one token at a time.
 ///
 /// # Errors
 /// [`Error::Unauthenticated`] if the token is malformed, unknown, revoked or expired; [`Error::LimitReached`] if too many look-ups
@@ -22,6 +24,7 @@ const LAST_USED_FLUSH_INTERVAL: Duration = Duration::from_mins(1);
 pub async fn authenticate(
     services: &Services,
     bearer: &str,
+    client: Option<IpNet>,
     count_unknown: impl FnOnce() -> Result<(), Error> + Send,
 ) -> Result<Account, Error> {
     let Some(secret) = KeySecret::parse(bearer) else {
@@ -32,7 +35,7 @@ pub async fn authenticate(
     let key = match cache.find(hash, Instant::now()) {
         Some(key) => key,
         None if cache.is_known(hash) => read(services, hash).await?,
-        None => read_unknown(services, hash, count_unknown).await?,
+        None => read_unknown(services, hash, client, count_unknown).await?,
     };
     let now = services.clock.now();
     let Some(account) = key.account(now) else {
@@ -48,9 +51,10 @@ pub async fn authenticate(
 async fn read_unknown(
     services: &Services,
     hash: KeyHash,
+    client: Option<IpNet>,
     count_unknown: impl FnOnce() -> Result<(), Error> + Send,
 ) -> Result<ApiKey, Error> {
-    let _permit = services.key_cache.acquire_lookup().await?;
+    let _permit = services.key_cache.acquire_lookup(client).await?;
     if let Some(key) = services.key_cache.find(hash, Instant::now()) {
         return Ok(key);
     }

@@ -16,17 +16,21 @@ use crate::outbound::{AllowHosts, GuardedClient, OutboundRequest};
 const TIMEOUT: Duration = Duration::from_secs(4);
 const MAX_RESPONSE: usize = 4096;
 
-/// Asks `/readyz`, or `/healthz` if `live`, at the configured address.
+/// Asks `/readyz`, or `/healthz` if `live`, at the address of the operator's routes, because connections of clients do not count towards
+/// the limits of that one.
 ///
 /// # Errors
 /// If the server does not answer, or answers that it is not ready.
 pub async fn healthcheck(config: &Config, live: bool) -> anyhow::Result<Report> {
-    let address = reachable_address(config.listen);
-    ensure!(address.port() != 0, "`listen` has port 0, so the port of the server is unknown");
+    let (setting, listen) =
+        config.operator.listen.map_or(("listen", config.listen), |listen| ("operator.listen", listen));
+    let address = reachable_address(listen);
+    ensure!(address.port() != 0, "`{setting}` has port 0, so the port of the server is unknown");
     let url = format!("http://{address}/{}", if live { "healthz" } else { "readyz" });
     let host = if address.is_ipv6() { format!("[{}]", address.ip()) } else { address.ip().to_string() };
-    let allow_hosts =
-        AllowHosts::parse([host]).ok().context("the address of `listen` cannot be requested")?;
+    let allow_hosts = AllowHosts::parse([host])
+        .ok()
+        .with_context(|| format!("the address of `{setting}` cannot be requested"))?;
     let client = GuardedClient::new(allow_hosts.clone())?;
     let request = OutboundRequest {
         method: Method::GET,

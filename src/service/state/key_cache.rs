@@ -6,10 +6,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use quick_cache::sync::Cache;
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::timeout;
 
+use super::lookup_queue::{LookupPermit, LookupQueue};
 use crate::domain::api_key::{ApiKey, KeyHash};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
@@ -17,16 +17,12 @@ use crate::domain::ids::KeyId;
 
 const KEY_CACHE_TTL: Duration = Duration::from_secs(4);
 const MAX_CACHED_KEYS: usize = 10_000;
-/// Concurrent look-ups of tokens that are not known: few, so that invalid tokens do not use up the connections for reading.
-const MAX_LOOKUPS: usize = 2;
-/// How long a token that is not known waits for its look-up, and the delay after which another attempt is worthwhile.
-const LOOKUP_WAIT: Duration = Duration::from_secs(1);
 
 /// The keys that were read recently, and when each was last used. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyCache {
     valid: Arc<Cache<KeyHash, (Instant, ApiKey)>>,
-    lookups: Arc<Semaphore>,
+    lookups: LookupQueue,
     /// Uses that are not yet written to the database.
     last_used: Arc<Mutex<HashMap<KeyId, Micros>>>,
 }
@@ -35,7 +31,7 @@ impl Default for KeyCache {
     fn default() -> Self {
         Self {
             valid: Arc::new(Cache::new(MAX_CACHED_KEYS)),
-            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
+            lookups: LookupQueue::default(),
             last_used: Arc::default(),
         }
     }
@@ -58,13 +54,15 @@ impl KeyCache {
         self.valid.contains_key(&hash)
     }
 
-    /// Waits for a permit to look up a token that is not known. It is released on drop.
+    /// Waits for a permit to look up a token that is not known. `client` is the network of its client, if that is known.
     ///
     /// # Errors
     /// [`Error::LimitReached`] if too many look-ups are waiting.
-    pub(in crate::service) async fn acquire_lookup(&self) -> Result<SemaphorePermit<'_>, Error> {
-        let permit = timeout(LOOKUP_WAIT, self.lookups.acquire()).await;
-        permit.ok().and_then(Result::ok).ok_or(Error::LimitReached { retry_after: LOOKUP_WAIT })
+    pub(in crate::service) async fn acquire_lookup(
+        &self,
+        client: Option<IpNet>,
+    ) -> Result<LookupPermit, Error> {
+        self.lookups.acquire(client).await
     }
 
     /// `queried_at` is the time before the query, as the answer may be that old.
@@ -96,8 +94,6 @@ impl KeyCache {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
-
     use super::*;
     use crate::domain::api_key::KeySecret;
     use crate::domain::ids::WorkspaceId;
@@ -140,16 +136,5 @@ mod tests {
 
         keys.remove(hash);
         assert!(!keys.is_known(hash));
-    }
-
-    #[tokio::test]
-    async fn a_look_up_waits_for_one_of_two_permits() {
-        let keys = KeyCache::default();
-        let first = keys.acquire_lookup().await.unwrap();
-        let _second = keys.acquire_lookup().await.unwrap();
-
-        assert!(keys.acquire_lookup().now_or_never().is_none());
-        drop(first);
-        assert!(keys.acquire_lookup().await.is_ok());
     }
 }

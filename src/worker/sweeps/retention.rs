@@ -30,11 +30,12 @@ const LEASE_RETENTION: Duration = Duration::from_hours(24);
 /// Removes until the process stops.
 pub(in crate::worker) async fn remove(worker: Worker) {
     loop {
+        // First, because visitors of a workspace at its limit wait for it.
+        log_failure("untouched conversations", remove_untouched(&worker).await);
         log_failure("keys", remove_keys(&worker).await);
         log_failure("leases", remove_leases(&worker).await);
         log_failure("endpoints", remove_archived(&worker).await);
         log_failure("knowledge bases", remove_knowledge_bases(&worker).await);
-        log_failure("untouched conversations", remove_untouched(&worker).await);
         log_failure("events", remove_events(&worker).await);
         tokio::time::sleep(INTERVAL).await;
     }

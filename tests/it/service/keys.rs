@@ -53,11 +53,11 @@ both_backends!(
         let (secret, key) = created.unwrap();
         let (server, clock) = serve(store::open(&db).await).await;
 
-        let account = authenticate(&server.services, secret.expose(), || Ok(())).await.unwrap();
+        let account = authenticate(&server.services, secret.expose(), None, || Ok(())).await.unwrap();
         flush_last_used(&server.services).await.unwrap();
         let listed = keys::list(&operator.db, Some("shop")).await.unwrap();
         clock.advance(hour);
-        let expired = authenticate(&server.services, secret.expose(), || Ok(())).await;
+        let expired = authenticate(&server.services, secret.expose(), None, || Ok(())).await;
 
         assert_eq!((account.workspace, account.scopes), (key.workspace, vec![Scope::Read]));
         assert_eq!(listed[0].1.last_used_at, Some(key.created_at));
@@ -79,7 +79,7 @@ both_backends!(
 
         let unknown = rejoinder::domain::api_key::KeySecret::new([1; 32]);
         for bearer in [secret.expose(), unknown.expose(), "sk_test_51_fakeapikey123456", ""] {
-            let refused = authenticate(&server.services, bearer, || Ok(())).await;
+            let refused = authenticate(&server.services, bearer, None, || Ok(())).await;
             assert!(matches!(refused, Err(Error::Unauthenticated)), "{refused:?}");
         }
         server.stop().await;
@@ -93,7 +93,7 @@ async fn authenticate_at_once(server: &Server, bearer: &str) -> (usize, usize) {
         counted.fetch_add(1, Ordering::Relaxed);
         Ok(())
     };
-    let results = join_all((0..50).map(|_| authenticate(&server.services, bearer, count))).await;
+    let results = join_all((0..50).map(|_| authenticate(&server.services, bearer, None, count))).await;
     (results.iter().filter(|result| result.is_ok()).count(), counted.into_inner())
 }
 
@@ -131,7 +131,7 @@ both_backends!(
         let unknown = rejoinder::domain::api_key::KeySecret::new([1; 32]);
         let wait = Duration::from_secs(7);
         let refuse = || Err(Error::LimitReached { retry_after: wait });
-        let answer = authenticate(&server.services, unknown.expose(), refuse).await;
+        let answer = authenticate(&server.services, unknown.expose(), None, refuse).await;
 
         let is_refused = matches!(answer, Err(Error::LimitReached { retry_after }) if retry_after == wait);
         assert!(is_refused, "{answer:?}");
@@ -147,7 +147,7 @@ both_backends!(
         server.services.db.close().await;
 
         let unknown = rejoinder::domain::api_key::KeySecret::new([1; 32]);
-        let answer = authenticate(&server.services, unknown.expose(), || Ok(())).await;
+        let answer = authenticate(&server.services, unknown.expose(), None, || Ok(())).await;
 
         assert!(matches!(answer, Err(Error::Unavailable { .. })), "{answer:?}");
         server.stop().await;

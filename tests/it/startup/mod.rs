@@ -365,12 +365,16 @@ async fn the_health_check_asks_the_configured_address() {
     };
 
     let stopped = ask(&["healthcheck"]);
+    let mut command = sandbox.command(&["healthcheck"]);
+    let of_operator = command.envs(env).env("REJOINDER_OPERATOR__LISTEN", "127.0.0.1:9").output().unwrap();
+    let of_operator = ProcessOutput::from(of_operator).stderr;
     let server = sandbox.start_server_with_env(&env).await;
     let (ready, live) = (ask(&["healthcheck"]), ask(&["healthcheck", "--live"]));
     server.terminate().await;
 
     assert_eq!(stopped.status.code(), Some(1));
     assert!(stopped.stderr.contains(&format!("no answer from http://{free}/readyz")), "{}", stopped.stderr);
+    assert!(of_operator.contains("no answer from http://127.0.0.1:9/readyz"), "{of_operator}");
     assert_eq!((ready.status.code(), ready.stdout.as_str()), (Some(0), "ready\n"), "{}", ready.stderr);
     assert_eq!((live.status.code(), live.stdout.as_str()), (Some(0), "alive\n"), "{}", live.stderr);
 }

@@ -14,8 +14,8 @@ const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining")
 const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// Adds the headers of a limit, unless the response refuses the request by a limit that is counted in the database: its
-/// `Retry-After` would contradict the requests that remain of this one. `X-RateLimit-Reset` is the Unix time in seconds at which the full burst is available again or,
-/// after the limit was exceeded, at which the next request is allowed.
+/// `Retry-After` would contradict the requests that remain of this one. `X-RateLimit-Reset` is the Unix time in seconds at which
+/// the full burst is available again or, after the limit was exceeded, at which the next request is allowed.
 pub(in crate::http) fn insert_headers(response: &mut Response, status: &RateLimitStatus, now: Micros) {
     let RateLimitStatus { name, rate, remaining, retry_after } = status;
     if response.status() == StatusCode::TOO_MANY_REQUESTS && retry_after.is_none() {
