@@ -32,6 +32,10 @@ pub const HTTP_REQUEST_DURATION_SECONDS: &str = "rejoinder_http_request_duration
 pub const HTTP_CONNECTIONS: &str = "rejoinder_http_connections";
 /// Counter of connections that were closed, or answered only about health; `limit` (`address`, `total`).
 pub const HTTP_CONNECTIONS_REFUSED: &str = "rejoinder_http_connections_refused_total";
+/// Gauge of bytes of responses above 16 KiB that clients have not read yet.
+pub const HTTP_UNSENT_BYTES: &str = "rejoinder_http_unsent_bytes";
+/// Counter of responses that were refused because too much was unread; `limit` (`address`, `total`).
+pub const HTTP_RESPONSES_REFUSED: &str = "rejoinder_http_responses_refused_total";
 /// Counter; `api`, `state` (`completed`, `failed`, `discarded`).
 pub const TURNS_ENDED: &str = "rejoinder_turns_ended_total";
 /// Histogram, seconds from admission to end; `api`.
@@ -173,6 +177,8 @@ fn describe() {
     describe_histogram!(HTTP_REQUEST_DURATION_SECONDS, "Time to answer a request.");
     describe_gauge!(HTTP_CONNECTIONS, "Open connections of clients.");
     describe_counter!(HTTP_CONNECTIONS_REFUSED, "Connections beyond a limit.");
+    describe_gauge!(HTTP_UNSENT_BYTES, "Bytes of large responses that clients have not read yet.");
+    describe_counter!(HTTP_RESPONSES_REFUSED, "Responses beyond a limit of bytes that are unread.");
     describe_counter!(TURNS_ENDED, "Turns that have ended.");
     describe_histogram!(TURN_DURATION_SECONDS, "Time from a turn's admission to its end.");
     describe_gauge!(TURNS_RUNNING, "Turns that run in this process.");

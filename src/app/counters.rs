@@ -4,8 +4,8 @@ use crate::config::Config;
 use crate::domain::turn::Api;
 use crate::model::DEFAULT_CONNECTION;
 use crate::telemetry::{
-    CHARGED_MICRODOLLARS, DELIVERIES_ENDED, HTTP_CONNECTIONS_REFUSED, MODEL_TOKENS, Metrics, PANICS,
-    PASSAGES_EMBEDDED, REFUNDED_MICRODOLLARS, TURN_TAKEOVERS, TURNS_ENDED,
+    CHARGED_MICRODOLLARS, DELIVERIES_ENDED, HTTP_CONNECTIONS_REFUSED, HTTP_RESPONSES_REFUSED, MODEL_TOKENS,
+    Metrics, PANICS, PASSAGES_EMBEDDED, REFUNDED_MICRODOLLARS, TURN_TAKEOVERS, TURNS_ENDED,
 };
 
 /// Creates each counter with all of its labels.
@@ -13,8 +13,10 @@ pub(super) fn create(metrics: &Metrics, config: &Config) {
     for name in [PANICS, TURN_TAKEOVERS, CHARGED_MICRODOLLARS, REFUNDED_MICRODOLLARS] {
         metrics.create_counter(name, &[]);
     }
-    for limit in ["address", "total"] {
-        metrics.create_counter(HTTP_CONNECTIONS_REFUSED, &[("limit", limit.to_owned())]);
+    for name in [HTTP_CONNECTIONS_REFUSED, HTTP_RESPONSES_REFUSED] {
+        for limit in ["address", "total"] {
+            metrics.create_counter(name, &[("limit", limit.to_owned())]);
+        }
     }
     for api in Api::ALL {
         for state in ["completed", "failed", "discarded"] {

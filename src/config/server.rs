@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::value::{PostgresUrl, SettingValue, optional, required};
+use super::value::{ByteSize, PostgresUrl, SettingValue, optional, required};
 
 /// `[database]`; `Config::database` gives the resulting choice.
 #[derive(Debug, Clone, Deserialize)]
@@ -56,6 +56,9 @@ pub struct Http {
     /// The same from one IPv4 address, or from one /64 network of IPv6.
     #[serde(deserialize_with = "required")]
     pub max_connections_per_address: usize,
+    /// Of responses that clients have not read yet.
+    #[serde(deserialize_with = "required")]
+    pub max_unsent: ByteSize,
 }
 
 /// `[operator]`: the routes of the operator.

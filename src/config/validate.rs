@@ -92,6 +92,7 @@ impl Config {
             ("limits.untouched_conversations", self.limits.untouched_conversations == 0),
             ("http.max_connections", self.http.max_connections == 0),
             ("http.max_connections_per_address", self.http.max_connections_per_address == 0),
+            ("http.max_unsent", self.http.max_unsent.0 == 0),
         ];
         match zero.into_iter().find(|(_, is_zero)| *is_zero) {
             Some((setting, _)) => invalid(setting, "expected 1 or more"),

@@ -3,15 +3,14 @@
 //! A connection is accepted first and then judged, so a full server still tells its clients, and its operators, that it is full. One
 //! beyond the limit of its address is closed without an answer, as Envoy and `HAProxy` do: an answer would cost what the limit saves.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::limits::{Address, NETWORK_MULTIPLES, contains};
+use super::limits::{Address, contains};
+use super::network_count::{Bounds, Count, Exceeded};
 use crate::config;
 use crate::telemetry::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_REFUSED};
 
@@ -35,40 +34,11 @@ struct Shared {
     open: Mutex<Open>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    total: usize,
-    per_address: usize,
-}
-
 #[derive(Debug, Default)]
 struct Open {
     full: Count,
     reserve: Count,
     warned_at: Option<Instant>,
-}
-
-/// Open connections.
-#[derive(Debug, Default)]
-struct Count {
-    total: usize,
-    by_network: HashMap<IpNet, usize>,
-}
-
-/// The limit that a connection exceeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exceeded {
-    Address,
-    Total,
-}
-
-impl Exceeded {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Address => "address",
-            Self::Total => "total",
-        }
-    }
 }
 
 /// The part of the limits that a connection counts towards.
@@ -105,12 +75,12 @@ impl Admission {
         let address = Address::from(peer);
         let limited = (!contains(proxies, peer)).then_some(address);
         let mut open = self.open();
-        let exceeded = match open.full.try_add(limited, *full) {
+        let exceeded = match open.full.try_add(limited, 1, *full) {
             Ok(()) => return Some(self.permit(Share::Full, limited)),
             Err(exceeded) => exceeded,
         };
         open.record_refusal(exceeded);
-        if exceeded == Exceeded::Total && open.reserve.try_add(Some(address), *reserve).is_ok() {
+        if exceeded == Exceeded::Total && open.reserve.try_add(Some(address), 1, *reserve).is_ok() {
             return Some(self.permit(Share::Reserve, Some(address)));
         }
         None
@@ -138,8 +108,8 @@ impl Drop for ConnectionPermit {
         metrics::gauge!(HTTP_CONNECTIONS).decrement(1.0);
         let mut open = self.admission.open();
         match self.share {
-            Share::Full => open.full.remove(self.address),
-            Share::Reserve => open.reserve.remove(self.address),
+            Share::Full => open.full.remove(self.address, 1),
+            Share::Reserve => open.reserve.remove(self.address, 1),
         }
     }
 }
@@ -157,44 +127,6 @@ impl Open {
         };
         tracing::warn!("connections are refused ({setting} is reached); logged at most once a minute");
     }
-}
-
-impl Count {
-    fn try_add(&mut self, address: Option<Address>, bounds: Bounds) -> Result<(), Exceeded> {
-        let mut limits = networks(address).zip(NETWORK_MULTIPLES);
-        let is_full = |(network, multiple): (IpNet, u32)| {
-            let bound = bounds.per_address.saturating_mul(usize::try_from(multiple).unwrap_or(usize::MAX));
-            self.by_network.get(&network).is_some_and(|count| *count >= bound)
-        };
-        if limits.any(is_full) {
-            return Err(Exceeded::Address);
-        }
-        if self.total >= bounds.total {
-            return Err(Exceeded::Total);
-        }
-        self.total += 1;
-        for network in networks(address) {
-            *self.by_network.entry(network).or_default() += 1;
-        }
-        Ok(())
-    }
-
-    /// A network without connections leaves no memory behind.
-    fn remove(&mut self, address: Option<Address>) {
-        self.total = self.total.saturating_sub(1);
-        for network in networks(address) {
-            if let Entry::Occupied(mut count) = self.by_network.entry(network) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
-            }
-        }
-    }
-}
-
-fn networks(address: Option<Address>) -> impl Iterator<Item = IpNet> {
-    address.into_iter().flat_map(Address::networks)
 }
 
 #[cfg(test)]
@@ -279,7 +211,6 @@ mod tests {
             drop(admit(&admission, &format!("2001:db8:{number}::1")));
         }
 
-        let open = admission.open();
-        assert_eq!((open.full.total, open.full.by_network.len()), (0, 0));
+        assert!(admission.open().full.is_empty());
     }
 }

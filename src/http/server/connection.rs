@@ -2,14 +2,16 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::Response;
-use http::{Method, header};
+use http::{Method, Uri};
 use hyper::body::Incoming;
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
@@ -17,19 +19,19 @@ use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::{ServiceExt as _, service_fn};
 
 use super::admission::ConnectionPermit;
 use super::limits::Peer;
 use super::linger::{self, Shared, UnreadBody};
-use super::stalled_reader::detect_stalls;
+use super::response_body::{WatchedBody, acquire_permit};
+use super::stalled_reader::{STOP_READ_TIMEOUT, StallDetector};
+use super::unsent::Unsent;
 use crate::lifecycle::Tasks;
 
 /// How long responses may still be written after the grace period, because waiting requests are answered only then.
 const FORCE_CLOSE_DELAY: Duration = Duration::from_secs(3);
-/// How long clients have, when the process stops, to read the end of an event stream, or to read their response if they are
-/// still sending.
-const STREAM_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A socket that fails when the client reads nothing for a while.
 pub(super) type Socket = Pin<Box<TimeoutStream<TcpStream>>>;
@@ -49,25 +51,23 @@ pub(super) fn socket(stream: TcpStream, write_timeout: Duration) -> Socket {
 pub(super) struct ConnectionState {
     /// Whether a request has arrived.
     has_request: AtomicBool,
-    /// Whether a request was answered with an event stream.
-    has_stream: AtomicBool,
     /// The number of bodies that were not read before their request was answered; the client may still be sending them.
     unread: Arc<AtomicUsize>,
-    /// The requests that have not been answered yet.
+    /// The requests whose response is not sent yet.
     in_flight_requests: TaskTracker,
 }
 
 impl ConnectionState {
-    /// When the process stops, waits until only event streams keep the connection open, because the client does not read
-    /// their end.
-    async fn until_only_streams_remain(&self) {
+    /// When the process stops, waits until the client has read all responses and sends nothing more: it may keep the connection
+    /// open, or not react to the polite end of it.
+    async fn until_answered(&self) {
+        let detector = StallDetector::current();
         self.in_flight_requests.close();
         loop {
             self.in_flight_requests.wait().await;
-            tokio::time::sleep(STREAM_CLOSE_TIMEOUT).await;
-            if !self.has_stream.load(Ordering::Acquire) {
-                std::future::pending::<()>().await;
-            }
+            // Over HTTP/1 hyper drops a body of known size before its last frames are read.
+            poll_fn(|context| detector.poll_fewer_than(1, context)).await;
+            tokio::time::sleep(STOP_READ_TIMEOUT).await;
             if self.in_flight_requests.is_empty() {
                 return;
             }
@@ -111,13 +111,13 @@ impl OpenConnection {
             hard.cancelled().await;
             tokio::time::sleep(FORCE_CLOSE_DELAY).await;
         };
-        let only_streams_remain = async {
+        let answered = async {
             soft.cancelled().await;
-            state.until_only_streams_remain().await;
+            state.until_answered().await;
         };
         let ended: Result<(), Box<dyn Error + Send + Sync>> = {
-            let (mut first_request_timeout, mut force_close, mut only_streams_remain) =
-                (pin!(first_request_timeout), pin!(force_close), pin!(only_streams_remain));
+            let (mut first_request_timeout, mut force_close, mut answered) =
+                (pin!(first_request_timeout), pin!(force_close), pin!(answered));
             let (mut idle, mut overdue) = (pin!(idle), pin!(overdue));
             let mut is_ending = false;
             loop {
@@ -127,7 +127,7 @@ impl OpenConnection {
                     // hyper has no timeout for detecting the HTTP version and for the HTTP/2 handshake.
                     () = &mut first_request_timeout => return,
                     () = &mut force_close => return,
-                    () = &mut only_streams_remain => return,
+                    () = &mut answered => break Ok(()),
                     () = &mut overdue => return,
                     () = &mut idle, if !is_ending => {
                         is_ending = true;
@@ -150,7 +150,7 @@ impl OpenConnection {
             () = linger::close(socket, is_sending) => {}
             () = async {
                 soft.cancelled().await;
-                tokio::time::sleep(STREAM_CLOSE_TIMEOUT).await;
+                tokio::time::sleep(STOP_READ_TIMEOUT).await;
             } => {}
         }
     }
@@ -161,36 +161,77 @@ fn is_refused(error: &(dyn Error + Send + Sync + 'static)) -> bool {
     error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
 }
 
+/// What the requests of a connection have in common.
+#[derive(Debug)]
+pub(super) struct Requests {
+    pub(super) router: Router,
+    /// Answers requests that are refused because too much is unread.
+    pub(super) refusals: Router,
+    pub(super) peer: Peer,
+    pub(super) state: Arc<ConnectionState>,
+    pub(super) tasks: Tasks,
+    pub(super) unsent: Unsent,
+}
+
 /// Answers the requests of a connection.
 pub(super) fn service(
-    router: Router,
-    peer: Peer,
-    state: Arc<ConnectionState>,
-    tasks: Tasks,
+    requests: Requests,
 ) -> TowerToHyperService<
-    impl tower::Service<http::Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Clone,
+    impl tower::Service<
+        http::Request<Incoming>,
+        Response = http::Response<WatchedBody>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone,
 > {
-    TowerToHyperService::new(service_fn(move |request: http::Request<Incoming>| {
-        state.has_request.store(true, Ordering::Release);
-        let (mut request, unread) = UnreadBody::lend(request);
-        request.extensions_mut().insert(peer);
-        // The body of a response to HEAD is never polled.
-        let is_head = request.method() == Method::HEAD;
-        let (response_future, state, tasks) =
-            (router.clone().oneshot(request), Arc::clone(&state), tasks.clone());
-        state.in_flight_requests.clone().track_future(async move {
-            let mut response = response_future.await?;
-            unread.finish(&mut response, &state.unread, &tasks);
-            if is_head || !is_stream(&response) {
-                return Ok(response);
-            }
-            state.has_stream.store(true, Ordering::Release);
-            Ok(detect_stalls(response))
-        })
+    let requests = Arc::new(requests);
+    TowerToHyperService::new(service_fn(move |request| {
+        requests.state.has_request.store(true, Ordering::Release);
+        let in_flight = requests.state.in_flight_requests.token();
+        Arc::clone(&requests).answer(request, in_flight)
     }))
 }
 
-/// Whether a response is an event stream, which has no end of its own.
-fn is_stream(response: &Response) -> bool {
-    response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream")
+impl Requests {
+    async fn answer(
+        self: Arc<Self>,
+        request: http::Request<Incoming>,
+        in_flight: TaskTrackerToken,
+    ) -> Result<http::Response<WatchedBody>, Infallible> {
+        let (mut request, unread) = UnreadBody::lend(request);
+        request.extensions_mut().insert(self.peer);
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        // Before the handler, which would only add to what is unread.
+        let response = if self.has_room().await {
+            self.router.clone().oneshot(request).await?
+        } else {
+            drop(request);
+            self.refuse(&method, &uri).await?
+        };
+        let permit = acquire_permit(&response, &self.unsent, !method.is_safe());
+        let (mut response, permit) = if let Ok(permit) = permit {
+            (response, permit)
+        } else {
+            drop(response);
+            (self.refuse(&method, &uri).await?, None)
+        };
+        unread.finish(&mut response, &self.state.unread, &self.tasks);
+        Ok(response.map(|body| WatchedBody::new(body, permit, self.unsent.clone(), in_flight)))
+    }
+
+    /// Waits until the client has read enough of its earlier responses; false if the process stops before.
+    async fn has_room(&self) -> bool {
+        if self.unsent.has_room() {
+            return true;
+        }
+        let soft = self.tasks.soft_stop();
+        soft.run_until_cancelled(self.unsent.wait_for_room()).await.is_some()
+    }
+
+    async fn refuse(&self, method: &Method, uri: &Uri) -> Result<Response, Infallible> {
+        let mut request = http::Request::new(Body::empty());
+        request.method_mut().clone_from(method);
+        request.uri_mut().clone_from(uri);
+        self.refusals.clone().oneshot(request).await
+    }
 }

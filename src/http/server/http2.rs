@@ -60,7 +60,8 @@ where
             let _open = open;
             stream.await;
         };
-        self.tasks.spawn("http stream", StallDetector::new(self.write_timeout).run(task));
+        let detector = StallDetector::new(self.write_timeout, self.tasks.soft_stop());
+        self.tasks.spawn("http stream", detector.run(task));
     }
 }
 

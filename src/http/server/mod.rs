@@ -5,9 +5,12 @@ mod connection;
 mod http2;
 mod limits;
 mod linger;
+mod network_count;
 mod observe;
+mod response_body;
 mod serve;
 mod stalled_reader;
+mod unsent;
 
 pub use limits::Limits;
 pub(super) use limits::{Caller, Peer, RateLimitStatus, RequestKind, insert_headers};

@@ -17,11 +17,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::admission::{Admission, ConnectionPermit};
-use super::connection::{ConnectionState, OpenConnection, service, socket};
+use super::connection::{ConnectionState, OpenConnection, Requests, service, socket};
 use super::http2::{self, OpenStreams};
 use super::limits::Peer;
 use super::linger::Shared;
 use super::stalled_reader::StallDetector;
+use super::unsent::UnsentLimit;
 use crate::config;
 use crate::lifecycle::Tasks;
 
@@ -39,12 +40,12 @@ const RESERVE_LIFETIME: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Routers {
     pub all: Router,
-    /// Those of connections beyond the limit, each of which has one request.
+    /// Those of connections beyond the limit, each of which has one request, and of requests that are refused.
     pub reserve: Router,
 }
 
 /// Accepts connections until the soft stop. Each connection is served in its own task, which ends when its last request is
-/// answered. Connections of `proxies` (`limits.trusted_proxies`) have no limit by address.
+/// answered. `proxies` (`limits.trusted_proxies`) have no limits by address.
 pub async fn serve(
     listener: TcpListener,
     routers: Routers,
@@ -52,11 +53,13 @@ pub async fn serve(
     http: config::Http,
     proxies: Arc<[IpNet]>,
 ) {
-    let admission = Admission::new(&http, proxies);
+    let admission = Admission::new(&http, Arc::clone(&proxies));
+    let unsent = UnsentLimit::new(http.max_unsent.0, proxies);
     let soft = tasks.soft_stop();
     let mut reserve_http1 = http1_builder(RESERVE_HEAD_TIMEOUT);
     reserve_http1.keep_alive(false);
-    let server = Server { routers, http1: http1_builder(http.head_timeout), reserve_http1, tasks, http };
+    let http1 = http1_builder(http.head_timeout);
+    let server = Server { routers, http1, reserve_http1, tasks, http, unsent };
     while let Some((stream, peer)) = soft.run_until_cancelled(accept(&listener)).await {
         // Without a permit it is closed here.
         if let Some(permit) = admission.admit(peer.ip()) {
@@ -104,6 +107,7 @@ struct Server {
     reserve_http1: http1::Builder,
     tasks: Tasks,
     http: config::Http,
+    unsent: UnsentLimit,
 }
 
 impl Server {
@@ -115,7 +119,14 @@ impl Server {
             (&self.routers.all, self.http.head_timeout)
         };
         let state = Arc::new(ConnectionState::default());
-        let service = service(router.clone(), peer, Arc::clone(&state), self.tasks.clone());
+        let service = service(Requests {
+            router: router.clone(),
+            refusals: self.routers.reserve.clone(),
+            peer,
+            state: Arc::clone(&state),
+            tasks: self.tasks.clone(),
+            unsent: self.unsent.connection(peer.0.ip()),
+        });
         let (shared, socket) = Shared::pair(socket(stream, self.http.write_timeout));
         let io = TokioIo::new(shared);
         let (soft, hard) = (self.tasks.soft_stop(), self.tasks.hard_stop());
@@ -129,7 +140,6 @@ impl Server {
             let connection = builder.serve_connection(io, service).into_owned();
             let timeout = self.http.idle_timeout;
             let idle = streams.clone().until_idle(timeout);
-            // A response may still be in the buffers after its stream has ended.
             self.run(open, connection, idle, streams.until_idle(timeout.saturating_mul(2)));
         } else {
             self.run(open, self.http1.serve_connection(io, service), pending(), pending());
@@ -148,6 +158,7 @@ impl Server {
     {
         // Boxed: each of the futures around them would otherwise have room for them twice.
         let task = Box::pin(open.serve(Box::pin(connection), idle, overdue));
-        self.tasks.spawn("connection", StallDetector::new(self.http.write_timeout).run(task));
+        let detector = StallDetector::new(self.http.write_timeout, self.tasks.soft_stop());
+        self.tasks.spawn("connection", detector.run(task));
     }
 }

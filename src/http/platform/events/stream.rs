@@ -1,5 +1,5 @@
 //! The feed as server-sent events. The body is produced as the client reads it: a slow client keeps at most the events of one
-//! read in memory, and a stalled one is disconnected (`http::server::stalled_reader`).
+//! read in memory, and a stalled one is disconnected (`http::server::response_body`).
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
