@@ -31,7 +31,7 @@ const REFUSED: u8 = 3;
 const MAX_ERROR_LENGTH: usize = 1000;
 
 /// The command that [`read_as_child`] is the work of. Standard input and output are those of this process.
-pub fn command(program: &Path, format: Format, charset: Option<Charset>) -> std::process::Command {
+pub fn child_command(program: &Path, format: Format, charset: Option<Charset>) -> std::process::Command {
     let mut command = std::process::Command::new(program);
     command.args(["read-document", "--format", format.as_str()]);
     command.env_clear().env(ALLOCATOR_RESERVE.0, ALLOCATOR_RESERVE.1);
@@ -48,7 +48,7 @@ pub(super) async fn read(
     format: Format,
     charset: Option<Charset>,
 ) -> Result<String, IngestError> {
-    let mut command = Command::from(command(program, format, charset));
+    let mut command = Command::from(child_command(program, format, charset));
     command.kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(IngestError::NotStarted)?;
     let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {

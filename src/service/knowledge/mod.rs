@@ -4,7 +4,7 @@ mod child;
 pub mod documents;
 mod ingest;
 
-pub use child::{ALLOCATOR_RESERVE, command as child_command, read_as_child};
+pub use child::{ALLOCATOR_RESERVE, child_command, read_as_child};
 pub use ingest::{DocumentExtractor, DocumentSource, IngestError};
 
 use super::{Services, resources};
