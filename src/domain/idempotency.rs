@@ -46,7 +46,37 @@ pub struct IdempotencyRecord {
     pub fingerprint: Vec<u8>,
     /// The turn whose end determines the response.
     pub turn: Option<TurnId>,
-    /// None while the turn is open.
-    pub answer: Option<RenderedResponse>,
+    pub answer: StoredAnswer,
     pub created_at: Micros,
+}
+
+/// The response of a stored key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredAnswer {
+    /// The turn is open.
+    Open,
+    /// To be stored.
+    New(RenderedResponse),
+    /// Stored. It may be large, and is read only to be sent.
+    Stored,
+}
+
+impl StoredAnswer {
+    /// Whether there is a response.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        match self {
+            Self::Open => false,
+            Self::New(_) | Self::Stored => true,
+        }
+    }
+
+    /// The response that is to be stored.
+    #[must_use]
+    pub fn to_store(&self) -> Option<&RenderedResponse> {
+        match self {
+            Self::New(answer) => Some(answer),
+            Self::Open | Self::Stored => None,
+        }
+    }
 }

@@ -42,6 +42,8 @@ pub struct Trace {
     pub turn: Turn,
     /// In order.
     pub rounds: Vec<Round>,
+    /// The journal is longer than was read: the last rounds or calls are missing.
+    pub is_truncated: bool,
 }
 
 /// A response of the model and the calls that it requested.
@@ -120,12 +122,12 @@ pub struct Totals {
 }
 
 impl Trace {
-    /// Reads the journal of a turn and omits unreadable entries.
+    /// Reads the journal of a turn, or its first rows, and omits unreadable entries.
     #[must_use]
-    pub fn new(turn: Turn, journal: &[JournalRow]) -> Self {
+    pub fn new(turn: Turn, journal: &[JournalRow], is_truncated: bool) -> Self {
         let answers = journal.iter().filter(|row| row.position == 0);
         let rounds = answers.filter_map(|row| round(&turn, row, journal)).collect();
-        Self { turn, rounds }
+        Self { turn, rounds, is_truncated }
     }
 
     /// The totals of the rounds so far.

@@ -1,5 +1,6 @@
 //! A message through the platform API: stored, acknowledged, and answered in the background.
 
+use super::replay::replay;
 use super::{ApiResponse, Services, read_conversation};
 use crate::domain::account::Account;
 use crate::domain::conversation::SenderType;
@@ -61,7 +62,7 @@ pub async fn accept(
     };
     match services.writer.execute(admission).await? {
         AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
-        AdmitOutcome::Replayed { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: true }),
+        AdmitOutcome::Replayed { key, turn } => replay(services, &key, turn).await,
         // A platform message is answered on admission, so its idempotency key never waits for a turn.
         AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate(_) => {
             Err(Error::internal("a platform message waits for a turn"))

@@ -107,7 +107,7 @@ pub async fn poll(services: &Services, runs_here: impl Fn(TurnId) -> bool) -> Re
 }
 
 /// The message was admitted, so after any later error its reply may exist.
-fn unknown(error: Error) -> Error {
+pub(super) fn unknown(error: Error) -> Error {
     if matches!(error, Error::Internal { .. }) {
         return error;
     }

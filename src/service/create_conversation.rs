@@ -1,5 +1,6 @@
 //! Creates a conversation for either API; a widget conversation begins with the assistant's first message.
 
+use super::replay::replay;
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
@@ -37,11 +38,12 @@ pub struct CreateConversation {
 
 /// Creates a conversation for the platform API, or replays the stored answer of its idempotency key.
 pub async fn create(services: &Services, request: CreateConversation) -> Result<ApiResponse, Error> {
-    let (answer, is_replay) = match services.writer.execute(creation(services, request).await?).await? {
-        CreateOutcome::Created(made) => (render::conversation_created(&made), false),
-        CreateOutcome::Replayed(answer) => (answer, true),
-    };
-    Ok(ApiResponse { answer, turn: None, is_replay })
+    match services.writer.execute(creation(services, request).await?).await? {
+        CreateOutcome::Created(made) => {
+            Ok(ApiResponse { answer: render::conversation_created(&made), turn: None, is_replay: false })
+        }
+        CreateOutcome::Replayed(key) => replay(services, &key, None).await,
+    }
 }
 
 /// Creates a conversation for the widget API, where its widget UUID is the only credential.

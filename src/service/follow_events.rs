@@ -10,10 +10,12 @@ use super::state::Subscription;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::event::Event;
-use crate::store::{Conn, events, keys};
+use crate::store::{Conn, ReadLimit, events, keys};
 
 /// How many polls pass between two checks of the followers' API keys: one second.
 const POLLS_PER_KEY_CHECK: u32 = 4;
+/// The events of one read for a stream.
+const STREAM_LIMIT: ReadLimit = ReadLimit { rows: 64, bytes: 64 * 1024 };
 /// The pause when a feed ends before its known latest cursor: the database was restored from a backup.
 const STALL_PAUSE: Duration = Duration::from_millis(250);
 
@@ -51,12 +53,18 @@ impl Follower {
         self.reader.cursor
     }
 
-    /// Waits for the next matching events, at most `limit`. `None` once the process stops or the API key becomes invalid.
+    /// Waits for the next matching events, for a stream: few enough for each of many clients to keep them until they are sent. `None`
+    /// once the process stops or the API key becomes invalid. Cancel safe.
+    pub async fn next_batch(&mut self, services: &Services) -> Result<Option<Vec<Arc<Event>>>, Error> {
+        self.next(services, STREAM_LIMIT).await
+    }
+
+    /// Waits for the next matching events, within a limit. `None` once the process stops or the API key becomes invalid.
     /// Cancel safe.
-    pub async fn next(
+    pub(super) async fn next(
         &mut self,
         services: &Services,
-        limit: usize,
+        limit: ReadLimit,
     ) -> Result<Option<Vec<Arc<Event>>>, Error> {
         loop {
             let page = tokio::select! {

@@ -14,6 +14,8 @@ pub async fn list(
     filter: &ConversationFilter,
     limit: usize,
 ) -> Result<Page<Conversation, ConversationCursor>, Error> {
-    let read = async |conn: Conn<'_>, rows| conversations::list(conn, account.workspace, filter, rows).await;
-    Page::read(&services.db, limit, read, |conversation| (conversation.created_at, conversation.id)).await
+    let read =
+        async |conn: Conn<'_>, limit| conversations::list(conn, account.workspace, filter, limit).await;
+    let position = |conversation: &Conversation| (conversation.created_at, conversation.id);
+    Page::read_within_bytes(&services.db, limit, read, position).await
 }

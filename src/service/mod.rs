@@ -23,6 +23,7 @@ pub mod read_money;
 pub mod read_turn;
 pub mod readiness;
 pub mod renew_link;
+mod replay;
 pub mod resources;
 pub mod run_turn;
 pub mod secret_key;

@@ -1,7 +1,10 @@
 //! Pages of lists.
 
 use crate::domain::error::Error;
-use crate::store::{Conn, Db, StoreError};
+use crate::store::{Conn, Db, PageRows, ReadLimit, StoreError};
+
+/// The most bytes that a page of an API reads of columns that may be large, unless its first row has more.
+const PAGE_BYTES: i64 = 1 << 20;
 
 /// A page; `next` is the cursor of its last item if more items follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +18,13 @@ pub(super) fn fetch_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }
 
+/// The limit of a page with at most so many rows.
+pub(super) fn read_limit(rows: usize) -> ReadLimit {
+    ReadLimit { rows: i64::try_from(rows).unwrap_or(i64::MAX), bytes: PAGE_BYTES }
+}
+
 impl<T, P> Page<T, P> {
-    /// Reads a page of at most `limit` items. `read` gets the number of rows to read.
+    /// Reads a page of at most `limit` items, which are small. `read` gets the number of rows to read.
     pub(super) async fn read(
         db: &Db,
         limit: usize,
@@ -27,7 +35,23 @@ impl<T, P> Page<T, P> {
         let mut items = db.read(async |conn| read(conn, rows).await).await?;
         let has_more = items.len() > limit;
         items.truncate(limit);
-        let next = items.last().filter(|_| has_more).map(position);
-        Ok(Self { items, next })
+        Ok(Self::new(PageRows { rows: items, has_more }, position))
+    }
+
+    /// Reads a page of at most `limit` items, or fewer if they are large.
+    pub(super) async fn read_within_bytes(
+        db: &Db,
+        limit: usize,
+        read: impl AsyncFnOnce(Conn<'_>, ReadLimit) -> Result<PageRows<T>, StoreError>,
+        position: impl Fn(&T) -> P,
+    ) -> Result<Self, Error> {
+        let limit = read_limit(limit);
+        let rows = db.read(async |conn| read(conn, limit).await).await?;
+        Ok(Self::new(rows, position))
+    }
+
+    fn new(PageRows { rows, has_more }: PageRows<T>, position: impl Fn(&T) -> P) -> Self {
+        let next = rows.last().filter(|_| has_more).map(position);
+        Self { items: rows, next }
     }
 }

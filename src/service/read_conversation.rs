@@ -8,7 +8,7 @@ use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, WidgetUuid};
 use crate::domain::message::Message;
-use crate::store::{Conn, conversations, messages};
+use crate::store::{Conn, ReadLimit, conversations, messages};
 
 /// The conversation of the account's workspace with this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Conversation, Error> {
@@ -27,8 +27,8 @@ pub async fn list_messages(
 ) -> Result<Page<Message, i64>, Error> {
     let conversation = find(services, account, name).await?;
     let (workspace, id) = (account.workspace, conversation.id);
-    let read = async |conn: Conn<'_>, rows| messages::list_after(conn, workspace, id, after, rows).await;
-    Page::read(&services.db, limit, read, |message| message.position).await
+    let read = async |conn: Conn<'_>, limit| messages::list_after(conn, workspace, id, after, limit).await;
+    Page::read_within_bytes(&services.db, limit, read, |message| message.position).await
 }
 
 /// A widget's request for the history.
@@ -44,7 +44,7 @@ pub struct HistoryRequest {
 }
 
 /// A conversation and its history as a visitor sees it, without system messages, the oldest first: the newest `limit`
-/// messages, or the first `limit` after a message.
+/// messages, or the first `limit` after a message; fewer if they are large, but at least one.
 pub async fn read_history(
     services: &Services,
     request: HistoryRequest,
@@ -69,6 +69,35 @@ async fn position(services: &Services, conversation: &Conversation, name: &str) 
     found.map(|message| message.position).ok_or_else(|| MessageId::not_found(name))
 }
 
+/// The visible messages of a history, within its limit.
+struct History {
+    messages: Vec<Message>,
+    limit: ReadLimit,
+    rows_left: usize,
+    bytes_left: i64,
+}
+
+impl History {
+    fn new(limit: usize) -> Self {
+        let read_limit = page::read_limit(limit);
+        Self { messages: Vec::new(), limit: read_limit, rows_left: limit, bytes_left: read_limit.bytes }
+    }
+
+    /// Adds the messages that are visible. Returns false once the limit is reached.
+    fn extend(&mut self, messages: impl IntoIterator<Item = Message>) -> bool {
+        for message in messages.into_iter().filter(is_visible) {
+            let bytes = i64::try_from(message.content_bytes()).unwrap_or(i64::MAX);
+            if self.rows_left == 0 || (bytes > self.bytes_left && !self.messages.is_empty()) {
+                return false;
+            }
+            self.rows_left -= 1;
+            self.bytes_left = self.bytes_left.saturating_sub(bytes);
+            self.messages.push(message);
+        }
+        self.rows_left > 0
+    }
+}
+
 /// Reads past pages that contain only system messages, which must not look like the end.
 async fn list_visible_after(
     services: &Services,
@@ -76,18 +105,15 @@ async fn list_visible_after(
     mut after: i64,
     limit: usize,
 ) -> Result<Vec<Message>, Error> {
-    let mut visible = Vec::new();
-    let fetch_limit = page::fetch_limit(limit);
+    let (workspace, id) = (conversation.workspace, conversation.id);
+    let mut history = History::new(limit);
     loop {
-        let (workspace, id) = (conversation.workspace, conversation.id);
-        let read = async |conn: Conn<'_>| messages::list_after(conn, workspace, id, after, fetch_limit).await;
+        let limit = history.limit;
+        let read = async |conn: Conn<'_>| messages::list_after(conn, workspace, id, after, limit).await;
         let found = services.db.read(read).await?;
-        let Some(last) = found.last() else { return Ok(visible) };
-        after = last.position;
-        visible.extend(found.into_iter().filter(is_visible));
-        if visible.len() >= limit {
-            visible.truncate(limit);
-            return Ok(visible);
+        after = found.rows.last().map_or(after, |last| last.position);
+        if !history.extend(found.rows) || !found.has_more {
+            return Ok(history.messages);
         }
     }
 }
@@ -97,24 +123,19 @@ async fn list_newest_visible(
     conversation: &Conversation,
     limit: usize,
 ) -> Result<Vec<Message>, Error> {
-    let mut visible = Vec::new();
+    let (workspace, id) = (conversation.workspace, conversation.id);
+    let mut history = History::new(limit);
     let mut up_to = i64::MAX;
-    let fetch_limit = page::fetch_limit(limit);
     loop {
-        let (workspace, id) = (conversation.workspace, conversation.id);
-        let read =
-            async |conn: Conn<'_>| messages::list_newest(conn, workspace, id, up_to, fetch_limit).await;
+        let limit = history.limit;
+        let read = async |conn: Conn<'_>| messages::list_newest(conn, workspace, id, up_to, limit).await;
         let found = services.db.read(read).await?;
-        let Some(oldest) = found.first() else { break };
-        up_to = oldest.position - 1;
-        visible.extend(found.into_iter().rev().filter(is_visible));
-        if visible.len() >= limit {
-            visible.truncate(limit);
-            break;
+        up_to = found.rows.first().map_or(up_to, |oldest| oldest.position - 1);
+        if !history.extend(found.rows.into_iter().rev()) || !found.has_more {
+            history.messages.reverse();
+            return Ok(history.messages);
         }
     }
-    visible.reverse();
-    Ok(visible)
 }
 
 fn is_visible(message: &Message) -> bool {

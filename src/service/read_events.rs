@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::Services;
 use super::follow_events;
+use super::page;
 use super::read_conversation;
 use crate::domain::account::Account;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::event::{CursorRange, Event, EventFilter, EventType};
 use crate::domain::ids::{EventId, WorkspaceId};
-use crate::store::{Conn, events};
+use crate::store::{Conn, PageRows, ReadLimit, events};
 
 /// The position after which a reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub struct EventPage {
     pub next: i64,
 }
 
-/// At most `limit` matching events. If there are none, waits for the first for at most `wait`, then returns an empty page.
+/// At most `limit` matching events, or fewer if they are large. If there are none, waits for the first for at most `wait`, then returns an empty page.
 pub async fn list(
     services: &Services,
     account: &Account,
@@ -62,6 +63,7 @@ pub async fn list(
 ) -> Result<EventPage, Error> {
     let deadline = tokio::time::Instant::now() + wait;
     let reader = open_reader(services, account, query).await?;
+    let limit = page::read_limit(limit);
     let page = read(services, reader.workspace, reader.cursor, &reader.filter, limit).await?;
     if !page.events.is_empty() || wait.is_zero() {
         return Ok(page);
@@ -118,21 +120,21 @@ pub async fn open_reader(
     Ok(FeedReader { workspace, cursor, filter })
 }
 
-/// At most `limit` matching events after a cursor. The page's `next` is past the events that do not match.
+/// The first matching events after a cursor. The page's `next` is past the events that do not match, but never past one that does
+/// and did not fit into the limit.
 pub(super) async fn read(
     services: &Services,
     workspace: WorkspaceId,
     after: i64,
     filter: &EventFilter,
-    limit: usize,
+    limit: ReadLimit,
 ) -> Result<EventPage, Error> {
-    let max_rows = i64::try_from(limit).unwrap_or(i64::MAX);
-    let query = async |conn: Conn<'_>| events::read_after(conn, workspace, after, filter, max_rows).await;
-    let (range, events) = services.db.read(query).await?;
+    let query = async |conn: Conn<'_>| events::read_after(conn, workspace, after, filter, limit).await;
+    let (range, PageRows { rows, has_more }) = services.db.read(query).await?;
     check_retained(after, range)?;
-    let last = events.last().filter(|_| events.len() >= limit);
+    let last = rows.last().filter(|_| has_more);
     let next = last.map_or(range.latest, |last| last.cursor).max(after);
-    Ok(EventPage { events: events.into_iter().map(Arc::new).collect(), next })
+    Ok(EventPage { events: rows.into_iter().map(Arc::new).collect(), next })
 }
 
 /// Checks that all events after a cursor are still retained.

@@ -7,7 +7,10 @@ use crate::domain::ids::{MessageId, ResourceId as _, TurnId, WorkspaceId};
 use crate::domain::trace::Trace;
 use crate::domain::turn::TurnRef;
 use crate::store::turns::journal;
-use crate::store::{Conn, StoreError, conversations, messages, turns};
+use crate::store::{Conn, ReadLimit, StoreError, conversations, messages, turns};
+
+/// How much of a journal a trace shows. A turn writes less, unless an older version ran it.
+const JOURNAL_LIMIT: ReadLimit = ReadLimit { rows: 10_000, bytes: 4 << 20 };
 
 /// The turn of the account's workspace with this id, as it was sent. The turns of a deleted conversation are unknown.
 pub async fn read(services: &Services, account: &Account, name: &str) -> Result<Trace, Error> {
@@ -42,6 +45,6 @@ async fn find(mut conn: Conn<'_>, workspace: WorkspaceId, id: TurnId) -> Result<
     let Some(turn) = turns::find(conn.reborrow(), workspace, id).await? else { return Ok(None) };
     let conversation = conversations::find(conn.reborrow(), workspace, turn.conversation).await?;
     let turn_ref = TurnRef { workspace, conversation: turn.conversation, turn: turn.id };
-    let rows = journal::list(conn, turn_ref).await?;
-    Ok(conversation.map(|_| Trace::new(turn, &rows)))
+    let journal = journal::list_first(conn, turn_ref, JOURNAL_LIMIT).await?;
+    Ok(conversation.map(|_| Trace::new(turn, &journal.rows, journal.has_more)))
 }

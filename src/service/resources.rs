@@ -22,6 +22,6 @@ pub async fn list<R: Resource>(
     after: Option<R::Id>,
     limit: usize,
 ) -> Result<Page<R, R::Id>, Error> {
-    let read = async |conn: Conn<'_>, rows| resource::list(conn, account.workspace, after, rows).await;
-    Page::read(&services.db, limit, read, R::id).await
+    let read = async |conn: Conn<'_>, limit| resource::list(conn, account.workspace, after, limit).await;
+    Page::read_within_bytes(&services.db, limit, read, R::id).await
 }

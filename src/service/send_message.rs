@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::await_reply::WaitOutcome;
+use super::replay::replay;
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
 use crate::domain::conversation::SenderType;
@@ -65,7 +66,7 @@ pub async fn send(services: &Services, message: SendMessage) -> Result<ApiRespon
     };
     match services.writer.execute(admission).await? {
         AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
-        AdmitOutcome::Replayed { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: true }),
+        AdmitOutcome::Replayed { key, turn } => replay(services, &key, turn).await,
         AdmitOutcome::Waiting(turn) => {
             let answer = waiter.answer(services, conversation.id, deadline).await?;
             Ok(ApiResponse { answer, turn: Some(turn), is_replay: false })

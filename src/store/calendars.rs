@@ -2,17 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use super::resource::{self, Resource};
+use super::resource::{self, Resource, resource_page};
 use super::{Conn, StoreError, fetch, from_row, key_columns, on_conn};
 use crate::domain::calendar::{Calendar, CalendarSettings};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{CalendarId, CalendarToken, WorkspaceId};
 
-macro_rules! select {
+macro_rules! calendar_columns {
     () => {
-        "select c.workspace_id, c.id, c.slug, c.rules, l.id as link, c.created_at from calendars c \
-         left join calendar_links l on l.workspace_id = c.workspace_id and l.calendar_id = c.id \
-         where c.archived_at is null and c.workspace_id = $1"
+        "c.workspace_id, c.id, c.slug, c.rules, l.id as link, c.created_at"
+    };
+}
+
+macro_rules! with_link {
+    () => {
+        "calendars c left join calendar_links l on l.workspace_id = c.workspace_id and l.calendar_id = c.id"
     };
 }
 
@@ -32,8 +36,22 @@ from_row!(Calendar, |row| {
 
 impl Resource for Calendar {
     type Id = CalendarId;
-    const FIND: &'static str = concat!(select!(), " and c.id = $2");
-    const LIST: &'static str = concat!(select!(), " and c.id > $2 order by c.id limit $3");
+    const FIND: &'static str = concat!(
+        "select ",
+        calendar_columns!(),
+        " from ",
+        with_link!(),
+        " where c.archived_at is null and c.workspace_id = $1 and c.id = $2"
+    );
+    const LIST: &'static str = concat!(
+        "select ",
+        calendar_columns!(),
+        ", candidates from ",
+        resource_page!("calendars", "octet_length(rules)"),
+        " cross join ",
+        with_link!(),
+        " where c.workspace_id = $1 and c.id = page_id order by c.id"
+    );
 
     fn id(&self) -> CalendarId {
         self.id

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use sqlx::QueryBuilder;
 
 use super::{
-    Columns, Conn, Statements, StoreError, columns, execute, fetch, insert_row, key_columns, map_row, on_conn,
+    Columns, Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, columns, execute, fetch, insert_row,
+    key_columns, map_row, on_conn, page_condition, page_end, page_start,
 };
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationFilter};
@@ -101,13 +102,17 @@ pub async fn list(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     filter: &ConversationFilter,
-    limit: i64,
-) -> Result<Vec<Conversation>, StoreError> {
-    Ok(on_conn!(conn, |c| {
+    limit: ReadLimit,
+) -> Result<PageRows<Conversation>, StoreError> {
+    let rows: Vec<PageRow<Conversation>> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(concat!(
             "select ",
             conversation_columns!(),
-            " from conversations where workspace_id = "
+            ", candidates from ",
+            page_start!(),
+            "select created_at as page_time, id as page_id, coalesce(octet_length(metadata), 0) \
+             + octet_length(key_variables) + octet_length(visitor_variables) as row_size \
+             from conversations where workspace_id = "
         ));
         query.push_bind(workspace);
         query.push(" and deleted_at is null");
@@ -127,9 +132,14 @@ pub async fn list(
         if let Some((at, id)) = filter.after {
             query.push(" and (created_at, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
         }
-        query.push(" order by created_at desc, id desc limit ").push_bind(limit);
+        query.push(" order by created_at desc, id desc limit ").push_bind(limit.candidates());
+        query.push(concat!(page_condition!("page_time desc, page_id desc"), "nth <= ")).push_bind(limit.rows);
+        query.push(" and (bytes <= ").push_bind(limit.bytes).push(" or nth = 1)");
+        query.push(concat!(page_end!(), " cross join conversations where workspace_id = "));
+        query.push_bind(workspace).push(" and id = page_id order by created_at desc, id desc");
         query.build_query_as().fetch_all(c).await?
-    }))
+    });
+    Ok(rows.into())
 }
 
 /// Locks and reads conversations, in the order of their ids.

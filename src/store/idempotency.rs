@@ -6,55 +6,64 @@ use super::{
     Columns, Conn, Statements, StoreError, columns, fetch, from_row, insert_row, on_conn, store_now,
 };
 use crate::domain::clock::Clock;
-use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, IdempotencyRecord};
+use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, IdempotencyRecord, StoredAnswer};
 use crate::domain::render::RenderedResponse;
 
-insert_row!(IdempotencyRecord, "idempotency", idempotency_columns, |record| {
+insert_row!(IdempotencyRecord, "idempotency", |record| {
     "workspace_id": record.key.workspace,
     "scope": &record.key.scope,
     "key": &record.key.key,
     "fingerprint": &record.fingerprint,
     "turn_id": record.turn,
-    "status": record.answer.as_ref().map(|answer| i64::from(answer.status)),
-    "body": record.answer.as_ref().map(|answer| &answer.body),
-    "code": record.answer.as_ref().and_then(|answer| answer.code.as_ref()),
-    "reason": record.answer.as_ref().and_then(|answer| answer.reason.as_ref()),
+    "status": record.answer.to_store().map(|answer| i64::from(answer.status)),
+    "body": record.answer.to_store().map(|answer| &answer.body),
+    "code": record.answer.to_store().and_then(|answer| answer.code.as_ref()),
+    "reason": record.answer.to_store().and_then(|answer| answer.reason.as_ref()),
     "created_at": record.created_at,
 });
 
-from_row!(IdempotencyRecord, |row| {
-    let status = row.try_get::<Option<i64>, _>("status")?.and_then(|status| u16::try_from(status).ok());
-    let (code, reason) = (row.try_get("code")?, row.try_get("reason")?);
-    let answer = status.zip(row.try_get("body")?);
-    Self {
-        key: IdempotencyKey {
-            workspace: row.try_get("workspace_id")?,
-            scope: row.try_get("scope")?,
-            key: row.try_get("key")?,
-        },
-        fingerprint: row.try_get("fingerprint")?,
-        turn: row.try_get("turn_id")?,
-        answer: answer.map(|(status, body)| RenderedResponse { status, body, code, reason }),
-        created_at: row.try_get("created_at")?,
-    }
+from_row!(IdempotencyRecord, |row| Self {
+    key: IdempotencyKey {
+        workspace: row.try_get("workspace_id")?,
+        scope: row.try_get("scope")?,
+        key: row.try_get("key")?,
+    },
+    fingerprint: row.try_get("fingerprint")?,
+    turn: row.try_get("turn_id")?,
+    answer: if row.try_get("is_answered")? { StoredAnswer::Stored } else { StoredAnswer::Open },
+    created_at: row.try_get("created_at")?,
 });
 
-/// The records of keys. Read under the workspaces' locks, which every writer of a key takes.
+/// The records of keys, without their responses. Read under the workspaces' locks, which every writer of a key takes.
 pub async fn find_many(
     conn: Conn<'_>,
     keys: &BTreeSet<IdempotencyKey>,
 ) -> Result<Vec<IdempotencyRecord>, StoreError> {
     const KEYS: Columns<IdempotencyKey> =
         columns!(|key| { "key_workspace": key.workspace, "key_scope": &key.scope, "key_text": &key.key });
-    const FIND: &str = concat!(
-        "select ",
-        idempotency_columns!(),
-        " from new cross join idempotency where workspace_id = key_workspace and scope = key_scope and key = key_text"
-    );
+    const FIND: &str = "select workspace_id, scope, key, fingerprint, turn_id, status is not null as is_answered, \
+        created_at from new cross join idempotency \
+        where workspace_id = key_workspace and scope = key_scope and key = key_text";
     fetch(conn, &KEYS, keys, FIND).await
 }
 
-/// Writes records. The previous record of a key is replaced.
+/// The response of a key, if there is one.
+pub async fn find_answer(
+    conn: Conn<'_>,
+    key: &IdempotencyKey,
+) -> Result<Option<RenderedResponse>, StoreError> {
+    const FIND: &str = "select status, body, code, reason from idempotency \
+        where workspace_id = $1 and scope = $2 and key = $3 and status is not null and body is not null";
+    let found: Option<(i64, String, Option<String>, Option<String>)> = on_conn!(conn, |c| {
+        let query = sqlx::query_as(FIND).bind(key.workspace).bind(&key.scope).bind(&key.key);
+        query.fetch_optional(c).await?
+    });
+    Ok(found.and_then(|(status, body, code, reason)| {
+        Some(RenderedResponse { status: u16::try_from(status).ok()?, body, code, reason })
+    }))
+}
+
+/// Writes records. The previous record of a key is replaced, so a record that was read must not be written without an answer.
 pub fn put(statements: &mut Statements, rows: &[&IdempotencyRecord]) -> Result<(), StoreError> {
     const REPLACE: &str = " on conflict (workspace_id, scope, key) do update \
         set fingerprint = excluded.fingerprint, turn_id = excluded.turn_id, status = excluded.status, \

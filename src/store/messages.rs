@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Conn, Statements, StoreError, fetch, key_columns, map_row, on_conn};
+use super::{
+    Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, fetch, key_columns, map_row, on_conn, page_of,
+};
 use crate::domain::ids::{ConversationId, MessageId, WorkspaceId};
 use crate::domain::message::{Message, MessageRef};
 
@@ -38,83 +40,58 @@ pub async fn find(
     Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(workspace).bind(id).fetch_optional(c).await?))
 }
 
-/// The messages after a position (0: from the first), oldest first.
+/// Messages under a condition on `position` and `$3`, at most `$4`, in an order of their positions, of which those are read that fulfil
+/// a condition on `nth` and `bytes`.
+macro_rules! list {
+    ($condition:literal, $order:literal, $fits:literal) => {
+        concat!(
+            "select ",
+            message_columns!(),
+            ", candidates from ",
+            page_of!(
+                keys: (
+                    "select position as page_position, octet_length(text) + coalesce(octet_length(metadata), 0) \
+                     + coalesce(octet_length(function_calls), 0) as row_size \
+                     from messages where workspace_id = $1 and conversation_id = $2 and ",
+                    $condition,
+                    " order by position",
+                    $order,
+                    " limit $4 + 1"
+                ),
+                order: ("page_position", $order),
+                fits: $fits
+            ),
+            " cross join messages where workspace_id = $1 and conversation_id = $2 and position = page_position \
+             order by position"
+        )
+    };
+}
+
+/// The first messages after a position (0: from the first), oldest first.
 pub async fn list_after(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     conversation: ConversationId,
     after: i64,
-    limit: i64,
-) -> Result<Vec<Message>, StoreError> {
-    const LIST: &str = concat!(
-        "select ",
-        message_columns!(),
-        " from messages where workspace_id = $1 and conversation_id = $2 and position > $3 \
-         order by position limit $4"
-    );
+    limit: ReadLimit,
+) -> Result<PageRows<Message>, StoreError> {
+    const LIST: &str = list!("position > $3", "", "nth <= $4 and (bytes <= $5 or nth = 1)");
     list(conn, LIST, workspace, conversation, after, limit).await
 }
 
-/// The newest `limit` messages up to a position, oldest first.
+/// The newest messages up to a position, oldest first; `has_more` if there are older ones.
 pub async fn list_newest(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     conversation: ConversationId,
     up_to: i64,
-    limit: i64,
-) -> Result<Vec<Message>, StoreError> {
-    const LIST: &str = concat!(
-        "select ",
-        message_columns!(),
-        " from messages where workspace_id = $1 and conversation_id = $2 and position <= $3 \
-         order by position desc limit $4"
-    );
+    limit: ReadLimit,
+) -> Result<PageRows<Message>, StoreError> {
+    const LIST: &str = list!("position <= $3", " desc", "nth <= $4 and (bytes <= $5 or nth = 1)");
     list(conn, LIST, workspace, conversation, up_to, limit).await
 }
 
-/// The most that one read returns.
-#[derive(Clone, Copy, Debug)]
-pub struct ReadLimit {
-    pub rows: i64,
-    /// Of texts, metadata and function calls.
-    pub bytes: i64,
-}
-
-/// The newest messages under a condition on `position` and `$3`: at most `$4`, and as many as fulfil a condition on `bytes`, the
-/// size of a message (`size`) and all newer ones. Large columns are read of these messages only.
-macro_rules! newest_within {
-    ($condition:literal, $fits:literal) => {
-        concat!(
-            "select ",
-            message_columns!(),
-            " from messages where workspace_id = $1 and conversation_id = $2 and ",
-            $condition,
-            " and position >= (select min(nth) from (\
-             select nth, size, sum(size) over (order by nth desc rows unbounded preceding) as bytes from (\
-             select position as nth, octet_length(text) + coalesce(octet_length(metadata), 0) \
-             + coalesce(octet_length(function_calls), 0) as size \
-             from messages where workspace_id = $1 and conversation_id = $2 and ",
-            $condition,
-            " order by position desc limit $4) as newest) as summed where ",
-            $fits,
-            ")"
-        )
-    };
-}
-
-/// The newest messages up to a position, within the limit but at least one, oldest first.
-pub async fn list_newest_within(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    conversation: ConversationId,
-    up_to: i64,
-    limit: ReadLimit,
-) -> Result<Vec<Message>, StoreError> {
-    const LIST: &str = newest_within!("position <= $3", "bytes <= $5 or bytes = size");
-    list_within(conn, LIST, workspace, conversation, up_to, limit).await
-}
-
-/// The newest messages after a position that reply to messages before it, within the limit, oldest first.
+/// The newest messages after a position that reply to messages before it, oldest first. There may be none that fits into the limit.
 pub async fn list_late_replies(
     conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -122,42 +99,23 @@ pub async fn list_late_replies(
     position: i64,
     limit: ReadLimit,
 ) -> Result<Vec<Message>, StoreError> {
-    const LIST: &str = newest_within!("position > $3 and answers < $3", "bytes <= $5");
-    list_within(conn, LIST, workspace, conversation, position, limit).await
+    const LIST: &str = list!("position > $3 and answers < $3", " desc", "nth <= $4 and bytes <= $5");
+    Ok(list(conn, LIST, workspace, conversation, position, limit).await?.rows)
 }
 
-/// Runs one of the two lists within a limit and returns its messages in order of position.
-async fn list_within(
-    conn: Conn<'_>,
-    statement: &'static str,
-    workspace: WorkspaceId,
-    conversation: ConversationId,
-    position: i64,
-    limit: ReadLimit,
-) -> Result<Vec<Message>, StoreError> {
-    let mut messages: Vec<Message> = on_conn!(conn, |c| {
-        let query = sqlx::query_as(statement).bind(workspace).bind(conversation).bind(position);
-        query.bind(limit.rows).bind(limit.bytes).fetch_all(c).await?
-    });
-    messages.sort_by_key(|message| message.position);
-    Ok(messages)
-}
-
-/// Runs one of the other two lists and returns its messages in order of position.
 async fn list(
     conn: Conn<'_>,
     statement: &'static str,
     workspace: WorkspaceId,
     conversation: ConversationId,
     position: i64,
-    limit: i64,
-) -> Result<Vec<Message>, StoreError> {
-    let mut messages: Vec<Message> = on_conn!(conn, |c| {
+    limit: ReadLimit,
+) -> Result<PageRows<Message>, StoreError> {
+    let rows: Vec<PageRow<Message>> = on_conn!(conn, |c| {
         let query = sqlx::query_as(statement).bind(workspace).bind(conversation).bind(position);
-        query.bind(limit).fetch_all(c).await?
+        query.bind(limit.rows).bind(limit.bytes).fetch_all(c).await?
     });
-    messages.sort_by_key(|message| message.position);
-    Ok(messages)
+    Ok(rows.into())
 }
 
 /// The positions of messages. Unknown ids are left out.

@@ -55,8 +55,11 @@ pub mod workspaces;
 
 pub use db::Statements;
 pub(crate) use db::on_conn;
-use db::{Columns, columns, execute, fetch, from_row, insert_row, insert_rows, key_columns, map_row};
+use db::{
+    Columns, PageRow, columns, execute, fetch, from_row, insert_row, insert_rows, key_columns, map_row,
+    page_condition, page_end, page_of, page_start,
+};
 pub use db::{
-    Conn, ConnectError, Db, PooledConnection, ReadConnection, Schema, StoreError, Tx, describe_postgres,
-    store_now,
+    Conn, ConnectError, Db, PageRows, PooledConnection, ReadConnection, ReadLimit, Schema, StoreError, Tx,
+    describe_postgres, store_now,
 };

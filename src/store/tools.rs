@@ -1,7 +1,7 @@
 //! The tools of a workspace, as the platform API shows them. [`workspace_config`](super::workspace_config) writes them.
 
 use super::from_row;
-use super::resource::Resource;
+use super::resource::{Resource, resource_page};
 use crate::domain::ids::ToolId;
 use crate::domain::tool::NamedTool;
 
@@ -14,16 +14,15 @@ from_row!(NamedTool, |row| {
     }
 });
 
-macro_rules! active {
-    () => {
-        "select id, slug, definition from tools where archived_at is null and workspace_id = $1"
-    };
-}
-
 impl Resource for NamedTool {
     type Id = ToolId;
-    const FIND: &'static str = concat!(active!(), " and id = $2");
-    const LIST: &'static str = concat!(active!(), " and id > $2 order by id limit $3");
+    const FIND: &'static str =
+        "select id, slug, definition from tools where archived_at is null and workspace_id = $1 and id = $2";
+    const LIST: &'static str = concat!(
+        "select id, slug, definition, candidates from ",
+        resource_page!("tools", "octet_length(definition)"),
+        " cross join tools where workspace_id = $1 and id = page_id order by id"
+    );
 
     fn id(&self) -> ToolId {
         self.id

@@ -75,7 +75,7 @@ fn a_round_has_its_calls_in_the_models_order_and_what_became_of_each() {
         row(0, 2, (2_000, None), &json!({ "id": "i2", "name": "b", "arguments": {} }), None),
     ];
 
-    let trace = Trace::new(turn(), &journal);
+    let trace = Trace::new(turn(), &journal, false);
 
     let [round] = &trace.rounds[..] else { panic!("{trace:?}") };
     assert_eq!((round.model_ref.model.as_str(), round.text.as_deref()), ("m", Some("Let me see.")));
@@ -99,7 +99,7 @@ fn totals_are_of_all_rounds() {
         row(2, 0, (9_000, Some(9_500)), &json!({ "unreadable": true }), None),
     ];
 
-    let trace = Trace::new(turn(), &journal);
+    let trace = Trace::new(turn(), &journal, false);
 
     assert_eq!(trace.rounds.len(), 2, "what cannot be read is left out");
     let Totals { usage, model_time, tool_time } = trace.totals();

@@ -111,6 +111,10 @@ pub(super) struct TracedTurnOut {
     /// In order.
     rounds: Vec<RoundOut>,
     totals: TotalsOut,
+    /// Present and true if the journal has more than 4 MiB: the last rounds or calls are missing, also in `totals`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    truncated: bool,
 }
 
 /// The trace of a message so far.
@@ -122,6 +126,10 @@ pub(super) struct MessageTraceOut {
     /// In order.
     rounds: Vec<RoundOut>,
     totals: TotalsOut,
+    /// Present and true if the journal has more than 4 MiB: the last rounds or calls are missing, also in `totals`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    truncated: bool,
 }
 
 /// A response of the model, and the tool calls that it requested.
@@ -251,7 +259,8 @@ impl From<Turn> for TurnOut {
 impl From<Trace> for TracedTurnOut {
     fn from(trace: Trace) -> Self {
         let totals = TotalsOut::new(&trace);
-        Self { turn: trace.turn.into(), rounds: rounds(trace.rounds), totals }
+        let truncated = trace.is_truncated;
+        Self { turn: trace.turn.into(), rounds: rounds(trace.rounds), totals, truncated }
     }
 }
 
@@ -259,10 +268,10 @@ impl From<Option<Trace>> for MessageTraceOut {
     fn from(trace: Option<Trace>) -> Self {
         match trace {
             Some(trace) => {
-                let TracedTurnOut { turn, rounds, totals } = trace.into();
-                Self { turn: Some(turn), rounds, totals }
+                let TracedTurnOut { turn, rounds, totals, truncated } = trace.into();
+                Self { turn: Some(turn), rounds, totals, truncated }
             }
-            None => Self { turn: None, rounds: Vec::new(), totals: TotalsOut::zero() },
+            None => Self { turn: None, rounds: Vec::new(), totals: TotalsOut::zero(), truncated: false },
         }
     }
 }

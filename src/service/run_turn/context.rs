@@ -26,9 +26,8 @@ use crate::domain::trace::JournalledAnswer;
 use crate::domain::turn::{Turn, TurnRef};
 use crate::outbound::AllowHosts;
 use crate::service::workspace_hosts;
-use crate::store::messages::ReadLimit;
 use crate::store::turns::journal;
-use crate::store::{Conn, StoreError, conversations, messages};
+use crate::store::{Conn, ReadLimit, StoreError, conversations, messages};
 use crate::tools::Toolset;
 use crate::writer::TurnSnapshot;
 
@@ -150,8 +149,8 @@ async fn read_messages(
     let bounds = engine.settings.history;
     let mut limit = ReadLimit { rows: to_i64(bounds.max_messages), bytes: to_i64(bounds.max_bytes()) };
     let (workspace, id) = (turn.workspace, turn.conversation);
-    let newest = messages::list_newest_within(conn.reborrow(), workspace, id, turn.position, limit).await?;
-    let mut messages: Vec<_> = newest.into_iter().map(Arc::new).collect();
+    let newest = messages::list_newest(conn.reborrow(), workspace, id, turn.position, limit).await?;
+    let mut messages: Vec<_> = newest.rows.into_iter().map(Arc::new).collect();
     if next_position == turn.position + 1 {
         engine.services.histories.insert(id, &messages);
         return Ok(messages);

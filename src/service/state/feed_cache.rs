@@ -8,13 +8,14 @@ use crate::domain::event::{Event, EventFilter, EventType};
 use crate::domain::ids::WorkspaceId;
 use crate::service::Services;
 use crate::service::read_events::{EventPage, read};
+use crate::store::ReadLimit;
 
 /// How many events are cached.
 pub(super) const MAX_EVENTS: i64 = 256;
 /// The maximum size of their bodies, in bytes.
 const MAX_BYTES: usize = 1 << 20;
-/// How many events one read returns at most.
-const READ_BATCH: usize = 128;
+/// How much one read returns at most.
+const READ_LIMIT: ReadLimit = ReadLimit { rows: 128, bytes: 1 << 20 };
 
 /// The cached events: those after `from`, up to `to`.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl FeedCache {
 
     /// Reads the events after the cached ones, to be appended.
     pub(super) async fn read(&self, services: &Services, workspace: WorkspaceId) -> Result<EventPage, Error> {
-        read(services, workspace, self.to, &EventFilter::default(), READ_BATCH).await
+        read(services, workspace, self.to, &EventFilter::default(), READ_LIMIT).await
     }
 
     /// Appends events that were read, and evicts the oldest if there are too many.
@@ -71,17 +72,26 @@ impl FeedCache {
         }
     }
 
-    /// At most `limit` matching events after a cursor. `None` if the events after it are not cached or were evicted.
-    pub(super) fn after(&self, cursor: i64, filter: &EventFilter, limit: usize) -> Option<EventPage> {
+    /// The first matching events after a cursor. `None` if the events after it are not cached or were evicted.
+    pub(super) fn after(&self, cursor: i64, filter: &EventFilter, limit: ReadLimit) -> Option<EventPage> {
         if !self.covers(cursor) {
             return None;
         }
-        let new = self.events.iter().filter(|event| event.cursor > cursor && filter.matches(event));
-        let events: Vec<_> = new.take(limit).map(Arc::clone).collect();
-        let last = events.last().filter(|_| events.len() >= limit);
-        let next = last.map_or(self.to, |last| last.cursor);
+        let (mut events, mut bytes, mut next) = (Vec::new(), 0, self.to);
+        for event in self.events.iter().filter(|event| event.cursor > cursor && filter.matches(event)) {
+            bytes += to_i64(event.body.len());
+            if !events.is_empty() && (to_i64(events.len()) >= limit.rows || bytes > limit.bytes) {
+                next = events.last().map_or(next, |last: &Arc<Event>| last.cursor);
+                break;
+            }
+            events.push(Arc::clone(event));
+        }
         Some(EventPage { events, next })
     }
+}
+
+fn to_i64(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -107,6 +117,10 @@ mod tests {
         EventPage { events, next }
     }
 
+    fn rows(rows: i64) -> ReadLimit {
+        ReadLimit { rows, bytes: i64::MAX }
+    }
+
     fn cursors(page: &EventPage) -> Vec<i64> {
         page.events.iter().map(|event| event.cursor).collect()
     }
@@ -118,17 +132,37 @@ mod tests {
         cache.append(page(11..=13, EventType::MessageCreated, 1));
         cache.append(page([14], EventType::ReplyFailed, 1));
 
-        let all = cache.after(11, &EventFilter::default(), 2).unwrap();
+        let all = cache.after(11, &EventFilter::default(), rows(2)).unwrap();
         let failed = EventFilter { types: vec![EventType::ReplyFailed], conversation: None };
 
         assert_eq!((cursors(&all), all.next), (vec![12, 13], 13));
-        assert_eq!(cursors(&cache.after(10, &failed, 9).unwrap()), [14]);
-        assert_eq!(cache.after(14, &failed, 9), Some(EventPage { events: Vec::new(), next: 14 }));
-        assert_eq!(cache.after(9, &failed, 9), None, "its reader asks the store");
+        assert_eq!(cursors(&cache.after(10, &failed, rows(9)).unwrap()), [14]);
+        assert_eq!(cache.after(14, &failed, rows(9)), Some(EventPage { events: Vec::new(), next: 14 }));
+        assert_eq!(cache.after(9, &failed, rows(9)), None, "its reader asks the store");
         cache.fast_forward(12);
         assert!(cache.covers(10), "who is behind changes nothing");
         cache.fast_forward(20);
         assert_eq!((cache.to(), cache.covers(19)), (20, false), "who is ahead begins anew");
+    }
+
+    #[test]
+    fn a_page_that_is_cut_by_bytes_goes_on_where_it_ends() {
+        let mut cache = FeedCache::default();
+        cache.fast_forward(0);
+        cache.append(page(1..=5, EventType::MessageCreated, 100));
+
+        let mut read = Vec::new();
+        let (mut cursor, mut limit) = (0, ReadLimit { rows: 9, bytes: 250 });
+        while cursor < 5 {
+            let page = cache.after(cursor, &EventFilter::default(), limit).unwrap();
+            read.push(cursors(&page));
+            cursor = page.next;
+        }
+
+        assert_eq!(read, [vec![1, 2], vec![3, 4], vec![5]]);
+        limit.bytes = 1;
+        let first = cache.after(0, &EventFilter::default(), limit).unwrap();
+        assert_eq!((cursors(&first), first.next), (vec![1], 1), "there is always one");
     }
 
     #[test]
@@ -140,8 +174,11 @@ mod tests {
         assert!(!cache.covers(4) && cache.covers(5));
         cache.append(page([MAX_EVENTS + 6], EventType::MessageCreated, MAX_BYTES + 1));
 
-        assert_eq!(cache.after(MAX_EVENTS + 5, &EventFilter::default(), 9), None, "nothing of it fits");
-        assert_eq!(cache.after(MAX_EVENTS + 6, &EventFilter::default(), 9).unwrap().next, MAX_EVENTS + 6);
+        assert_eq!(cache.after(MAX_EVENTS + 5, &EventFilter::default(), rows(9)), None, "nothing of it fits");
+        assert_eq!(
+            cache.after(MAX_EVENTS + 6, &EventFilter::default(), rows(9)).unwrap().next,
+            MAX_EVENTS + 6
+        );
     }
 
     #[test]
@@ -152,7 +189,7 @@ mod tests {
 
         cache.append(page([4], EventType::ConversationDeleted, 1));
 
-        assert_eq!(cache.after(2, &EventFilter::default(), 9), None);
-        assert_eq!(cursors(&cache.after(3, &EventFilter::default(), 9).unwrap()), [4]);
+        assert_eq!(cache.after(2, &EventFilter::default(), rows(9)), None);
+        assert_eq!(cursors(&cache.after(3, &EventFilter::default(), rows(9)).unwrap()), [4]);
     }
 }

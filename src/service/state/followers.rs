@@ -14,6 +14,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::{KeyId, WorkspaceId};
 use crate::service::Services;
 use crate::service::read_events::{EventPage, FeedReader, read};
+use crate::store::ReadLimit;
 
 /// How long a refused follower is asked to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -188,7 +189,7 @@ impl Subscription {
         services: &Services,
         reader: &FeedReader,
         wait: bool,
-        limit: usize,
+        limit: ReadLimit,
     ) -> Result<EventPage, Error> {
         if wait {
             // The sender lives in `feed`, so this returns only when the cursor advances.

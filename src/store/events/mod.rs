@@ -11,9 +11,12 @@ use crate::domain::event::{CursorRange, Event, EventFilter, EventType};
 use crate::domain::ids::{ConversationId, EventId, WorkspaceId};
 use crate::domain::render;
 use crate::store::workspaces::WORKSPACE_KEY;
-use crate::store::{Conn, Statements, StoreError, fetch, insert_row, on_conn};
+use crate::store::{
+    Conn, PageRows, ReadLimit, Statements, StoreError, fetch, insert_row, on_conn, page_condition, page_end,
+    page_start,
+};
 
-insert_row!(Event, "events", event_columns, |event| {
+insert_row!(Event, "events", |event| {
     "workspace_id": event.workspace,
     "cursor": event.cursor,
     "id": event.id,
@@ -36,6 +39,7 @@ struct FeedRow {
     body: Option<String>,
     created_at: Option<Micros>,
     deleted_at: Option<Micros>,
+    candidates: Option<i64>,
 }
 
 impl FeedRow {
@@ -56,30 +60,31 @@ impl FeedRow {
     }
 }
 
-/// At most `limit` events after a cursor that match a filter, in order, and the range of the feed as of the
-/// same statement, so that the caller knows whether it has read to the end.
+/// The first events after a cursor that match a filter, in order, and the range of the feed as of the same statement, so that the
+/// caller knows whether it has read to the end.
 pub async fn read_after(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     after: i64,
     filter: &EventFilter,
-    limit: i64,
-) -> Result<(CursorRange, Vec<Event>), StoreError> {
+    limit: ReadLimit,
+) -> Result<(CursorRange, PageRows<Event>), StoreError> {
     let rows: Vec<FeedRow> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(
+        let mut query = QueryBuilder::new(concat!(
             "select s.events_from, s.next_cursor, e.cursor, e.id, e.type, e.conversation_id, e.body, \
-             e.created_at, c.deleted_at from workspace_state s left join (select * from (",
-        );
+             e.created_at, c.deleted_at, candidates from workspace_state s left join ",
+            page_start!(),
+            "select * from ("
+        ));
         // One index range for each type: however rare a type is, no range yields more than a page.
         let types: Vec<_> = filter.types.iter().map(Some).collect();
         let types = if types.is_empty() { vec![None] } else { types };
         for (nth, kind) in types.into_iter().enumerate() {
             query.push(if nth == 0 { "" } else { " union all " });
-            query.push(concat!(
-                "select * from (select ",
-                event_columns!(),
-                " from events where workspace_id = "
-            ));
+            query.push(
+                "select * from (select cursor as page_cursor, octet_length(body) as row_size from events \
+                 where workspace_id = ",
+            );
             query.push_bind(workspace);
             if let Some(kind) = kind {
                 query.push(" and type = ").push_bind(*kind);
@@ -89,22 +94,29 @@ pub async fn read_after(
             }
             query.push(" and cursor > ").push_bind(after);
             query.push(" and cursor >= (select events_from from workspace_state where workspace_id = ");
-            query.push_bind(workspace).push(") order by cursor limit ").push_bind(limit);
+            query.push_bind(workspace).push(") order by cursor limit ").push_bind(limit.candidates());
             query.push(") as part");
         }
-        query.push(") as parts order by cursor limit ").push_bind(limit);
-        query.push(
-            ") as e on e.workspace_id = s.workspace_id left join conversations c \
-             on c.workspace_id = e.workspace_id and c.id = e.conversation_id where s.workspace_id = ",
-        );
+        query.push(") as parts order by page_cursor limit ").push_bind(limit.candidates());
+        query.push(concat!(page_condition!("page_cursor"), "nth <= ")).push_bind(limit.rows);
+        query.push(" and (bytes <= ").push_bind(limit.bytes).push(" or nth = 1)");
+        query.push(concat!(
+            page_end!(),
+            " on true left join events e on e.workspace_id = s.workspace_id and e.cursor = page_cursor \
+             left join conversations c on c.workspace_id = e.workspace_id and c.id = e.conversation_id \
+             where s.workspace_id = "
+        ));
         query.push_bind(workspace).push(" order by e.cursor");
         query.build_query_as().fetch_all(c).await?
     });
-    let range = rows.first().map_or(CursorRange::default(), |row| CursorRange {
+    let first = rows.first();
+    let range = first.map_or(CursorRange::default(), |row| CursorRange {
         oldest: row.events_from,
         latest: row.next_cursor - 1,
     });
-    Ok((range, rows.into_iter().filter_map(|row| row.event(workspace)).collect()))
+    let candidates = first.and_then(|row| row.candidates).unwrap_or(0);
+    let events = rows.into_iter().filter_map(|row| row.event(workspace)).collect();
+    Ok((range, PageRows::cut(events, candidates)))
 }
 
 /// The range of a workspace's feed, and the time of its oldest event, if there is one.

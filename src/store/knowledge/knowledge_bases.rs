@@ -3,7 +3,7 @@
 
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::KnowledgeBase;
-use crate::store::resource::Resource;
+use crate::store::resource::{Resource, resource_page};
 use crate::store::{Conn, StoreError, insert_rows, map_row, on_conn};
 
 map_row!(
@@ -36,7 +36,9 @@ impl Resource for KnowledgeBase {
     const LIST: &'static str = concat!(
         "select ",
         base_columns!(),
-        " from knowledge_bases where archived_at is null and workspace_id = $1 and id > $2 order by id limit $3"
+        ", candidates from ",
+        resource_page!("knowledge_bases", "octet_length(slug) + octet_length(name)"),
+        " cross join knowledge_bases where workspace_id = $1 and id = page_id order by id"
     );
 
     fn id(&self) -> KnowledgeBaseId {

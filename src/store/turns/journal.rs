@@ -3,7 +3,10 @@
 use crate::domain::ids::{TurnId, WorkspaceId};
 use crate::domain::journal::JournalRow;
 use crate::domain::turn::TurnRef;
-use crate::store::{Columns, Conn, Statements, StoreError, columns, fetch, from_row, insert_row, on_conn};
+use crate::store::{
+    Columns, Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, columns, fetch, from_row,
+    insert_row, on_conn, page_of,
+};
 
 insert_row!(JournalRow, "journal", journal_columns, |row| {
     "workspace_id": row.turn.workspace,
@@ -41,6 +44,35 @@ pub async fn list(conn: Conn<'_>, turn: TurnRef) -> Result<Vec<JournalRow>, Stor
         " from journal where workspace_id = $1 and turn_id = $2 order by step, position"
     );
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(turn.workspace).bind(turn.turn).fetch_all(c).await?))
+}
+
+/// The first rows of a turn's journal, in order.
+pub async fn list_first(
+    conn: Conn<'_>,
+    turn: TurnRef,
+    limit: ReadLimit,
+) -> Result<PageRows<JournalRow>, StoreError> {
+    const LIST: &str = concat!(
+        "select ",
+        journal_columns!(),
+        ", candidates from ",
+        page_of!(
+            keys: (
+                "select step as page_step, position as page_position, \
+                 octet_length(content) + coalesce(octet_length(result), 0) as row_size \
+                 from journal where workspace_id = $1 and turn_id = $2 order by step, position limit $3 + 1"
+            ),
+            order: ("page_step, page_position"),
+            fits: "nth <= $3 and (bytes <= $4 or nth = 1)"
+        ),
+        " cross join journal where workspace_id = $1 and turn_id = $2 and step = page_step \
+         and position = page_position order by step, position"
+    );
+    let rows: Vec<PageRow<JournalRow>> = on_conn!(conn, |c| {
+        let query = sqlx::query_as(LIST).bind(turn.workspace).bind(turn.turn);
+        query.bind(limit.rows).bind(limit.bytes).fetch_all(c).await?
+    });
+    Ok(rows.into())
 }
 
 /// The calls of some turns, in order: the last ones that have at most `max_bytes` together. A result has its first `max_result`

@@ -8,7 +8,7 @@ use crate::domain::event::{EventType, Subscriber};
 use crate::domain::ids::{EndpointId, WorkspaceId};
 use crate::domain::seal::SealedSecret;
 use crate::domain::webhook_endpoint::{Endpoint, PreviousSecret};
-use crate::store::resource::Resource;
+use crate::store::resource::{Resource, resource_page};
 use crate::store::workspaces::WORKSPACE_KEY;
 use crate::store::{Conn, StoreError, fetch, from_row, insert_row, insert_rows, key_columns, on_conn};
 
@@ -102,20 +102,23 @@ pub async fn find_many(
     fetch(conn, &key_columns(), ids, FIND).await
 }
 
-macro_rules! active {
-    () => {
-        concat!(
-            "select ",
-            endpoint_columns!(),
-            " from webhook_endpoints where archived_at is null and workspace_id = $1"
-        )
-    };
-}
-
 impl Resource for Endpoint {
     type Id = EndpointId;
-    const FIND: &'static str = concat!(active!(), " and id = $2");
-    const LIST: &'static str = concat!(active!(), " and id > $2 order by id limit $3");
+    const FIND: &'static str = concat!(
+        "select ",
+        endpoint_columns!(),
+        " from webhook_endpoints where archived_at is null and workspace_id = $1 and id = $2"
+    );
+    const LIST: &'static str = concat!(
+        "select ",
+        endpoint_columns!(),
+        ", candidates from ",
+        resource_page!(
+            "webhook_endpoints",
+            "octet_length(url) + octet_length(types) + coalesce(octet_length(description), 0)"
+        ),
+        " cross join webhook_endpoints where workspace_id = $1 and id = page_id order by id"
+    );
 
     fn id(&self) -> EndpointId {
         self.id

@@ -2,7 +2,7 @@
 
 use super::Batch;
 use crate::domain::error::Error;
-use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyRecord, IdempotencyRequest};
+use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyRecord, IdempotencyRequest, StoredAnswer};
 use crate::domain::ids::TurnId;
 use crate::domain::render::RenderedResponse;
 
@@ -37,6 +37,7 @@ impl Batch<'_> {
         answer: Option<RenderedResponse>,
     ) {
         let Some(IdempotencyRequest { key, fingerprint }) = request.cloned() else { return };
+        let answer = answer.map_or(StoredAnswer::Open, StoredAnswer::New);
         let record =
             IdempotencyRecord { key: key.clone(), fingerprint, turn, answer, created_at: self.context.now };
         self.changes.idempotency.insert(key.clone());

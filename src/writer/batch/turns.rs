@@ -4,7 +4,7 @@ use super::{Batch, StartedTurn};
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::event::EventType;
 use crate::domain::failure::Discard;
-use crate::domain::idempotency::IdempotencyKey;
+use crate::domain::idempotency::{IdempotencyKey, StoredAnswer};
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::money::Money;
@@ -157,7 +157,7 @@ impl Batch<'_> {
         if let Some(record) = self.tables.idempotency.get_mut(&key)
             && record.turn == Some(turn.id)
         {
-            record.answer = Some(render::widget_turn_end(end));
+            record.answer = StoredAnswer::New(render::widget_turn_end(end));
             self.changes.idempotency.insert(key);
         }
     }

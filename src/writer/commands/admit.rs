@@ -11,7 +11,7 @@ use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::failure::Failure;
-use crate::domain::idempotency::IdempotencyRequest;
+use crate::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, TurnId, WorkspaceId};
 use crate::domain::message::{Message, MessageRef};
 use crate::domain::money::Money;
@@ -65,8 +65,8 @@ pub enum AdmitOutcome {
     Answered { answer: RenderedResponse, turn: Option<TurnId> },
     /// Stored; the end of this turn gives the response.
     Waiting(TurnId),
-    /// The stored response of the idempotency key.
-    Replayed { answer: RenderedResponse, turn: Option<TurnId> },
+    /// The idempotency key has a stored response, which the caller reads: a batch with large ones would need too much memory.
+    Replayed { key: IdempotencyKey, turn: Option<TurnId> },
     /// The turn of the idempotency key is open; its end gives the response.
     InFlightDuplicate(TurnId),
 }
@@ -153,11 +153,10 @@ impl Admission {
 
     fn replay(&self, batch: &Batch<'_>) -> Result<Option<AdmitOutcome>, Error> {
         let Some(record) = batch.idempotency_record(self.idempotency.as_ref())? else { return Ok(None) };
-        Ok(match (&record.answer, record.turn) {
-            (Some(answer), turn) => Some(AdmitOutcome::Replayed { answer: answer.clone(), turn }),
-            (None, Some(turn)) => Some(AdmitOutcome::InFlightDuplicate(turn)),
-            (None, None) => None,
-        })
+        if record.answer.is_answered() {
+            return Ok(Some(AdmitOutcome::Replayed { key: record.key.clone(), turn: record.turn }));
+        }
+        Ok(record.turn.map(AdmitOutcome::InFlightDuplicate))
     }
 
     fn assistant(&self, batch: &Batch<'_>, conversation: &Conversation) -> Result<AssistantSummary, Error> {

@@ -4,10 +4,10 @@ use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind, CreatedConversation, SenderType};
 use crate::domain::error::Error;
-use crate::domain::idempotency::IdempotencyRequest;
+use crate::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, WidgetUuid, WorkspaceId};
 use crate::domain::message::Message;
-use crate::domain::render::{self, RenderedResponse};
+use crate::domain::render;
 use crate::writer::batch::{Batch, LoadPlan};
 
 #[derive(Clone, Debug)]
@@ -36,8 +36,8 @@ pub struct NewConversation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreateOutcome {
     Created(Box<CreatedConversation>),
-    /// The stored response of the idempotency key.
-    Replayed(RenderedResponse),
+    /// The idempotency key has a stored response, which the caller reads.
+    Replayed(IdempotencyKey),
 }
 
 impl Decision for NewConversation {
@@ -51,8 +51,8 @@ impl Decision for NewConversation {
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<CreateOutcome, Error> {
         let record = batch.idempotency_record(self.idempotency.as_ref())?;
-        if let Some(answer) = record.and_then(|record| record.answer.clone()) {
-            return Ok(CreateOutcome::Replayed(answer));
+        if let Some(record) = record.filter(|record| record.answer.is_answered()) {
+            return Ok(CreateOutcome::Replayed(record.key.clone()));
         }
         self.check(batch)?;
         let now = batch.context.clock.now();

@@ -2,4 +2,5 @@
 
 mod connections;
 mod health;
+mod pages;
 mod unread;

@@ -9,7 +9,7 @@ use rejoinder::domain::workspace::Workspace;
 use rejoinder::service::apply_workspace::Mode;
 use rejoinder::store::assistants::{self, AssistantRow};
 use rejoinder::store::workspace_config::{self, Section};
-use rejoinder::store::{Db, conversations, events, ledger, messages, workspaces};
+use rejoinder::store::{Db, ReadLimit, conversations, events, ledger, messages, workspaces};
 use secrecy::ExposeSecret;
 
 use super::operator::{Operator, change_summaries};
@@ -145,11 +145,12 @@ both_backends!(
         let mut read = operator.db.acquire_read().await.unwrap();
         let linked = conversations::find_by_link(read.conn(), link()).await.unwrap().unwrap();
         let conversation = linked.conversation;
+        let (workspace, limit) = (conversation.workspace, ReadLimit { rows: 10, bytes: i64::MAX });
         let listed =
-            messages::list_after(read.conn(), conversation.workspace, conversation.id, 0, 10).await.unwrap();
+            messages::list_after(read.conn(), workspace, conversation.id, 0, limit).await.unwrap().rows;
         let all = EventFilter::default();
-        let (_, created_events) =
-            events::read_after(read.conn(), conversation.workspace, 0, &all, 10).await.unwrap();
+        let (_, created) = events::read_after(read.conn(), workspace, 0, &all, limit).await.unwrap();
+        let created_events = created.rows;
         assert_eq!(
             listed.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(),
             ["Hello from Shop!"]

@@ -2,9 +2,8 @@
 
 use rejoinder::domain::ids::{ConversationId, TurnId};
 use rejoinder::domain::message::Message;
-use rejoinder::store::Db;
-use rejoinder::store::messages::{self, ReadLimit};
 use rejoinder::store::turns::journal;
+use rejoinder::store::{Db, ReadLimit, messages};
 use uuid::Uuid;
 
 use crate::support::db::{TestDb, both_backends};
@@ -31,7 +30,7 @@ async fn insert_message(db: &TestDb, seeded: &Seed, position: i64, answers: Opti
 async fn newest(store: &Db, seeded: &Seed, up_to: i64, rows: i64, bytes: i64) -> Vec<Message> {
     let mut read = store.acquire_read().await.unwrap();
     let limit = ReadLimit { rows, bytes };
-    messages::list_newest_within(read.conn(), seeded.workspace, CONVERSATION, up_to, limit).await.unwrap()
+    messages::list_newest(read.conn(), seeded.workspace, CONVERSATION, up_to, limit).await.unwrap().rows
 }
 
 async fn late_replies(store: &Db, seeded: &Seed, position: i64, rows: i64, bytes: i64) -> Vec<Message> {

@@ -6,8 +6,9 @@ use futures::future::join_all;
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
+use rejoinder::domain::idempotency::IdempotencyKey;
 use rejoinder::domain::money::Money;
-use rejoinder::domain::render::widget_turn_end;
+use rejoinder::domain::render::{RenderedResponse, widget_turn_end};
 use rejoinder::domain::turn::Api;
 use rejoinder::store::{Conn, idempotency};
 use rejoinder::writer::{AdmitOutcome, EndAuthority, TopUp, decide_inline};
@@ -16,6 +17,10 @@ use crate::support::db::{Backend, both_backends};
 use crate::support::seed::{self, assert_invariants};
 use crate::support::wait::wait_for;
 use crate::support::writer_process::{Process, admission, completed, end_turn, turn_ref, with_key};
+
+async fn stored_answer(process: &Process, key: &IdempotencyKey) -> RenderedResponse {
+    process.db.read(async |conn| idempotency::find_answer(conn, key).await).await.unwrap().unwrap()
+}
 
 both_backends!(
     async fn a_key_is_one_message_for_a_day(db: TestDb) {
@@ -45,8 +50,11 @@ both_backends!(
             .execute(end_turn(turn_ref(&conversation, turn), EndAuthority::ClientGone, end.clone()))
             .await
             .unwrap();
-        let replayed = AdmitOutcome::Replayed { answer: widget_turn_end(&end), turn: Some(turn) };
-        assert_eq!(ask("body").await.unwrap(), replayed);
+        let AdmitOutcome::Replayed { key, turn: replayed } = ask("body").await.unwrap() else {
+            panic!("not replayed")
+        };
+        assert_eq!(replayed, Some(turn));
+        assert_eq!(stored_answer(&process, &key).await, widget_turn_end(&end));
         assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 2);
 
         process.advance_clock(&db, Duration::from_hours(24)).await;
@@ -105,9 +113,8 @@ both_backends!(
         let mut answers = Vec::new();
         for outcome in outcomes {
             match outcome.unwrap() {
-                AdmitOutcome::Answered { answer, .. } | AdmitOutcome::Replayed { answer, .. } => {
-                    answers.push(answer);
-                }
+                AdmitOutcome::Answered { answer, .. } => answers.push(answer),
+                AdmitOutcome::Replayed { key, .. } => answers.push(stored_answer(&process, &key).await),
                 other => panic!("{other:?}"),
             }
         }
@@ -115,6 +122,24 @@ both_backends!(
         assert_eq!(answers.len(), 1);
         assert_eq!(seed::query_number(&db, "select count(*) from turns").await, 1);
         assert_invariants(&db).await;
+    }
+);
+
+both_backends!(
+    async fn a_batch_finds_keys_without_reading_their_responses(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Api).await;
+        let ask = || process.writer.execute(with_key(admission(&conversation, Api::Platform), "k", "body"));
+        ask().await.unwrap();
+        // A batch that read the response would find none, and store the message again.
+        seed::execute(&db, "update idempotency set body = null").await;
+
+        let AdmitOutcome::Replayed { key, .. } = ask().await.unwrap() else { panic!("not replayed") };
+
+        let read = async |conn: Conn<'_>| idempotency::find_answer(conn, &key).await;
+        assert_eq!(process.db.read(read).await.unwrap(), None);
+        assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 1);
     }
 );
 

@@ -2,6 +2,7 @@
 
 mod admission;
 mod booking_holds;
+mod byte_pages;
 mod context_reads;
 mod decisions;
 mod delivery_claims;

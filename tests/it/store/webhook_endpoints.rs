@@ -10,7 +10,7 @@ use rejoinder::domain::seal::SealedSecret;
 use rejoinder::domain::webhook_endpoint::{
     DisabledReason, Endpoint, EndpointPatch, NewEndpoint, PreviousSecret,
 };
-use rejoinder::store::{Conn, Db, resource, webhook_endpoints};
+use rejoinder::store::{Conn, Db, ReadLimit, resource, webhook_endpoints};
 use rejoinder::writer::batch::{Batch, LoadPlan};
 use rejoinder::writer::{
     Decision, DisableEndpoint, EndpointAction, TestEndpoint, WriteEndpoint, decide_inline,
@@ -85,7 +85,8 @@ async fn find(store: &Db, workspace: WorkspaceId, endpoint: EndpointId) -> Optio
 /// The endpoint that a seeded workspace has.
 async fn seeded_endpoint(store: &Db, workspace: WorkspaceId) -> Endpoint {
     let mut read = store.acquire_read().await.unwrap();
-    resource::list::<Endpoint>(read.conn(), workspace, None, 10).await.unwrap().remove(0)
+    let limit = ReadLimit { rows: 10, bytes: i64::MAX };
+    resource::list::<Endpoint>(read.conn(), workspace, None, limit).await.unwrap().rows.remove(0)
 }
 
 async fn disabled_events(db: &TestDb) -> i64 {

@@ -169,7 +169,7 @@ pub fn new_conversation(seed: &Seed, kind: ConversationKind) -> NewConversation 
 pub fn expect_created(created: Result<CreateOutcome, Error>) -> CreatedConversation {
     match created.unwrap() {
         CreateOutcome::Created(made) => *made,
-        CreateOutcome::Replayed(answer) => panic!("replayed: {answer:?}"),
+        CreateOutcome::Replayed(key) => panic!("replayed: {key:?}"),
     }
 }
 

@@ -36,8 +36,6 @@ const PING: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_secs(2);
 /// The delay before the next read after the database was unavailable.
 const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
-/// The number of events of one read.
-const BATCH_SIZE: usize = 64;
 
 /// The query of the event stream. The header `Last-Event-ID` takes precedence over `after`.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -143,7 +141,7 @@ impl EventStream {
 
     /// Reads the next events; after a pause none if the database is unavailable. Returns `None` at the end of the stream.
     async fn read(&mut self) -> Option<Vec<Arc<Event>>> {
-        match self.follower.next(&self.services, BATCH_SIZE).await {
+        match self.follower.next_batch(&self.services).await {
             Ok(events) => events,
             // The client is further behind than the stored events; it gets the error when it reconnects.
             Err(Error::CursorExpired { .. }) => None,
