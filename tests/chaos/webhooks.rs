@@ -76,8 +76,8 @@ async fn run(test: &str, backend: Backend, processes: usize) {
     let events = feed(&cluster).await;
     assert!(events.len() >= written, "{written} messages were acknowledged");
     let all = async || {
-        let missing = events.keys().filter(|id| !arrived(&cluster).contains_key(*id)).count();
-        (missing == 0).then_some(())
+        let arrived = arrived(&cluster);
+        events.keys().all(|id| arrived.contains_key(id)).then_some(())
     };
     wait_for("every event to arrive", all).await;
     check(test, &cluster, &events, &secret, kills);

@@ -62,7 +62,7 @@ async fn walk<T, P: Copy>(
 /// Runs an insert for each row.
 async fn insert(db: &TestDb, insert: impl Fn(i64, &str) -> String) {
     for number in 1..=ROWS {
-        seed::execute(db, &insert(number, &text(size(number)))).await;
+        seed::configure(db, &insert(number, &text(size(number)))).await;
     }
 }
 
@@ -182,7 +182,7 @@ both_backends!(
     async fn pages_of_resources_are_cut_by_bytes(db: TestDb) {
         let seeded = seed::workspace(&db, 0).await;
         let workspace = literal(&db, seeded.workspace.0);
-        seed::execute(&db, "delete from webhook_endpoints").await;
+        seed::configure(&db, "delete from webhook_endpoints").await;
         let row = |number: i64, text: &str| {
             let id = literal(&db, Uuid::from_u128(u128::try_from(number).unwrap()));
             format!(
