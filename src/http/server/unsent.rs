@@ -38,7 +38,7 @@ pub(super) struct Unsent(Arc<Connection>);
 #[derive(Debug)]
 struct Connection {
     limit: UnsentLimit,
-    /// None if its address has no limit.
+    /// None for a proxy: neither its address nor its connection has a limit.
     address: Option<Address>,
     bytes: watch::Sender<usize>,
 }
@@ -64,7 +64,7 @@ struct CountedBytes {
 }
 
 impl UnsentLimit {
-    /// `max` is `http.max_unsent`, in bytes; `proxies` are `limits.trusted_proxies`, whose addresses have no limit.
+    /// `max` is `http.max_unsent`, in bytes; `proxies` are `limits.trusted_proxies`, which only the total limits.
     pub(super) fn new(max: usize, proxies: Arc<[IpNet]>) -> Self {
         Self(Arc::new(Shared {
             bounds: Bounds { total: max, per_address: max / ADDRESSES },
@@ -97,9 +97,11 @@ impl Unsent {
         let _ = self.0.bytes.subscribe().wait_for(|bytes| self.is_below_bound(*bytes)).await;
     }
 
-    /// At least one response is sent, however small the bound is.
+    /// At least one response is sent, however small the bound is. A proxy's connection has no bound: over HTTP/2 it carries the
+    /// requests of many clients, and one that reads slowly must not delay the others.
     fn is_below_bound(&self, bytes: usize) -> bool {
-        bytes == 0 || bytes < self.0.limit.0.per_connection
+        let Connection { limit, address, .. } = &*self.0;
+        address.is_none() || bytes == 0 || bytes < limit.0.per_connection
     }
 
     /// Counts bytes, unless they exceed the bound of the address or of the listener.
@@ -190,6 +192,7 @@ mod tests {
         let permits: Vec<_> = (0..10).map(|_| proxy.try_acquire(32)).collect();
 
         assert!(permits.iter().all(Result::is_ok));
+        assert!(proxy.has_room(), "its connection carries the requests of other clients, too");
         assert!(proxy.try_acquire(1).is_err());
     }
 

@@ -19,7 +19,7 @@ use crate::lifecycle::limit_process_resources;
 
 /// The address space of a child, in bytes.
 pub(super) const MEMORY_LIMIT: u64 = 512 * 1024 * 1024;
-/// A variable of a child: otherwise its allocator reserves 1 GiB of addresses at once, which is more than the limit.
+/// An environment variable of the child. Without it the allocator reserves 1 GiB of addresses at once, which exceeds the limit.
 pub const ALLOCATOR_RESERVE: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32MiB");
 /// The processor time of a child, in case its parent does not kill it earlier.
 const CPU_TIME_LIMIT: Duration = Duration::from_secs(20);
@@ -30,7 +30,7 @@ const REFUSED: u8 = 3;
 /// Maximum length of an error text, in bytes.
 const MAX_ERROR_LENGTH: usize = 1000;
 
-/// The command that [`read_as_child`] is the work of. Standard input and output are those of this process.
+/// The command that starts a child, which runs [`read_as_child`]. By default the child inherits standard input and output.
 pub fn child_command(program: &Path, format: Format, charset: Option<Charset>) -> std::process::Command {
     let mut command = std::process::Command::new(program);
     command.args(["read-document", "--format", format.as_str()]);
