@@ -15,7 +15,7 @@ pub struct WorkspaceLimiter {
     permits: FairSemaphore<WorkspaceId>,
     /// How long a call waits for its permit.
     timeout: Duration,
-    /// What a refused caller is told.
+    /// The text of the error of a refused call.
     text: &'static str,
 }
 
