@@ -4,6 +4,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod domain;
+pub mod fair_semaphore;
 pub mod formats;
 pub mod http;
 pub mod lifecycle;

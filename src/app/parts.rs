@@ -14,11 +14,10 @@ use crate::service::embed_documents::DocumentEmbedder;
 use crate::service::readiness::ReadinessCheck;
 use crate::service::run_turn::Engine;
 use crate::service::state::{
-    DocumentWriteLimiter, Followers, HistoryCache, KeyCache, ModelCalls, TestCallLimiter, VersionCache,
-    Waiters,
+    Followers, HistoryCache, KeyCache, ModelCalls, VersionCache, Waiters, WorkspaceLimiter,
 };
 use crate::tools::mcp::Sessions;
-use crate::tools::{Adapters, QueryEmbedder, Searcher};
+use crate::tools::{Adapters, CalendarReaders, QueryEmbedder, Searcher};
 use crate::worker::WorkerDependencies;
 use crate::writer::Writer;
 
@@ -59,6 +58,7 @@ fn adapters(
         seal_key: deps.seal_key.clone(),
         clock: Arc::clone(&deps.clock),
         ids: Arc::clone(&deps.ids),
+        calendar_readers: CalendarReaders::default(),
     }
 }
 
@@ -77,7 +77,7 @@ fn services(
         db: deps.db.clone(),
         readiness: ReadinessCheck::default(),
         document_extractor: deps.document_extractor.clone(),
-        document_write_limiter: DocumentWriteLimiter::default(),
+        document_write_limiter: WorkspaceLimiter::document_writes(),
         writer,
         clock: Arc::clone(&deps.clock),
         ids: Arc::clone(&deps.ids),
@@ -88,7 +88,7 @@ fn services(
         model_calls: ModelCalls::default(),
         key_cache: KeyCache::default(),
         tools,
-        test_call_limiter: TestCallLimiter::default(),
+        test_call_limiter: WorkspaceLimiter::test_calls(),
         seal_key: deps.seal_key.clone(),
         allow_hosts,
         documents_changed: Arc::default(),

@@ -12,9 +12,10 @@ mod thoughts;
 use std::{collections::HashMap, sync::Arc};
 
 use futures::stream::BoxStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::chat::{ChatRequest, ModelError, Part};
+use crate::domain::ids::WorkspaceId;
+use crate::fair_semaphore::{FairPermit, FairSemaphore, Shares};
 
 pub use collect::collect;
 pub use server::ServerAddress;
@@ -51,20 +52,16 @@ pub struct Models {
 #[derive(Clone)]
 pub struct ConnectedModel {
     model: Arc<dyn ChatModel>,
-    permits: Option<Arc<Semaphore>>,
+    permits: Option<FairSemaphore<WorkspaceId>>,
 }
 
-/// A permit for one call, released when it is dropped.
-#[derive(Debug)]
-pub struct CallPermit(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>);
-
 impl ConnectedModel {
-    /// Waits for a permit for one call, in order of arrival.
-    pub async fn acquire(&self) -> CallPermit {
+    /// Waits for a permit for one call; `None` if calls are not limited. One workspace may use all permits. The next that is free goes
+    /// to the waiting workspace that uses the fewest.
+    pub async fn acquire(&self, workspace: WorkspaceId) -> Option<FairPermit<WorkspaceId>> {
         match &self.permits {
-            // The semaphore is never closed.
-            Some(permits) => CallPermit(Arc::clone(permits).acquire_owned().await.ok()),
-            None => CallPermit(None),
+            Some(permits) => Some(permits.acquire(workspace, 1).await),
+            None => None,
         }
     }
 
@@ -90,8 +87,7 @@ impl ConnectedModel {
 impl Models {
     /// Adds a connection. `max_in_flight` limits its concurrent calls; the limit is at least one.
     pub fn add(&mut self, name: impl Into<String>, model: Arc<dyn ChatModel>, max_in_flight: Option<usize>) {
-        let permits =
-            max_in_flight.map(|limit| Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))));
+        let permits = max_in_flight.map(|limit| FairSemaphore::new(Shares { total: limit, per_key: limit }));
         self.connections.insert(name.into(), ConnectedModel { model, permits });
     }
 

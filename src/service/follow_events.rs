@@ -34,7 +34,7 @@ pub struct Follower {
 /// [`Error::Overloaded`] if there are too many followers.
 pub async fn follow(services: &Services, account: &Account, query: &FeedQuery) -> Result<Follower, Error> {
     let reader = {
-        let _permit = services.followers.acquire_read_permit().await;
+        let _permit = services.followers.acquire_read_permit(account.workspace).await;
         open_reader(services, account, query).await?
     };
     join(services, account, reader)

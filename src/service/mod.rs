@@ -49,10 +49,7 @@ use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::tools::Adapters;
 use crate::writer::Writer;
-use state::{
-    DocumentWriteLimiter, Followers, HistoryCache, KeyCache, ModelCalls, TestCallLimiter, VersionCache,
-    Waiters,
-};
+use state::{Followers, HistoryCache, KeyCache, ModelCalls, VersionCache, Waiters, WorkspaceLimiter};
 
 /// The dependencies of the use cases.
 #[derive(Clone)]
@@ -71,11 +68,11 @@ pub struct Services {
     /// Clients and other dependencies of tools.
     pub tools: Adapters,
     /// Limits concurrent test calls of tools and refreshes of tool lists.
-    pub test_call_limiter: TestCallLimiter,
+    pub test_call_limiter: WorkspaceLimiter,
     /// Extracts the text of documents for knowledge bases.
     pub document_extractor: knowledge::DocumentExtractor,
     /// Limits how many documents are written at once.
-    pub document_write_limiter: DocumentWriteLimiter,
+    pub document_write_limiter: WorkspaceLimiter,
     /// Seals stored secrets; `None` if none is configured.
     pub seal_key: Option<Arc<SealKey>>,
     /// Private hosts that the tools and webhooks of every workspace may reach.

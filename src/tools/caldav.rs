@@ -9,12 +9,14 @@ mod client;
 mod error;
 mod multistatus;
 mod parsing;
+mod readers;
 mod remote_calendar;
 mod removal;
 
 pub(super) use availability::Availability;
 pub(super) use booking::Booking;
 pub(super) use cancellation::Cancellation;
+pub use readers::CalendarReaders;
 pub use removal::{RemoveError, remove_event};
 
 use super::ToolOutcome;

@@ -30,7 +30,7 @@ use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 use crate::store::Db;
 
-pub use caldav::{RemoveError, remove_event};
+pub use caldav::{CalendarReaders, RemoveError, remove_event};
 pub use exchange::{Exchange, ReceivedResponse, SentRequest};
 pub use knowledge::{QueryEmbedder, Searcher};
 pub use registry::{ToolError, Toolset};
@@ -113,6 +113,7 @@ pub struct Adapters {
     pub mcp: mcp::Sessions,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
+    pub calendar_readers: CalendarReaders,
 }
 
 impl fmt::Debug for Adapters {

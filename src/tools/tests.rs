@@ -39,6 +39,7 @@ impl World {
             seal_key: None,
             clock: Arc::new(FixedClock::at(NOW.parse().unwrap())),
             ids: Arc::new(IdGenerator::seeded(1)),
+            calendar_readers: CalendarReaders::default(),
         };
         let world = Self { adapters, _folder: folder };
         world.execute("insert into workspaces values ($1, 'w', 'W', 0, null, 0, 0, 0, null, '[]', 0)").await;

@@ -51,6 +51,8 @@ use shard::Shard;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// The commands and bytes in a shard's queue beyond which requests are refused.
 const SHARD_CAPACITY: QueueLimits = QueueLimits { items: 10_000, bytes: 64 << 20 };
+/// Those of one workspace beyond which only its requests are refused.
+const WORKSPACE_CAPACITY: QueueLimits = QueueLimits { items: 2_500, bytes: 16 << 20 };
 
 /// An effect of a committed batch in this process.
 #[derive(Debug)]
@@ -154,7 +156,7 @@ impl Writer {
 }
 
 async fn request<C: Command>(shard: &GroupQueue<BoxedCommand>, command: C) -> Result<C::Reply, Error> {
-    if shard.is_full(SHARD_CAPACITY) {
+    if shard.is_full(command.workspace(), SHARD_CAPACITY, WORKSPACE_CAPACITY) {
         let retry_after = Duration::from_secs(1);
         return Err(Error::Overloaded { text: "The server is overloaded", retry_after });
     }

@@ -10,6 +10,7 @@ use super::group_commit::QueueItem;
 use super::request_state::RequestState;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
 use crate::domain::turn::{Api, TurnRef};
 
 /// A queued command of any type.
@@ -17,6 +18,8 @@ pub(super) type BoxedCommand = Box<dyn QueuedCommand>;
 
 pub(super) trait QueuedCommand: Send + Sync {
     fn is_request(&self) -> bool;
+
+    fn workspace(&self) -> WorkspaceId;
 
     fn bytes(&self) -> usize;
 
@@ -42,6 +45,10 @@ pub(super) trait QueuedCommand: Send + Sync {
 }
 
 impl QueueItem for BoxedCommand {
+    fn workspace(&self) -> WorkspaceId {
+        self.as_ref().workspace()
+    }
+
     fn bytes(&self) -> usize {
         self.as_ref().bytes()
     }
@@ -76,6 +83,10 @@ impl<C: Command> Queued<C> {
 impl<C: Command> QueuedCommand for Queued<C> {
     fn is_request(&self) -> bool {
         C::IS_REQUEST
+    }
+
+    fn workspace(&self) -> WorkspaceId {
+        self.command.workspace()
     }
 
     fn bytes(&self) -> usize {

@@ -1,5 +1,6 @@
 //! One batch as one transaction: lock, read, decide, write, commit.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
@@ -12,6 +13,7 @@ use super::uncertain_commit::{CommitProbe, UncertainCommit};
 use super::write::write_rare;
 use super::{TurnSlot, WriterContext};
 use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
 use crate::domain::turn::Api;
 use crate::lifecycle::panic_text;
 use crate::store::StoreError;
@@ -150,11 +152,17 @@ fn for_each(
     *culprit = None;
 }
 
-/// One slot for each turn that the batch may start. Unused ones are free again at once.
+/// One slot for each turn that the batch may start. Unused ones are free again after the batch.
 fn reserve(context: &WriterContext, commands: &[BoxedCommand]) -> Vec<TurnSlot> {
     if !context.lease.is_valid() {
         return Vec::new();
     }
-    let count = |api| commands.iter().filter(|command| command.may_start().contains(api)).count();
-    Api::ALL.iter().flat_map(|api| context.slots.reserve(*api, count(api))).collect()
+    let reserve = |api: &Api| {
+        let mut counts: HashMap<WorkspaceId, usize> = HashMap::new();
+        for command in commands.iter().filter(|command| command.may_start().contains(api)) {
+            *counts.entry(command.workspace()).or_default() += 1;
+        }
+        context.slots.reserve(*api, &counts)
+    };
+    Api::ALL.iter().flat_map(reserve).collect()
 }

@@ -1,30 +1,38 @@
 //! The slots of this process, which limit its running turns by API and by workspace.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::batch::SlotBudget;
+use super::batch::{PerApi, SlotBudget};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::turn::Api;
-use crate::store::turns::claims::WorkspaceCapacity;
+use crate::store::turns::claims::DueWorkspace;
 
 /// The limits of the turns that run in this process at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotLimits {
     /// `turn.max_in_flight`; platform turns hold at most half of it, widget turns nine tenths.
     pub max_in_flight: usize,
-    /// `turn.max_in_flight_per_workspace`.
+    /// `turn.max_in_flight_per_workspace`. If it is not set, the share of a workspace is half of the slots of each API, which it exceeds
+    /// while no other waits.
     pub per_workspace: Option<usize>,
 }
 
 #[derive(Debug, Default)]
 struct SlotUsage {
-    widget: usize,
-    platform: usize,
-    by_workspace: HashMap<WorkspaceId, usize>,
-    /// Turns that run, without the slots that are only reserved for a claim.
-    running: HashMap<Api, usize>,
+    in_use: PerApi,
+    /// The slots of each workspace that has some. Those of a batch count once their turns run.
+    by_workspace: HashMap<WorkspaceId, PerApi>,
+    /// Turns that run, without the slots that are only reserved.
+    running: PerApi,
     is_closed: bool,
+}
+
+impl SlotUsage {
+    fn of(&self, workspace: WorkspaceId) -> PerApi {
+        self.by_workspace.get(&workspace).copied().unwrap_or_default()
+    }
 }
 
 /// The slots in use. Cheap to clone.
@@ -40,6 +48,7 @@ pub struct TurnSlot {
     slots: TurnSlots,
     api: Api,
     workspace: Option<WorkspaceId>,
+    is_running: bool,
 }
 
 impl TurnSlots {
@@ -64,73 +73,131 @@ impl TurnSlots {
         if usage.is_closed {
             return 0;
         }
-        let all = self.limits.max_in_flight.saturating_sub(usage.widget + usage.platform);
-        let of_api = match api {
-            Api::Widget => (self.limits.max_in_flight * 9 / 10).max(1).saturating_sub(usage.widget),
-            Api::Platform => (self.limits.max_in_flight / 2).max(1).saturating_sub(usage.platform),
-        };
-        all.min(of_api)
+        let all = self.limits.max_in_flight.saturating_sub(usage.in_use.sum());
+        all.min(self.most(api).saturating_sub(usage.in_use.get(api)))
+    }
+
+    /// The most slots that an API uses.
+    fn most(&self, api: Api) -> usize {
+        match api {
+            Api::Widget => (self.limits.max_in_flight * 9 / 10).max(1),
+            Api::Platform => (self.limits.max_in_flight / 2).max(1),
+        }
+    }
+
+    /// The slots of an API that one workspace uses while others wait for some.
+    fn share(&self, api: Api) -> usize {
+        match self.limits.per_workspace {
+            Some(_) => self.most(api),
+            None => self.most(api).div_ceil(2),
+        }
+    }
+
+    /// The most slots that one workspace uses.
+    fn most_of_workspace(&self) -> usize {
+        self.limits.per_workspace.unwrap_or(usize::MAX)
     }
 
     /// How many slots of an API are in use: turns run in them, or they are reserved.
     #[must_use]
     pub fn in_use(&self, api: Api) -> usize {
-        let usage = self.lock();
-        match api {
-            Api::Widget => usage.widget,
-            Api::Platform => usage.platform,
-        }
+        self.lock().in_use.get(api)
     }
 
     /// How many turns of an API run.
     #[must_use]
     pub fn running(&self, api: Api) -> usize {
-        self.lock().running.get(&api).copied().unwrap_or(0)
+        self.lock().running.get(api)
     }
 
     /// The most slots that one workspace uses, and how many there are.
     #[must_use]
     pub fn largest_workspace(&self) -> (usize, usize) {
-        let largest = self.lock().by_workspace.values().copied().max().unwrap_or(0);
+        let largest = self.lock().by_workspace.values().map(|used| used.sum()).max().unwrap_or(0);
         (largest, self.limits.max_in_flight)
     }
 
-    /// Reserves at most `count` slots of an API, not yet for a workspace.
+    /// Reserves slots of an API for a batch, not yet for a workspace: at most as many as each workspace wants and its share leaves it.
     #[must_use]
-    pub fn reserve(&self, api: Api, count: usize) -> Vec<TurnSlot> {
+    pub fn reserve(&self, api: Api, wanted: &HashMap<WorkspaceId, usize>) -> Vec<TurnSlot> {
         // Under one lock: the shards and the claims reserve at the same time.
         let mut usage = self.lock();
+        let within_share = |(workspace, count): (&WorkspaceId, &usize)| {
+            let (of_apis, in_all) = self.remaining(&usage, *workspace);
+            of_apis.get(api).min(in_all).min(*count)
+        };
+        let count: usize = wanted.iter().map(within_share).sum();
         let count = count.min(self.free_for(api, &usage));
-        match api {
-            Api::Widget => usage.widget += count,
-            Api::Platform => usage.platform += count,
-        }
-        drop(usage);
-        (0..count).map(|_| TurnSlot { slots: self.clone(), api, workspace: None }).collect()
+        (0..count).map(|_| self.slot(&mut usage, api, None)).collect()
     }
 
-    /// How many more turns each workspace may run here; `None` if that is not limited.
+    /// Reserves at most `count` slots of an API for workspaces with due turns: the next one for the workspace that uses the fewest, and
+    /// then the one that has waited the longest. None exceeds its share, unless all have used theirs up: then all but a few are
+    /// theirs, which are left to the next that comes.
     #[must_use]
-    pub fn workspace_capacity(&self) -> Option<WorkspaceCapacity> {
-        let limit = self.limits.per_workspace?;
-        let usage = self.lock();
-        let remaining = usage.by_workspace.iter().map(|(id, count)| (*id, limit.saturating_sub(*count)));
-        Some(WorkspaceCapacity { limit, remaining: remaining.collect() })
+    pub fn allocate(&self, api: Api, due: &[DueWorkspace], count: usize) -> Vec<TurnSlot> {
+        let mut usage = self.lock();
+        let free = self.free_for(api, &usage);
+        let slots = self.fill(&mut usage, api, due, free.min(count), self.share(api));
+        if !slots.is_empty() {
+            return slots;
+        }
+        let beyond_shares = free.saturating_sub(self.most(api) / 16);
+        self.fill(&mut usage, api, due, beyond_shares.min(count), usize::MAX)
     }
 
-    /// The turns that a batch may start in these reserved slots.
+    fn fill(
+        &self,
+        usage: &mut SlotUsage,
+        api: Api,
+        due: &[DueWorkspace],
+        count: usize,
+        share: usize,
+    ) -> Vec<TurnSlot> {
+        let mut waiting: BinaryHeap<_> = due
+            .iter()
+            .map(|due| Reverse((usage.of(due.workspace).get(api), due.since, due.workspace)))
+            .collect();
+        let mut slots = Vec::new();
+        while slots.len() < count
+            && let Some(Reverse((used, since, workspace))) = waiting.pop()
+        {
+            if used < share && usage.of(workspace).sum() < self.most_of_workspace() {
+                slots.push(self.slot(usage, api, Some(workspace)));
+                waiting.push(Reverse((used + 1, since, workspace)));
+            }
+        }
+        slots
+    }
+
+    fn slot(&self, usage: &mut SlotUsage, api: Api, workspace: Option<WorkspaceId>) -> TurnSlot {
+        *usage.in_use.get_mut(api) += 1;
+        if let Some(workspace) = workspace {
+            *usage.by_workspace.entry(workspace).or_default().get_mut(api) += 1;
+        }
+        TurnSlot { slots: self.clone(), api, workspace, is_running: false }
+    }
+
+    /// The turns that a batch may start in these reserved slots. Turns beyond the share of their workspace are claimed, because only
+    /// the claim sees whether others wait.
     pub(super) fn budget(
         &self,
         reserved: &[TurnSlot],
         workspaces: impl Iterator<Item = WorkspaceId>,
     ) -> SlotBudget {
-        let of = |api| reserved.iter().filter(|slot| slot.api == api).count();
+        let count = |api| reserved.iter().filter(|slot| slot.api == api).count();
         let usage = self.lock();
-        let per_workspace = self.limits.per_workspace.map(|limit| {
-            let remaining = |id| limit.saturating_sub(usage.by_workspace.get(&id).copied().unwrap_or(0));
-            workspaces.map(|id| (id, remaining(id))).collect()
-        });
-        SlotBudget { widget: of(Api::Widget), platform: of(Api::Platform), per_workspace }
+        let remaining = |workspace| (workspace, self.remaining(&usage, workspace));
+        let slots = PerApi { widget: count(Api::Widget), platform: count(Api::Platform) };
+        SlotBudget { slots, by_workspace: workspaces.map(remaining).collect() }
+    }
+
+    /// How many more turns a workspace may start within its share: of each API, and in all.
+    fn remaining(&self, usage: &SlotUsage, workspace: WorkspaceId) -> (PerApi, usize) {
+        let used = usage.of(workspace);
+        let of_api = |api| self.share(api).saturating_sub(used.get(api));
+        let of_apis = PerApi { widget: of_api(Api::Widget), platform: of_api(Api::Platform) };
+        (of_apis, self.most_of_workspace().saturating_sub(used.sum()))
     }
 
     fn lock(&self) -> MutexGuard<'_, SlotUsage> {
@@ -139,14 +206,17 @@ impl TurnSlots {
 }
 
 impl TurnSlot {
-    /// Counts the slot for the workspace whose turn runs in it.
+    /// Counts a turn of the workspace that runs in the slot from now on.
     #[must_use]
     pub fn assign(mut self, workspace: WorkspaceId) -> Self {
         let mut usage = self.slots.lock();
-        *usage.by_workspace.entry(workspace).or_default() += 1;
-        *usage.running.entry(self.api).or_default() += 1;
+        if self.workspace.is_none() {
+            *usage.by_workspace.entry(workspace).or_default().get_mut(self.api) += 1;
+        }
+        *usage.running.get_mut(self.api) += 1;
         drop(usage);
         self.workspace = Some(workspace);
+        self.is_running = true;
         self
     }
 
@@ -155,22 +225,25 @@ impl TurnSlot {
     pub fn api(&self) -> Api {
         self.api
     }
+
+    /// The workspace that it is reserved for.
+    #[must_use]
+    pub fn workspace(&self) -> Option<WorkspaceId> {
+        self.workspace
+    }
 }
 
 impl Drop for TurnSlot {
     fn drop(&mut self) {
         let mut usage = self.slots.lock();
-        match self.api {
-            Api::Widget => usage.widget -= 1,
-            Api::Platform => usage.platform -= 1,
+        *usage.in_use.get_mut(self.api) -= 1;
+        if self.is_running {
+            *usage.running.get_mut(self.api) -= 1;
         }
         let Some(workspace) = self.workspace else { return };
-        if let Some(count) = usage.running.get_mut(&self.api) {
-            *count -= 1;
-        }
-        if let Some(count) = usage.by_workspace.get_mut(&workspace) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(used) = usage.by_workspace.get_mut(&workspace) {
+            *used.get_mut(self.api) -= 1;
+            if used.sum() == 0 {
                 usage.by_workspace.remove(&workspace);
             }
         }
@@ -179,14 +252,45 @@ impl Drop for TurnSlot {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::domain::clock::Micros;
+
+    const UNLIMITED: Option<usize> = None;
+
+    fn slots(max_in_flight: usize, per_workspace: Option<usize>) -> TurnSlots {
+        TurnSlots::new(SlotLimits { max_in_flight, per_workspace })
+    }
+
+    /// Workspaces in the order in which they wait.
+    fn due<const N: usize>(numbers: [u128; N]) -> [DueWorkspace; N] {
+        let mut since = 0;
+        numbers.map(|number| {
+            since += 1;
+            DueWorkspace { workspace: workspace(number), since: Micros(since) }
+        })
+    }
+
+    fn workspace(number: u128) -> WorkspaceId {
+        WorkspaceId(Uuid::from_u128(number))
+    }
+
+    /// Reserves slots for so many workspaces, one for each.
+    fn reserve(slots: &TurnSlots, api: Api, count: u128) -> Vec<TurnSlot> {
+        slots.reserve(api, &(1000..1000 + count).map(|number| (workspace(number), 1)).collect())
+    }
+
+    fn count(slots: &[TurnSlot], number: u128) -> usize {
+        slots.iter().filter(|slot| slot.workspace() == Some(workspace(number))).count()
+    }
 
     #[test]
     fn each_api_has_slots_that_the_other_cannot_use() {
-        let slots = TurnSlots::new(SlotLimits { max_in_flight: 10, per_workspace: None });
+        let slots = slots(10, UNLIMITED);
 
-        let platform = slots.reserve(Api::Platform, 100);
-        let widget = slots.reserve(Api::Widget, 100);
+        let platform = reserve(&slots, Api::Platform, 100);
+        let widget = reserve(&slots, Api::Widget, 100);
 
         assert_eq!((platform.len(), widget.len()), (5, 5));
         drop(platform);
@@ -196,21 +300,92 @@ mod tests {
     }
 
     #[test]
-    fn a_workspace_at_its_limit_has_no_capacity() {
-        let slots = TurnSlots::new(SlotLimits { max_in_flight: 10, per_workspace: Some(1) });
-        let workspace = WorkspaceId(uuid::Uuid::from_u128(1));
-
-        let reserved = slots.reserve(Api::Widget, 1).pop();
+    fn a_slot_counts_as_running_once_it_is_assigned() {
+        let slots = slots(10, Some(1));
+        let reserved = reserve(&slots, Api::Widget, 1).pop();
         assert_eq!(slots.running(Api::Widget), 0);
-        let slot = reserved.map(|slot| slot.assign(workspace));
+
+        let slot = reserved.map(|slot| slot.assign(workspace(1)));
 
         assert_eq!((slots.running(Api::Widget), slots.running(Api::Platform)), (1, 0));
-        assert_eq!(
-            slots.workspace_capacity(),
-            Some(WorkspaceCapacity { limit: 1, remaining: vec![(workspace, 0)] })
-        );
+        assert!(slots.allocate(Api::Platform, &due([1]), 9).is_empty(), "the workspace is at its limit");
+        assert!(!slots.budget(&reserve(&slots, Api::Widget, 1), [workspace(1)].into_iter()).try_start(1));
         drop(slot);
         assert_eq!(slots.running(Api::Widget), 0);
-        assert_eq!(slots.workspace_capacity(), Some(WorkspaceCapacity { limit: 1, remaining: Vec::new() }));
+        let allocated = slots.allocate(Api::Platform, &due([1]), 9);
+        assert_eq!(allocated.len(), 1);
+        let assigned: Vec<_> = allocated.into_iter().map(|slot| slot.assign(workspace(1))).collect();
+        assert_eq!(slots.lock().of(workspace(1)).sum(), 1, "it is counted once");
+        drop(assigned);
+        assert!(slots.lock().by_workspace.is_empty());
+    }
+
+    impl SlotBudget {
+        /// Whether a workspace may start a widget turn.
+        fn try_start(&self, number: u128) -> bool {
+            let (of_api, in_all) = self.by_workspace[&workspace(number)];
+            self.slots.widget.min(of_api.widget).min(in_all) > 0
+        }
+    }
+
+    #[test]
+    fn a_batch_reserves_no_more_than_the_shares_of_its_workspaces() {
+        let slots = slots(100, UNLIMITED);
+
+        let reserved = slots.reserve(Api::Widget, &[(workspace(1), 256), (workspace(2), 3)].into());
+
+        assert_eq!((reserved.len(), slots.free(Api::Widget)), (48, 42));
+    }
+
+    #[test]
+    fn a_batch_starts_turns_within_half_of_the_slots() {
+        let slots = slots(100, UNLIMITED);
+        let running: Vec<_> =
+            reserve(&slots, Api::Widget, 45).into_iter().map(|slot| slot.assign(workspace(1))).collect();
+        let reserved = reserve(&slots, Api::Widget, 1);
+
+        let budget = slots.budget(&reserved, [1, 2].map(workspace).into_iter());
+
+        assert_eq!([1, 2].map(|number| budget.try_start(number)), [false, true]);
+        drop(running);
+    }
+
+    #[test]
+    fn the_next_slot_is_for_the_workspace_that_uses_the_fewest() {
+        let slots = slots(1000, UNLIMITED);
+        let _running: Vec<_> =
+            reserve(&slots, Api::Widget, 10).into_iter().map(|slot| slot.assign(workspace(1))).collect();
+
+        let first = slots.allocate(Api::Widget, &due([1, 2, 3]), 5);
+        assert_eq!([1, 2, 3].map(|number| count(&first, number)), [0, 3, 2]);
+        let more = slots.allocate(Api::Widget, &due([1, 2, 3]), 30);
+        assert_eq!([1, 2, 3].map(|number| count(&first, number) + count(&more, number)), [5, 15, 15]);
+    }
+
+    #[test]
+    fn a_workspace_exceeds_half_of_the_slots_while_no_other_waits() {
+        let slots = slots(100, UNLIMITED);
+        let half = slots.allocate(Api::Widget, &due([1]), 100);
+        assert_eq!(half.len(), 45);
+        let other = slots.allocate(Api::Widget, &due([1, 2]), 10);
+        assert_eq!([1, 2].map(|number| count(&other, number)), [0, 10]);
+        drop(other);
+
+        let beyond = slots.allocate(Api::Widget, &due([1]), 100);
+
+        assert_eq!(beyond.len(), 40);
+        assert!(slots.allocate(Api::Widget, &due([1]), 100).is_empty());
+        let newcomer = slots.allocate(Api::Widget, &due([1, 2]), 100);
+        assert_eq!([1, 2].map(|number| count(&newcomer, number)), [0, 5], "a few slots are left to it");
+    }
+
+    #[test]
+    fn the_only_workspace_of_a_small_process_uses_all_slots() {
+        let slots = slots(3, UNLIMITED);
+
+        let first = slots.allocate(Api::Widget, &due([1]), 100);
+        let second = slots.allocate(Api::Widget, &due([1]), 100);
+
+        assert_eq!((first.len(), second.len(), slots.free(Api::Widget)), (1, 1, 0));
     }
 }

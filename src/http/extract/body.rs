@@ -7,9 +7,13 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::sync::OwnedSemaphorePermit;
 
+use super::account::ConfigWrite;
+use crate::domain::account::Account;
 use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
+use crate::domain::knowledge::MAX_FILE;
+use crate::fair_semaphore::FairPermit;
 use crate::http::describe::{ErrorCase, ErrorSet};
 use crate::http::envelope::{ApiError, Platform, RouteOptions};
 use crate::http::error::TransportError;
@@ -102,17 +106,22 @@ impl<T: fields::Request> FromRequest<AppState> for OptionalInput<T> {
     }
 }
 
-/// A permit to upload a document: acquired before its body is read, released when the request is answered.
+/// A key that may upload documents, with a permit for one: acquired before its body is read, released when the request is answered.
 #[derive(Debug)]
-pub(in crate::http) struct UploadPermit(
-    #[expect(dead_code, reason = "released on drop")] OwnedSemaphorePermit,
-);
+pub(in crate::http) struct Upload(pub(in crate::http) Account, pub(in crate::http) FairPermit<WorkspaceId>);
 
-impl FromRequestParts<AppState> for UploadPermit {
+impl FromRequestParts<AppState> for Upload {
     type Rejection = ApiError<Platform>;
 
-    async fn from_request_parts(_parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
-        Ok(Self(state.services.document_extractor.acquire_upload()?))
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Self::Rejection> {
+        let declared = parts
+            .headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let ConfigWrite(account, _) = ConfigWrite::<Platform>::from_request_parts(parts, state).await?;
+        let bytes = declared.unwrap_or(MAX_FILE);
+        let permit = state.services.document_extractor.acquire_upload(account.workspace, bytes)?;
+        Ok(Self(account, permit))
     }
 }
 

@@ -6,6 +6,6 @@ mod idempotency;
 mod parts;
 
 pub(super) use account::{BillingRead, ConfigWrite, MessagesWrite, Read};
-pub(super) use body::{Body, Input, OptionalInput, UploadPermit};
+pub(super) use body::{Body, Input, OptionalInput, Upload};
 pub(super) use idempotency::{idempotency_key, idempotency_request};
 pub(super) use parts::{NestedPathParams, PathParam, QueryParams};

@@ -22,7 +22,7 @@ use crate::domain::render::Success;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::envelope::{Platform, RouteOptions};
 use crate::http::extract::{
-    Body, ConfigWrite, Input, NestedPathParams, PathParam, QueryParams, Read, UploadPermit,
+    Body, ConfigWrite, Input, NestedPathParams, PathParam, QueryParams, Read, Upload,
 };
 use crate::http::fields::{AnyText, Choice, FieldType, Name, OneOf, Violation, request, string_schema};
 use crate::http::response::Page;
@@ -267,9 +267,8 @@ impl From<DocumentDetails> for DocumentWithTextOut {
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
-    ConfigWrite(account, _): ConfigWrite,
+    Upload(account, _permit): Upload,
     PathParam(base): PathParam,
-    _permit: UploadPermit,
     Input { value: input, .. }: Input<DocumentIn, TextUploadOptions>,
 ) -> Answer<DocumentOut> {
     let source = document(input)?;
@@ -293,11 +292,10 @@ pub(super) async fn create(
 )]
 pub(super) async fn put(
     State(state): State<AppState>,
-    ConfigWrite(account, _): ConfigWrite,
+    Upload(account, _permit): Upload,
     NestedPathParams(base, slug): NestedPathParams,
     QueryParams(query, _): QueryParams<UploadQuery>,
     headers: HeaderMap,
-    _permit: UploadPermit,
     Body(body, _): Body<UploadOptions>,
 ) -> Answer<DocumentOut> {
     let source = upload(&slug, query, &headers, body)?;

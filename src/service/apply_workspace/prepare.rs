@@ -6,10 +6,12 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret as _, SecretString};
+use uuid::Uuid;
 
 use super::checks::Checks;
 use super::{ApplyContext, ApplyError, ApplyStep};
 use crate::domain::assistant::{AssistantVersion, ModelRef};
+use crate::domain::ids::WorkspaceId;
 use crate::domain::knowledge::{Charset, Format, MAX_FILE, PreparedDocument};
 use crate::domain::template::variable_names;
 use crate::domain::tool::McpServer;
@@ -93,7 +95,9 @@ async fn read_documents(
                 charset,
                 file: bytes.into(),
             };
-            let ready = context.document_extractor.ingest(source, base.language).await;
+            // The share of the operator, because the workspace may not exist yet.
+            let operator = WorkspaceId(Uuid::nil());
+            let ready = context.document_extractor.ingest(operator, source, base.language).await;
             documents.push(
                 ready
                     .map_err(|error| document.location.with_problem(format_args!("the document {error}")))?,

@@ -40,7 +40,7 @@ pub async fn put(
     on_conflict: OnConflict,
 ) -> Result<Document, Error> {
     let found = resources::find::<KnowledgeBase>(services, account, base).await?;
-    let ready = services.document_extractor.ingest(source, found.language).await?;
+    let ready = services.document_extractor.ingest(account.workspace, source, found.language).await?;
     let id = DocumentId(services.ids.uuid_v7(services.clock.as_ref()));
     let now = services.clock.now();
     let write = async |mut conn: Conn<'_>| {
@@ -51,7 +51,7 @@ pub async fn put(
         };
         put_in_tx(conn, &locked, &ready, on_conflict, id, now).await
     };
-    let _permit = services.document_write_limiter.acquire().await?;
+    let _permit = services.document_write_limiter.acquire(account.workspace).await?;
     let written = services.db.write(write).await.map_err(write_error)?;
     services.documents_changed.notify_one();
     written
@@ -139,7 +139,7 @@ pub async fn delete(
         documents::remove(conn, &locked, &document).await?;
         Ok(Ok(document))
     };
-    let _permit = services.document_write_limiter.acquire().await?;
+    let _permit = services.document_write_limiter.acquire(account.workspace).await?;
     services.db.write(write).await.map_err(write_error)?
 }
 

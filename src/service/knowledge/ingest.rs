@@ -7,17 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::child;
 use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
 use crate::domain::knowledge::{Charset, DocumentTooLarge, Format, Language, MAX_FILE, PreparedDocument};
+use crate::fair_semaphore::{FairPermit, FairSemaphore, Shares};
 use crate::formats::documents::{ExtractError, to_markdown};
 
 /// How many documents are read at once.
 const MAX_CONCURRENT: usize = 4;
-/// How many documents may be arriving, waiting or being written at once: each is completely in memory.
-const MAX_UPLOADS: usize = 16;
+/// The bytes of the documents that may be arriving, waiting or being written at once: each is completely in memory.
+const MAX_UPLOADED: usize = 16 * MAX_FILE;
+/// What a smaller upload counts as, so that small ones are bounded in number.
+const MIN_UPLOAD: usize = MAX_FILE / 8;
 /// How long a document may wait to be read, and then be read.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -83,8 +87,9 @@ fn busy() -> Error {
 pub struct DocumentExtractor {
     /// This program, which also runs as the child.
     program: Arc<Path>,
-    permits: Arc<Semaphore>,
-    upload_permits: Arc<Semaphore>,
+    permits: FairSemaphore<WorkspaceId>,
+    /// By bytes.
+    upload_permits: FairSemaphore<WorkspaceId>,
     timeout: Duration,
 }
 
@@ -94,8 +99,8 @@ impl DocumentExtractor {
     pub fn new(program: PathBuf) -> Self {
         Self {
             program: program.into(),
-            permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
-            upload_permits: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            permits: FairSemaphore::new(Shares::half_of(MAX_CONCURRENT)),
+            upload_permits: FairSemaphore::new(Shares::half_of(MAX_UPLOADED)),
             timeout: TIMEOUT,
         }
     }
@@ -106,19 +111,27 @@ impl DocumentExtractor {
         Self { timeout, ..self }
     }
 
-    /// Acquires a permit for a document that is about to arrive, to be held until it is stored.
-    pub fn acquire_upload(&self) -> Result<OwnedSemaphorePermit, Error> {
-        Arc::clone(&self.upload_permits).try_acquire_owned().map_err(|_| busy())
+    /// Acquires a permit for a document of so many bytes that is about to arrive, to be held until it is stored.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] if the documents of all workspaces, or of this one, have too many bytes.
+    pub fn acquire_upload(
+        &self,
+        workspace: WorkspaceId,
+        bytes: usize,
+    ) -> Result<FairPermit<WorkspaceId>, Error> {
+        self.upload_permits.try_acquire(workspace, bytes.max(MIN_UPLOAD)).ok_or_else(busy)
     }
 
     /// Prepares a document for a base of this language.
     pub async fn ingest(
         &self,
+        workspace: WorkspaceId,
         source: DocumentSource,
         language: Language,
     ) -> Result<PreparedDocument, IngestError> {
-        let permit = tokio::time::timeout(self.timeout, Arc::clone(&self.permits).acquire_owned());
-        let permit = permit.await.map_err(|_| IngestError::Busy)?.map_err(|_| IngestError::Busy)?;
+        let permit = tokio::time::timeout(self.timeout, self.permits.acquire(workspace, 1));
+        let permit = permit.await.map_err(|_| IngestError::Busy)?;
         let ingested = tokio::time::timeout(self.timeout, self.extract_and_chunk(source, language, permit));
         ingested.await.unwrap_or(Err(IngestError::TooSlow))
     }
@@ -127,7 +140,7 @@ impl DocumentExtractor {
         &self,
         source: DocumentSource,
         language: Language,
-        permit: OwnedSemaphorePermit,
+        permit: FairPermit<WorkspaceId>,
     ) -> Result<PreparedDocument, IngestError> {
         let DocumentSource { slug, title, url, format, charset, file } = source;
         if file.len() > MAX_FILE {
@@ -157,7 +170,11 @@ impl DocumentExtractor {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+
+    const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::from_u128(1));
 
     fn source(format: Format, file: &'static [u8]) -> DocumentSource {
         let (slug, title) = ("s".to_owned(), "S".to_owned());
@@ -168,8 +185,9 @@ mod tests {
     async fn text_needs_no_program_and_the_rest_says_that_there_is_none() {
         let extractor = DocumentExtractor::new("/nowhere/rejoinder".into());
 
-        let prepared = extractor.ingest(source(Format::Text, b"Hello."), Language::English).await.unwrap();
-        let error = extractor.ingest(source(Format::Html, b"<p>Hello."), Language::English).await;
+        let ingest = |source| extractor.ingest(WORKSPACE, source, Language::English);
+        let prepared = ingest(source(Format::Text, b"Hello.")).await.unwrap();
+        let error = ingest(source(Format::Html, b"<p>Hello.")).await;
 
         assert_eq!(prepared.passages[0].text, "Hello.");
         assert!(matches!(error, Err(IngestError::NotStarted(_))), "{error:?}");
@@ -177,12 +195,17 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_documents_arrive_at_once() {
+    fn the_documents_of_a_workspace_that_arrive_at_once_use_half_of_the_bytes() {
         let extractor = DocumentExtractor::new(PathBuf::new());
-        let mut permits: Vec<_> = (0..MAX_UPLOADS).map(|_| extractor.acquire_upload().unwrap()).collect();
+        let mut permits: Vec<_> =
+            (0..8).map(|_| extractor.acquire_upload(WORKSPACE, MAX_FILE).unwrap()).collect();
 
-        assert!(matches!(extractor.acquire_upload(), Err(Error::Overloaded { .. })));
+        assert!(matches!(extractor.acquire_upload(WORKSPACE, 1), Err(Error::Overloaded { .. })));
+        assert!(extractor.acquire_upload(WorkspaceId(Uuid::from_u128(2)), MAX_FILE).is_ok());
         permits.pop();
-        assert!(extractor.acquire_upload().is_ok());
+        let small: Vec<_> = (0..8).map(|_| extractor.acquire_upload(WORKSPACE, 1).unwrap()).collect();
+        assert!(extractor.acquire_upload(WORKSPACE, 1).is_err());
+        drop(small);
+        assert!(extractor.acquire_upload(WORKSPACE, MAX_FILE).is_ok());
     }
 }

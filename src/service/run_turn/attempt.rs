@@ -128,13 +128,12 @@ impl Attempt<'_> {
         };
         let began = self.engine.services.clock.now();
         let context = &self.context;
-        let attempts = self.turn.attempts;
         let response = call_models(
             self.engine,
             &context.version,
             &context.toolset,
             messages,
-            (self.turn.id, attempts),
+            self.turn,
             &mut self.budget,
             self.slow,
         )
@@ -155,7 +154,7 @@ impl Attempt<'_> {
             turn: turn_ref(self.turn),
             step: i64::from(step),
             position: 0,
-            attempt: attempts + 1,
+            attempt: self.turn.attempts + 1,
             started_at: began,
             finished_at,
             content: serde_json::to_string(&journalled).unwrap_or_default(),

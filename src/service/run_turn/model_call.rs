@@ -11,8 +11,8 @@ use crate::domain::assistant::{AssistantVersion, ModelRef};
 use crate::domain::chat::{
     ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, VendorFields,
 };
-use crate::domain::ids::TurnId;
 use crate::domain::retry::backoff;
+use crate::domain::turn::Turn;
 use crate::model::{ConnectedModel, DEFAULT_CONNECTION, collect};
 use crate::telemetry::{MODEL_CALL_DURATION_SECONDS, MODEL_TOKENS};
 use crate::tools::Toolset;
@@ -41,7 +41,7 @@ pub(super) async fn call_models(
     version: &AssistantVersion,
     toolset: &Toolset,
     messages: Arc<[ChatMessage]>,
-    (turn, attempts): (TurnId, i64),
+    turn: &Turn,
     budget: &mut Budget,
     slow: &mut Vec<ModelRef>,
 ) -> Result<ModelResponse, ModelCallError> {
@@ -61,7 +61,7 @@ pub(super) async fn call_models(
             continue;
         };
         // These waits are not counted: the attempt's budget is spent from the moment the call is sent.
-        let _permit = model.acquire().await;
+        let _permit = model.acquire(turn.workspace).await;
         engine.lease.wait_until_valid().await;
         if let Some(until) = engine.rate_limit_backoff.until(&candidate) {
             paused_until = Some(paused_until.map_or(until, |earliest| earliest.min(until)));
@@ -77,7 +77,7 @@ pub(super) async fn call_models(
         };
         let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
         let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
-        let _under_way = engine.services.model_calls.begin(turn, &under_way);
+        let _under_way = engine.services.model_calls.begin(turn.id, &under_way);
         match call(&candidate, &model, request, budget, under_way).await {
             Ok(mut answer) => {
                 if let Some(fields) = &mut answer.vendor {
@@ -90,7 +90,7 @@ pub(super) async fn call_models(
                     timed_out.push(candidate.clone());
                 }
                 if let ModelErrorKind::RateLimited { retry_after } = error.kind {
-                    let length = backoff(attempts + 1, retry_after, engine.random());
+                    let length = backoff(turn.attempts + 1, retry_after, engine.random());
                     engine.rate_limit_backoff.pause(&candidate, Instant::now() + length);
                 }
                 // A transient error is worth another attempt, whatever the fallbacks return, unless they took all the time.

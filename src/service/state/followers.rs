@@ -5,13 +5,14 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::feed_cache::{FeedCache, MAX_EVENTS};
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::ids::{KeyId, WorkspaceId};
+use crate::fair_semaphore::{FairPermit, FairSemaphore, Shares};
 use crate::service::Services;
 use crate::service::read_events::{EventPage, FeedReader, read};
 use crate::store::ReadLimit;
@@ -19,9 +20,9 @@ use crate::store::ReadLimit;
 /// How long a refused follower is asked to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How many followers that are behind the cached events may read at once. The other read connections
+/// How many followers that are behind the cached events may read at once, and how many of one workspace. The other read connections
 /// (`store.read_connections`) are left to requests.
-const MAX_CONCURRENT_READS: usize = 3;
+const CONCURRENT_READS: Shares = Shares { total: 3, per_key: 2 };
 
 /// How many followers this process accepts.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +38,7 @@ pub struct FollowerBounds {
 pub struct Followers {
     state: Arc<Mutex<FollowerState>>,
     bounds: FollowerBounds,
-    read_permits: Arc<Semaphore>,
+    read_permits: FairSemaphore<WorkspaceId>,
     /// Cancelled when the process begins to stop.
     stop: CancellationToken,
 }
@@ -78,17 +79,15 @@ impl Followers {
     /// No followers yet; all of them end when `stop` is cancelled.
     #[must_use]
     pub fn new(bounds: FollowerBounds, stop: CancellationToken) -> Self {
-        Self {
-            state: Arc::default(),
-            bounds,
-            read_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_READS)),
-            stop,
-        }
+        Self { state: Arc::default(), bounds, read_permits: FairSemaphore::new(CONCURRENT_READS), stop }
     }
 
-    /// Waits until fewer than [`MAX_CONCURRENT_READS`] followers read on their own.
-    pub(in crate::service) async fn acquire_read_permit(&self) -> Option<SemaphorePermit<'_>> {
-        self.read_permits.acquire().await.ok()
+    /// Waits until fewer than [`CONCURRENT_READS`] followers read on their own.
+    pub(in crate::service) async fn acquire_read_permit(
+        &self,
+        workspace: WorkspaceId,
+    ) -> FairPermit<WorkspaceId> {
+        self.read_permits.acquire(workspace, 1).await
     }
 
     pub(in crate::service) fn subscribe(&self, account: &Account) -> Result<Subscription, Error> {
@@ -212,7 +211,7 @@ impl Subscription {
                 return Ok(page);
             }
         }
-        let _permit = self.followers.acquire_read_permit().await;
+        let _permit = self.followers.acquire_read_permit(reader.workspace).await;
         read(services, reader.workspace, reader.cursor, &reader.filter, limit).await
     }
 }

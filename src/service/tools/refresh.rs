@@ -44,7 +44,7 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
         let text = format!("The tool '{}' has no list: it is of no MCP server.", named.slug);
         return Err(Error::invalid("id", text));
     };
-    let _permit = services.test_call_limiter.acquire(account.workspace)?;
+    let _permit = services.test_call_limiter.acquire(account.workspace).await?;
     let allow_hosts =
         services.db.read(async |conn| workspace_hosts::load(conn, account.workspace).await).await?;
     let listing = fetch_listing(&services.tools, server, &allow_hosts).await.map_err(|problem| {

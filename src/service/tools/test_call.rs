@@ -54,7 +54,7 @@ pub async fn call(
     if named.tool.config.writes() {
         return Err(write_not_allowed(&named));
     }
-    let _permit = services.test_call_limiter.acquire(account.workspace)?;
+    let _permit = services.test_call_limiter.acquire(account.workspace).await?;
     let (calendars, allow_hosts) = services.db.read(async |conn| read(conn, account).await).await?;
     let compiled = named.tool.compile(&named.slug, &calendars);
     let toolset = Toolset::from_tools(&compiled, &services.tools).map_err(Error::internal)?;

@@ -105,12 +105,14 @@ impl Booking {
         let client = &self.calendar.client;
         let event_url = client.event_url(&call.id);
         let text = write_event(&NewEvent { uid: &call.id, time, request, created_at: now });
-        if client.put(&event_url, text, context.allow_hosts).await? == PutOutcome::Created {
+        if client.put(&event_url, text, context.into()).await? == PutOutcome::Created {
             return Ok(true);
         }
         // An earlier try of this call has put it there, unless it was changed since.
-        let Some(found) = client.get(&event_url, context.allow_hosts).await? else { return Ok(false) };
-        is_event(found.text, &call.id, time, &self.calendar.rules).await
+        let Some(found) = client.get(&event_url, context.into()).await? else { return Ok(false) };
+        let (uid, rules) = (call.id.clone(), self.calendar.rules.clone());
+        let read = move || Ok(is_event(&found.text, &uid, time, &rules));
+        client.readers.run(context.workspace, read).await
     }
 
     /// Another program may have taken the time since it was looked at.
@@ -160,7 +162,7 @@ impl Booking {
         }
         let client = &self.calendar.client;
         let event_url = client.event_url(&call.id);
-        if let Err(error) = client.remove(&event_url, &call.id, context.allow_hosts).await {
+        if let Err(error) = client.remove(&event_url, &call.id, context.into()).await {
             self.calendar.warn(&call.id, &error, "an event that was withdrawn could not be removed yet");
         }
         result

@@ -46,7 +46,7 @@ impl Cancellation {
         };
         let own = row.filter(|row| row.conversation == context.conversation && row.held_by.is_none());
         let Some(row) = own else { return unknown() };
-        match remove(&self.client, &row, context.allow_hosts).await {
+        match remove(&self.client, &row, context.into()).await {
             Ok(()) => {}
             Err(error @ RemoveError::OtherCalendar) => return refused(&Refusal::new(error.to_string())),
             Err(RemoveError::Caldav(error)) => {

@@ -15,11 +15,12 @@ use url::Url;
 
 use super::error::CaldavError;
 use super::multistatus::{read_collection, read_user_addresses};
-use super::parsing::{has_uid, read_events, run_blocking};
+use super::parsing::{has_uid, read_events};
+use super::readers::{CalendarReaders, Caller};
 use crate::domain::calendar::{Caldav, CalendarRules, Interval};
 use crate::domain::seal::SealKey;
 use crate::formats::icalendar::{ParsedResource, user_address};
-use crate::outbound::{AllowHosts, GuardedClient, OutboundRequest, OutboundResponse};
+use crate::outbound::{GuardedClient, OutboundRequest, OutboundResponse};
 use crate::tools::Adapters;
 
 /// For one request, its whole answer included.
@@ -54,6 +55,7 @@ pub(super) struct CaldavClient {
     config: Caldav,
     outbound: GuardedClient,
     seal_key: Option<Arc<SealKey>>,
+    pub(super) readers: CalendarReaders,
     /// The addresses of the calendar's user. Read once the server has confirmed that the address is a calendar's.
     users: OnceLock<Vec<String>>,
 }
@@ -92,6 +94,7 @@ impl CaldavClient {
             config: config.clone(),
             outbound: adapters.outbound.clone(),
             seal_key: adapters.seal_key.clone(),
+            readers: adapters.calendar_readers.clone(),
             users: OnceLock::new(),
         }
     }
@@ -111,20 +114,22 @@ impl CaldavClient {
         &self,
         rules: &CalendarRules,
         range: Interval,
-        allow: &AllowHosts,
+        caller: Caller<'_>,
     ) -> Result<Vec<ParsedResource>, CaldavError> {
-        let users = self.users(allow).await?;
+        let users = self.users(caller).await?;
         let request = DavRequest {
             method: "REPORT",
             url: &self.config.url,
             headers: vec![(DEPTH, HeaderValue::from_static("1")), (CONTENT_TYPE, XML)],
             body: Some(query(range)),
         };
-        let response = self.send(request, allow).await?;
+        let response = self.send(request, caller).await?;
         if response.status != 207 {
             return Err(unexpected_status("REPORT", response.status));
         }
-        read_events(response.body, rules, range, users).await
+        let rules = rules.clone();
+        let read = move || read_events(&response.body, &rules, range, &users);
+        self.readers.run(caller.workspace, read).await
     }
 
     /// The addresses by which events name the calendar's user as an attendee.
@@ -132,12 +137,12 @@ impl CaldavClient {
     /// # Errors
     /// The address is not that of a calendar: other collections answer a query with nothing, as if all times
     /// were free.
-    async fn users(&self, allow: &AllowHosts) -> Result<Vec<String>, CaldavError> {
+    async fn users(&self, caller: Caller<'_>) -> Result<Vec<String>, CaldavError> {
         if let Some(users) = self.users.get() {
             return Ok(users.clone());
         }
-        let body = self.propfind(&self.config.url, COLLECTION_PROPFIND, allow).await?;
-        let collection = run_blocking(move || read_collection(&body)).await?;
+        let body = self.propfind(&self.config.url, COLLECTION_PROPFIND, caller).await?;
+        let collection = self.readers.run(caller.workspace, move || read_collection(&body)).await?;
         if !collection.is_calendar {
             return Err(CaldavError::NotACalendar);
         }
@@ -145,7 +150,7 @@ impl CaldavClient {
             self.config.username.iter().filter(|name| name.contains('@')).cloned().collect();
         let mut is_known = true;
         if let Some(principal) = collection.principal {
-            let addresses = self.principal_addresses(&principal, allow);
+            let addresses = self.principal_addresses(&principal, caller);
             match tokio::time::timeout(USER_TIMEOUT, addresses).await {
                 Ok(Ok(addresses)) => users.extend(addresses),
                 // Invitations that were declined are busy then. The next look-up may succeed.
@@ -170,7 +175,7 @@ impl CaldavClient {
     async fn principal_addresses(
         &self,
         principal: &str,
-        allow: &AllowHosts,
+        caller: Caller<'_>,
     ) -> Result<Vec<String>, CaldavError> {
         let calendar =
             Url::parse(&self.config.url).map_err(|_| CaldavError::Unreadable("its own address"))?;
@@ -179,15 +184,15 @@ impl CaldavClient {
         if url.origin() != calendar.origin() {
             return Err(CaldavError::Unreadable("the user is on another server"));
         }
-        let body = self.propfind(url.as_str(), PRINCIPAL_PROPFIND, allow).await?;
-        run_blocking(move || read_user_addresses(&body)).await
+        let body = self.propfind(url.as_str(), PRINCIPAL_PROPFIND, caller).await?;
+        self.readers.run(caller.workspace, move || read_user_addresses(&body)).await
     }
 
     async fn propfind(
         &self,
         url: &str,
         properties: &str,
-        allow: &AllowHosts,
+        caller: Caller<'_>,
     ) -> Result<bytes::Bytes, CaldavError> {
         let request = DavRequest {
             method: "PROPFIND",
@@ -195,7 +200,7 @@ impl CaldavClient {
             headers: vec![(DEPTH, HeaderValue::from_static("0")), (CONTENT_TYPE, XML)],
             body: Some(properties.to_owned()),
         };
-        let response = self.send(request, allow).await?;
+        let response = self.send(request, caller).await?;
         if response.status != 207 {
             return Err(unexpected_status("PROPFIND", response.status));
         }
@@ -207,10 +212,11 @@ impl CaldavClient {
         &self,
         url: &str,
         text: String,
-        allow: &AllowHosts,
+        caller: Caller<'_>,
     ) -> Result<PutOutcome, CaldavError> {
         let headers = vec![(IF_NONE_MATCH, HeaderValue::from_static("*")), (CONTENT_TYPE, ICALENDAR)];
-        let response = self.send(DavRequest { method: "PUT", url, headers, body: Some(text) }, allow).await?;
+        let response =
+            self.send(DavRequest { method: "PUT", url, headers, body: Some(text) }, caller).await?;
         match response.status {
             200..=299 => Ok(PutOutcome::Created),
             412 => Ok(PutOutcome::Exists),
@@ -222,10 +228,10 @@ impl CaldavClient {
     pub(super) async fn get(
         &self,
         url: &str,
-        allow: &AllowHosts,
+        caller: Caller<'_>,
     ) -> Result<Option<CalendarObject>, CaldavError> {
         let response =
-            self.send(DavRequest { method: "GET", url, headers: Vec::new(), body: None }, allow).await?;
+            self.send(DavRequest { method: "GET", url, headers: Vec::new(), body: None }, caller).await?;
         match response.status {
             200 => {
                 let etag = response.headers.get(ETAG).cloned();
@@ -238,15 +244,16 @@ impl CaldavClient {
 
     /// Removes the event with this UID from its address, as it now is. Nothing, or an event that is not ours,
     /// is left as it is.
-    pub(super) async fn remove(&self, url: &str, uid: &str, allow: &AllowHosts) -> Result<(), CaldavError> {
+    pub(super) async fn remove(&self, url: &str, uid: &str, caller: Caller<'_>) -> Result<(), CaldavError> {
         for _ in 0..MAX_REMOVE_ATTEMPTS {
-            let Some(found) = self.get(url, allow).await? else { return Ok(()) };
-            if !has_uid(found.text, uid).await? {
+            let Some(found) = self.get(url, caller).await? else { return Ok(()) };
+            let (text, own) = (found.text, uid.to_owned());
+            if !self.readers.run(caller.workspace, move || Ok(has_uid(&text, &own))).await? {
                 return Ok(());
             }
             let headers = found.etag.map(|etag| (IF_MATCH, etag)).into_iter().collect();
             let response =
-                self.send(DavRequest { method: "DELETE", url, headers, body: None }, allow).await?;
+                self.send(DavRequest { method: "DELETE", url, headers, body: None }, caller).await?;
             match response.status {
                 200..=299 | 404 | 410 => return Ok(()),
                 // Changed since it was looked at.
@@ -260,7 +267,7 @@ impl CaldavClient {
     async fn send(
         &self,
         request: DavRequest<'_>,
-        allow: &AllowHosts,
+        caller: Caller<'_>,
     ) -> Result<OutboundResponse, CaldavError> {
         let mut headers: HeaderMap = request.headers.into_iter().collect();
         if let Some(credentials) = self.credentials()? {
@@ -280,7 +287,7 @@ impl CaldavClient {
             timeout: TIMEOUT,
             max_response,
         };
-        Ok(self.outbound.send(outbound_request, allow).await?)
+        Ok(self.outbound.send(outbound_request, caller.allow_hosts).await?)
     }
 
     /// For HTTP's Basic authentication (RFC 7617).

@@ -82,7 +82,7 @@ impl RemoteCalendar {
         let read_holds =
             async |conn: Conn<'_>| bookings::list_holds(conn, workspace, self.id, url, range).await;
         let holds = self.db.read(read_holds).await?;
-        let mut events = self.client.events(&self.rules, range, context.allow_hosts).await?;
+        let mut events = self.client.events(&self.rules, range, context.into()).await?;
         events.retain(|event| own_call.is_none_or(|own_call| event.uid != own_call));
         let is_orphan = |event: &ParsedResource| {
             holds.stale.iter().any(|(call, time)| *call == event.uid && event.busy == [*time])
@@ -97,7 +97,7 @@ impl RemoteCalendar {
     async fn remove_orphans(&self, orphans: &[ParsedResource], context: &CallContext<'_>) {
         for event in orphans.iter().take(MAX_ORPHANS_REMOVED) {
             let event_url = self.client.event_url(&event.uid);
-            let removed = self.client.remove(&event_url, &event.uid, context.allow_hosts).await;
+            let removed = self.client.remove(&event_url, &event.uid, context.into()).await;
             if let Err(error) = removed {
                 self.warn(&event.uid, &error, "an event that nobody booked could not be removed");
                 continue;

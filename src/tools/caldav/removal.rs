@@ -2,6 +2,7 @@
 
 use super::client::CaldavClient;
 use super::error::CaldavError;
+use super::readers::Caller;
 use crate::domain::calendar::{Booking, Caldav, Refusal};
 use crate::outbound::AllowHosts;
 use crate::tools::Adapters;
@@ -29,10 +30,13 @@ pub async fn remove_event(
     config: Option<&Caldav>,
     booking: &Booking,
     adapters: &Adapters,
-    allow: &AllowHosts,
+    allow_hosts: &AllowHosts,
 ) -> Result<(), RemoveError> {
     match config {
-        Some(config) => remove(&CaldavClient::new(config, adapters), booking, allow).await,
+        Some(config) => {
+            let caller = Caller { workspace: booking.workspace, allow_hosts };
+            remove(&CaldavClient::new(config, adapters), booking, caller).await
+        }
         None if booking.resource.is_some() && booking.cancelled_at.is_none() => {
             Err(RemoveError::OtherCalendar)
         }
@@ -43,7 +47,7 @@ pub async fn remove_event(
 pub(super) async fn remove(
     client: &CaldavClient,
     booking: &Booking,
-    allow: &AllowHosts,
+    caller: Caller<'_>,
 ) -> Result<(), RemoveError> {
     let Some(resource) = booking.resource.as_ref().filter(|_| booking.cancelled_at.is_none()) else {
         return Ok(());
@@ -51,5 +55,5 @@ pub(super) async fn remove(
     if *resource != client.event_url(&booking.call) {
         return Err(RemoveError::OtherCalendar);
     }
-    Ok(client.remove(resource, &booking.call, allow).await?)
+    Ok(client.remove(resource, &booking.call, caller).await?)
 }

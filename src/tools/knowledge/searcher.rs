@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::QueryEmbedder;
-use crate::domain::ids::KnowledgeBaseId;
+use crate::domain::ids::{KnowledgeBaseId, WorkspaceId};
 use crate::domain::knowledge::{
     Candidate, Corpus, Hit, KnowledgeBase, SearchMode, candidate_queries, query_terms, rank,
 };
 use crate::domain::rank_fusion::reciprocal_rank_fusion;
 use crate::domain::vector::Vector;
+use crate::fair_semaphore::{FairSemaphore, Shares};
 use crate::store::knowledge::passage_vectors::NearestPassages;
 use crate::store::knowledge::{passage_vectors, passages};
 use crate::store::{Conn, Db, StoreError};
@@ -37,7 +37,7 @@ pub struct Searcher {
     db: Db,
     /// `None` if no embeddings endpoint is configured.
     embedder: Option<QueryEmbedder>,
-    scan_permits: Arc<Semaphore>,
+    scan_permits: FairSemaphore<WorkspaceId>,
     /// The end of the cooldown of each knowledge base whose scan has timed out.
     cooldowns: Arc<Mutex<HashMap<KnowledgeBaseId, Instant>>>,
 }
@@ -48,7 +48,7 @@ impl Searcher {
         Self {
             db,
             embedder,
-            scan_permits: Arc::new(Semaphore::new(MAX_CONCURRENT_SCANS)),
+            scan_permits: FairSemaphore::new(Shares::half_of(MAX_CONCURRENT_SCANS)),
             cooldowns: Arc::default(),
         }
     }
@@ -163,7 +163,8 @@ impl Searcher {
         text_matches: &[i64],
     ) -> Option<NearestPassages> {
         let model = self.model()?;
-        let Ok(Ok(_permit)) = timeout(PERMIT_TIMEOUT, self.scan_permits.acquire()).await else {
+        let acquired = timeout(PERMIT_TIMEOUT, self.scan_permits.acquire(base.workspace, 1)).await;
+        let Ok(_permit) = acquired else {
             tracing::warn!("too many concurrent vector searches; the query is searched by full text alone");
             return None;
         };

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::Worker;
 use crate::domain::delivery::{DeliveryOutcome, OutcomeWrite};
+use crate::domain::ids::WorkspaceId;
 use crate::store::deliveries::attempts;
 use crate::store::{Conn, StoreError};
 use crate::writer::group_commit::{Commit, GroupQueue, QueueItem, QueueLimits};
@@ -25,6 +26,10 @@ struct PendingOutcome {
 }
 
 impl QueueItem for PendingOutcome {
+    fn workspace(&self) -> WorkspaceId {
+        self.write.key.workspace
+    }
+
     fn bytes(&self) -> usize {
         let excerpt = match &self.write.outcome {
             DeliveryOutcome::Attempted(attempt, _) => attempt.excerpt.as_ref().map_or(0, String::len),

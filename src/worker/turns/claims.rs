@@ -1,12 +1,16 @@
-//! Claims queued turns for the free slots, by one query for each API.
+//! Claims queued turns for the free slots, for each API. The slots are allocated to the workspaces that have due turns.
+
+use std::collections::{HashMap, HashSet};
 
 use super::run;
+use crate::domain::ids::WorkspaceId;
 use crate::domain::turn::Api;
+use crate::store::turns::claims::ClaimRequest;
 use crate::store::{Conn, StoreError, turns};
 use crate::worker::{POLL_INTERVAL, Worker};
-use crate::writer::StartedTurn;
+use crate::writer::{StartedTurn, TurnSlot};
 
-/// How many turns one query claims at most.
+/// How many turns are claimed at most until the due workspaces are listed again.
 const BATCH: usize = 64;
 
 /// Claims until the process stops. Never dropped half-way, so that every claimed turn runs.
@@ -30,27 +34,52 @@ pub(in crate::worker) async fn claim_once(worker: &Worker) -> usize {
     claimed
 }
 
+/// A workspace may have fewer claimable turns than it has slots allocated; the others get the rest.
 async fn claim_for_api(worker: &Worker, api: Api) -> Result<usize, StoreError> {
-    if !worker.lease.is_valid() {
+    if !worker.lease.is_valid() || worker.slots.free(api) == 0 {
         return Ok(0);
     }
-    // Reserved first, so that every claimed turn has a slot.
-    let mut slots = worker.slots.reserve(api, BATCH);
-    if slots.is_empty() {
-        return Ok(0);
-    }
-    let services = &worker.services;
-    let (capacity, clock) = (worker.slots.workspace_capacity(), services.clock.as_ref());
-    let max_takeovers = worker.settings.life.max_takeovers;
-    let claim = async |conn: Conn<'_>| {
-        turns::claims::claim(conn, worker.process, api, slots.len(), capacity.as_ref(), max_takeovers, clock)
-            .await
-    };
-    let turns = services.db.control_write(claim).await?;
-    let count = turns.len();
-    for turn in turns {
-        let slot = slots.pop().map(|slot| slot.assign(turn.workspace));
-        run(worker, StartedTurn { turn, snapshot: None }, slot);
+    let Worker { services, slots, .. } = worker;
+    let clock = services.clock.as_ref();
+    let list = async |conn: Conn<'_>| turns::claims::list_due(conn, api, clock).await;
+    let mut due = services.db.control_read(list).await?;
+    let mut count = 0;
+    while count < BATCH && worker.lease.is_valid() {
+        // Reserved first, so that every claimed turn has a slot.
+        let reserved = slots.allocate(api, &due, BATCH - count);
+        if reserved.is_empty() {
+            break;
+        }
+        let (started, unused) = claim_and_run(worker, api, reserved).await?;
+        count += started;
+        let exhausted: HashSet<_> = unused.iter().filter_map(TurnSlot::workspace).collect();
+        due.retain(|due| !exhausted.contains(&due.workspace));
     }
     Ok(count)
+}
+
+/// Claims a turn for each slot, and returns how many turns it started, and the slots whose workspaces have no more.
+async fn claim_and_run(
+    worker: &Worker,
+    api: Api,
+    mut slots: Vec<TurnSlot>,
+) -> Result<(usize, Vec<TurnSlot>), StoreError> {
+    let mut counts: HashMap<WorkspaceId, usize> = HashMap::new();
+    for workspace in slots.iter().filter_map(TurnSlot::workspace) {
+        *counts.entry(workspace).or_default() += 1;
+    }
+    let requests: Vec<_> =
+        counts.into_iter().map(|(workspace, count)| ClaimRequest { workspace, count }).collect();
+    let (clock, max_takeovers) = (worker.services.clock.as_ref(), worker.settings.life.max_takeovers);
+    let claim = async |conn: Conn<'_>| {
+        turns::claims::claim(conn, worker.process, api, &requests, max_takeovers, clock).await
+    };
+    let claimed = worker.services.db.control_write(claim).await?;
+    let started = claimed.len();
+    for turn in claimed {
+        let index = slots.iter().position(|slot| slot.workspace() == Some(turn.workspace));
+        let slot = index.map(|index| slots.swap_remove(index).assign(turn.workspace));
+        run(worker, StartedTurn { turn, snapshot: None }, slot);
+    }
+    Ok((started, slots))
 }

@@ -29,31 +29,53 @@ use crate::domain::message::Message;
 use crate::domain::render::{self, EventData};
 use crate::domain::turn::{Api, Turn, TurnEnd};
 
-/// The free slots that were reserved for a batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SlotBudget {
+/// A number for each API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerApi {
     pub widget: usize,
     pub platform: usize,
-    /// How many more turns each workspace may start; `None` if that is not limited.
-    pub per_workspace: Option<HashMap<WorkspaceId, usize>>,
+}
+
+impl PerApi {
+    #[must_use]
+    pub fn get(self, api: Api) -> usize {
+        match api {
+            Api::Widget => self.widget,
+            Api::Platform => self.platform,
+        }
+    }
+
+    pub fn get_mut(&mut self, api: Api) -> &mut usize {
+        match api {
+            Api::Widget => &mut self.widget,
+            Api::Platform => &mut self.platform,
+        }
+    }
+
+    #[must_use]
+    pub fn sum(self) -> usize {
+        self.widget + self.platform
+    }
+}
+
+/// The turns that a batch may start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotBudget {
+    /// The free slots that were reserved for it.
+    pub slots: PerApi,
+    /// How many more turns each workspace may start: of each API, and in all.
+    pub by_workspace: HashMap<WorkspaceId, (PerApi, usize)>,
 }
 
 impl SlotBudget {
     fn try_acquire(&mut self, api: Api, workspace: WorkspaceId) -> bool {
-        let api_slots = match api {
-            Api::Widget => &mut self.widget,
-            Api::Platform => &mut self.platform,
-        };
-        let workspace_slots =
-            self.per_workspace.as_mut().map(|remaining| remaining.entry(workspace).or_default());
-        if *api_slots == 0 || workspace_slots.as_ref().is_some_and(|remaining| **remaining == 0) {
-            return false;
+        let Some((of_api, in_all)) = self.by_workspace.get_mut(&workspace) else { return false };
+        let counts = [self.slots.get_mut(api), of_api.get_mut(api), in_all];
+        let has_room = counts.iter().all(|count| **count > 0);
+        if has_room {
+            counts.into_iter().for_each(|count| *count -= 1);
         }
-        *api_slots -= 1;
-        if let Some(remaining) = workspace_slots {
-            *remaining -= 1;
-        }
-        true
+        has_room
     }
 }
 

@@ -3,4 +3,5 @@
 mod connections;
 mod health;
 mod pages;
+mod shares;
 mod unread;

@@ -2,12 +2,13 @@
 
 /// Each room (a file or folder of `src/`) and the rooms that it may use.
 pub(super) const ROOMS: &[(&str, &[&str])] = &[
-    ("main", &["cli", "config", "app", "lifecycle", "telemetry"]),
-    ("cli", &["config", "app", "lifecycle", "telemetry"]),
+    ("main", &["cli", "config", "app", "fair_semaphore", "lifecycle", "telemetry"]),
+    ("cli", &["config", "app", "fair_semaphore", "lifecycle", "telemetry"]),
     (
         "app",
         &[
             "config",
+            "fair_semaphore",
             "lifecycle",
             "telemetry",
             "domain",
@@ -22,8 +23,11 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
             "http",
         ],
     ),
-    ("http", &["domain", "config", "service", "lifecycle", "telemetry"]),
-    ("worker", &["domain", "config", "store", "writer", "service", "lifecycle", "telemetry"]),
+    ("http", &["domain", "config", "service", "fair_semaphore", "lifecycle", "telemetry"]),
+    (
+        "worker",
+        &["domain", "config", "store", "writer", "service", "fair_semaphore", "lifecycle", "telemetry"],
+    ),
     (
         "service",
         &[
@@ -35,18 +39,33 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
             "model",
             "tools",
             "outbound",
+            "fair_semaphore",
             "lifecycle",
             "telemetry",
         ],
     ),
-    ("tools", &["domain", "formats", "config", "store", "model", "outbound", "lifecycle", "telemetry"]),
-    ("model", &["domain", "config", "lifecycle", "telemetry"]),
-    ("outbound", &["domain", "config", "lifecycle", "telemetry"]),
-    ("writer", &["domain", "config", "store", "lifecycle", "telemetry"]),
-    ("store", &["domain", "config", "lifecycle", "telemetry"]),
+    (
+        "tools",
+        &[
+            "domain",
+            "formats",
+            "config",
+            "store",
+            "model",
+            "outbound",
+            "fair_semaphore",
+            "lifecycle",
+            "telemetry",
+        ],
+    ),
+    ("model", &["domain", "config", "fair_semaphore", "lifecycle", "telemetry"]),
+    ("outbound", &["domain", "config", "fair_semaphore", "lifecycle", "telemetry"]),
+    ("writer", &["domain", "config", "store", "fair_semaphore", "lifecycle", "telemetry"]),
+    ("store", &["domain", "config", "fair_semaphore", "lifecycle", "telemetry"]),
     ("config", &["domain"]),
     ("formats", &["domain"]),
     ("domain", &[]),
+    ("fair_semaphore", &[]),
     ("lifecycle", &[]),
     ("telemetry", &[]),
 ];

@@ -18,7 +18,7 @@ use rejoinder::domain::money::Money;
 use rejoinder::domain::turn::{Api, Reply, TurnEnd, TurnRef, TurnState};
 use rejoinder::domain::workspace::{Pricing, Workspace, WorkspaceState};
 use rejoinder::writer::batch::{
-    Batch, ChangeSet, DecisionContext, Effects, SlotBudget, Tables, WorkspaceConfig, WorkspaceRow,
+    Batch, ChangeSet, DecisionContext, Effects, PerApi, SlotBudget, Tables, WorkspaceConfig, WorkspaceRow,
 };
 use rejoinder::writer::{
     Admission, Decision, EndAuthority, EndTurn, HandBackTurn, RetryTurn, Target, TopUp, UpdateConversation,
@@ -245,7 +245,8 @@ fn run(commands: &[Decide], batch_size: usize, slots: usize) -> Run {
             process: PROCESS,
             bounds: rejoinder::writer::Bounds { max_open_per_conversation: 4, ..BOUNDS },
         };
-        let budget = SlotBudget { widget: slots, platform: slots, per_workspace: None };
+        let slots = PerApi { widget: slots, platform: slots };
+        let budget = SlotBudget { slots, by_workspace: [(WORKSPACE, (slots, usize::MAX))].into() };
         let mut batch = Batch::new(context, budget, read_again(std::mem::take(&mut run.tables)));
         run.outcomes.extend(commands.iter().map(|decide| decide(&mut batch)));
         let (tables, changes, effects) = batch.finish();

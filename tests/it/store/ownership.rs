@@ -11,8 +11,8 @@ use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::ids::{BookingId, WorkspaceId};
-use rejoinder::domain::turn::{Api, TurnEnd, TurnRef, TurnState};
-use rejoinder::store::turns::claims::WorkspaceCapacity;
+use rejoinder::domain::turn::{Api, Turn, TurnEnd, TurnRef, TurnState};
+use rejoinder::store::turns::claims::ClaimRequest;
 use rejoinder::store::turns::overdue::{self, LifetimeLimits, OverdueReason};
 use rejoinder::store::turns::{cancellations, journal};
 use rejoinder::store::{ownership, processes, turns};
@@ -32,13 +32,29 @@ const LIFE: LifetimeLimits = LifetimeLimits {
     max_takeovers: 20,
 };
 
-async fn claim(process: &Process, api: Api, limit: usize) -> Vec<rejoinder::domain::turn::Turn> {
-    let mut tx = process.db.begin().await.unwrap();
-    let claimed = turns::claims::claim(tx.conn(), process.id, api, limit, None, 20, process.clock.as_ref())
+/// Claims at most so many turns of each workspace.
+async fn claim(process: &Process, api: Api, limit: usize) -> Vec<Turn> {
+    let requests: Vec<_> = due(process, api)
         .await
-        .unwrap();
+        .into_iter()
+        .map(|workspace| ClaimRequest { workspace, count: limit })
+        .collect();
+    claim_of(process, api, &requests).await
+}
+
+async fn claim_of(process: &Process, api: Api, requests: &[ClaimRequest]) -> Vec<Turn> {
+    let mut tx = process.db.begin().await.unwrap();
+    let clock = process.clock.as_ref();
+    let claimed = turns::claims::claim(tx.conn(), process.id, api, requests, 20, clock).await.unwrap();
     tx.commit().await.unwrap();
     claimed
+}
+
+/// The workspaces with due turns.
+async fn due(process: &Process, api: Api) -> Vec<WorkspaceId> {
+    let mut read = process.db.acquire_read().await.unwrap();
+    let due = turns::claims::list_due(read.conn(), api, process.clock.as_ref()).await.unwrap();
+    due.into_iter().map(|due| due.workspace).collect()
 }
 
 async fn renew(process: &Process) {
@@ -234,33 +250,30 @@ async fn turns_of_an_owner_without_a_row_are_taken_over_at_once() {
 }
 
 both_backends!(
-    async fn a_claim_respects_the_slots_of_each_workspace(db: TestDb) {
+    async fn a_claim_takes_at_most_the_requested_turns_of_each_workspace(db: TestDb) {
         let (busy, idle) = (seed::workspace(&db, 1_000_000).await, seed::workspace(&db, 1_000_000).await);
         let process = Process::start_with(&db, store::open(&db).await, BOUNDS, 0).await;
         for seeded in [&busy, &busy, &busy, &busy, &idle, &idle, &idle] {
             let conversation = process.conversation(seeded, ConversationKind::Api).await;
             process.writer.execute(admission(&conversation, Api::Platform)).await.unwrap();
         }
-        let claimed = async |left: Vec<(WorkspaceId, usize)>, limit| {
-            let capacity = WorkspaceCapacity { limit: 1, remaining: left };
-            let mut tx = process.db.begin().await.unwrap();
-            let (id, clock) = (process.id, process.clock.as_ref());
-            let turns =
-                turns::claims::claim(tx.conn(), id, Api::Platform, limit, Some(&capacity), 20, clock).await;
-            tx.commit().await.unwrap();
-            let of = turns.unwrap().into_iter().map(|turn| turn.workspace);
+        let claimed = async |counts: [usize; 2]| {
+            let requests = [(busy, counts[0]), (idle, counts[1])]
+                .map(|(seeded, count)| ClaimRequest { workspace: seeded.workspace, count });
+            let turns = claim_of(&process, Api::Platform, &requests).await;
+            let of = turns.into_iter().map(|turn| turn.workspace);
             let mut of: Vec<_> = of.map(|id| if id == busy.workspace { "busy" } else { "idle" }).collect();
             of.sort_unstable();
             of
         };
 
-        assert_eq!(claimed(Vec::new(), 9).await, ["busy", "idle"]);
-        assert_eq!(claimed(vec![(busy.workspace, 2)], 9).await, ["busy", "busy", "idle"]);
-        assert_eq!(
-            claimed(vec![(busy.workspace, 0)], 1).await,
-            ["idle"],
-            "a backlog does not hide another workspace's turns"
-        );
+        assert_eq!(due(&process, Api::Platform).await.len(), 2);
+        assert!(due(&process, Api::Widget).await.is_empty());
+        assert_eq!(claimed([1, 1]).await, ["busy", "idle"]);
+        assert_eq!(claimed([2, 9]).await, ["busy", "busy", "idle", "idle"]);
+        assert_eq!(due(&process, Api::Platform).await, [busy.workspace]);
+        assert_eq!(claimed([9, 9]).await, ["busy"]);
+        assert!(due(&process, Api::Platform).await.is_empty());
     }
 );
 

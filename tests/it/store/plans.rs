@@ -1,8 +1,12 @@
 //! The cost of a batch: its round trips, and plans that need no statistics.
 
+use std::time::{Duration, Instant};
+
 use futures::future::join_all;
 use rejoinder::domain::conversation::{Conversation, ConversationKind};
 use rejoinder::domain::turn::Api;
+use rejoinder::store::Conn;
+use rejoinder::store::turns::claims::{ClaimRequest, claim, list_due};
 use rejoinder::writer::{Admission, TurnWriteOutcome};
 
 use crate::support::db::TestDb;
@@ -51,6 +55,54 @@ async fn rows_scanned(db: &TestDb) -> i64 {
     number(db, &scanned).await
 }
 
+/// Queues a turn in each of these conversations, and claims them.
+async fn claim_queued(process: &Process, conversations: &[Conversation]) {
+    process.lease.mark_lost();
+    for conversation in conversations {
+        process.ask(conversation).await;
+    }
+    process.lease.extend_until(Instant::now() + Duration::from_hours(1));
+    let clock = process.clock.as_ref();
+    let list = async |conn: Conn<'_>| list_due(conn, Api::Widget, clock).await;
+    let due = process.db.read(list).await.unwrap();
+    let requests: Vec<_> =
+        due.into_iter().map(|due| ClaimRequest { workspace: due.workspace, count: 9 }).collect();
+    let claim = async |conn: Conn<'_>| claim(conn, process.id, Api::Widget, &requests, 20, clock).await;
+    assert_eq!(process.db.write(claim).await.unwrap().len(), conversations.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_reads_only_the_turns_of_its_workspaces() {
+    let db = store::postgres().await;
+    let (greedy, honest) = (seed::workspace(&db, 1_000_000_000).await, seed::workspace(&db, 1_000_000).await);
+    let process = Process::start_with(&db, store::open(&db).await, BOUNDS, 0).await;
+    for (seeded, count) in [(&greedy, 500), (&honest, 1)] {
+        join_all((0..count).map(|_| async {
+            let conversation = process.conversation(seeded, ConversationKind::Widget).await;
+            process.ask(&conversation).await;
+        }))
+        .await;
+    }
+    // In one transaction, which has its own statistics.
+    let mut tx = process.db.begin().await.unwrap();
+    let entries = async |conn: Conn<'_>| {
+        let Conn::Postgres(conn) = conn else { panic!("a PostgreSQL") };
+        let read = "select coalesce(sum(pg_stat_get_xact_tuples_returned(indexrelid)), 0)::bigint \
+            from pg_index where indrelid = 'turns'::regclass";
+        sqlx::query_scalar::<_, i64>(read).fetch_one(conn).await.unwrap()
+    };
+    let before = entries(tx.conn()).await;
+
+    let clock = process.clock.as_ref();
+    let due = list_due(tx.conn(), Api::Widget, clock).await.unwrap();
+    let request = ClaimRequest { workspace: honest.workspace, count: 9 };
+    let claimed = claim(tx.conn(), process.id, Api::Widget, &[request], 20, clock).await.unwrap();
+
+    assert_eq!((due.len(), claimed.len()), (2, 1));
+    let read = entries(tx.conn()).await - before;
+    assert!(read < 50, "{read} entries of indexes were read, and the other workspace has 500 turns");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_statement_walks_a_table_that_was_never_analysed() {
     let db = store::postgres().await;
@@ -64,6 +116,7 @@ async fn no_statement_walks_a_table_that_was_never_analysed() {
     enqueue(&process, &conversations, 5).await;
     let before = rows_scanned(&db).await;
 
+    claim_queued(&process, &conversations[190..195]).await;
     enqueue(&process, &conversations, 100).await;
     for conversation in &conversations[..50] {
         let turn = process.ask(conversation).await;

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use futures::future::join_all;
+use rejoinder::domain::ids::WorkspaceId;
 use rejoinder::domain::knowledge::{Format, Language};
 use rejoinder::service::knowledge::{DocumentSource, IngestError};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use crate::support::http::Response;
 use crate::support::server::TestServer;
@@ -101,13 +103,17 @@ async fn a_document_that_times_out_frees_its_slot() {
         DocumentSource { slug, title, url: None, format, charset: None, file }
     };
 
-    let slow = (0..4).map(|_| hasty.ingest(source(Format::Html, &file), Language::English));
+    let slow = (0..4).map(|number| {
+        // Two of each workspace, which are read at once.
+        let workspace = WorkspaceId(Uuid::from_u128(number / 2));
+        hasty.ingest(workspace, source(Format::Html, &file), Language::English)
+    });
     for ended in join_all(slow).await {
         assert!(matches!(ended, Err(IngestError::TooSlow)), "{ended:?}");
     }
 
     let page = source(Format::Html, b"<h1>Here</h1><p>Still.");
-    let read = readers.ingest(page, Language::English).await.unwrap();
+    let read = readers.ingest(WorkspaceId(Uuid::nil()), page, Language::English).await.unwrap();
     assert_eq!(read.text, "# Here\n\nStill.");
 }
 
