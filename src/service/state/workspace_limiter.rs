@@ -84,7 +84,7 @@ mod tests {
         }
 
         assert!(limiter.acquire(workspace(9)).await.is_err(), "the process has its most");
-        in_flight.remove(0);
+        drop(in_flight.remove(0));
         assert!(limiter.acquire(workspace(1)).await.is_err(), "the workspace has its most");
         assert!(limiter.acquire(workspace(0)).await.is_ok());
     }

@@ -73,7 +73,9 @@ impl SlotBudget {
         let counts = [self.slots.get_mut(api), of_api.get_mut(api), in_all];
         let has_room = counts.iter().all(|count| **count > 0);
         if has_room {
-            counts.into_iter().for_each(|count| *count -= 1);
+            for count in counts {
+                *count -= 1;
+            }
         }
         has_room
     }
