@@ -50,16 +50,20 @@ struct State<K: Key> {
     next_ticket: u64,
     /// The keys that use permits or wait for some. Others leave no memory behind.
     entries: HashMap<K, Entry<K>>,
-    /// The keys whose first waiter fits into the share of its key: that which uses the least, and then that which came first, goes first.
+    /// The keys whose first waiter fits into the share of its key: that which uses the least goes first, and among those that use as much,
+    /// that which has gone without a permit the longest.
     ready: BTreeMap<Rank, K>,
 }
 
-/// The weight that a key uses, and the ticket of its first waiter.
+/// The weight that a key uses, and its turn among the keys that use as much.
 type Rank = (usize, u64);
 
 #[derive(Debug)]
 struct Entry<K: Key> {
     in_use: usize,
+    /// A ticket from when the key began to wait, or from its last permit since. The ticket of its first waiter would let a key with a
+    /// long queue, whose permit has just become free, go before all that came later.
+    turn: u64,
     waiting: VecDeque<Waiting<K>>,
 }
 
@@ -129,10 +133,20 @@ impl<K: Key> FairSemaphore<K> {
 
 impl<K: Key> State<K> {
     fn enqueue(&mut self, key: K, weight: usize, sender: oneshot::Sender<FairPermit<K>>) -> u64 {
+        let ticket = self.ticket();
+        let weight = weight.clamp(1, self.shares.per_key);
+        self.update(key, |entry| {
+            if entry.waiting.is_empty() {
+                entry.turn = ticket;
+            }
+            entry.waiting.push_back(Waiting { ticket, weight, sender });
+        });
+        ticket
+    }
+
+    fn ticket(&mut self) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let weight = weight.clamp(1, self.shares.per_key);
-        self.update(key, |entry| entry.waiting.push_back(Waiting { ticket, weight, sender }));
         ticket
     }
 
@@ -144,8 +158,10 @@ impl<K: Key> State<K> {
             return None;
         }
         self.in_use += weight;
+        let turn = self.ticket();
         let next = self.update(key, |entry| {
             entry.in_use += weight;
+            entry.turn = turn;
             entry.waiting.pop_front()
         });
         Some((key, next?))
@@ -167,7 +183,8 @@ impl<K: Key> State<K> {
     /// Changes the entry of a key, and then its rank.
     fn update<T>(&mut self, key: K, change: impl FnOnce(&mut Entry<K>) -> T) -> T {
         let per_key = self.shares.per_key;
-        let entry = self.entries.entry(key).or_insert_with(|| Entry { in_use: 0, waiting: VecDeque::new() });
+        let entry = self.entries.entry(key);
+        let entry = entry.or_insert_with(|| Entry { in_use: 0, turn: 0, waiting: VecDeque::new() });
         if let Some(rank) = entry.rank(per_key) {
             self.ready.remove(&rank);
         }
@@ -185,7 +202,7 @@ impl<K: Key> Entry<K> {
     /// `None` if nobody waits, or the first who does must wait for permits of its own key. If none is in use, the first always fits.
     fn rank(&self, per_key: usize) -> Option<Rank> {
         let first = self.waiting.front()?;
-        (self.in_use + first.weight <= per_key).then_some((self.in_use, first.ticket))
+        (self.in_use + first.weight <= per_key).then_some((self.in_use, self.turn))
     }
 }
 
@@ -259,6 +276,21 @@ mod tests {
         let _honest = granted(&mut honest).unwrap();
         permits.pop();
         assert!(granted(&mut greedy[0]).is_some(), "its calls are served in order");
+    }
+
+    #[test]
+    fn keys_that_use_as_much_take_turns() {
+        let semaphore = semaphore(2, 1);
+        let permits = [semaphore.try_acquire(1, 1).unwrap(), semaphore.try_acquire(2, 1).unwrap()];
+        let mut greedy: Vec<_> = (0..20).map(|number| wait(&semaphore, 1 + number % 2, 1)).collect();
+        let mut honest = wait(&semaphore, 3, 1);
+
+        drop(permits);
+        let next: Vec<_> = greedy[..2].iter_mut().map(|call| granted(call).unwrap()).collect();
+        assert!(granted(&mut honest).is_none(), "both came before it");
+        drop(next);
+
+        assert!(granted(&mut honest).is_some(), "18 calls that came before it still wait");
     }
 
     #[test]

@@ -119,7 +119,8 @@ impl FromRequestParts<AppState> for Upload {
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         let ConfigWrite(account, _) = ConfigWrite::<Platform>::from_request_parts(parts, state).await?;
-        let bytes = declared.unwrap_or(MAX_FILE);
+        // A larger one is refused when its body is read.
+        let bytes = declared.unwrap_or(MAX_FILE).min(MAX_FILE);
         let permit = state.services.document_extractor.acquire_upload(account.workspace, bytes)?;
         Ok(Self(account, permit))
     }

@@ -1,5 +1,5 @@
-//! Reads what servers answer, and whoever writes to them has made up. It is work without a known end: it runs on threads for such work,
-//! few at once and some for each workspace.
+//! Reads the answers of CalDAV servers. Others may have written them to take long to read, so they are read on threads for blocking work,
+//! few at once, and half of those for one workspace.
 
 use super::error::CaldavError;
 use crate::domain::ids::WorkspaceId;
