@@ -52,7 +52,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// The commands and bytes in a shard's queue beyond which requests are refused.
 const SHARD_CAPACITY: QueueLimits = QueueLimits { items: 10_000, bytes: 64 << 20 };
 /// Those of one workspace beyond which only its requests are refused.
-const WORKSPACE_CAPACITY: QueueLimits = QueueLimits { items: 2_500, bytes: 16 << 20 };
+const WORKSPACE_CAPACITY: QueueLimits = QueueLimits { items: 5_000, bytes: 32 << 20 };
 
 /// An effect of a committed batch in this process.
 #[derive(Debug)]

@@ -197,7 +197,7 @@ both_backends!(
         let stop = CancellationToken::new();
         let (writer, shards) = Writer::new(&process.context, 1, &stop);
 
-        let mut flood: Vec<_> = (0..2_500).map(|_| writer.execute(note(&flooded))).collect();
+        let mut flood: Vec<_> = (0..5_000).map(|_| writer.execute(note(&flooded))).collect();
         assert!(flood.iter_mut().all(|request| request.now_or_never().is_none()));
         let refused = writer.execute(note(&flooded)).now_or_never();
         assert!(matches!(refused, Some(Err(Error::Overloaded { .. }))), "its part of the queue is full");
