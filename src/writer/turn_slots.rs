@@ -19,6 +19,26 @@ pub struct SlotLimits {
     pub per_workspace: Option<usize>,
 }
 
+/// The workspaces whose turns of an API wait for a slot of any process, as the last claim saw them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum WaitingWorkspaces {
+    None,
+    One(WorkspaceId),
+    /// Also before the first claim.
+    #[default]
+    Several,
+}
+
+impl WaitingWorkspaces {
+    fn contain_other_than(self, workspace: WorkspaceId) -> bool {
+        match self {
+            Self::None => false,
+            Self::One(waiting) => waiting != workspace,
+            Self::Several => true,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct SlotUsage {
     in_use: PerApi,
@@ -26,6 +46,7 @@ struct SlotUsage {
     by_workspace: HashMap<WorkspaceId, PerApi>,
     /// Turns that run, without the slots that are only reserved.
     running: PerApi,
+    waiting: PerApi<WaitingWorkspaces>,
     is_closed: bool,
 }
 
@@ -85,6 +106,11 @@ impl TurnSlots {
         }
     }
 
+    /// The slots of an API that a workspace beyond its share leaves free, for the first turns of the next that comes.
+    fn newcomer_slots(&self, api: Api) -> usize {
+        self.most(api) / 16
+    }
+
     /// The slots of an API that one workspace uses while others wait for some.
     fn share(&self, api: Api) -> usize {
         match self.limits.per_workspace {
@@ -117,13 +143,23 @@ impl TurnSlots {
         (largest, self.limits.max_in_flight)
     }
 
+    /// Records the workspaces that have due turns of an API. While no other waits, a workspace starts turns beyond its share directly.
+    pub fn set_waiting(&self, api: Api, due: &[DueWorkspace]) {
+        let waiting = match due {
+            [] => WaitingWorkspaces::None,
+            [one] => WaitingWorkspaces::One(one.workspace),
+            [_, _, ..] => WaitingWorkspaces::Several,
+        };
+        *self.lock().waiting.get_mut(api) = waiting;
+    }
+
     /// Reserves slots of an API for a batch, not yet for a workspace: at most as many as each workspace wants and its share leaves it.
     #[must_use]
     pub fn reserve(&self, api: Api, wanted: &HashMap<WorkspaceId, usize>) -> Vec<TurnSlot> {
         // Under one lock: the shards and the claims reserve at the same time.
         let mut usage = self.lock();
         let within_share = |(workspace, count): (&WorkspaceId, &usize)| {
-            let (of_apis, in_all) = self.remaining(&usage, *workspace);
+            let (of_apis, in_all) = self.remaining(&usage, PerApi::default(), *workspace);
             of_apis.get(api).min(in_all).min(*count)
         };
         let count: usize = wanted.iter().map(within_share).sum();
@@ -142,7 +178,7 @@ impl TurnSlots {
         if !slots.is_empty() {
             return slots;
         }
-        let beyond_shares = free.saturating_sub(self.most(api) / 16);
+        let beyond_shares = free.saturating_sub(self.newcomer_slots(api));
         self.fill(&mut usage, api, due, beyond_shares.min(count), usize::MAX)
     }
 
@@ -178,8 +214,7 @@ impl TurnSlots {
         TurnSlot { slots: self.clone(), api, workspace, is_running: false }
     }
 
-    /// The turns that a batch may start in these reserved slots. Turns beyond the share of their workspace are claimed, because only
-    /// the claim sees whether others wait.
+    /// The turns that a batch may start in these reserved slots. Other turns of these workspaces are claimed.
     pub(super) fn budget(
         &self,
         reserved: &[TurnSlot],
@@ -187,15 +222,22 @@ impl TurnSlots {
     ) -> SlotBudget {
         let count = |api| reserved.iter().filter(|slot| slot.api == api).count();
         let usage = self.lock();
-        let remaining = |workspace| (workspace, self.remaining(&usage, workspace));
         let slots = PerApi { widget: count(Api::Widget), platform: count(Api::Platform) };
+        let remaining = |workspace| (workspace, self.remaining(&usage, slots, workspace));
         SlotBudget { slots, by_workspace: workspaces.map(remaining).collect() }
     }
 
-    /// How many more turns a workspace may start within its share: of each API, and in all.
-    fn remaining(&self, usage: &SlotUsage, workspace: WorkspaceId) -> (PerApi, usize) {
+    /// How many more turns a workspace may start directly, if the `reserved` slots are for it: of each API, and in all.
+    fn remaining(&self, usage: &SlotUsage, reserved: PerApi, workspace: WorkspaceId) -> (PerApi, usize) {
         let used = usage.of(workspace);
-        let of_api = |api| self.share(api).saturating_sub(used.get(api));
+        let of_api = |api| {
+            let within_share = self.share(api).saturating_sub(used.get(api));
+            if usage.waiting.get(api).contain_other_than(workspace) {
+                return within_share;
+            }
+            let free = self.free_for(api, usage) + reserved.get(api);
+            within_share.max(free.saturating_sub(self.newcomer_slots(api)))
+        };
         let of_apis = PerApi { widget: of_api(Api::Widget), platform: of_api(Api::Platform) };
         (of_apis, self.most_of_workspace().saturating_sub(used.sum()))
     }
@@ -377,6 +419,30 @@ mod tests {
         assert!(slots.allocate(Api::Widget, &due([1]), 100).is_empty());
         let newcomer = slots.allocate(Api::Widget, &due([1, 2]), 100);
         assert_eq!([1, 2].map(|number| count(&newcomer, number)), [0, 5], "a few slots are left to it");
+    }
+
+    #[test]
+    fn a_batch_exceeds_the_share_of_a_workspace_while_no_other_waits() {
+        let slots = slots(100, UNLIMITED);
+        let running = |count, number| -> Vec<_> {
+            let reserved = slots.reserve(Api::Widget, &[(workspace(number), count)].into());
+            reserved.into_iter().map(|slot| slot.assign(workspace(number))).collect()
+        };
+        slots.set_waiting(Api::Platform, &[]);
+        let half = running(100, 1);
+        assert_eq!(half.len(), 45, "until it is known that no other waits");
+
+        slots.set_waiting(Api::Widget, &due([2]));
+        assert!(running(100, 1).is_empty());
+        slots.set_waiting(Api::Widget, &due([1, 2]));
+        assert!(running(100, 1).is_empty());
+        slots.set_waiting(Api::Widget, &due([1]));
+        let most = running(10, 1);
+        slots.set_waiting(Api::Widget, &[]);
+        let all_but_a_few = running(100, 1);
+
+        assert_eq!((most.len(), all_but_a_few.len()), (10, 30));
+        assert_eq!(running(100, 2).len(), 5, "the others are for the next that comes");
     }
 
     #[test]

@@ -36,13 +36,15 @@ pub(in crate::worker) async fn claim_once(worker: &Worker) -> usize {
 
 /// A workspace may have fewer claimable turns than it has slots allocated; the others get the rest.
 async fn claim_for_api(worker: &Worker, api: Api) -> Result<usize, StoreError> {
-    if !worker.lease.is_valid() || worker.slots.free(api) == 0 {
+    if !worker.lease.is_valid() {
         return Ok(0);
     }
     let Worker { services, slots, .. } = worker;
     let clock = services.clock.as_ref();
     let list = async |conn: Conn<'_>| turns::claims::list_due(conn, api, clock).await;
     let mut due = services.db.control_read(list).await?;
+    // Also while no slot is free: the next free one must not go to a workspace beyond its share while another waits.
+    slots.set_waiting(api, &due);
     let mut count = 0;
     while count < BATCH && worker.lease.is_valid() {
         // Reserved first, so that every claimed turn has a slot.

@@ -29,29 +29,31 @@ use crate::domain::message::Message;
 use crate::domain::render::{self, EventData};
 use crate::domain::turn::{Api, Turn, TurnEnd};
 
-/// A number for each API.
+/// A value for each API, mostly a number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PerApi {
-    pub widget: usize,
-    pub platform: usize,
+pub struct PerApi<T = usize> {
+    pub widget: T,
+    pub platform: T,
 }
 
-impl PerApi {
+impl<T: Copy> PerApi<T> {
     #[must_use]
-    pub fn get(self, api: Api) -> usize {
+    pub fn get(self, api: Api) -> T {
         match api {
             Api::Widget => self.widget,
             Api::Platform => self.platform,
         }
     }
 
-    pub fn get_mut(&mut self, api: Api) -> &mut usize {
+    pub fn get_mut(&mut self, api: Api) -> &mut T {
         match api {
             Api::Widget => &mut self.widget,
             Api::Platform => &mut self.platform,
         }
     }
+}
 
+impl PerApi {
     #[must_use]
     pub fn sum(self) -> usize {
         self.widget + self.platform
