@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::oneshot;
@@ -108,6 +109,11 @@ impl<K: Key> FairSemaphore<K> {
                 return permit;
             }
         }
+    }
+
+    /// Like [`Self::acquire`], but for at most `timeout`; `None` after that time.
+    pub async fn acquire_within(&self, key: K, weight: usize, timeout: Duration) -> Option<FairPermit<K>> {
+        tokio::time::timeout(timeout, self.acquire(key, weight)).await.ok()
     }
 
     /// A permit of this weight, if it is free and nobody who goes first waits for it.
@@ -342,6 +348,18 @@ mod tests {
         assert!(semaphore.try_acquire(1, 1).is_none());
         drop(permit);
         assert!(semaphore.try_acquire(1, 1).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_for_too_long_gives_up_and_leaves_the_queue() {
+        let semaphore = semaphore(1, 1);
+        let permit = semaphore.acquire_within(1, 1, Duration::ZERO).await.unwrap();
+
+        assert!(semaphore.acquire_within(2, 1, Duration::from_millis(10)).await.is_none());
+
+        drop(permit);
+        assert!(semaphore.try_acquire(3, 1).is_some());
+        assert!(semaphore.lock().entries.is_empty());
     }
 
     /// Random calls, drops of calls and drops of permits.
