@@ -122,6 +122,14 @@ impl<K: Key> FairSemaphore<K> {
         self.acquire(key, weight).now_or_never()
     }
 
+    /// The most weight that one key uses, and how much one may use.
+    #[must_use]
+    pub fn largest_key(&self) -> (usize, usize) {
+        let state = self.lock();
+        let largest = state.entries.values().map(|entry| entry.in_use).max().unwrap_or(0);
+        (largest, state.shares.per_key)
+    }
+
     /// Gives free permits to the calls that wait.
     fn grant(&self) {
         loop {
@@ -262,6 +270,7 @@ mod tests {
         let first = semaphore.try_acquire(1, 1).unwrap();
         let _second = semaphore.try_acquire(1, 1).unwrap();
         assert!(semaphore.try_acquire(1, 1).is_none());
+        assert_eq!(semaphore.largest_key(), (2, 2));
         let _of_others = [semaphore.try_acquire(2, 1).unwrap(), semaphore.try_acquire(3, 1).unwrap()];
         assert!(semaphore.try_acquire(4, 1).is_none(), "all are in use");
 

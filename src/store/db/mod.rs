@@ -283,6 +283,15 @@ impl Db {
         }
     }
 
+    /// The most connections for reads that one tenant uses, and how many one may use.
+    #[must_use]
+    pub fn largest_reader(&self) -> (usize, usize) {
+        match self {
+            Self::Postgres(pools) => pools.read_permits.largest_key(),
+            Self::Sqlite(pools) => pools.read_permits.largest_key(),
+        }
+    }
+
     /// Closes the connections that were idle for long.
     pub fn close_idle(&self) {
         match self {

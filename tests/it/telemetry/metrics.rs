@@ -42,6 +42,7 @@ async fn turns_money_connections_and_shares_are_measured() {
         r#"rejoinder_largest_workspace_share{resource="widget_requests"} 0"#,
         r#"rejoinder_largest_workspace_share{resource="event_followers"} 0"#,
         r#"rejoinder_largest_workspace_share{resource="deliveries"} 0"#,
+        r#"rejoinder_largest_workspace_share{resource="read_connections"} 0"#,
     ];
     let measured = async || {
         let metrics = server.http.get("/metrics").send().await.text().to_owned();
