@@ -88,10 +88,13 @@ both_backends!(
     async fn reads_of_one_tenant_leave_connections_to_others(db: TestDb) {
         let store = store::open(&db).await;
         let max = usize::try_from(store.pool_usage()[1].max).unwrap();
+        let (_, share) = store.largest_reader();
+        assert_eq!(share, max / 4 * 3);
         let busy = AtomicUsize::new(0);
 
         let others = async {
-            wait_until_busy(&busy, max - max.div_ceil(4)).await;
+            wait_until_busy(&busy, share).await;
+            assert_eq!(store.largest_reader(), (share, share));
             for other in [tenant(2), Tenant::Unknown, Tenant::Process] {
                 let read = store.read(other, async |conn| run(conn, "select 1").await);
                 timeout(PROMPT, read).await.unwrap().unwrap();
