@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::oneshot;
@@ -110,10 +111,23 @@ impl<K: Key> FairSemaphore<K> {
         }
     }
 
+    /// Like [`Self::acquire`], but for at most `timeout`; `None` after that time.
+    pub async fn acquire_within(&self, key: K, weight: usize, timeout: Duration) -> Option<FairPermit<K>> {
+        tokio::time::timeout(timeout, self.acquire(key, weight)).await.ok()
+    }
+
     /// A permit of this weight, if it is free and nobody who goes first waits for it.
     #[must_use]
     pub fn try_acquire(&self, key: K, weight: usize) -> Option<FairPermit<K>> {
         self.acquire(key, weight).now_or_never()
+    }
+
+    /// The most weight that one key uses, and how much one may use.
+    #[must_use]
+    pub fn largest_key(&self) -> (usize, usize) {
+        let state = self.lock();
+        let largest = state.entries.values().map(|entry| entry.in_use).max().unwrap_or(0);
+        (largest, state.shares.per_key)
     }
 
     /// Gives free permits to the calls that wait.
@@ -256,6 +270,7 @@ mod tests {
         let first = semaphore.try_acquire(1, 1).unwrap();
         let _second = semaphore.try_acquire(1, 1).unwrap();
         assert!(semaphore.try_acquire(1, 1).is_none());
+        assert_eq!(semaphore.largest_key(), (2, 2));
         let _of_others = [semaphore.try_acquire(2, 1).unwrap(), semaphore.try_acquire(3, 1).unwrap()];
         assert!(semaphore.try_acquire(4, 1).is_none(), "all are in use");
 
@@ -342,6 +357,18 @@ mod tests {
         assert!(semaphore.try_acquire(1, 1).is_none());
         drop(permit);
         assert!(semaphore.try_acquire(1, 1).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_for_too_long_gives_up_and_leaves_the_queue() {
+        let semaphore = semaphore(1, 1);
+        let permit = semaphore.acquire_within(1, 1, Duration::ZERO).await.unwrap();
+
+        assert!(semaphore.acquire_within(2, 1, Duration::from_millis(10)).await.is_none());
+
+        drop(permit);
+        assert!(semaphore.try_acquire(3, 1).is_some());
+        assert!(semaphore.lock().entries.is_empty());
     }
 
     /// Random calls, drops of calls and drops of permits.

@@ -36,7 +36,7 @@ use crate::service::Services;
 use crate::service::authenticate::flush_last_used_periodically;
 use crate::service::knowledge::DocumentExtractor;
 use crate::store::ownership::queue_all_running;
-use crate::store::{Conn, Db};
+use crate::store::{Conn, Db, Tenant};
 use crate::telemetry::Metrics;
 use crate::worker::{Lease, Worker};
 use crate::writer::{ConfigCache, TurnSlots, Writer, WriterContext};
@@ -271,7 +271,7 @@ async fn acquire_lease(
                 let turns = queue_all_running::<TurnRef>(conn.reborrow(), clock).await?;
                 Ok((turns, queue_all_running::<DeliveryKey>(conn, clock).await?))
             };
-            let (turns, deliveries) = deps.db.write(queue).await?;
+            let (turns, deliveries) = deps.db.write(Tenant::Process, queue).await?;
             if (turns, deliveries) != (0, 0) {
                 tracing::info!(turns, deliveries, "resuming work that was running when the server ended");
             }

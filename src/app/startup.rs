@@ -14,10 +14,8 @@ use super::data_dir::{self, DataDirError, absolute, database_file};
 use super::data_dir_lock::DataDirLock;
 use crate::config::{Config, Database};
 use crate::domain::clock::SystemClock;
-use crate::store::{Db, Schema, describe_postgres, processes};
-
-/// Write connections besides those of the shards: documents, keys, sweeps.
-const EXTRA_WRITE_CONNECTIONS: u32 = 2;
+use crate::store::db::OTHER_WRITES;
+use crate::store::{Conn, Db, Schema, Tenant, describe_postgres, processes};
 
 /// Connections that wait to be accepted, as in tokio's own listener.
 const BACKLOG: u32 = 1024;
@@ -126,7 +124,7 @@ pub(super) async fn open_store(config: &Config, if_missing: IfMissing) -> anyhow
                 .context("the database cannot be opened")
         }
         Database::Postgres { url } => {
-            let writing = u32::try_from(config.store.shards)? + EXTRA_WRITE_CONNECTIONS;
+            let writing = u32::try_from(config.store.shards)? + OTHER_WRITES;
             let opened = Db::postgres(url.expose_secret(), writing, config.store.read_connections).await;
             opened.context("the database cannot be opened")
         }
@@ -163,7 +161,8 @@ pub(super) async fn require_no_server(config: &Config, db: &Db) -> anyhow::Resul
     match config.database() {
         Database::Sqlite { data_dir } => return Ok(Some(DataDirLock::acquire(&data_dir)?)),
         Database::Postgres { .. } => {
-            let count = db.read(async |conn| processes::count_live(conn, &SystemClock).await).await?;
+            let count = async |conn: Conn<'_>| processes::count_live(conn, &SystemClock).await;
+            let count = db.read(Tenant::Process, count).await?;
             ensure!(
                 count == 0,
                 "processes that use this database: {count}; stop them first. One that was killed counts for `turn.lease`"

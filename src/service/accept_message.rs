@@ -9,7 +9,7 @@ use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId};
 use crate::domain::message::Message;
 use crate::domain::turn::Api;
-use crate::store::{messages, workspaces};
+use crate::store::{Conn, messages, workspaces};
 use crate::telemetry::traces;
 use crate::writer::{Admission, AdmitOutcome, Target};
 
@@ -81,7 +81,8 @@ async fn find_replied_message(
         read_conversation::find(services, account, conversation).await?;
     }
     let id = MessageId::parse(name)?;
-    let found = services.db.read(async |conn| messages::find(conn, account.workspace, id).await).await?;
+    let workspace = account.workspace;
+    let found = services.db.read(workspace, async |conn| messages::find(conn, workspace, id).await).await?;
     found.map(Some).ok_or_else(|| MessageId::not_found(name))
 }
 
@@ -100,7 +101,8 @@ async fn target(
         return Ok(Target::Existing { id, name: id.to_string() });
     }
     let workspace_ids = [account.workspace].into();
-    let settings = services.db.read(async |conn| workspaces::settings(conn, &workspace_ids).await).await?;
+    let read = async |conn: Conn<'_>| workspaces::settings(conn, &workspace_ids).await;
+    let settings = services.db.read(account.workspace, read).await?;
     let required = |text: &str| Err(Error::invalid("conversation_id", text));
     let settings = settings.into_iter().next().filter(|settings| settings.auto_create_conversations);
     let Some(settings) = settings else { return required("Field 'conversation_id' is required.") };

@@ -9,7 +9,7 @@ use super::Services;
 use crate::domain::account::Account;
 use crate::domain::api_key::{ApiKey, KeyHash, KeySecret};
 use crate::domain::error::Error;
-use crate::store::keys;
+use crate::store::{Tenant, keys};
 
 /// How often the last-used times of keys are written.
 const LAST_USED_FLUSH_INTERVAL: Duration = Duration::from_mins(1);
@@ -65,7 +65,7 @@ async fn read_unknown(
 /// Reads a key that has not been revoked, and remembers it.
 async fn read(services: &Services, hash: KeyHash) -> Result<ApiKey, Error> {
     let queried_at = Instant::now();
-    let found = services.db.read(async |conn| keys::find(conn, hash).await).await?;
+    let found = services.db.read(Tenant::Unknown, async |conn| keys::find(conn, hash).await).await?;
     let Some(key) = found.filter(|key| key.revoked_at.is_none()) else {
         services.key_cache.remove(hash);
         return Err(Error::Unauthenticated);
@@ -95,5 +95,5 @@ pub async fn flush_last_used(services: &Services) -> Result<(), Error> {
     }
     // Sorted, so that two processes do not deadlock on the rows.
     used.sort_unstable();
-    Ok(services.db.write(async |conn| keys::touch(conn, &used).await).await?)
+    Ok(services.db.write(Tenant::Process, async |conn| keys::touch(conn, &used).await).await?)
 }

@@ -11,7 +11,7 @@ use crate::domain::ids::{ConversationId, TurnId};
 use crate::domain::message::Message;
 use crate::domain::render::{RenderedResponse, widget_turn_end};
 use crate::domain::turn::{Reply, Turn, TurnEnd, TurnRef, TurnState};
-use crate::store::{messages, turns};
+use crate::store::{Conn, messages, turns};
 use crate::writer::{EndAuthority, EndTurn, TurnWriteOutcome};
 
 /// How long ending a turn may take while its client waits.
@@ -121,8 +121,8 @@ pub async fn read_end(services: &Services, turn: &Turn) -> Result<TurnEnd, Error
     match turn.state {
         TurnState::Completed => {
             let id = turn.reply.ok_or_else(no_reply)?;
-            let read = services.db.read(async |conn| messages::find(conn, turn.workspace, id).await);
-            let mut message = read.await?.ok_or_else(no_reply)?;
+            let find = async |conn: Conn<'_>| messages::find(conn, turn.workspace, id).await;
+            let mut message = services.db.read(turn.workspace, find).await?.ok_or_else(no_reply)?;
             let function_calls = message.function_calls.take().unwrap_or_else(|| "[]".to_owned());
             let Message { text, is_truncated, .. } = message;
             Ok(TurnEnd::Completed(Reply { id, text, function_calls, is_truncated }))

@@ -9,7 +9,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::{BookingId, CalendarToken, ResourceId as _};
 use crate::formats::icalendar::{PAST_DAYS, to_ics};
 use crate::store::bookings::{self, Filter};
-use crate::store::{Conn, calendars};
+use crate::store::{Conn, Tenant, calendars};
 use crate::tools::remove_event;
 
 /// Maximum number of bookings in a file.
@@ -55,7 +55,7 @@ pub async fn list_bookings(
     let (workspace, id) = (calendar.workspace, calendar.id);
     let read = async |conn: Conn<'_>, rows| bookings::list(conn, workspace, id, &filter, rows).await;
     let position = |booking: &Booking| (booking.time.start.into(), booking.id);
-    Ok((calendar, Page::read(&services.db, limit, read, position).await?))
+    Ok((calendar, Page::read(&services.db, workspace, limit, read, position).await?))
 }
 
 /// A booking and its calendar, by their ids as they were sent.
@@ -68,10 +68,8 @@ pub async fn find_booking(
     let calendar = resources::find::<Calendar>(services, account, calendar).await?;
     let id = BookingId::parse(name)?;
     let (workspace, calendar_id) = (calendar.workspace, calendar.id);
-    let found = services
-        .db
-        .read(async |conn| bookings::find_confirmed(conn, workspace, calendar_id, id).await)
-        .await?;
+    let find = async |conn: Conn<'_>| bookings::find_confirmed(conn, workspace, calendar_id, id).await;
+    let found = services.db.read(workspace, find).await?;
     Ok((calendar, found.ok_or_else(|| BookingId::not_found(name))?))
 }
 
@@ -87,7 +85,7 @@ pub async fn cancel_booking(
     let now = services.clock.now();
     let cancel =
         async |conn: Conn<'_>| bookings::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await;
-    let cancelled = services.db.write(cancel).await?;
+    let cancelled = services.db.write(calendar.workspace, cancel).await?;
     Ok((calendar, cancelled.ok_or_else(|| BookingId::not_found(name))?))
 }
 
@@ -101,7 +99,7 @@ async fn remove_from_server(
         return Ok(());
     }
     let (workspace, adapters) = (calendar.workspace, &services.tools);
-    let allow = services.db.read(async |conn| workspace_hosts::load(conn, workspace).await).await?;
+    let allow = services.db.read(workspace, async |conn| workspace_hosts::load(conn, workspace).await).await?;
     remove_event(calendar.caldav.as_deref(), booking, adapters, &allow).await.map_err(|failure| {
         let error = &failure as &dyn std::error::Error;
         tracing::warn!(calendar.id = %calendar.id, booking.id = %booking.id, error, "a booking could not be removed");
@@ -134,7 +132,7 @@ async fn set_link(
     let now = services.clock.now();
     let set =
         async |conn: Conn<'_>| calendars::set_link(conn, calendar.workspace, calendar.id, link, now).await;
-    services.db.write(set).await?;
+    services.db.write(calendar.workspace, set).await?;
     Ok(Calendar { link, ..calendar })
 }
 
@@ -150,6 +148,6 @@ pub async fn read_ics(services: &Services, token: CalendarToken) -> Result<Optio
         let bookings = bookings::list(conn, workspace, id, &filter, MAX_ICS_BOOKINGS).await?;
         Ok(Some((calendar, bookings)))
     };
-    let found = services.db.read(read).await?;
+    let found = services.db.read(Tenant::Unknown, read).await?;
     Ok(found.map(|(calendar, bookings)| to_ics(&calendar, &bookings)))
 }

@@ -5,7 +5,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::IdGenerator;
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::money::Money;
-use crate::store::{Db, StoreError, ledger, workspaces};
+use crate::store::{Db, StoreError, Tenant, ledger, workspaces};
 use crate::writer::{TopUp, decide_inline};
 
 /// The error of granting credit.
@@ -55,7 +55,7 @@ pub async fn credit(
     if amount == Money::ZERO {
         return Err(CreditError::ZeroAmount);
     }
-    let found = db.read(async |conn| workspaces::find_by_slug(conn, slug).await).await?;
+    let found = db.read(Tenant::Process, async |conn| workspaces::find_by_slug(conn, slug).await).await?;
     let workspace = found.ok_or_else(|| CreditError::UnknownWorkspace(slug.to_owned()))?.id;
     let command = TopUp { workspace, amount, reference: reference.to_owned() };
 

@@ -23,7 +23,7 @@ use crate::domain::seal::SealKey;
 use crate::domain::signature::{self, SigningSecret};
 use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundRequest, OutboundResponse};
-use crate::store::{Conn, Db, StoreError, deliveries, webhook_endpoints, workspaces};
+use crate::store::{Conn, Db, StoreError, Tenant, deliveries, webhook_endpoints, workspaces};
 use crate::telemetry::DELIVERY_ATTEMPT_DURATION_SECONDS;
 use crate::telemetry::traces::{Span, SpanDescription};
 use crate::writer::DisableEndpoint;
@@ -100,7 +100,8 @@ impl WebhookSender {
         now: Micros,
     ) -> Result<LoadedDeliveries, StoreError> {
         let keys: Vec<DeliveryKey> = claimed.iter().map(|claimed| claimed.key).collect();
-        let (events, destinations) = db.read(async |conn| self.read(conn, &keys, now).await).await?;
+        let read = async |conn: Conn<'_>| self.read(conn, &keys, now).await;
+        let (events, destinations) = db.read(Tenant::Process, read).await?;
         let mut loaded = LoadedDeliveries::default();
         for claimed in claimed {
             let key = claimed.key;

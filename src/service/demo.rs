@@ -16,7 +16,7 @@ use super::private_file;
 use crate::config::{Config, ModelChoice};
 use crate::domain::api_key::KeySecret;
 use crate::domain::ids::WidgetUuid;
-use crate::store::{Db, StoreError, conversations, keys, workspaces};
+use crate::store::{Conn, Db, StoreError, Tenant, conversations, keys, workspaces};
 
 /// The workspace file of the demo.
 pub const DEMO_FILE: &str = include_str!("../../config/demo/workspace.toml");
@@ -66,7 +66,7 @@ pub enum DemoError {
 /// demo, or one whose key is not in this data folder.
 pub async fn prepare(context: &ApplyContext<'_>, config: &Config) -> Result<Option<Demo>, DemoError> {
     let key_file = config.data_dir.join(KEY_FILE);
-    let is_empty = context.db.read(async |conn| workspaces::count(conn).await).await? == 0;
+    let is_empty = context.db.read(Tenant::Process, async |conn| workspaces::count(conn).await).await? == 0;
     if is_empty && config.is_demo_enabled() {
         let key = read_or_create_key(context, &key_file)?;
         match create(context, &key).await {
@@ -83,7 +83,7 @@ async fn find(context: &ApplyContext<'_>, key_file: PathBuf) -> Result<Option<De
     // An unreadable key file must not prevent the start of a server that has other workspaces.
     let Ok(Some(text)) = private_file::read(&key_file) else { return Ok(None) };
     let Some(key) = KeySecret::parse(text.expose_secret()) else { return Ok(None) };
-    let found = context.db.read(async |conn| keys::find(conn, key.hash()).await).await?;
+    let found = context.db.read(Tenant::Process, async |conn| keys::find(conn, key.hash()).await).await?;
     let is_active = found.is_some_and(|found| found.account(context.clock.now()).is_some());
     Ok(is_active.then_some(Demo { key_file }))
 }
@@ -122,7 +122,8 @@ async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, Dem
 /// Whether anyone can talk to the demo: one of its conversations exists and has not ended.
 pub async fn is_open(db: &Db) -> Result<bool, StoreError> {
     for id in CONVERSATIONS {
-        let found = db.read(async |conn| conversations::find_by_link(conn, WidgetUuid(id)).await).await?;
+        let find = async |conn: Conn<'_>| conversations::find_by_link(conn, WidgetUuid(id)).await;
+        let found = db.read(Tenant::Process, find).await?;
         if found.is_some_and(|found| found.conversation.ended_at.is_none()) {
             return Ok(true);
         }
@@ -144,7 +145,7 @@ pub async fn contents<'a>(db: &Db, demo: Option<&'a Demo>) -> Result<Contents<'a
     if let Some(demo) = demo {
         return Ok(Contents::Demo(demo));
     }
-    let count = db.read(async |conn| workspaces::count(conn).await).await?;
+    let count = db.read(Tenant::Process, async |conn| workspaces::count(conn).await).await?;
     Ok(if count == 0 { Contents::NoWorkspace } else { Contents::Workspaces })
 }
 

@@ -6,7 +6,7 @@ use crate::domain::account::Scope;
 use crate::domain::api_key::{ApiKey, KeySecret};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{IdGenerator, KeyId, WorkspaceId};
-use crate::store::{Db, StoreError, keys, workspaces};
+use crate::store::{Db, StoreError, Tenant, keys, workspaces};
 
 const MAX_NAME: usize = 200;
 
@@ -53,7 +53,7 @@ pub async fn create(
         key.scopes = request.scopes;
     }
     key.expires_at = request.expires_in.map(|duration| key.created_at.plus(duration));
-    db.write(async |conn| keys::insert(conn, &key, secret.hash()).await).await?;
+    db.write(workspace, async |conn| keys::insert(conn, &key, secret.hash()).await).await?;
     Ok((secret, key))
 }
 
@@ -84,16 +84,16 @@ pub async fn list(db: &Db, slug: Option<&str>) -> Result<Vec<(String, ApiKey)>, 
         Some(slug) => Some(find_workspace(db, slug).await?),
         None => None,
     };
-    Ok(db.read(async |conn| keys::list(conn, workspace).await).await?)
+    Ok(db.read(Tenant::Process, async |conn| keys::list(conn, workspace).await).await?)
 }
 
 /// Revokes a key. Within five seconds every process rejects it. Revoking it again changes nothing.
 pub async fn revoke(db: &Db, clock: &dyn Clock, id: KeyId) -> Result<(), KeysError> {
-    let is_known = db.write(async |conn| keys::revoke(conn, id, clock.now()).await).await?;
+    let is_known = db.write(Tenant::Process, async |conn| keys::revoke(conn, id, clock.now()).await).await?;
     if is_known { Ok(()) } else { Err(KeysError::UnknownKey(id)) }
 }
 
 async fn find_workspace(db: &Db, slug: &str) -> Result<WorkspaceId, KeysError> {
-    let found = db.read(async |conn| workspaces::find_by_slug(conn, slug).await).await?;
+    let found = db.read(Tenant::Process, async |conn| workspaces::find_by_slug(conn, slug).await).await?;
     Ok(found.ok_or_else(|| KeysError::UnknownWorkspace(slug.to_owned()))?.id)
 }

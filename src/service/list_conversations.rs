@@ -17,5 +17,5 @@ pub async fn list(
     let read =
         async |conn: Conn<'_>, limit| conversations::list(conn, account.workspace, filter, limit).await;
     let position = |conversation: &Conversation| (conversation.created_at, conversation.id);
-    Page::read_within_bytes(&services.db, limit, read, position).await
+    Page::read_within_bytes(&services.db, account.workspace, limit, read, position).await
 }

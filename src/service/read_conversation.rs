@@ -13,7 +13,8 @@ use crate::store::{Conn, ReadLimit, conversations, messages};
 /// The conversation of the account's workspace with this id, as it was sent.
 pub async fn find(services: &Services, account: &Account, name: &str) -> Result<Conversation, Error> {
     let id = ConversationId::parse(name)?;
-    let found = services.db.read(async |conn| conversations::find(conn, account.workspace, id).await);
+    let workspace = account.workspace;
+    let found = services.db.read(workspace, async |conn| conversations::find(conn, workspace, id).await);
     found.await?.ok_or_else(|| ConversationId::not_found(name))
 }
 
@@ -28,7 +29,7 @@ pub async fn list_messages(
     let conversation = find(services, account, name).await?;
     let (workspace, id) = (account.workspace, conversation.id);
     let read = async |conn: Conn<'_>, limit| messages::list_after(conn, workspace, id, after, limit).await;
-    Page::read_within_bytes(&services.db, limit, read, |message| message.position).await
+    Page::read_within_bytes(&services.db, workspace, limit, read, |message| message.position).await
 }
 
 /// A widget's request for the history.
@@ -64,7 +65,8 @@ pub async fn read_history(
 
 async fn position(services: &Services, conversation: &Conversation, name: &str) -> Result<i64, Error> {
     let id = MessageId::parse(name)?;
-    let found = services.db.read(async |conn| messages::find(conn, conversation.workspace, id).await).await?;
+    let workspace = conversation.workspace;
+    let found = services.db.read(workspace, async |conn| messages::find(conn, workspace, id).await).await?;
     let found = found.filter(|message| message.conversation == conversation.id);
     found.map(|message| message.position).ok_or_else(|| MessageId::not_found(name))
 }
@@ -110,7 +112,7 @@ async fn list_visible_after(
     loop {
         let limit = history.limit;
         let read = async |conn: Conn<'_>| messages::list_after(conn, workspace, id, after, limit).await;
-        let found = services.db.read(read).await?;
+        let found = services.db.read(workspace, read).await?;
         after = found.rows.last().map_or(after, |last| last.position);
         if !history.extend(found.rows) || !found.has_more {
             return Ok(history.messages);
@@ -129,7 +131,7 @@ async fn list_newest_visible(
     loop {
         let limit = history.limit;
         let read = async |conn: Conn<'_>| messages::list_newest(conn, workspace, id, up_to, limit).await;
-        let found = services.db.read(read).await?;
+        let found = services.db.read(workspace, read).await?;
         up_to = found.rows.first().map_or(up_to, |oldest| oldest.position - 1);
         if !history.extend(found.rows.into_iter().rev()) || !found.has_more {
             history.messages.reverse();

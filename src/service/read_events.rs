@@ -92,12 +92,13 @@ pub async fn open_reader(
     };
     let found = match query.after {
         StartPosition::Event(id) => {
-            services.db.read(async |conn| events::find_cursor(conn, workspace, id).await).await?
+            services.db.read(workspace, async |conn| events::find_cursor(conn, workspace, id).await).await?
         }
         StartPosition::Cursor(cursor) => Some(cursor),
         StartPosition::Oldest | StartPosition::Latest => None,
     };
-    let (range, oldest) = services.db.read(async |conn| events::cursor_range(conn, workspace).await).await?;
+    let read = async |conn: Conn<'_>| events::cursor_range(conn, workspace).await;
+    let (range, oldest) = services.db.read(workspace, read).await?;
     let cursor = match (query.after, found) {
         (StartPosition::Oldest, _) => range.oldest - 1,
         (StartPosition::Latest, _) => range.latest,
@@ -130,7 +131,7 @@ pub(super) async fn read(
     limit: ReadLimit,
 ) -> Result<EventPage, Error> {
     let query = async |conn: Conn<'_>| events::read_after(conn, workspace, after, filter, limit).await;
-    let (range, PageRows { rows, has_more }) = services.db.read(query).await?;
+    let (range, PageRows { rows, has_more }) = services.db.read(workspace, query).await?;
     check_retained(after, range)?;
     let last = rows.last().filter(|_| has_more);
     let next = last.map_or(range.latest, |last| last.cursor).max(after);

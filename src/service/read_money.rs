@@ -10,7 +10,8 @@ use crate::store::{Conn, ledger, workspaces};
 
 /// The current balance.
 pub async fn balance(services: &Services, account: &Account) -> Result<Money, Error> {
-    let found = services.db.read(async |conn| workspaces::balance(conn, account.workspace).await).await?;
+    let workspace = account.workspace;
+    let found = services.db.read(workspace, async |conn| workspaces::balance(conn, workspace).await).await?;
     Ok(found.unwrap_or_default())
 }
 
@@ -22,5 +23,5 @@ pub async fn list_entries(
     limit: usize,
 ) -> Result<Page<LedgerEntry, i64>, Error> {
     let read = async |conn: Conn<'_>, rows| ledger::list_after(conn, account.workspace, after, rows).await;
-    Page::read(&services.db, limit, read, |entry| entry.number).await
+    Page::read(&services.db, account.workspace, limit, read, |entry| entry.number).await
 }

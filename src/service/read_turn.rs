@@ -16,7 +16,7 @@ const JOURNAL_LIMIT: ReadLimit = ReadLimit { rows: 10_000, bytes: 4 << 20 };
 pub async fn read(services: &Services, account: &Account, name: &str) -> Result<Trace, Error> {
     let id = TurnId::parse(name)?;
     let read = async |conn: Conn<'_>| find(conn, account.workspace, id).await;
-    services.db.read(read).await?.ok_or_else(|| TurnId::not_found(name))
+    services.db.read(account.workspace, read).await?.ok_or_else(|| TurnId::not_found(name))
 }
 
 /// The turn that answers a message or produced this reply, by the id of the message as it was sent; `None` if the message
@@ -38,7 +38,7 @@ pub async fn read_of_message(
         };
         Ok(conversation.map(|_| trace))
     };
-    services.db.read(read).await?.ok_or_else(|| MessageId::not_found(name))
+    services.db.read(workspace, read).await?.ok_or_else(|| MessageId::not_found(name))
 }
 
 async fn find(mut conn: Conn<'_>, workspace: WorkspaceId, id: TurnId) -> Result<Option<Trace>, StoreError> {

@@ -5,7 +5,7 @@ use super::{ApiResponse, Services};
 use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyKey;
 use crate::domain::ids::TurnId;
-use crate::store::idempotency;
+use crate::store::{Conn, idempotency};
 
 /// The stored response of a key.
 ///
@@ -17,7 +17,8 @@ pub(super) async fn replay(
     key: &IdempotencyKey,
     turn: Option<TurnId>,
 ) -> Result<ApiResponse, Error> {
-    let found = services.db.read(async |conn| idempotency::find_answer(conn, key).await).await;
+    let find = async |conn: Conn<'_>| idempotency::find_answer(conn, key).await;
+    let found = services.db.read(key.workspace, find).await;
     let expired = || Error::Unavailable { outcome_unknown: true, source: None };
     let answer = found.map_err(|error| unknown(error.into()))?.ok_or_else(expired)?;
     Ok(ApiResponse { answer, turn, is_replay: true })

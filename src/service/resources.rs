@@ -12,7 +12,7 @@ use crate::store::resource::{self, Resource};
 pub async fn find<R: Resource>(services: &Services, account: &Account, name: &str) -> Result<R, Error> {
     let id = R::Id::parse(name)?;
     let read = async |conn: Conn<'_>| resource::find(conn, account.workspace, id).await;
-    services.db.read(read).await?.ok_or_else(|| R::Id::not_found(name))
+    services.db.read(account.workspace, read).await?.ok_or_else(|| R::Id::not_found(name))
 }
 
 /// At most `limit` resources after one, the oldest first.
@@ -23,5 +23,5 @@ pub async fn list<R: Resource>(
     limit: usize,
 ) -> Result<Page<R, R::Id>, Error> {
     let read = async |conn: Conn<'_>, limit| resource::list(conn, account.workspace, after, limit).await;
-    Page::read_within_bytes(&services.db, limit, read, R::id).await
+    Page::read_within_bytes(&services.db, account.workspace, limit, read, R::id).await
 }

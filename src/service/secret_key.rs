@@ -14,7 +14,7 @@ use super::private_file;
 use crate::config::{Config, ConfigError, Database};
 use crate::domain::ids::IdGenerator;
 use crate::domain::seal::{SealError, SealKey, SealedSecret};
-use crate::store::{Db, StoreError, seal_check};
+use crate::store::{Db, StoreError, Tenant, seal_check};
 
 const KEY_FILE: &str = "secret.key";
 
@@ -104,10 +104,10 @@ pub async fn load_or_create(
 /// The key of a migrated database, which it opens. Changes nothing. `None` if there is no key and none is needed yet.
 pub async fn check(config: &Config, db: &Db) -> Result<Option<SealKey>, SecretKeyError> {
     let found = find(config)?;
-    let recorded = db.read(async |conn| seal_check::find(conn).await).await?;
+    let recorded = db.read(Tenant::Process, async |conn| seal_check::find(conn).await).await?;
     let sealed = match recorded {
         Some(recorded) => vec![recorded],
-        None => db.read(async |conn| seal_check::samples(conn).await).await?,
+        None => db.read(Tenant::Process, async |conn| seal_check::samples(conn).await).await?,
     };
     match found {
         Some(found) if sealed.is_empty() || sealed.iter().any(|sealed| found.key.opens(sealed)) => {
@@ -147,16 +147,16 @@ pub async fn accept(config: &Config, db: &Db, ids: &IdGenerator) -> Result<(), S
         (None, Database::Postgres { .. }) => return Err(SecretKeyError::NotConfigured),
     };
     let sealed = key.seal(&SecretString::from(CHECK_TEXT), ids.bytes())?;
-    db.write(async |conn| seal_check::replace(conn, &sealed).await).await?;
+    db.write(Tenant::Process, async |conn| seal_check::replace(conn, &sealed).await).await?;
     Ok(())
 }
 
 async fn record(db: &Db, key: &SealKey, ids: &IdGenerator) -> Result<(), SecretKeyError> {
-    if db.read(async |conn| seal_check::find(conn).await).await?.is_some() {
+    if db.read(Tenant::Process, async |conn| seal_check::find(conn).await).await?.is_some() {
         return Ok(());
     }
     let sealed = key.seal(&SecretString::from(CHECK_TEXT), ids.bytes())?;
-    db.write(async |conn| seal_check::insert(conn, &sealed).await).await?;
+    db.write(Tenant::Process, async |conn| seal_check::insert(conn, &sealed).await).await?;
     Ok(())
 }
 

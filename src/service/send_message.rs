@@ -13,6 +13,7 @@ use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId, Wid
 use crate::domain::message::VISITOR;
 use crate::domain::turn::Api;
 use crate::store::conversations::{self, LinkedConversation};
+use crate::store::{Conn, Tenant};
 use crate::telemetry::traces;
 use crate::writer::{Admission, AdmitOutcome, Target};
 
@@ -92,7 +93,8 @@ pub async fn find_by_link(
     link: WidgetUuid,
     account: Option<&Account>,
 ) -> Result<LinkedConversation, Error> {
-    let found = services.db.read(async |conn| conversations::find_by_link(conn, link).await).await?;
+    let find = async |conn: Conn<'_>| conversations::find_by_link(conn, link).await;
+    let found = services.db.read(Tenant::Unknown, find).await?;
     found
         .filter(|found| account.is_none_or(|account| account.workspace == found.conversation.workspace))
         .ok_or_else(|| ConversationId::not_found(link))

@@ -14,7 +14,7 @@ use crate::domain::clock::Clock;
 use crate::domain::ids::{BookingId, CalendarId, IdGenerator, WorkspaceId};
 use crate::domain::tool::CompiledCalendar;
 use crate::domain::tool_loop::CallResult;
-use crate::store::{Db, StoreError, bookings};
+use crate::store::{Conn, Db, StoreError, bookings};
 
 /// Lists free times.
 pub(super) struct Availability {
@@ -32,7 +32,8 @@ impl Availability {
     }
 
     async fn busy(&self, workspace: WorkspaceId, range: Interval) -> Result<Vec<Interval>, StoreError> {
-        self.db.read(async |conn| bookings::busy(conn, workspace, self.calendar, range).await).await
+        let read = async |conn: Conn<'_>| bookings::busy(conn, workspace, self.calendar, range).await;
+        self.db.read(workspace, read).await
     }
 }
 

@@ -33,7 +33,7 @@ impl KnowledgeSearch {
     async fn search(&self, workspace: WorkspaceId, query: &str) -> Result<Vec<Hit>, StoreError> {
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, workspace, self.base).await;
         // A deleted knowledge base has no results.
-        let Some(base) = self.db.read(read).await? else { return Ok(Vec::new()) };
+        let Some(base) = self.db.read(workspace, read).await? else { return Ok(Vec::new()) };
         self.searcher.find(&base, query, MAX_RESULT_PASSAGES, SearchMode::Both).await
     }
 }

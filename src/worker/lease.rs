@@ -12,7 +12,7 @@ use crate::domain::delivery::DeliveryKey;
 use crate::domain::ids::ProcessId;
 use crate::domain::turn::TurnRef;
 use crate::lifecycle::lease::LeaseKeeper;
-use crate::store::{Conn, Db, StoreError, ownership, processes};
+use crate::store::{Conn, Db, StoreError, Tenant, ownership, processes};
 use crate::telemetry::TURN_TAKEOVERS;
 
 /// How many turns, or deliveries, one statement takes over at most.
@@ -39,7 +39,8 @@ impl Lease {
         keeper: LeaseKeeper,
     ) -> Result<Self, StoreError> {
         let now = Instant::now();
-        db.write(async |conn| processes::renew_lease(conn, process, length, clock).await).await?;
+        let renew = async |conn: Conn<'_>| processes::renew_lease(conn, process, length, clock).await;
+        db.write(Tenant::Process, renew).await?;
         keeper.extend_until(now + length);
         Ok(Self { keeper, length, renewed_at: now, unbroken_since: now })
     }
@@ -62,8 +63,8 @@ pub(super) async fn keep_alive(worker: Worker, mut lease: Lease, db: Db, backgro
             _ = takeover_ticks.tick() => take_over(&worker, &lease).await,
         }
     }
-    let released = db.write(async |conn| processes::release_lease(conn, worker.process).await);
-    if let Err(error) = released.await {
+    let release = async |conn: Conn<'_>| processes::release_lease(conn, worker.process).await;
+    if let Err(error) = db.write(Tenant::Process, release).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "the lease could not be released");
     }
     db.close().await;
@@ -75,7 +76,7 @@ async fn renew_once(worker: &Worker, lease: &mut Lease, db: &Db) {
     let clock = worker.services.clock.as_ref();
     let renew =
         async |conn: Conn<'_>| processes::renew_lease(conn, worker.process, lease.length, clock).await;
-    let result = tokio::time::timeout(lease.length / 6, db.write(renew)).await;
+    let result = tokio::time::timeout(lease.length / 6, db.write(Tenant::Process, renew)).await;
     let result = result.unwrap_or(Err(StoreError::TimedOut));
     if worker.failures.record("the lease could not be renewed", result).is_none() {
         lease.unbroken_since = Instant::now();

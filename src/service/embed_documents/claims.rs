@@ -8,7 +8,7 @@ use super::super::Services;
 use super::{BatchState, DocumentEmbedder};
 use crate::store::knowledge::embedding_jobs;
 use crate::store::knowledge::embedding_jobs::EmbeddingJob;
-use crate::store::{Conn, StoreError};
+use crate::store::{Conn, StoreError, Tenant};
 
 /// Maximum number of documents claimed in one round.
 const CLAIM_BATCH: i64 = 16;
@@ -33,7 +33,7 @@ impl DocumentEmbedder {
         let (model, clock, after) = (self.embedder.model(), services.clock.as_ref(), state.last_workspace);
         let next =
             async |conn: Conn<'_>| embedding_jobs::list_due(conn, model, after, CLAIM_BATCH, clock).await;
-        let found = services.db.read(next).await?;
+        let found = services.db.read(Tenant::Process, next).await?;
         if let Some(last) = found.last() {
             state.last_workspace = last.workspace;
         }
@@ -41,7 +41,7 @@ impl DocumentEmbedder {
         for job in found {
             let ttl = self.claim_ttl();
             let claim = async |conn: Conn<'_>| embedding_jobs::claim(conn, job, model, ttl, clock).await;
-            if services.db.write(claim).await? {
+            if services.db.write(Tenant::Process, claim).await? {
                 claims.open.push_back(job);
             }
         }
@@ -57,7 +57,7 @@ impl DocumentEmbedder {
         claims.renewed_at = Instant::now();
         for job in claims.open.iter().copied() {
             let renew = async |conn: Conn<'_>| embedding_jobs::renew(conn, job, model, ttl, clock).await;
-            if let Err(error) = services.db.write(renew).await {
+            if let Err(error) = services.db.write(Tenant::Process, renew).await {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(
                     error,
@@ -76,7 +76,7 @@ impl DocumentEmbedder {
         let (model, clock) = (self.embedder.model(), services.clock.as_ref());
         let release =
             async |conn: Conn<'_>| embedding_jobs::release(conn, job, model, is_finished, clock).await;
-        services.db.write(release).await
+        services.db.write(Tenant::Process, release).await
     }
 
     /// Postpones a document because requests with one of its texts time out.
@@ -92,7 +92,7 @@ impl DocumentEmbedder {
             "embedding a passage timed out; its document is found by full text only until the next attempt"
         );
         let snooze = async |conn: Conn<'_>| embedding_jobs::snooze(conn, job, model, &BACKOFF, clock).await;
-        services.db.write(snooze).await?;
+        services.db.write(Tenant::Process, snooze).await?;
         claims.open.retain(|open| *open != job);
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::model::embeddings::{Embedder, EmbeddingsError};
 use crate::store::knowledge::embedding_jobs::EmbeddingJob;
 use crate::store::knowledge::passage_vectors::{PassageEmbedding, UnembeddedPassage};
 use crate::store::knowledge::{embedding_jobs, embedding_models, passage_vectors};
-use crate::store::{Conn, StoreError};
+use crate::store::{Conn, StoreError, Tenant};
 use crate::telemetry::{DOCUMENTS_PENDING_EMBEDDING, PASSAGES_EMBEDDED};
 use claims::Claims;
 use vectors::StopReason;
@@ -107,7 +107,8 @@ impl DocumentEmbedder {
     /// Records that the model is in use, so that all processes enqueue new documents for it and its vectors are retained.
     pub async fn record_use(&self, services: &Services) -> Result<(), StoreError> {
         let (model, clock) = (self.embedder.model(), services.clock.as_ref());
-        services.db.write(async |conn| embedding_models::record_use(conn, model, clock).await).await
+        let record = async |conn: Conn<'_>| embedding_models::record_use(conn, model, clock).await;
+        services.db.write(Tenant::Process, record).await
     }
 
     /// Enqueues every document that has no job for the model yet.
@@ -118,7 +119,7 @@ impl DocumentEmbedder {
             let enqueue = async |conn: Conn<'_>| {
                 embedding_jobs::enqueue_missing(conn, model, after, ENQUEUE_BATCH).await
             };
-            let Some(last) = services.db.write(enqueue).await? else { return Ok(()) };
+            let Some(last) = services.db.write(Tenant::Process, enqueue).await? else { return Ok(()) };
             after = last;
         }
     }
@@ -126,7 +127,8 @@ impl DocumentEmbedder {
     /// Reports the number of incompletely embedded documents as a metric.
     pub async fn report_backlog(&self, services: &Services) -> Result<(), StoreError> {
         let model = self.embedder.model();
-        let backlog = services.db.read(async |conn| embedding_jobs::count(conn, model).await).await?;
+        let count = async |conn: Conn<'_>| embedding_jobs::count(conn, model).await;
+        let backlog = services.db.read(Tenant::Process, count).await?;
         metrics::gauge!(DOCUMENTS_PENDING_EMBEDDING)
             .set(f64::from(u32::try_from(backlog).unwrap_or(u32::MAX)));
         Ok(())
@@ -135,7 +137,8 @@ impl DocumentEmbedder {
     /// Removes the vectors of one document of a model that was not used for `retention`. Returns whether there were any.
     pub async fn remove_retired(&self, services: &Services, retention: Duration) -> Result<bool, StoreError> {
         let clock = services.clock.as_ref();
-        services.db.write(async |conn| embedding_models::remove_retired(conn, retention, clock).await).await
+        let remove = async |conn: Conn<'_>| embedding_models::remove_retired(conn, retention, clock).await;
+        services.db.write(Tenant::Process, remove).await
     }
 
     /// Embeds the claimed documents. Removes those from `claims` that are finished or postponed.
@@ -189,7 +192,7 @@ impl DocumentEmbedder {
             let list = async |conn: Conn<'_>| {
                 passage_vectors::list_unembedded(conn, job.workspace, job.document, model, remaining).await
             };
-            let passages = services.db.read(list).await?;
+            let passages = services.db.read(Tenant::Process, list).await?;
             if passages.is_empty() {
                 claims.open.remove(index);
                 self.release(services, job, true).await?;
@@ -226,7 +229,7 @@ impl DocumentEmbedder {
             }
             Ok(())
         };
-        services.db.write(write).await?;
+        services.db.write(Tenant::Process, write).await?;
         for (outcome, count) in [("ok", embedded), ("refused", refused)] {
             metrics::counter!(PASSAGES_EMBEDDED, "outcome" => outcome)
                 .increment(u64::try_from(count).unwrap_or_default());

@@ -52,7 +52,7 @@ pub async fn put(
         put_in_tx(conn, &locked, &ready, on_conflict, id, now).await
     };
     let _permit = services.document_write_limiter.acquire(account.workspace).await?;
-    let written = services.db.write(write).await.map_err(write_error)?;
+    let written = services.db.write(account.workspace, write).await.map_err(write_error)?;
     services.documents_changed.notify_one();
     written
 }
@@ -94,7 +94,7 @@ pub async fn list(
 ) -> Result<Page<Document, DocumentId>, Error> {
     let base = resources::find::<KnowledgeBase>(services, account, base).await?;
     let read = async |conn: Conn<'_>, rows| documents::list(conn, base.workspace, base.id, after, rows).await;
-    Page::read(&services.db, limit, read, |document| document.id).await
+    Page::read(&services.db, base.workspace, limit, read, |document| document.id).await
 }
 
 /// A document by its id or its slug, as it was sent.
@@ -111,7 +111,7 @@ pub async fn find(
         let embedded = super::count_embedded(services, conn, &base, Some(document.id)).await?;
         Ok(text.map(|text| DocumentDetails { document, text, embedded }))
     };
-    services.db.read(read).await?.ok_or_else(|| DocumentId::not_found(name))
+    services.db.read(base.workspace, read).await?.ok_or_else(|| DocumentId::not_found(name))
 }
 
 /// Deletes a document and returns it.
@@ -140,7 +140,7 @@ pub async fn delete(
         Ok(Ok(document))
     };
     let _permit = services.document_write_limiter.acquire(account.workspace).await?;
-    services.db.write(write).await.map_err(write_error)?
+    services.db.write(account.workspace, write).await.map_err(write_error)?
 }
 
 async fn find_in_tx(

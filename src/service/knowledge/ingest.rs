@@ -130,8 +130,8 @@ impl DocumentExtractor {
         source: DocumentSource,
         language: Language,
     ) -> Result<PreparedDocument, IngestError> {
-        let permit = tokio::time::timeout(self.timeout, self.permits.acquire(workspace, 1));
-        let permit = permit.await.map_err(|_| IngestError::Busy)?;
+        let permit = self.permits.acquire_within(workspace, 1, self.timeout).await;
+        let permit = permit.ok_or(IngestError::Busy)?;
         let ingested = tokio::time::timeout(self.timeout, self.extract_and_chunk(source, language, permit));
         ingested.await.unwrap_or(Err(IngestError::TooSlow))
     }

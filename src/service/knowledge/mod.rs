@@ -52,7 +52,7 @@ pub async fn create(
         updated_at: now,
     };
     let insert = async |conn: Conn<'_>| knowledge_bases::insert(conn, &base).await;
-    if services.db.write(insert).await.map_err(write_error)? {
+    if services.db.write(base.workspace, insert).await.map_err(write_error)? {
         return Ok(base);
     }
     Err(Error::Conflict(format!("There is a knowledge base with the slug '{}' already.", base.slug)))
@@ -61,7 +61,8 @@ pub async fn create(
 /// The base with this id, as it was sent, and the progress of its embedding.
 pub async fn read(services: &Services, account: &Account, name: &str) -> Result<KnowledgeBaseDetails, Error> {
     let base = resources::find::<KnowledgeBase>(services, account, name).await?;
-    let embedded = services.db.read(async |conn| count_embedded(services, conn, &base, None).await).await?;
+    let count = async |conn: Conn<'_>| count_embedded(services, conn, &base, None).await;
+    let embedded = services.db.read(base.workspace, count).await?;
     Ok(KnowledgeBaseDetails { base, embedded })
 }
 
@@ -140,7 +141,7 @@ async fn update(
         knowledge_bases::update(conn, &base).await?;
         Ok(Ok(base))
     };
-    services.db.write(write).await.map_err(write_error)?
+    services.db.write(account.workspace, write).await.map_err(write_error)?
 }
 
 /// Locks and returns a base; the inner error means that it does not exist.

@@ -69,7 +69,7 @@ pub(super) async fn load(
 
     let stored = match snapshot.and_then(|snapshot| known(engine, turn, snapshot)) {
         Some(known) => Some(known.map_err(Error::from)?),
-        None => services.db.read(async |conn| read(conn, engine, turn).await).await?,
+        None => services.db.read(turn.workspace, async |conn| read(conn, engine, turn).await).await?,
     };
     let Some(StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts }) = stored
     else {

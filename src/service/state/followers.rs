@@ -20,8 +20,8 @@ use crate::store::ReadLimit;
 /// How long a refused follower is asked to wait.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// How many followers that are behind the cached events may read at once, and how many of one workspace. The other read connections
-/// (`store.read_connections`) are left to requests.
+/// How many followers that are behind the cached events may read at once, and how many of one workspace. Others wait for as long as it
+/// takes, and the other read connections (`store.read_connections`) are left to requests.
 const CONCURRENT_READS: Shares = Shares { total: 3, per_key: 2 };
 
 /// How many followers this process accepts.

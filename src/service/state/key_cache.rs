@@ -9,20 +9,26 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 use quick_cache::sync::Cache;
 
-use super::lookup_queue::{LookupPermit, LookupQueue};
 use crate::domain::api_key::{ApiKey, KeyHash};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::KeyId;
+use crate::fair_semaphore::{FairPermit, FairSemaphore, Shares};
 
 const KEY_CACHE_TTL: Duration = Duration::from_secs(4);
 const MAX_CACHED_KEYS: usize = 10_000;
+
+/// Concurrent look-ups of tokens that are not known to be valid: few, so that invalid tokens do not use up the connections for reading,
+/// and one for a client, so that one with many invalid tokens waits behind itself and not in front of others.
+const CONCURRENT_LOOKUPS: Shares = Shares { total: 2, per_key: 1 };
+/// How long a token waits for its look-up, and the delay after which another attempt is worthwhile.
+const MAX_LOOKUP_WAIT: Duration = Duration::from_secs(1);
 
 /// The keys that were read recently, and when each was last used. Cheap to clone.
 #[derive(Clone)]
 pub struct KeyCache {
     valid: Arc<Cache<KeyHash, (Instant, ApiKey)>>,
-    lookups: LookupQueue,
+    lookups: FairSemaphore<Option<IpNet>>,
     /// Uses that are not yet written to the database.
     last_used: Arc<Mutex<HashMap<KeyId, Micros>>>,
 }
@@ -31,7 +37,7 @@ impl Default for KeyCache {
     fn default() -> Self {
         Self {
             valid: Arc::new(Cache::new(MAX_CACHED_KEYS)),
-            lookups: LookupQueue::default(),
+            lookups: FairSemaphore::new(CONCURRENT_LOOKUPS),
             last_used: Arc::default(),
         }
     }
@@ -54,15 +60,17 @@ impl KeyCache {
         self.valid.contains_key(&hash)
     }
 
-    /// Waits for a permit to look up a token that is not known. `client` is the network of its client, if that is known.
+    /// Waits for a permit to look up a token that is not known. `client` is the network of its client; clients whose network is not known
+    /// count as one.
     ///
     /// # Errors
-    /// [`Error::LimitReached`] if too many look-ups are waiting.
+    /// [`Error::LimitReached`] after a second.
     pub(in crate::service) async fn acquire_lookup(
         &self,
         client: Option<IpNet>,
-    ) -> Result<LookupPermit, Error> {
-        self.lookups.acquire(client).await
+    ) -> Result<FairPermit<Option<IpNet>>, Error> {
+        let permit = self.lookups.acquire_within(client, 1, MAX_LOOKUP_WAIT).await;
+        permit.ok_or(Error::LimitReached { retry_after: MAX_LOOKUP_WAIT })
     }
 
     /// `queried_at` is the time before the query, as the answer may be that old.
@@ -94,6 +102,8 @@ impl KeyCache {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
     use crate::domain::api_key::KeySecret;
     use crate::domain::ids::WorkspaceId;
@@ -136,5 +146,20 @@ mod tests {
 
         keys.remove(hash);
         assert!(!keys.is_known(hash));
+    }
+
+    #[tokio::test]
+    async fn a_client_with_many_unknown_tokens_waits_behind_itself() {
+        let keys = KeyCache::default();
+        let client = |number: u8| Some(IpNet::from(std::net::IpAddr::from([192, 0, 2, number])));
+        let first = keys.acquire_lookup(client(1)).await.unwrap();
+        let mut flood: Vec<_> = (0..100).map(|_| Box::pin(keys.acquire_lookup(client(1)))).collect();
+        assert!(flood.iter_mut().all(|lookup| lookup.as_mut().now_or_never().is_none()));
+
+        let other = keys.acquire_lookup(client(2)).now_or_never();
+        assert!(other.is_some_and(|permit| permit.is_ok()));
+
+        drop(first);
+        assert!(flood.remove(0).await.is_ok(), "the next one has its turn");
     }
 }

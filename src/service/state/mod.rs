@@ -4,7 +4,6 @@ mod feed_cache;
 mod followers;
 mod history_cache;
 mod key_cache;
-mod lookup_queue;
 mod model_calls;
 mod rate_limit_backoff;
 mod version_cache;

@@ -10,7 +10,7 @@ use crate::domain::assistant::AssistantVersion;
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, WorkspaceId};
 use crate::service::Services;
-use crate::store::{Conn, StoreError, assistants};
+use crate::store::{Conn, StoreError, Tenant, assistants};
 
 /// The size of the cached versions together, in bytes of their JSON.
 const MAX_CACHED_BYTES: u64 = 64 << 20;
@@ -64,7 +64,7 @@ impl VersionCache {
             return Ok(Some(cached.version));
         }
         let read = async |conn: Conn<'_>| assistants::find_version(conn, workspace, assistant, version).await;
-        let Some(text) = services.db.read(read).await? else { return Ok(None) };
+        let Some(text) = services.db.read(workspace, read).await? else { return Ok(None) };
         let version: AssistantVersion = serde_json::from_str(&text).map_err(StoreError::unreadable)?;
         let version = Arc::new(version);
         self.0.insert(key, CachedVersion { version: Arc::clone(&version), bytes: text.len() });
@@ -77,7 +77,8 @@ impl VersionCache {
         services: &Services,
         assistant: AssistantId,
     ) -> Result<Option<(WorkspaceId, Arc<AssistantVersion>)>, Error> {
-        let found = services.db.read(async |conn| assistants::find_current(conn, assistant).await).await?;
+        let find = async |conn: Conn<'_>| assistants::find_current(conn, assistant).await;
+        let found = services.db.read(Tenant::Unknown, find).await?;
         let Some((workspace, version)) = found else { return Ok(None) };
         let compiled = self.get(services, workspace, assistant, version).await?;
         Ok(compiled.map(|compiled| (workspace, compiled)))

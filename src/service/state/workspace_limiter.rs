@@ -21,7 +21,7 @@ pub struct WorkspaceLimiter {
 
 impl WorkspaceLimiter {
     /// Documents that are written. Writes to one knowledge base wait for the lock of its row while they hold a write connection, which
-    /// messages need too; so they wait for a permit first, without a connection.
+    /// the other writes of their workspace need too; so they wait for a permit first, without a connection.
     #[must_use]
     pub fn document_writes() -> Self {
         let text = "Too many documents are being written";
@@ -46,8 +46,8 @@ impl WorkspaceLimiter {
         &self,
         workspace: WorkspaceId,
     ) -> Result<FairPermit<WorkspaceId>, Error> {
-        let permit = tokio::time::timeout(self.timeout, self.permits.acquire(workspace, 1)).await;
-        permit.map_err(|_| Error::Overloaded { text: self.text, retry_after: RETRY_AFTER })
+        let permit = self.permits.acquire_within(workspace, 1, self.timeout).await;
+        permit.ok_or(Error::Overloaded { text: self.text, retry_after: RETRY_AFTER })
     }
 }
 

@@ -45,8 +45,8 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
         return Err(Error::invalid("id", text));
     };
     let _permit = services.test_call_limiter.acquire(account.workspace).await?;
-    let allow_hosts =
-        services.db.read(async |conn| workspace_hosts::load(conn, account.workspace).await).await?;
+    let load = async |conn: Conn<'_>| workspace_hosts::load(conn, account.workspace).await;
+    let allow_hosts = services.db.read(account.workspace, load).await?;
     let listing = fetch_listing(&services.tools, server, &allow_hosts).await.map_err(|problem| {
         let again = if matches!(problem, ListError::Unavailable(_)) { " Please retry." } else { "" };
         Error::Conflict(format!(
@@ -57,7 +57,8 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     let now = services.clock.now();
     let listed = McpListing::next(listing.tools, named.tool.listing.as_ref(), now.timestamp());
     let target = (account.workspace, &named);
-    let outcome = services.db.write(async |conn| write(conn, target, listed, now).await).await?;
+    let write = async |conn: Conn<'_>| write(conn, target, listed, now).await;
+    let outcome = services.db.write(account.workspace, write).await?;
     match outcome {
         WriteOutcome::Done { tool, changed } => {
             let missing = listing.missing.iter().map(|name| format!("it has no tool {name:?}"));

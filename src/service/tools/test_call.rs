@@ -55,7 +55,8 @@ pub async fn call(
         return Err(write_not_allowed(&named));
     }
     let _permit = services.test_call_limiter.acquire(account.workspace).await?;
-    let (calendars, allow_hosts) = services.db.read(async |conn| read(conn, account).await).await?;
+    let read = async |conn: Conn<'_>| read(conn, account).await;
+    let (calendars, allow_hosts) = services.db.read(account.workspace, read).await?;
     let compiled = named.tool.compile(&named.slug, &calendars);
     let toolset = Toolset::from_tools(&compiled, &services.tools).map_err(Error::internal)?;
     let name = resolve_name(&named, request.name.as_deref())?;

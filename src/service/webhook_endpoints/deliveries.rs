@@ -46,7 +46,7 @@ pub async fn list(
     let DeliveryQuery { state, before } = query;
     let read =
         async |conn: Conn<'_>, rows| deliveries::log::list(conn, workspace, id, state, before, rows).await;
-    Page::read(&services.db, limit, read, |delivery| delivery.cursor).await
+    Page::read(&services.db, workspace, limit, read, |delivery| delivery.cursor).await
 }
 
 /// A delivery with its attempts, by the ids of endpoint and delivery as sent.
@@ -74,7 +74,7 @@ async fn load_details(
         let attempts = deliveries::log::last_attempts(conn, key, MAX_ATTEMPTS).await?;
         Ok(Some(DeliveryDetails { delivery, attempts }))
     };
-    services.db.read(read).await?.ok_or_else(|| DeliveryId::not_found(name))
+    services.db.read(workspace, read).await?.ok_or_else(|| DeliveryId::not_found(name))
 }
 
 /// Sends a delivery again with its id. [`Error::DeliveryUnderWay`] if it is being sent or waits for its first
@@ -133,7 +133,8 @@ pub async fn replay(
     let mut result = ReplayResult { deliveries: 0, next: None };
     for _ in 0..MAX_REPLAY_EVENTS / REPLAY_BATCH {
         let limit = page::fetch_limit(REPLAY_BATCH - 1);
-        let events = services.db.read(async |conn| events::replay::list(conn, &range, limit).await).await?;
+        let list = async |conn: Conn<'_>| events::replay::list(conn, &range, limit).await;
+        let events = services.db.read(range.workspace, list).await?;
         let Some((last, _)) = events.last().copied() else { return Ok(result) };
         let is_full = events.len() == REPLAY_BATCH;
         result.deliveries += requeue(services, &endpoint, events).await?;
@@ -154,7 +155,8 @@ async fn range(
 ) -> Result<EventRange, Error> {
     let workspace = account.workspace;
     let types = request.types.unwrap_or_else(|| endpoint.types.clone());
-    let last = services.db.read(async |conn| events::replay::latest_cursor(conn, workspace).await).await?;
+    let latest = async |conn: Conn<'_>| events::replay::latest_cursor(conn, workspace).await;
+    let last = services.db.read(workspace, latest).await?;
     let (after, since) = match request.from {
         ReplayFrom::After(after) => {
             let feed_query =
@@ -164,7 +166,7 @@ async fn range(
         ReplayFrom::Since(at) => {
             let before =
                 async |conn: Conn<'_>| events::replay::cursor_before(conn, workspace, at, last).await;
-            (services.db.read(before).await?, Some(at))
+            (services.db.read(workspace, before).await?, Some(at))
         }
     };
     Ok(EventRange { workspace, after, last, since, types })
@@ -184,7 +186,8 @@ async fn requeue(services: &Services, endpoint: &Endpoint, events: Vec<ReplayEve
     let clock = services.clock.as_ref();
     let events = events.into_iter().map(|event| (event, DeliveryId(services.ids.uuid_v7(clock)))).collect();
     let batch = DeliveryReplay { workspace: endpoint.workspace, endpoint: endpoint.id, events };
-    Ok(services.db.write(async |conn| deliveries::log::enqueue_replay(conn, &batch, clock).await).await?)
+    let write = async |conn: Conn<'_>| deliveries::log::enqueue_replay(conn, &batch, clock).await;
+    Ok(services.db.write(endpoint.workspace, write).await?)
 }
 
 /// Sends a test event to an endpoint and returns its delivery.

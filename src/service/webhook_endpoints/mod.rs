@@ -115,7 +115,7 @@ async fn write(
 
 /// Refuses a URL that every delivery would refuse, whatever its name resolves to.
 async fn check_target(services: &Services, workspace: WorkspaceId, url: &str) -> Result<(), Error> {
-    let own = services.db.read(async |conn| workspace_hosts::load(conn, workspace).await).await?;
+    let own = services.db.read(workspace, async |conn| workspace_hosts::load(conn, workspace).await).await?;
     let refused = |refused: UrlError| {
         Error::invalid("url", format!("Field 'url' is refused: {refused}{}.", refused.remedy()))
     };

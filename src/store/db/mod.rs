@@ -33,8 +33,8 @@ pub use now::store_now;
 pub(crate) use page::{PageRow, page_condition, page_end, page_of, page_start};
 pub use page::{PageRows, ReadLimit};
 pub use pool::{Pool, PooledConnection};
-use pools::{CONTROL_CONNECTIONS, HEALTH_CONNECTIONS, Purpose};
-pub use pools::{PoolUsage, Pools};
+use pools::{CONTROL_CONNECTIONS, HEALTH_CONNECTIONS, Purpose, read_permits, write_permits};
+pub use pools::{OTHER_WRITES, PoolUsage, Pools, Tenant};
 pub(crate) use row::{TableRow, from_row, insert_row, map_row};
 pub use schema::Schema;
 pub use transaction::{ReadConnection, Tx};
@@ -70,7 +70,8 @@ pub enum Db {
 }
 
 impl Db {
-    /// Connects to a PostgreSQL database, with pools of the given sizes, and up to four connections for control and health.
+    /// Connects to a PostgreSQL database, with pools of the given sizes, and up to four connections for control and health. Of those for
+    /// writes, [`OTHER_WRITES`] are not the writer's.
     ///
     /// # Errors
     ///
@@ -87,7 +88,9 @@ impl Db {
         let control: Pool<Postgres> = pool(CONTROL_CONNECTIONS);
         Ok(Self::Postgres(Arc::new(Pools {
             write: pool(write_connections),
+            write_permits: write_permits(write_connections.min(OTHER_WRITES)),
             read: pool(read_connections),
+            read_permits: read_permits(read_connections),
             control_write: control.clone(),
             control_read: control,
             health: pool(HEALTH_CONNECTIONS),
@@ -120,22 +123,25 @@ impl Db {
         Ok(Self::Sqlite(Arc::new(Pools {
             control_write: write.clone(),
             write,
+            write_permits: write_permits(1),
             read: read(SQLITE_READERS),
+            read_permits: read_permits(SQLITE_READERS),
             control_read: read(CONTROL_CONNECTIONS),
             health: read(HEALTH_CONNECTIONS),
         })))
     }
 
-    /// Runs reads, for at most 4 s.
+    /// Runs reads for a tenant, for at most 4 s. `work` must not use another connection for reads: a tenant may have only one.
     ///
     /// # Errors
     ///
     /// [`StoreError::TimedOut`] after that time.
     pub fn read<T>(
         &self,
+        tenant: impl Into<Tenant>,
         work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
     ) -> impl Future<Output = Result<T, StoreError>> {
-        self.read_for(Purpose::Work, work)
+        self.read_for(Purpose::Work(tenant.into()), work)
     }
 
     /// Like [`Self::read`], for the process itself: no request of a client makes it wait for a connection.
@@ -164,10 +170,12 @@ impl Db {
     /// Like [`Self::read`], but all statements read the same snapshot.
     pub async fn snapshot<T>(
         &self,
+        tenant: impl Into<Tenant>,
         work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let purpose = Purpose::Work(tenant.into());
         let read = Box::pin(async {
-            let mut tx = self.begin_snapshot().await?;
+            let mut tx = self.begin_snapshot(purpose).await?;
             let output = work(tx.conn()).await?;
             tx.commit().await?;
             Ok(output)
@@ -175,22 +183,22 @@ impl Db {
         tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
-    async fn begin_snapshot(&self) -> Result<Tx, StoreError> {
+    async fn begin_snapshot(&self, purpose: Purpose) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Postgres(pools) => {
-                let mut conn = pools.read.acquire().await?;
+                let mut conn = pools.acquire_read(purpose).await?;
                 conn.begin("begin isolation level repeatable read, read only").await?;
                 Tx::Postgres(conn)
             }
             Self::Sqlite(pools) => {
-                let mut conn = pools.read.acquire().await?;
+                let mut conn = pools.acquire_read(purpose).await?;
                 conn.begin("begin").await?;
                 Tx::Sqlite(conn)
             }
         })
     }
 
-    /// Runs writes in one transaction, for at most 8 s.
+    /// Runs writes for a tenant in one transaction, for at most 8 s. `work` must not begin another.
     ///
     /// # Errors
     ///
@@ -198,9 +206,10 @@ impl Db {
     /// may have been committed.
     pub fn write<T>(
         &self,
+        tenant: impl Into<Tenant>,
         work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
     ) -> impl Future<Output = Result<T, StoreError>> {
-        self.write_for(Purpose::Work, work)
+        self.write_for(Purpose::Work(tenant.into()), work)
     }
 
     /// Like [`Self::write`], for the process itself. On PostgreSQL no request of a client makes it wait for a connection; SQLite has
@@ -226,35 +235,36 @@ impl Db {
         tokio::time::timeout(WRITE_TIMEOUT, write).await.unwrap_or(Err(StoreError::TimedOut))
     }
 
-    /// Begins a write transaction without a timeout of its own. On SQLite it locks the whole database.
+    /// Begins a write transaction of the writer or of a command, without a timeout of its own and without a permit. On SQLite it locks the
+    /// whole database.
     pub fn begin(&self) -> impl Future<Output = Result<Tx, StoreError>> {
-        self.begin_for(Purpose::Work)
+        self.begin_for(Purpose::Unshared)
     }
 
     async fn begin_for(&self, purpose: Purpose) -> Result<Tx, StoreError> {
         Ok(match self {
             Self::Postgres(pools) => {
-                let mut conn = pools.writing(purpose).acquire().await?;
+                let mut conn = pools.acquire_write(purpose).await?;
                 conn.begin(BEGIN_POSTGRES).await?;
                 Tx::Postgres(conn)
             }
             Self::Sqlite(pools) => {
-                let mut conn = pools.writing(purpose).acquire().await?;
+                let mut conn = pools.acquire_write(purpose).await?;
                 conn.begin("begin immediate").await?;
                 Tx::Sqlite(conn)
             }
         })
     }
 
-    /// A connection for reads without a timeout of its own. Each statement reads a snapshot of its own.
+    /// A connection for reads of a command, without a timeout of its own and without a permit. Each statement reads a snapshot of its own.
     pub fn acquire_read(&self) -> impl Future<Output = Result<ReadConnection, StoreError>> {
-        self.acquire_for(Purpose::Work)
+        self.acquire_for(Purpose::Unshared)
     }
 
     async fn acquire_for(&self, purpose: Purpose) -> Result<ReadConnection, StoreError> {
         Ok(match self {
-            Self::Postgres(pools) => ReadConnection::Postgres(pools.reading(purpose).acquire().await?),
-            Self::Sqlite(pools) => ReadConnection::Sqlite(pools.reading(purpose).acquire().await?),
+            Self::Postgres(pools) => ReadConnection::Postgres(pools.acquire_read(purpose).await?),
+            Self::Sqlite(pools) => ReadConnection::Sqlite(pools.acquire_read(purpose).await?),
         })
     }
 
@@ -270,6 +280,15 @@ impl Db {
         match self {
             Self::Postgres(pools) => pools.usage(),
             Self::Sqlite(pools) => pools.usage(),
+        }
+    }
+
+    /// The most connections for reads that one tenant uses, and how many one may use.
+    #[must_use]
+    pub fn largest_reader(&self) -> (usize, usize) {
+        match self {
+            Self::Postgres(pools) => pools.read_permits.largest_key(),
+            Self::Sqlite(pools) => pools.read_permits.largest_key(),
         }
     }
 

@@ -13,7 +13,8 @@ use sqlx::{Connection, Database, Postgres, Sqlite};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
-use super::PoolUsage;
+use super::{PoolUsage, Tenant};
+use crate::fair_semaphore::{FairPermit, FairSemaphore};
 
 /// How long callers wait for a connection of a pool, and the start for its first connection.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -93,9 +94,25 @@ impl<D: PoolDatabase> Pool<D> {
 
     /// Waits for a connection for at most [`ACQUIRE_TIMEOUT`].
     pub(super) async fn acquire(&self) -> Result<PooledConnection<D>, sqlx::Error> {
-        let acquired = timeout(ACQUIRE_TIMEOUT, self.connections.get()).await;
-        match acquired.unwrap_or(Err(PoolError::Timeout(managed::TimeoutType::Wait))) {
-            Ok(conn) => Ok(PooledConnection { conn: Some(conn), state: ConnectionState::InUse }),
+        timeout(ACQUIRE_TIMEOUT, self.get(None)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    /// Like [`Self::acquire`], including the wait for a permit of this tenant.
+    pub(super) async fn acquire_shared(
+        &self,
+        permits: &FairSemaphore<Tenant>,
+        tenant: Tenant,
+    ) -> Result<PooledConnection<D>, sqlx::Error> {
+        let acquired = timeout(ACQUIRE_TIMEOUT, async {
+            let permit = permits.acquire(tenant, 1).await;
+            self.get(Some(permit)).await
+        });
+        acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+    }
+
+    async fn get(&self, permit: Option<FairPermit<Tenant>>) -> Result<PooledConnection<D>, sqlx::Error> {
+        match self.connections.get().await {
+            Ok(conn) => Ok(PooledConnection { conn: Some(conn), permit, state: ConnectionState::InUse }),
             Err(PoolError::Backend(error)) => Err(error),
             Err(PoolError::Closed) => Err(sqlx::Error::PoolClosed),
             Err(PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
@@ -202,6 +219,8 @@ enum ConnectionState {
 pub struct PooledConnection<D: PoolDatabase> {
     /// Taken when this is dropped.
     conn: Option<Object<D>>,
+    /// Free again when the connection is back in its pool.
+    permit: Option<FairPermit<Tenant>>,
     state: ConnectionState,
 }
 
@@ -238,11 +257,16 @@ impl<D: PoolDatabase> PooledConnection<D> {
 
 impl<D: PoolDatabase> Drop for PooledConnection<D> {
     fn drop(&mut self) {
+        // Declared first, so that it is dropped last.
+        let permit = self.permit.take();
         let Some(conn) = self.conn.take() else { return };
         match (self.state, Handle::try_current()) {
             (ConnectionState::Done, _) => {}
             (ConnectionState::InUse, Ok(runtime)) => {
-                drop(runtime.spawn(return_if_alive(conn)));
+                drop(runtime.spawn(async move {
+                    return_if_alive(conn).await;
+                    drop(permit);
+                }));
             }
             (ConnectionState::InTransaction, Ok(runtime)) => {
                 drop(runtime.spawn(timeout(PING_TIMEOUT, Object::take(conn).close())));

@@ -37,7 +37,7 @@ impl Cancellation {
         let Ok(id) = request.booking_id.parse::<BookingId>() else { return unknown() };
         let (workspace, calendar) = (context.workspace, self.calendar);
         let read = async |conn: Conn<'_>| bookings::find(conn, workspace, calendar, id).await;
-        let row = match self.db.read(read).await {
+        let row = match self.db.read(workspace, read).await {
             Ok(row) => row,
             Err(error) => {
                 self.warn(&call.id, &error);

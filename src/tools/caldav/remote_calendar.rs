@@ -81,7 +81,7 @@ impl RemoteCalendar {
         let (workspace, url) = (context.workspace, self.client.url());
         let read_holds =
             async |conn: Conn<'_>| bookings::list_holds(conn, workspace, self.id, url, range).await;
-        let holds = self.db.read(read_holds).await?;
+        let holds = self.db.read(workspace, read_holds).await?;
         let mut events = self.client.events(&self.rules, range, context.into()).await?;
         events.retain(|event| own_call.is_none_or(|own_call| event.uid != own_call));
         let is_orphan = |event: &ParsedResource| {

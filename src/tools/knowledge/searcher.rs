@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::QueryEmbedder;
 use crate::domain::ids::{KnowledgeBaseId, WorkspaceId};
@@ -145,7 +145,7 @@ impl Searcher {
                     .await?;
             Ok((terms, found))
         };
-        let (terms, found) = self.db.snapshot(read).await?;
+        let (terms, found) = self.db.snapshot(base.workspace, read).await?;
         let corpus = Corpus { passages: base.passages, words: base.words, terms };
         Ok(rank(found, &corpus, RANKING_DEPTH))
     }
@@ -163,8 +163,8 @@ impl Searcher {
         text_matches: &[i64],
     ) -> Option<NearestPassages> {
         let model = self.model()?;
-        let acquired = timeout(PERMIT_TIMEOUT, self.scan_permits.acquire(base.workspace, 1)).await;
-        let Ok(_permit) = acquired else {
+        let acquired = self.scan_permits.acquire_within(base.workspace, 1, PERMIT_TIMEOUT).await;
+        let Some(_permit) = acquired else {
             tracing::warn!("too many concurrent vector searches; the query is searched by full text alone");
             return None;
         };
@@ -172,7 +172,7 @@ impl Searcher {
         let scan = async |conn: Conn<'_>| {
             passage_vectors::nearest(conn, scope, (model, vector), RANKING_DEPTH, text_matches).await
         };
-        match self.db.read(scan).await {
+        match self.db.read(base.workspace, scan).await {
             Ok(near) => Some(near),
             Err(error) => {
                 if matches!(error, StoreError::TimedOut) {
@@ -209,7 +209,7 @@ impl Searcher {
         let numbers: Vec<i64> = best.iter().map(|(number, _)| *number).collect();
         let read =
             async |conn: Conn<'_>| passages::find_by_numbers(conn, base.workspace, base.id, &numbers).await;
-        let found = self.db.read(read).await?;
+        let found = self.db.read(base.workspace, read).await?;
         let mut found: HashMap<i64, Candidate> =
             found.into_iter().map(|passage| (passage.number, passage)).collect();
         let hit = |(number, score)| Some(Hit { passage: found.remove(&number)?, score });

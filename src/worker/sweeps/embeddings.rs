@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::domain::retry;
 use crate::service::embed_documents::{DocumentEmbedder, RETIRED_RETENTION};
-use crate::store::StoreError;
 use crate::store::knowledge::embedding_jobs;
+use crate::store::{StoreError, Tenant};
 use crate::worker::Worker;
 
 /// How often documents of other processes are looked for.
@@ -24,7 +24,7 @@ pub(in crate::worker) async fn embed(worker: Worker, embeddings: DocumentEmbedde
     if !worker.services.db.is_shared() {
         log_failure(
             "claims could not be released",
-            worker.services.db.write(embedding_jobs::release_all).await,
+            worker.services.db.write(Tenant::Process, embedding_jobs::release_all).await,
         );
     }
     let mut state = embeddings.initial_state();

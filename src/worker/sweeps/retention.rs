@@ -12,7 +12,7 @@ use crate::store::knowledge::knowledge_bases::DeletedKnowledgeBase;
 use crate::store::untouched::{self, Removal};
 use crate::store::webhook_endpoints;
 use crate::store::webhook_endpoints::archived::ArchivedEndpoint;
-use crate::store::{Conn, StoreError, idempotency, processes};
+use crate::store::{Conn, StoreError, Tenant, idempotency, processes};
 use crate::worker::{UntouchedLimits, Worker};
 
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -50,26 +50,26 @@ fn log_failure(what: &'static str, removed: Result<(), StoreError>) {
 
 async fn remove_keys(worker: &Worker) -> Result<(), StoreError> {
     let (db, clock) = (&worker.services.db, worker.services.clock.as_ref());
-    while db.write(async |conn| idempotency::sweep(conn, BATCH, clock).await).await? > 0 {
+    while db.write(Tenant::Process, async |conn| idempotency::sweep(conn, BATCH, clock).await).await? > 0 {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
 }
 
 async fn remove_leases(worker: &Worker) -> Result<(), StoreError> {
-    let clock = worker.services.clock.as_ref();
-    worker.services.db.write(async |conn| processes::sweep(conn, LEASE_RETENTION, clock).await).await
+    let (db, clock) = (&worker.services.db, worker.services.clock.as_ref());
+    db.write(Tenant::Process, async |conn| processes::sweep(conn, LEASE_RETENTION, clock).await).await
 }
 
 async fn remove_archived(worker: &Worker) -> Result<(), StoreError> {
-    for archived in worker.services.db.read(webhook_endpoints::archived::list).await? {
+    for archived in worker.services.db.read(Tenant::Process, webhook_endpoints::archived::list).await? {
         log_failure("deliveries", remove_archived_endpoint(worker, archived).await);
     }
     Ok(())
 }
 
 async fn remove_knowledge_bases(worker: &Worker) -> Result<(), StoreError> {
-    for deleted in worker.services.db.read(knowledge_bases::list_deleted).await? {
+    for deleted in worker.services.db.read(Tenant::Process, knowledge_bases::list_deleted).await? {
         log_failure("documents", remove_knowledge_base(worker, deleted).await);
     }
     Ok(())
@@ -77,7 +77,8 @@ async fn remove_knowledge_bases(worker: &Worker) -> Result<(), StoreError> {
 
 async fn remove_knowledge_base(worker: &Worker, deleted: DeletedKnowledgeBase) -> Result<(), StoreError> {
     let db = &worker.services.db;
-    while db.write(async |conn| knowledge_bases::remove(conn, deleted).await).await? {
+    let remove = async |conn: Conn<'_>| knowledge_bases::remove(conn, deleted).await;
+    while db.write(Tenant::Process, remove).await? {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
@@ -85,17 +86,15 @@ async fn remove_knowledge_base(worker: &Worker, deleted: DeletedKnowledgeBase) -
 
 async fn remove_archived_endpoint(worker: &Worker, archived: ArchivedEndpoint) -> Result<(), StoreError> {
     let (db, clock) = (&worker.services.db, worker.services.clock.as_ref());
-    while db
-        .write(async |conn| webhook_endpoints::archived::close_deliveries(conn, archived, BATCH, clock).await)
-        .await?
-        > 0
-    {
+    let close = async |conn: Conn<'_>| {
+        webhook_endpoints::archived::close_deliveries(conn, archived, BATCH, clock).await
+    };
+    while db.write(Tenant::Process, close).await? > 0 {
         tokio::time::sleep(PAUSE).await;
     }
     let is_deleted = !archived.from_file;
-    while is_deleted
-        && db.write(async |conn| webhook_endpoints::archived::remove(conn, archived, BATCH).await).await? > 0
-    {
+    let remove = async |conn: Conn<'_>| webhook_endpoints::archived::remove(conn, archived, BATCH).await;
+    while is_deleted && db.write(Tenant::Process, remove).await? > 0 {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
@@ -111,10 +110,10 @@ pub(in crate::worker) async fn remove_untouched(worker: &Worker) -> Result<(), S
     loop {
         let list = async |conn: Conn<'_>| untouched::list_workspaces(conn, removal, WORKSPACE_BATCH).await;
         let mut removed = 0;
-        for workspace in db.read(list).await? {
+        for workspace in db.read(Tenant::Process, list).await? {
             let remove =
                 async |conn: Conn<'_>| untouched::remove(conn, workspace, removal, UNTOUCHED_BATCH).await;
-            removed += db.write(remove).await?;
+            removed += db.write(Tenant::Process, remove).await?;
             tokio::time::sleep(PAUSE).await;
         }
         if removed == 0 {
@@ -131,7 +130,7 @@ pub(in crate::worker) async fn remove_events(worker: &Worker) -> Result<(), Stor
         let query = async |conn: Conn<'_>| {
             retention::list_expired(conn, max_age, after, WORKSPACE_BATCH, clock).await
         };
-        let overdue = worker.services.db.read(query).await?;
+        let overdue = worker.services.db.read(Tenant::Process, query).await?;
         let Some(last) = overdue.last() else { return Ok(()) };
         after = *last;
         for workspace in overdue {
@@ -147,8 +146,8 @@ async fn remove_events_of(worker: &Worker, workspace: WorkspaceId) -> Result<(),
         async |conn: Conn<'_>| retention::advance_cursor(conn, workspace, max_age, BATCH, clock).await;
     let remove = async |conn: Conn<'_>| retention::remove(conn, workspace, BATCH).await;
     loop {
-        let advanced = db.write(advance_cursor).await?;
-        let removed = db.write(remove).await?;
+        let advanced = db.write(Tenant::Process, advance_cursor).await?;
+        let removed = db.write(Tenant::Process, remove).await?;
         if advanced == 0 && removed == 0 {
             return Ok(());
         }

@@ -50,6 +50,7 @@ fn record_shares(worker: &Worker) {
         ("widget_requests", worker.services.waiters.largest_workspace()),
         ("event_followers", worker.services.followers.largest_workspace()),
         ("deliveries", worker.deliveries.largest_workspace()),
+        ("read_connections", worker.services.db.largest_reader()),
     ];
     for (resource, (used, bound)) in resources {
         metrics::gauge!(LARGEST_WORKSPACE_SHARE, "resource" => resource).set(share(used, bound));

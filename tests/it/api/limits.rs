@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use rejoinder::store::integrity;
+use rejoinder::store::{Tenant, integrity};
 use serde_json::json;
 
 use crate::support::db::both_backends;
@@ -278,7 +278,7 @@ both_backends!(
         }
         assert_eq!(count().await, 0);
         assert_eq!(create().send().await.status, 200);
-        let orphans = server.db().read(integrity::find_orphans).await.unwrap();
+        let orphans = server.db().read(Tenant::Process, integrity::find_orphans).await.unwrap();
         assert!(orphans.is_empty(), "{orphans:?}");
     }
 );

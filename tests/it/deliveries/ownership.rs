@@ -10,7 +10,7 @@ use rejoinder::domain::delivery::{
 use rejoinder::domain::ids::DeliveryId;
 use rejoinder::outbound::{AllowHosts, GuardedClient};
 use rejoinder::service::deliver_event::WebhookSender;
-use rejoinder::store::Conn;
+use rejoinder::store::{Conn, Tenant};
 use rejoinder::store::deliveries::attempts;
 use serde_json::json;
 use uuid::Uuid;
@@ -49,7 +49,7 @@ async fn record_failure(server: &TestServer, key: DeliveryKey, fence: i64) {
     }];
     let (process, clock) = (server.worker().process(), server.services().clock.as_ref());
     let record = async |conn: Conn<'_>| attempts::record(conn, process, &ended, clock).await;
-    server.db().write(record).await.unwrap();
+    server.db().write(Tenant::Process, record).await.unwrap();
 }
 
 both_backends!(

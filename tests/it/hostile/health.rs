@@ -1,35 +1,21 @@
 //! Readiness while clients use every connection to the database that they can get.
 
-use std::convert::Infallible;
-use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use rejoinder::service::readiness::ReadinessCheck;
-use rejoinder::store::{Conn, Db, StoreError};
+use rejoinder::store::Db;
 
+use super::readers::{READERS, occupy, tenant};
 use crate::support::db::both_backends;
 use crate::support::proxy::Proxy;
 use crate::support::server::TestServer;
 use crate::support::store;
 use crate::support::wait::wait_for;
 
-/// More readers than connections, each of which keeps its connection until the test ends.
-const READERS: usize = 150;
 /// The time in which a probe must be answered; the check itself gives up after 2 s.
 const PROMPT: Duration = Duration::from_secs(1);
-
-/// Reads that occupy a connection for as long as the server allows, one after the other.
-async fn occupy(db: &Db, reading: &AtomicUsize) -> Infallible {
-    loop {
-        let read = async |_: Conn<'_>| {
-            reading.fetch_add(1, Ordering::Relaxed);
-            pending::<Result<(), StoreError>>().await
-        };
-        let _ = db.read(read).await;
-    }
-}
 
 both_backends!(
     async fn readers_that_use_all_connections_do_not_make_the_server_unready(db: TestDb) {
@@ -50,8 +36,10 @@ both_backends!(
             }
             assert_eq!(server.db().pool_usage()[1].idle, 0, "the readers still have all connections");
         };
+        // Each of a workspace of its own.
+        let readers = (0..READERS).map(|number| occupy(server.db(), tenant(number), &reading));
         tokio::select! {
-            _ = join_all((0..READERS).map(|_| occupy(server.db(), &reading))) => unreachable!("they never end"),
+            _ = join_all(readers) => unreachable!("they never end"),
             () = probe => {}
         }
     }

@@ -3,5 +3,6 @@
 mod connections;
 mod health;
 mod pages;
+mod readers;
 mod shares;
 mod unread;

@@ -40,7 +40,7 @@ system_prompt = "You help."
 "#;
 
 /// Creates the honest workspace, and returns its key.
-async fn honest(server: &TestServer) -> String {
+pub(super) async fn honest(server: &TestServer) -> String {
     let (db, clock) = (server.db(), server.services().clock.as_ref());
     workspaces::try_apply(db, clock, &server.tool, HONEST).await.unwrap();
     let request = CreateKey {
@@ -53,7 +53,7 @@ async fn honest(server: &TestServer) -> String {
 }
 
 /// Sends a message in a new conversation.
-async fn send(server: &TestServer, key: &str, text: &str) {
+pub(super) async fn send(server: &TestServer, key: &str, text: &str) {
     let body = json!({ "sender_id": "u", "sender_type": "user", "text": text });
     let sent = server.request("POST", "/v1/messages").bearer(key).json(&body).send().await;
     assert_eq!(sent.status, 200, "{}", sent.text());

@@ -10,6 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::binary::{Sandbox, ServerProcess};
 use crate::support::wait::{wait_for, within};
+use crate::support::workspaces::MINE;
 
 const GREEDY: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const HONEST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -21,18 +22,6 @@ const REQUESTS: u32 = 20;
 /// The messages of the history, each of 40 KB: 16 MB for all the requests.
 const MESSAGES: usize = 20;
 const TEXT_BYTES: usize = 40_000;
-
-const WORKSPACE: &str = r#"
-    [workspace]
-    slug = "mine"
-    name = "Mine"
-    pricing = { api = "0.01" }
-    default_assistant = "desk"
-    [[assistants]]
-    slug = "desk"
-    name = "Desk"
-    system_prompt = "You help."
-"#;
 
 /// A server process with a long history.
 struct Target {
@@ -58,7 +47,7 @@ impl Target {
         let sandbox = Sandbox::new();
         let env = [&[("REJOINDER_HTTP__H2C", "true")][..], env].concat();
         let server = sandbox.start_server_with_env(&env).await;
-        let (key, _) = sandbox.apply_workspace("mine", WORKSPACE, &[]);
+        let (key, _) = sandbox.apply_workspace("mine", MINE, &[]);
         let address = server.banner.lines().next().and_then(|line| line.rsplit("//").next()).unwrap();
         let address = address.trim().trim_end_matches('/').parse().unwrap();
         let mut conversation = None;

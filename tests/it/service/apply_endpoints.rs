@@ -6,7 +6,7 @@ use rejoinder::domain::seal::SealedSecret;
 use rejoinder::domain::signature::SigningSecret;
 use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, EndpointPatch, NewEndpoint, Switch};
 use rejoinder::service::apply_workspace::Mode;
-use rejoinder::store::{Conn, webhook_endpoints, workspaces};
+use rejoinder::store::{Conn, Tenant, webhook_endpoints, workspaces};
 use rejoinder::writer::{Decision, DisableEndpoint, EndpointAction, WriteEndpoint, decide_inline};
 use secrecy::ExposeSecret;
 use uuid::Uuid;
@@ -65,7 +65,7 @@ async fn write(operator: &Operator, endpoint: EndpointId, action: EndpointAction
 
 async fn execute<C: Decision>(operator: &Operator, command: &C) {
     let decide = async |conn: Conn<'_>| decide_inline(conn, &operator.clock, &operator.ids, command).await;
-    operator.db.write(decide).await.unwrap().unwrap();
+    operator.db.write(Tenant::Process, decide).await.unwrap().unwrap();
 }
 
 both_backends!(

@@ -10,7 +10,7 @@ use rejoinder::domain::knowledge::{Format, KnowledgeBase, Language, PreparedDocu
 use rejoinder::service::apply_workspace::Mode;
 use rejoinder::store::knowledge::documents::{self, DocumentWrite};
 use rejoinder::store::knowledge::knowledge_bases;
-use rejoinder::store::{Conn, workspaces};
+use rejoinder::store::{Conn, Tenant, workspaces};
 use rejoinder::tools::Searcher;
 use uuid::Uuid;
 
@@ -60,13 +60,13 @@ fn write(folder: &tempfile::TempDir, name: &str, text: impl AsRef<[u8]>) {
 
 async fn workspace(operator: &Operator) -> WorkspaceId {
     let find = async |conn: Conn<'_>| workspaces::find_by_slug(conn, "shop").await;
-    operator.db.read(find).await.unwrap().unwrap().id
+    operator.db.read(Tenant::Process, find).await.unwrap().unwrap().id
 }
 
 async fn base(operator: &Operator) -> KnowledgeBase {
     let workspace = workspace(operator).await;
     let list = async |conn: Conn<'_>| knowledge_bases::lock_all(conn, workspace).await;
-    operator.db.write(list).await.unwrap().remove(0)
+    operator.db.write(Tenant::Process, list).await.unwrap().remove(0)
 }
 
 async fn found(operator: &Operator, query: &str) -> Vec<String> {
@@ -155,7 +155,7 @@ both_backends!(
             now: Micros(2),
         };
         let write = async |conn: Conn<'_>| documents::put(conn, &base, None, written).await;
-        let own = operator.db.write(write).await.unwrap();
+        let own = operator.db.write(Tenant::Process, write).await.unwrap();
         let german =
             FILE.replace("slug = \"help\"\ndocuments", "slug = \"help\"\nlanguage = \"german\"\ndocuments");
 
@@ -170,7 +170,7 @@ both_backends!(
         );
         assert_eq!(found(&operator, "shipped parking").await.len(), 2);
         let remove = async |conn: Conn<'_>| documents::remove(conn, &base, &own).await;
-        operator.db.write(remove).await.unwrap();
+        operator.db.write(Tenant::Process, remove).await.unwrap();
         assert_eq!(operator.apply(&german).await[0], "knowledge base help: changed language");
     }
 );
@@ -212,7 +212,11 @@ knowledge_base = "of-api"
             updated_at: Micros(1),
         };
         assert!(
-            operator.db.write(async |conn| knowledge_bases::insert(conn, &api_base).await).await.unwrap()
+            operator
+                .db
+                .write(Tenant::Process, async |conn| knowledge_bases::insert(conn, &api_base).await)
+                .await
+                .unwrap()
         );
 
         assert_eq!(operator.apply(file).await, ["tool help: made", "assistant desk: made"]);
@@ -221,7 +225,8 @@ knowledge_base = "of-api"
         assert!(definitions[0].contains(&api_base.id.to_string()), "{definitions:?}");
 
         let deleted = KnowledgeBase { archived_at: Some(Micros(3)), ..api_base };
-        operator.db.write(async |conn| knowledge_bases::update(conn, &deleted).await).await.unwrap();
+        let update = async |conn: Conn<'_>| knowledge_bases::update(conn, &deleted).await;
+        operator.db.write(Tenant::Process, update).await.unwrap();
         assert_eq!(operator.refusal(file).await, unknown);
     }
 );
@@ -338,7 +343,7 @@ both_backends!(
         let base = base(&operator).await;
         let list = async |conn: Conn<'_>| documents::list(conn, base.workspace, base.id, None, 10).await;
         // Ids of the same millisecond are not ordered.
-        let mut listed = operator.db.read(list).await.unwrap();
+        let mut listed = operator.db.read(Tenant::Process, list).await.unwrap();
         listed.sort_by(|one, other| one.slug.cmp(&other.slug));
         let sources: Vec<_> =
             listed.iter().map(|document| (document.slug.as_str(), document.format.as_str())).collect();

@@ -10,7 +10,7 @@ use rejoinder::domain::delivery::{
     Attempt, AttemptOutcome, ClaimedDelivery, DeliveryKey, DeliveryOutcome, Disposition, OutcomeWrite,
 };
 use rejoinder::domain::ids::{EndpointId, ProcessId};
-use rejoinder::store::Conn;
+use rejoinder::store::{Conn, Tenant};
 use rejoinder::store::deliveries;
 use rejoinder::store::deliveries::attempts;
 use rejoinder::store::deliveries::claims::ClaimRequest;
@@ -28,7 +28,7 @@ async fn events(process: &Process, seeded: &Seed, count: usize) {
 
 async fn due(process: &Process) -> Vec<EndpointId> {
     let due = async |conn: Conn<'_>| deliveries::claims::list_due(conn, process.clock.as_ref()).await;
-    process.db.read(due).await.unwrap().0.into_iter().map(|due| due.endpoint).collect()
+    process.db.read(Tenant::Process, due).await.unwrap().0.into_iter().map(|due| due.endpoint).collect()
 }
 
 async fn claim(process: &Process, owner: ProcessId, seeded: &Seed, count: usize) -> Vec<ClaimedDelivery> {
@@ -36,7 +36,7 @@ async fn claim(process: &Process, owner: ProcessId, seeded: &Seed, count: usize)
     let requests = [ClaimRequest { workspace: seeded.workspace, endpoint, count }];
     let clock = process.clock.as_ref();
     let claim = async |conn: Conn<'_>| deliveries::claims::claim(conn, owner, &requests, clock).await;
-    process.db.write(claim).await.unwrap()
+    process.db.write(Tenant::Process, claim).await.unwrap()
 }
 
 async fn record(process: &Process, owner: ProcessId, claimed: &[ClaimedDelivery], outcome: &DeliveryOutcome) {
@@ -48,7 +48,7 @@ async fn record(process: &Process, owner: ProcessId, claimed: &[ClaimedDelivery]
     let ended: Vec<OutcomeWrite> = claimed.iter().map(ended).collect();
     let clock = process.clock.as_ref();
     let record = async |conn: Conn<'_>| attempts::record(conn, owner, &ended, clock).await;
-    process.db.write(record).await.unwrap();
+    process.db.write(Tenant::Process, record).await.unwrap();
 }
 
 fn attempted(process: &Process, outcome: AttemptOutcome, disposition: Disposition) -> DeliveryOutcome {
@@ -97,7 +97,7 @@ both_backends!(
         let take = async |conn: Conn<'_>| {
             ownership::take_over::<DeliveryKey>(conn, process.id, None, 9, clock).await
         };
-        assert_eq!(process.db.write(take).await.unwrap(), 2);
+        assert_eq!(process.db.write(Tenant::Process, take).await.unwrap(), 2);
         let again = claim(&process, process.id, &seeded, 9).await;
         let delivered = attempted(&process, AttemptOutcome::Delivered, Disposition::Delivered);
         record(&process, dead, &lost, &delivered).await;

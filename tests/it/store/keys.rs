@@ -10,7 +10,7 @@ use rejoinder::domain::idempotency::IdempotencyKey;
 use rejoinder::domain::money::Money;
 use rejoinder::domain::render::{RenderedResponse, widget_turn_end};
 use rejoinder::domain::turn::Api;
-use rejoinder::store::{Conn, idempotency};
+use rejoinder::store::{Conn, Tenant, idempotency};
 use rejoinder::writer::{AdmitOutcome, EndAuthority, TopUp, decide_inline};
 
 use crate::support::db::{Backend, both_backends};
@@ -19,7 +19,8 @@ use crate::support::wait::wait_for;
 use crate::support::writer_process::{Process, admission, completed, end_turn, turn_ref, with_key};
 
 async fn stored_answer(process: &Process, key: &IdempotencyKey) -> RenderedResponse {
-    process.db.read(async |conn| idempotency::find_answer(conn, key).await).await.unwrap().unwrap()
+    let find = async |conn: Conn<'_>| idempotency::find_answer(conn, key).await;
+    process.db.read(Tenant::Process, find).await.unwrap().unwrap()
 }
 
 both_backends!(
@@ -92,8 +93,8 @@ both_backends!(
 
         let clock = process.clock.as_ref();
         let grant = async |conn: Conn<'_>| decide_inline(conn, clock, &process.context.ids, &credit).await;
-        process.db.write(grant).await.unwrap().unwrap();
-        let again = process.db.write(grant).await.unwrap();
+        process.db.write(Tenant::Process, grant).await.unwrap().unwrap();
+        let again = process.db.write(Tenant::Process, grant).await.unwrap();
 
         assert!(matches!(again, Err(Error::Invalid(_))), "a reference counts once");
         assert!(matches!(ask().await.unwrap(), AdmitOutcome::Waiting(_)));
@@ -138,7 +139,7 @@ both_backends!(
         let AdmitOutcome::Replayed { key, .. } = ask().await.unwrap() else { panic!("not replayed") };
 
         let read = async |conn: Conn<'_>| idempotency::find_answer(conn, &key).await;
-        assert_eq!(process.db.read(read).await.unwrap(), None);
+        assert_eq!(process.db.read(Tenant::Process, read).await.unwrap(), None);
         assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 1);
     }
 );
@@ -160,7 +161,8 @@ both_backends!(
         let again = now.plus(Duration::from_hours(25));
         sqlx::query("update idempotency set created_at = $1").bind(again).execute(conn).await.unwrap();
 
-        let sweep = process.db.write(async |conn| idempotency::sweep(conn, 9, process.clock.as_ref()).await);
+        let sweep = async |conn: Conn<'_>| idempotency::sweep(conn, 9, process.clock.as_ref()).await;
+        let sweep = process.db.write(Tenant::Process, sweep);
         let used = async {
             let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
                 and query like 'delete from idempotency%' and datname = current_database()";

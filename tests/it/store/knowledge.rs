@@ -8,7 +8,7 @@ use rejoinder::domain::knowledge::{
 };
 use rejoinder::store::knowledge::documents::{self, DocumentWrite};
 use rejoinder::store::knowledge::knowledge_bases;
-use rejoinder::store::{Conn, Db};
+use rejoinder::store::{Conn, Db, Tenant};
 use rejoinder::tools::Searcher;
 use uuid::Uuid;
 
@@ -39,7 +39,8 @@ pub(super) async fn base_of(
         created_at: Micros(1),
         updated_at: Micros(1),
     };
-    assert!(store.write(async |conn| knowledge_bases::insert(conn, &base).await).await.unwrap());
+    let insert = async |conn: Conn<'_>| knowledge_bases::insert(conn, &base).await;
+    assert!(store.write(Tenant::Process, insert).await.unwrap());
     base
 }
 
@@ -55,7 +56,7 @@ pub(super) async fn put(store: &Db, base: &KnowledgeBase, slug: &str, text: &str
         let written = DocumentWrite { id, prepared: &ready, from_file: false, now: Micros(2) };
         documents::put(conn, &base, old.as_ref(), written).await
     };
-    store.write(write).await.unwrap()
+    store.write(Tenant::Process, write).await.unwrap()
 }
 
 pub(super) async fn remove(store: &Db, base: &KnowledgeBase, document: &Document) {
@@ -63,12 +64,12 @@ pub(super) async fn remove(store: &Db, base: &KnowledgeBase, document: &Document
         let base = knowledge_bases::lock(conn.reborrow(), base.workspace, base.id).await?.unwrap();
         documents::remove(conn, &base, document).await
     };
-    store.write(write).await.unwrap();
+    store.write(Tenant::Process, write).await.unwrap();
 }
 
 async fn now(store: &Db, base: &KnowledgeBase) -> KnowledgeBase {
     let read = async |conn: Conn<'_>| knowledge_bases::find(conn, base.workspace, base.id).await;
-    store.read(read).await.unwrap().unwrap()
+    store.read(Tenant::Process, read).await.unwrap().unwrap()
 }
 
 async fn find(store: &Db, base: &KnowledgeBase, query: &str) -> Vec<Hit> {
@@ -246,7 +247,8 @@ both_backends!(
         assert_eq!(hits.len(), 1);
         assert_eq!(hits[0].passage.document, own.id);
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, stranger.workspace, base.id).await;
-        assert_eq!(store.read(read).await.unwrap(), None, "the base belongs to another workspace");
+        let found = store.read(Tenant::Process, read).await.unwrap();
+        assert_eq!(found, None, "the base belongs to another workspace");
         let foreign = KnowledgeBase { workspace: stranger.workspace, ..now(&store, &base).await };
         assert_eq!(find(&store, &foreign, "apple").await, []);
     }
@@ -374,22 +376,23 @@ both_backends!(
             &(0..7000).map(|number| format!("apple w{number} ")).collect::<Vec<_>>().concat(),
         )
         .await;
-        assert_eq!(store.read(knowledge_bases::list_deleted).await.unwrap(), []);
+        assert_eq!(store.read(Tenant::Process, knowledge_bases::list_deleted).await.unwrap(), []);
         let archived = KnowledgeBase { archived_at: Some(Micros(3)), ..now(&store, &base).await };
-        store.write(async |conn| knowledge_bases::update(conn, &archived).await).await.unwrap();
+        let update = async |conn: Conn<'_>| knowledge_bases::update(conn, &archived).await;
+        store.write(Tenant::Process, update).await.unwrap();
 
         let again = base_of(&store, base.workspace, "help", Language::English).await;
-        let deleted = store.read(knowledge_bases::list_deleted).await.unwrap();
+        let deleted = store.read(Tenant::Process, knowledge_bases::list_deleted).await.unwrap();
         assert_eq!(deleted.iter().map(|deleted| deleted.base).collect::<Vec<_>>(), [base.id]);
         let remove = async |conn: Conn<'_>| knowledge_bases::remove(conn, deleted[0]).await;
         let mut rounds = 0;
-        while store.write(remove).await.unwrap() {
+        while store.write(Tenant::Process, remove).await.unwrap() {
             rounds += 1;
         }
 
         assert_eq!(rounds, 4, "two documents, and the words in two batches");
         let read = async |conn: Conn<'_>| knowledge_bases::find(conn, base.workspace, base.id).await;
-        assert_eq!(store.read(read).await.unwrap(), None);
+        assert_eq!(store.read(Tenant::Process, read).await.unwrap(), None);
         for table in ["passages", "documents", "terms"] {
             assert_eq!(seed::query_number(&db, &format!("select count(*) from {table}")).await, 0, "{table}");
         }
@@ -412,6 +415,6 @@ both_backends!(
         assert_eq!(listed.len(), 1200);
         assert_eq!(listed[7], "H7: text 7");
         let text_of = async |conn: Conn<'_>| documents::text(conn, base.workspace, document.id).await;
-        assert_eq!(store.read(text_of).await.unwrap(), Some(text));
+        assert_eq!(store.read(Tenant::Process, text_of).await.unwrap(), Some(text));
     }
 );

@@ -11,7 +11,7 @@ use rejoinder::store::knowledge::embedding_models;
 use rejoinder::store::knowledge::passage_vectors::{
     self, NearestPassages, PassageEmbedding, UnembeddedPassage,
 };
-use rejoinder::store::{Conn, Db};
+use rejoinder::store::{Conn, Db, Tenant};
 use uuid::Uuid;
 
 use super::knowledge::{base_in, base_of, put, remove};
@@ -37,7 +37,7 @@ async fn unembedded(store: &Db, document: &Document, model: &str) -> Vec<Unembed
     let read = async |conn: Conn<'_>| {
         passage_vectors::list_unembedded(conn, document.workspace, document.id, model, 100).await
     };
-    store.read(read).await.unwrap()
+    store.read(Tenant::Process, read).await.unwrap()
 }
 
 /// Stores a vector for all passages of a document that have none of this model.
@@ -63,7 +63,7 @@ async fn keep(
     let write = async |conn: Conn<'_>| {
         passage_vectors::put(conn, document.workspace, document.base, model, &embeddings).await
     };
-    store.write(write).await.unwrap();
+    store.write(Tenant::Process, write).await.unwrap();
 }
 
 async fn nearest(
@@ -75,10 +75,10 @@ async fn nearest(
 ) -> NearestPassages {
     let query = vector(query);
     let base_key = (base.workspace, base.id);
-    store
-        .read(async |conn| passage_vectors::nearest(conn, base_key, (model, &query), 10, asked).await)
-        .await
-        .unwrap()
+    let read = async |conn: Conn<'_>| {
+        passage_vectors::nearest(conn, base_key, (model, &query), 10, asked).await
+    };
+    store.read(Tenant::Process, read).await.unwrap()
 }
 
 async fn found(store: &Db, base: &KnowledgeBase, model: &str, query: &[f32]) -> Vec<i64> {
@@ -86,11 +86,13 @@ async fn found(store: &Db, base: &KnowledgeBase, model: &str, query: &[f32]) -> 
 }
 
 async fn mark_all(store: &Db, model: &str) -> Option<i64> {
-    store.write(async |conn| embedding_jobs::enqueue_missing(conn, model, 0, 100).await).await.unwrap()
+    let enqueue = async |conn: Conn<'_>| embedding_jobs::enqueue_missing(conn, model, 0, 100).await;
+    store.write(Tenant::Process, enqueue).await.unwrap()
 }
 
 async fn note_use(store: &Db, model: &str, clock: &FixedClock) {
-    store.write(async |conn| embedding_models::record_use(conn, model, clock).await).await.unwrap();
+    let record = async |conn: Conn<'_>| embedding_models::record_use(conn, model, clock).await;
+    store.write(Tenant::Process, record).await.unwrap();
 }
 
 async fn embedded(store: &Db, document: &Document, model: &str) -> i64 {
@@ -98,11 +100,12 @@ async fn embedded(store: &Db, document: &Document, model: &str) -> i64 {
     let read = async |conn: Conn<'_>| {
         embedding_jobs::count_embedded(conn, workspace, base, Some(document.id), model).await
     };
-    store.read(read).await.unwrap()
+    store.read(Tenant::Process, read).await.unwrap()
 }
 
 async fn next(store: &Db, model: &str, after: WorkspaceId, clock: &FixedClock) -> Vec<EmbeddingJob> {
-    store.read(async |conn| embedding_jobs::list_due(conn, model, after, 10, clock).await).await.unwrap()
+    let list = async |conn: Conn<'_>| embedding_jobs::list_due(conn, model, after, 10, clock).await;
+    store.read(Tenant::Process, list).await.unwrap()
 }
 
 /// The documents that wait for embedding.
@@ -111,12 +114,13 @@ async fn work(store: &Db, model: &str, clock: &FixedClock) -> Vec<EmbeddingJob> 
 }
 
 async fn claim(store: &Db, work: EmbeddingJob, model: &str, clock: &FixedClock) -> bool {
-    store.write(async |conn| embedding_jobs::claim(conn, work, model, LASTING, clock).await).await.unwrap()
+    let claim = async |conn: Conn<'_>| embedding_jobs::claim(conn, work, model, LASTING, clock).await;
+    store.write(Tenant::Process, claim).await.unwrap()
 }
 
 async fn release(store: &Db, work: EmbeddingJob, model: &str, is_finished: bool, clock: &FixedClock) {
     let write = async |conn: Conn<'_>| embedding_jobs::release(conn, work, model, is_finished, clock).await;
-    store.write(write).await.unwrap();
+    store.write(Tenant::Process, write).await.unwrap();
 }
 
 both_backends!(
@@ -287,14 +291,14 @@ both_backends!(
 
         assert_eq!(pass(LASTING / 2).await, 0);
         let renew = async |conn: Conn<'_>| embedding_jobs::renew(conn, found, "m", LASTING, &clock).await;
-        store.write(renew).await.unwrap();
+        store.write(Tenant::Process, renew).await.unwrap();
         assert_eq!(pass(LASTING / 2).await, 0, "the vector was kept");
 
         let pauses = [Duration::from_secs(1), Duration::from_secs(9)];
         for (waits, later) in [(0, 1), (8, 1), (8, 1)] {
             let set_back =
                 async |conn: Conn<'_>| embedding_jobs::snooze(conn, found, "m", &pauses, &clock).await;
-            store.write(set_back).await.unwrap();
+            store.write(Tenant::Process, set_back).await.unwrap();
             assert_eq!(pass(Duration::from_secs(waits)).await, 0);
             assert_eq!(pass(Duration::from_secs(later)).await, 1);
         }
@@ -362,7 +366,7 @@ both_backends!(
         let remove = async || {
             let write =
                 async |conn: Conn<'_>| embedding_models::remove_retired(conn, unused_for, &clock).await;
-            store.write(write).await.unwrap()
+            store.write(Tenant::Process, write).await.unwrap()
         };
 
         assert!(!remove().await);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use rejoinder::domain::conversation::{Conversation, ConversationKind};
 use rejoinder::domain::turn::Api;
-use rejoinder::store::Conn;
+use rejoinder::store::{Conn, Tenant};
 use rejoinder::store::turns::claims::{ClaimRequest, claim, list_due};
 use rejoinder::writer::{Admission, TurnWriteOutcome};
 
@@ -64,11 +64,11 @@ async fn claim_queued(process: &Process, conversations: &[Conversation]) {
     process.lease.extend_until(Instant::now() + Duration::from_hours(1));
     let clock = process.clock.as_ref();
     let list = async |conn: Conn<'_>| list_due(conn, Api::Widget, clock).await;
-    let due = process.db.read(list).await.unwrap();
+    let due = process.db.read(Tenant::Process, list).await.unwrap();
     let requests: Vec<_> =
         due.into_iter().map(|due| ClaimRequest { workspace: due.workspace, count: 9 }).collect();
     let claim = async |conn: Conn<'_>| claim(conn, process.id, Api::Widget, &requests, 20, clock).await;
-    assert_eq!(process.db.write(claim).await.unwrap().len(), conversations.len());
+    assert_eq!(process.db.write(Tenant::Process, claim).await.unwrap().len(), conversations.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use rejoinder::domain::seal::SealedSecret;
 use rejoinder::domain::webhook_endpoint::{
     DisabledReason, Endpoint, EndpointPatch, NewEndpoint, PreviousSecret,
 };
-use rejoinder::store::{Conn, Db, ReadLimit, resource, webhook_endpoints};
+use rejoinder::store::{Conn, Db, ReadLimit, Tenant, resource, webhook_endpoints};
 use rejoinder::writer::batch::{Batch, LoadPlan};
 use rejoinder::writer::{
     Decision, DisableEndpoint, EndpointAction, TestEndpoint, WriteEndpoint, decide_inline,
@@ -51,7 +51,7 @@ fn move_to(url: &str) -> EndpointAction {
 async fn decide<C: Decision>(store: &Db, command: &C) -> Result<C::Reply, Error> {
     let ids = IdGenerator::random();
     let decide = async |conn: Conn<'_>| decide_inline(conn, &SystemClock, &ids, command).await;
-    store.write(decide).await.unwrap()
+    store.write(Tenant::Process, decide).await.unwrap()
 }
 
 async fn write(
@@ -275,17 +275,17 @@ both_backends!(
         write(&store, workspace, of_file, EndpointAction::Archive { by_file: true }).await.unwrap();
         let mut closed = Vec::new();
         let mut removed = Vec::new();
-        for archived in store.read(webhook_endpoints::archived::list).await.unwrap() {
+        for archived in store.read(Tenant::Process, webhook_endpoints::archived::list).await.unwrap() {
             for _ in 0..3 {
                 let close = async |conn: Conn<'_>| {
                     webhook_endpoints::archived::close_deliveries(conn, archived, 2, &SystemClock).await
                 };
-                closed.push(store.write(close).await.unwrap());
+                closed.push(store.write(Tenant::Process, close).await.unwrap());
             }
             for _ in 0..if archived.from_file { 0 } else { 3 } {
                 let remove =
                     async |conn: Conn<'_>| webhook_endpoints::archived::remove(conn, archived, 2).await;
-                removed.push(store.write(remove).await.unwrap());
+                removed.push(store.write(Tenant::Process, remove).await.unwrap());
             }
         }
 
@@ -331,7 +331,7 @@ both_backends!(
         let store = store::open(&db).await;
         let endpoint = seeded_endpoint(&store, workspace).await.id;
         write(&store, workspace, endpoint, EndpointAction::Archive { by_file: true }).await.unwrap();
-        let archived = store.read(webhook_endpoints::archived::list).await.unwrap()[0];
+        let archived = store.read(Tenant::Process, webhook_endpoints::archived::list).await.unwrap()[0];
         let back = EndpointPatch { restores: true, ..EndpointPatch::default() };
         write(&store, workspace, endpoint, EndpointAction::Update(back)).await.unwrap();
         send_test(&store, workspace, endpoint).await.unwrap();
@@ -339,7 +339,7 @@ both_backends!(
         let close = async |conn: Conn<'_>| {
             webhook_endpoints::archived::close_deliveries(conn, archived, 9, &SystemClock).await
         };
-        assert_eq!(store.write(close).await.unwrap(), 0);
+        assert_eq!(store.write(Tenant::Process, close).await.unwrap(), 0);
         assert_eq!(
             seed::query_number(&db, "select count(*) from deliveries where state = 'queued'").await,
             1

@@ -48,6 +48,20 @@ balance = "1.00"
 auto_create_conversations = false
 "#;
 
+/// A workspace with one assistant, for a server process that a test starts.
+pub const MINE: &str = r#"
+    [workspace]
+    slug = "mine"
+    name = "Mine"
+    balance = "1.00"
+    pricing = { api = "0.01" }
+    default_assistant = "desk"
+    [[assistants]]
+    slug = "desk"
+    name = "Desk"
+    system_prompt = "You help."
+"#;
+
 /// The bearer keys of the two workspaces.
 #[derive(Clone, Debug)]
 pub struct Keys {

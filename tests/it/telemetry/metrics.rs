@@ -6,19 +6,7 @@ use serde_json::json;
 use crate::support::binary::Sandbox;
 use crate::support::fake_model::{FakeModel, Reply};
 use crate::support::wait::wait_for;
-
-const WORKSPACE: &str = r#"
-    [workspace]
-    slug = "mine"
-    name = "Mine"
-    balance = "1.00"
-    pricing = { api = "0.01" }
-    default_assistant = "desk"
-    [[assistants]]
-    slug = "desk"
-    name = "Desk"
-    system_prompt = "You help."
-"#;
+use crate::support::workspaces::MINE;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn turns_money_connections_and_shares_are_measured() {
@@ -27,7 +15,7 @@ async fn turns_money_connections_and_shares_are_measured() {
     let env = [("OPENAI_BASE_URL", model.base_url()), ("OPENAI_MODEL", "fake".to_owned())];
     let env = env.each_ref().map(|(name, value)| (*name, value.as_str()));
     let server = sandbox.start_server_with_env(&env).await;
-    let (key, _) = sandbox.apply_workspace("mine", WORKSPACE, &[]);
+    let (key, _) = sandbox.apply_workspace("mine", MINE, &[]);
     model.script().queue([
         Reply::text("One."),
         Reply::text("Two."),
@@ -54,6 +42,7 @@ async fn turns_money_connections_and_shares_are_measured() {
         r#"rejoinder_largest_workspace_share{resource="widget_requests"} 0"#,
         r#"rejoinder_largest_workspace_share{resource="event_followers"} 0"#,
         r#"rejoinder_largest_workspace_share{resource="deliveries"} 0"#,
+        r#"rejoinder_largest_workspace_share{resource="read_connections"} 0"#,
     ];
     let measured = async || {
         let metrics = server.http.get("/metrics").send().await.text().to_owned();
