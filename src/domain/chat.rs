@@ -222,6 +222,8 @@ pub enum ModelErrorKind {
     Withheld,
     /// Invalid, empty, cut off or too large.
     Unreadable,
+    /// Text that was shown turned out to be thoughts. The next attempt holds such text back.
+    LateThoughts,
 }
 
 impl ModelErrorKind {
@@ -232,7 +234,8 @@ impl ModelErrorKind {
             | Self::Unavailable
             | Self::RateLimited { .. }
             | Self::Withheld
-            | Self::Unreadable => true,
+            | Self::Unreadable
+            | Self::LateThoughts => true,
             Self::Refused | Self::TooSlow => false,
         }
     }
@@ -244,7 +247,7 @@ impl ModelErrorKind {
             Self::Unavailable => Failure::ModelUnavailable,
             Self::RateLimited { .. } => Failure::ModelRateLimited,
             Self::Refused | Self::Withheld => Failure::ModelRefused,
-            Self::Unreadable => Failure::ModelUnreadable,
+            Self::Unreadable | Self::LateThoughts => Failure::ModelUnreadable,
         }
     }
 }

@@ -5,14 +5,12 @@ use futures::{Stream, StreamExt, pin_mut};
 use serde_json::{Deserializer, Map, Value};
 
 use super::surrogates::replace_lone;
-use super::thoughts;
+use super::thoughts::{FilteredText, LateThoughts, ShowText, TextFilter};
 use crate::domain::chat::{
     ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, Part, ToolCall, Usage, VendorFields,
     clean_map, clean_text,
 };
 
-/// The longest text of an answer, in bytes. A longer one is truncated, as if the model had reached its limit of tokens.
-const MAX_TEXT: usize = 256 * 1024;
 /// The largest calls of an answer together, in bytes.
 const MAX_CALLS: usize = 256 * 1024;
 /// The longest thoughts that are kept, in bytes.
@@ -20,58 +18,112 @@ const MAX_THOUGHTS: usize = 64 * 1024;
 /// The largest fields of a vendor that are kept, in bytes of JSON.
 const MAX_VENDOR_FIELDS: usize = 512 * 1024;
 
-/// Reads a whole response, without U+0000.
+/// A response while it arrives.
+#[derive(Debug)]
+struct Accumulator {
+    text: TextFilter,
+    thoughts: String,
+    calls: Vec<ToolCall>,
+    vendor: VendorFields,
+    usage: Usage,
+    finished: Option<bool>,
+}
+
+/// Reads a whole response.
 ///
 /// # Errors
-/// The error of the stream; [`ModelErrorKind::Unreadable`] if it ended before the model finished, without text and calls, or
-/// with calls that are too long or at its limit of tokens.
+/// Those of [`collect_showing`].
 pub async fn collect<S>(parts: S) -> Result<ModelAnswer, ModelError>
 where
     S: Stream<Item = Result<Part, ModelError>>,
 {
-    let mut text = String::new();
-    let mut thoughts = String::new();
-    let mut calls: Vec<ToolCall> = Vec::new();
-    let mut vendor = VendorFields::default();
-    let mut usage = Usage::default();
-    let mut finished = None;
+    collect_showing(parts, ShowText::AtEnd, |_| {}).await
+}
 
+/// Reads a whole response, and passes on each piece of its text as `show` says. Together they are the text of the answer, without
+/// U+0000 and thoughts.
+///
+/// # Errors
+/// The error of the stream; [`ModelErrorKind::Unreadable`] if it ended before the model finished, without text and calls, or
+/// with calls that are too long or at its limit of tokens; [`ModelErrorKind::LateThoughts`].
+pub async fn collect_showing<S>(
+    parts: S,
+    show: ShowText,
+    mut on_text: impl FnMut(&str),
+) -> Result<ModelAnswer, ModelError>
+where
+    S: Stream<Item = Result<Part, ModelError>>,
+{
+    let mut response = Accumulator::new(show);
     pin_mut!(parts);
     while let Some(part) = parts.next().await {
-        match part? {
-            Part::Text(piece) => text.push_str(&piece),
+        let shown = response.push(part?)?;
+        if !shown.is_empty() {
+            on_text(shown);
+        }
+    }
+    response.finish(on_text)
+}
+
+impl Accumulator {
+    fn new(show: ShowText) -> Self {
+        Self {
+            text: TextFilter::new(show),
+            thoughts: String::new(),
+            calls: Vec::new(),
+            vendor: VendorFields::default(),
+            usage: Usage::default(),
+            finished: None,
+        }
+    }
+
+    /// Adds a part, and returns the text that is shown from now on.
+    fn push(&mut self, part: Part) -> Result<&str, ModelError> {
+        match part {
+            Part::Text(piece) => return self.text.push(&clean_text(piece)).map_err(late_thoughts),
             Part::Call { index: slot, id, name, arguments } => {
-                let call = call_at(&mut calls, slot)?;
+                let call = call_at(&mut self.calls, slot)?;
                 set_if_empty(&mut call.id, id);
                 set_if_empty(&mut call.name, name);
                 call.arguments.push_str(&arguments);
             }
-            Part::Thoughts(piece) => thoughts.push_str(&piece),
-            Part::Vendor { index: None, fields } => add_fields(&mut vendor.message, fields),
+            Part::Thoughts(piece) => self.thoughts.push_str(&piece),
+            Part::Vendor { index: None, fields } => add_fields(&mut self.vendor.message, fields),
             Part::Vendor { index: Some(slot), fields } => {
-                vendor.calls.resize_with(vendor.calls.len().max(slot + 1), Map::new);
-                add_fields(&mut vendor.calls[slot], fields);
+                let calls = &mut self.vendor.calls;
+                calls.resize_with(calls.len().max(slot + 1), Map::new);
+                add_fields(&mut calls[slot], fields);
             }
-            Part::Usage(reported) => usage = reported,
-            Part::Finished { is_truncated } => finished = Some(is_truncated),
+            Part::Usage(reported) => self.usage = reported,
+            Part::Finished { is_truncated } => self.finished = Some(is_truncated),
         }
+        Ok("")
     }
 
-    let (in_text, mut text) = thoughts::split(&clean_text(text));
-    thoughts.push_str(&in_text);
-    let is_truncated = finished.ok_or_else(|| unreadable("the response was cut off"))?;
-    let is_too_long = text.len() > MAX_TEXT;
-    text.truncate(text.floor_char_boundary(MAX_TEXT));
-    let has_text = !text.trim().is_empty();
-    check(has_text, &calls, is_truncated)?;
-    Ok(ModelAnswer {
-        text: has_text.then_some(text),
-        calls: calls.into_iter().map(clean_call).collect(),
-        usage,
-        thoughts: bounded_thoughts(thoughts),
-        is_truncated: is_truncated || is_too_long,
-        vendor: bounded_fields(vendor),
-    })
+    fn finish(self, mut on_text: impl FnMut(&str)) -> Result<ModelAnswer, ModelError> {
+        let Self { text, mut thoughts, calls, vendor, usage, finished } = self;
+        let is_truncated = finished.ok_or_else(|| unreadable("the response was cut off"))?;
+        let (rest, FilteredText { text, thoughts: in_text, is_too_long }) =
+            text.finish().map_err(late_thoughts)?;
+        thoughts.push_str(&in_text);
+        let has_text = !text.trim().is_empty();
+        check(has_text, &calls, is_truncated)?;
+        if !rest.is_empty() {
+            on_text(&rest);
+        }
+        Ok(ModelAnswer {
+            text: has_text.then_some(text),
+            calls: calls.into_iter().map(clean_call).collect(),
+            usage,
+            thoughts: bounded_thoughts(thoughts),
+            is_truncated: is_truncated || is_too_long,
+            vendor: bounded_fields(vendor),
+        })
+    }
+}
+
+fn late_thoughts(_: LateThoughts) -> ModelError {
+    with_message(ModelErrorKind::LateThoughts, "thoughts ended after their text was shown as a reply")
 }
 
 /// `is_truncated`: the model reached its limit of tokens.
@@ -90,8 +142,12 @@ fn check(has_text: bool, calls: &[ToolCall], is_truncated: bool) -> Result<(), M
 }
 
 fn unreadable(message: &str) -> ModelError {
+    with_message(ModelErrorKind::Unreadable, message)
+}
+
+fn with_message(kind: ModelErrorKind, message: &str) -> ModelError {
     let detail = ModelErrorDetail { message: Some(message.to_owned()), ..ModelErrorDetail::default() };
-    ModelError { kind: ModelErrorKind::Unreadable, detail: Some(Box::new(detail)) }
+    ModelError { kind, detail: Some(Box::new(detail)) }
 }
 
 /// Adds the fields of a later piece. Reasoning and lists arrive in pieces; any other value replaces the one before it.
@@ -202,6 +258,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::MAX_TEXT;
 
     const FINISHED: Part = Part::Finished { is_truncated: false };
 
@@ -259,6 +316,29 @@ mod tests {
         let broken = stream::iter([Ok(text("half")), Err(ModelErrorKind::Timeout.into())]);
         assert_eq!(collect(broken).now_or_never().unwrap(), Err(ModelErrorKind::Timeout.into()));
     }
+
+    #[test]
+    fn the_text_is_shown_as_it_arrives() {
+        let mut shown = Vec::new();
+        let parts = [text(" \0"), text("Let me"), text(" \0see"), call(0, Some("find"), "{}"), text("."), FINISHED];
+        let parts = stream::iter(parts).map(Ok);
+
+        let answer = collect_showing(parts, ShowText::AtOnce, |text| shown.push(text.to_owned()));
+
+        let answer = answer.now_or_never().unwrap().unwrap();
+        assert_eq!(shown, ["Let me", " see", "."]);
+        assert_eq!(answer.text, Some(shown.concat()));
+    }
+
+    #[test]
+    fn an_answer_that_turns_out_to_be_thoughts_has_failed() {
+        let parts = [text("Hm."), text("\n</think>"), text("Hello"), FINISHED];
+        let collected = collect_showing(stream::iter(parts.clone()).map(Ok), ShowText::AtOnce, |_| {});
+
+        assert_eq!(collected.now_or_never().unwrap().unwrap_err().kind, ModelErrorKind::LateThoughts);
+        assert_eq!(self::collected(parts.to_vec()).unwrap().text.as_deref(), Some("Hello"));
+    }
+
     #[test]
     fn placeholders_and_repeated_objects_are_one_object() {
         let cases = [

@@ -17,8 +17,12 @@ use crate::domain::chat::{ChatRequest, ModelError, Part};
 use crate::domain::ids::WorkspaceId;
 use crate::fair_semaphore::{FairPermit, FairSemaphore, Shares};
 
-pub use collect::collect;
+pub use collect::{collect, collect_showing};
 pub use server::ServerAddress;
+pub use thoughts::ShowText;
+
+/// The longest text of an answer, in bytes. A longer one is truncated, as if the model had reached its limit of tokens.
+const MAX_TEXT: usize = 256 * 1024;
 
 /// The name of the default connection.
 pub const DEFAULT_CONNECTION: &str = "default";

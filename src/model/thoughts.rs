@@ -1,4 +1,6 @@
-//! Separates the thoughts that some models write into their text, between tags, from the reply.
+//! Separates the thoughts that some models write into their text, between tags, from the reply, while the text arrives.
+
+use super::MAX_TEXT;
 
 /// The tags of the known models: Qwen, `DeepSeek` and many others; Magistral; Kimi; Seed; the channels of gpt-oss and Gemma.
 const TAGS: [(&str, &str); 10] = [
@@ -17,102 +19,281 @@ const TAGS: [(&str, &str); 10] = [
 /// Words that a reply may contain as tags of its own: they are thoughts only at the start of the text.
 const COMMON_WORDS: [&str; 3] = ["<thinking>", "<thought>", "<reasoning>"];
 
-/// Splits a whole text into thoughts and reply. Thoughts begin at the start of a line. Without an opening tag, as where the
-/// prompt of the model contains it, they begin with the text, and their closing tag begins or ends a line; without a closing
-/// tag, as where the model reached its limit, they end with the text.
-pub(super) fn split(text: &str) -> (String, String) {
-    let (mut thoughts, mut reply) = (String::new(), String::new());
-    let mut rest = text;
-    if let Some((end, next)) = unopened(text) {
-        thoughts.push_str(&text[..end]);
-        rest = &text[next..];
+/// When the text of an answer is shown to its reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShowText {
+    /// As it arrives.
+    AtOnce,
+    /// Once a thought has ended, because the model begins with thoughts and writes no opening tag.
+    AfterThoughts,
+    /// Once the answer is complete.
+    AtEnd,
+}
+
+/// A thought without an opening tag has ended, and its text was shown as a reply.
+#[derive(Debug)]
+pub(super) struct LateThoughts;
+
+/// Sorts a text into thoughts and reply. Thoughts begin at the start of a line. Without an opening tag, as where the prompt of
+/// the model contains it, they begin with the text, and their closing tag begins or ends a line; without a closing tag, as
+/// where the model reached its limit, they end with the text. A reply has no blank beginning and, beside thoughts, no blank end.
+#[derive(Debug)]
+pub(super) struct TextFilter {
+    show: ShowText,
+    /// All text so far.
+    raw: String,
+    /// The end of the text that is sorted.
+    sorted: usize,
+    section: Section,
+    /// The lines of all text, and those since the last thoughts.
+    all_lines: Lines,
+    lines: Lines,
+    /// Whether only white space has arrived since the last thoughts.
+    is_blank: bool,
+    /// Whether the next closing tag of each pair may end thoughts without an opening tag.
+    may_close: [bool; TAGS.len()],
+    /// `None` before the first ones.
+    thoughts: Option<String>,
+    /// The part of the reply that is not shown yet.
+    held: String,
+    /// The end of its last character that is not white space; 0 if there is none.
+    held_end: usize,
+    shown: String,
+    is_too_long: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    Reply,
+    /// Until the closing tag of this pair.
+    Thoughts {
+        pair: usize,
+    },
+}
+
+#[derive(Clone, Copy)]
+struct Tag {
+    pair: usize,
+    is_open: bool,
+    text: &'static str,
+}
+
+/// A text with the thoughts that were separated from it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct FilteredText {
+    pub(super) text: String,
+    pub(super) thoughts: String,
+    /// The text was truncated.
+    pub(super) is_too_long: bool,
+}
+
+impl TextFilter {
+    pub(super) fn new(show: ShowText) -> Self {
+        Self {
+            show,
+            raw: String::new(),
+            sorted: 0,
+            section: Section::Reply,
+            all_lines: Lines::default(),
+            lines: Lines::default(),
+            is_blank: true,
+            may_close: [true; TAGS.len()],
+            thoughts: None,
+            held: String::new(),
+            held_end: 0,
+            shown: String::new(),
+            is_too_long: false,
+        }
     }
-    while let Some(found) = opened(rest) {
-        reply.push_str(&rest[..found.reply_end]);
-        thoughts.push_str(&rest[found.thoughts_start..found.thoughts_end]);
-        rest = &rest[found.end..];
+
+    /// Adds text, and returns what is shown from now on.
+    pub(super) fn push(&mut self, text: &str) -> Result<&str, LateThoughts> {
+        self.raw.push_str(text);
+        self.sort(false)?;
+        let before = self.shown.len();
+        if self.show == ShowText::AtOnce && self.held_end > 0 {
+            self.show_held(false);
+        }
+        Ok(&self.shown[before..])
     }
-    if rest.len() == text.len() {
-        return (thoughts, text.to_owned());
+
+    /// The text is complete. Returns the rest of it, which is shown now, and the whole.
+    pub(super) fn finish(mut self) -> Result<(String, FilteredText), LateThoughts> {
+        self.sort(true)?;
+        let before = self.shown.len();
+        self.show_held(true);
+        let rest = self.shown[before..].to_owned();
+        let thoughts = self.thoughts.as_deref().unwrap_or_default().trim().to_owned();
+        Ok((rest, FilteredText { text: self.shown, thoughts, is_too_long: self.is_too_long }))
     }
-    reply.push_str(rest);
-    (thoughts.trim().to_owned(), reply.trim().to_owned())
+
+    /// Sorts the text up to its end, or to what may be the beginning of a tag.
+    fn sort(&mut self, is_last: bool) -> Result<(), LateThoughts> {
+        loop {
+            let rest = &self.raw[self.sorted..];
+            let Some(start) = rest.find(TAG_STARTS) else {
+                self.take_text(self.raw.len());
+                return Ok(());
+            };
+            self.take_text(self.sorted + start);
+            let rest = &self.raw[self.sorted..];
+            let Some(tag) = tags().find(|tag| rest.starts_with(tag.text)) else {
+                if !is_last && tags().any(|tag| tag.text.starts_with(rest)) {
+                    return Ok(());
+                }
+                let first = rest.chars().next().map_or(0, char::len_utf8);
+                self.take_text(self.sorted + first);
+                continue;
+            };
+            if !self.take_tag(tag, is_last)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sorts a tag; false if the character after it decides, and has not arrived.
+    fn take_tag(&mut self, tag: Tag, is_last: bool) -> Result<bool, LateThoughts> {
+        let next = self.sorted + tag.text.len();
+        if tag.is_open {
+            self.may_close[tag.pair] = false;
+        } else if self.may_close[tag.pair] && !self.all_lines.is_in_code(&self.raw, self.sorted) {
+            let begins_line = self.all_lines.is_blank();
+            if !begins_line && !is_last && next == self.raw.len() {
+                return Ok(false);
+            }
+            self.may_close[tag.pair] = false;
+            let is_alone = begins_line || self.raw[next..].starts_with(['\n', '\r']);
+            if is_alone {
+                self.end_unopened(next)?;
+                return Ok(true);
+            }
+        }
+        match self.section {
+            Section::Thoughts { pair } if pair == tag.pair && !tag.is_open => self.end_thoughts(next),
+            Section::Reply if tag.is_open && self.may_open(tag) => {
+                self.thoughts.get_or_insert_default();
+                self.skip_tag(next);
+                self.section = Section::Thoughts { pair: tag.pair };
+            }
+            Section::Thoughts { .. } | Section::Reply => self.take_text(next),
+        }
+        Ok(true)
+    }
+
+    fn may_open(&self, tag: Tag) -> bool {
+        if COMMON_WORDS.contains(&tag.text) {
+            return self.is_blank;
+        }
+        self.lines.is_blank() && !self.lines.is_in_code(&self.raw, self.sorted)
+    }
+
+    /// All text so far was thoughts.
+    fn end_unopened(&mut self, next: usize) -> Result<(), LateThoughts> {
+        if !self.shown.is_empty() {
+            return Err(LateThoughts);
+        }
+        // Only the first thoughts may lack their opening tag.
+        self.may_close = [false; TAGS.len()];
+        self.thoughts = Some(self.raw[..self.sorted].to_owned());
+        self.held.clear();
+        self.held_end = 0;
+        self.end_thoughts(next);
+        Ok(())
+    }
+
+    fn end_thoughts(&mut self, next: usize) {
+        self.skip_tag(next);
+        self.section = Section::Reply;
+        self.lines = Lines::default();
+        self.is_blank = true;
+        if self.show == ShowText::AfterThoughts {
+            self.show = ShowText::AtOnce;
+        }
+    }
+
+    fn skip_tag(&mut self, end: usize) {
+        self.all_lines.push(&self.raw, self.sorted, end);
+        self.sorted = end;
+    }
+
+    /// Sorts the text up to `end`, which has no tags that count.
+    fn take_text(&mut self, end: usize) {
+        let start = self.sorted;
+        self.all_lines.push(&self.raw, start, end);
+        self.sorted = end;
+        let text = &self.raw[start..end];
+        match self.section {
+            Section::Thoughts { .. } => self.thoughts.get_or_insert_default().push_str(text),
+            Section::Reply => {
+                self.lines.push(&self.raw, start, end);
+                let text_end = text.trim_end().len();
+                if text_end > 0 {
+                    self.is_blank = false;
+                    self.held_end = self.held.len() + text_end;
+                }
+                self.held.push_str(text);
+            }
+        }
+    }
+
+    /// Shows what is held back, but for white space at its end, which may be the end of the reply.
+    fn show_held(&mut self, is_last: bool) {
+        let end = if is_last && self.thoughts.is_none() { self.held.len() } else { self.held_end };
+        let rest = self.held.split_off(end);
+        let held = std::mem::replace(&mut self.held, rest);
+        self.held_end = 0;
+        if self.is_too_long {
+            return;
+        }
+        let text = if self.shown.is_empty() { held.trim_start() } else { held.as_str() };
+        let fitting = text.floor_char_boundary(MAX_TEXT.saturating_sub(self.shown.len()));
+        self.is_too_long = fitting < text.len();
+        self.shown.push_str(&text[..fitting]);
+    }
 }
 
-/// The end of thoughts without an opening tag, and of their closing tag.
-fn unopened(text: &str) -> Option<(usize, usize)> {
-    let ends = TAGS.iter().filter_map(|(open, close)| {
-        let end = text.match_indices(close).map(|(at, _)| at).find(|at| !is_in_code(text, *at))?;
-        let next = end + close.len();
-        let is_alone = begins_line(text, end) || text[next..].starts_with(['\n', '\r']);
-        (is_alone && !text[..end].contains(open)).then_some((end, next))
-    });
-    ends.min()
+/// The characters that tags begin with.
+const TAG_STARTS: [char; 3] = ['<', '[', '◁'];
+
+fn tags() -> impl Iterator<Item = Tag> {
+    TAGS.iter().enumerate().flat_map(|(pair, &(open, close))| {
+        [Tag { pair, is_open: true, text: open }, Tag { pair, is_open: false, text: close }]
+    })
 }
 
-/// Byte positions of thoughts in a text.
-struct Found {
-    reply_end: usize,
-    thoughts_start: usize,
-    thoughts_end: usize,
-    end: usize,
+/// The current line of a text, and whether it is within a fenced block of code, which may show tags.
+#[derive(Debug, Default)]
+struct Lines {
+    /// Where the current line has its first character that is not white space.
+    line: Option<usize>,
+    /// Whether an earlier line has opened a block that none has closed.
+    is_open: bool,
 }
 
-/// The first thoughts with an opening tag.
-fn opened(text: &str) -> Option<Found> {
-    let found = TAGS.iter().filter_map(|(open, close)| {
-        let mut starts = text.match_indices(open).map(|(at, _)| at);
-        let start = if COMMON_WORDS.contains(open) {
-            starts.next().filter(|at| text[..*at].trim().is_empty())?
-        } else {
-            starts.find(|at| begins_line(text, *at) && !is_in_code(text, *at))?
-        };
-        let thoughts_start = start + open.len();
-        let length = text[thoughts_start..].find(close);
-        let thoughts_end = length.map_or(text.len(), |length| thoughts_start + length);
-        let end = length.map_or(text.len(), |_| thoughts_end + close.len());
-        Some(Found { reply_end: start, thoughts_start, thoughts_end, end })
-    });
-    found.min_by_key(|found| found.reply_end)
-}
+impl Lines {
+    fn push(&mut self, raw: &str, start: usize, end: usize) {
+        for (index, c) in raw[start..end].char_indices() {
+            if c == '\n' {
+                self.is_open = self.is_in_code(raw, start + index);
+                self.line = None;
+            } else if self.line.is_none() && !c.is_whitespace() {
+                self.line = Some(start + index);
+            }
+        }
+    }
 
-/// Whether a position is within a fenced block of code, which may show tags.
-fn is_in_code(text: &str, at: usize) -> bool {
-    let is_fence = |line: &&str| line.trim_start().starts_with("```") || line.trim_start().starts_with("~~~");
-    text[..at].lines().filter(is_fence).count() % 2 == 1
-}
+    /// Whether the current line is blank so far.
+    fn is_blank(&self) -> bool {
+        self.line.is_none()
+    }
 
-fn begins_line(text: &str, at: usize) -> bool {
-    text[..at].rsplit('\n').next().is_none_or(|line| line.trim().is_empty())
+    /// Whether a position in the current line is within code.
+    fn is_in_code(&self, raw: &str, at: usize) -> bool {
+        let line = self.line.map_or("", |start| &raw[start..at]);
+        let is_fence = line.starts_with("```") || line.starts_with("~~~");
+        self.is_open != is_fence
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thoughts_are_separated_from_the_reply() {
-        let cases = [
-            ("Hello.", "", "Hello."),
-            ("<think>\nHm.\n</think>\n\nHello.", "Hm.", "Hello."),
-            ("Hm.\n</think>\nHello.", "Hm.", "Hello."),
-            ("<think>Hm.", "Hm.", ""),
-            ("  <think></think>Hello.", "", "Hello."),
-            ("[THINK]Hm.[/THINK]Hello.", "Hm.", "Hello."),
-            ("◁think▷Hm.◁/think▷Hello.", "Hm.", "Hello."),
-            ("Hello.\n<think>Hm.</think>\nBye.", "Hm.", "Hello.\n\nBye."),
-            ("<think>a</think>Hello.\n<think>b</think>Bye.", "ab", "Hello.\nBye."),
-            ("<think>a</think>Hello. <think>b</think>Bye.", "a", "Hello. <think>b</think>Bye."),
-            ("<thinking>a</thinking>Hello.", "a", "Hello."),
-            ("Like this:\n<reasoning>a</reasoning>", "", "Like this:\n<reasoning>a</reasoning>"),
-            ("`<think>` is closed by `</think>`.", "", "`<think>` is closed by `</think>`."),
-            ("Write `</think>` at the end.", "", "Write `</think>` at the end."),
-            ("Like this:\n```\n<think>\na\n</think>\n```", "", "Like this:\n```\n<think>\na\n</think>\n```"),
-            ("<think>\n```\na\n```\n</think>\nHello.", "```\na\n```", "Hello."),
-            ("Write <think> before your thoughts.", "", "Write <think> before your thoughts."),
-        ];
-        for (text, thoughts, reply) in cases {
-            assert_eq!(split(text), (thoughts.to_owned(), reply.to_owned()), "{text}");
-        }
-    }
-}
+mod tests;

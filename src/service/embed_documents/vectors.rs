@@ -165,7 +165,10 @@ impl DocumentEmbedder {
 fn may_be_caused_by_a_text(error: &EmbeddingsError) -> bool {
     match error {
         EmbeddingsError::Call(error) => match error.kind {
-            ModelErrorKind::Timeout | ModelErrorKind::TooSlow | ModelErrorKind::RateLimited { .. } => false,
+            ModelErrorKind::Timeout
+            | ModelErrorKind::TooSlow
+            | ModelErrorKind::RateLimited { .. }
+            | ModelErrorKind::LateThoughts => false,
             ModelErrorKind::Refused
             | ModelErrorKind::Withheld
             | ModelErrorKind::Unavailable

@@ -174,7 +174,8 @@ impl Engine {
             | ModelErrorKind::Unavailable
             | ModelErrorKind::Refused
             | ModelErrorKind::Withheld
-            | ModelErrorKind::Unreadable => None,
+            | ModelErrorKind::Unreadable
+            | ModelErrorKind::LateThoughts => None,
         };
         backoff(turn.attempts + 1, requested_delay, self.random())
     }
