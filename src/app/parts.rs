@@ -14,7 +14,7 @@ use crate::service::embed_documents::DocumentEmbedder;
 use crate::service::readiness::ReadinessCheck;
 use crate::service::run_turn::Engine;
 use crate::service::state::{
-    Followers, HistoryCache, KeyCache, ModelCalls, VersionCache, Waiters, WorkspaceLimiter,
+    Followers, HistoryCache, KeyCache, ModelCalls, TurnStreams, VersionCache, Waiters, WorkspaceLimiter,
 };
 use crate::tools::mcp::Sessions;
 use crate::tools::{Adapters, CalendarReaders, QueryEmbedder, Searcher};
@@ -84,6 +84,7 @@ fn services(
         versions: VersionCache::default(),
         histories: HistoryCache::new(config.model.history_messages),
         waiters: Waiters::new(config.widget.max_waiting),
+        turn_streams: TurnStreams::default(),
         followers: Followers::new(settings::followers(config), tasks.soft_stop()),
         model_calls: ModelCalls::default(),
         key_cache: KeyCache::default(),
@@ -93,6 +94,7 @@ fn services(
         allow_hosts,
         documents_changed: Arc::default(),
         widget_deadline: config.widget.deadline,
+        attempt_timeout: config.turn.deadline,
         hard_stop: tasks.hard_stop().child_token(),
     }
 }

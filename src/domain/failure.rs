@@ -61,5 +61,7 @@ string_enum! {
         ConversationEnded = "conversation_ended",
         /// The conversation was deleted.
         ConversationDeleted = "conversation_deleted",
+        /// A client cancelled it before text was shown.
+        Cancelled = "cancelled",
     }
 }

@@ -23,6 +23,9 @@ const UNAVAILABLE: &str = r#"{"error":"result unavailable"}"#;
 /// The longest result of a call in a turn without a reply, in bytes: a long one must not push the call out of the history.
 pub const MAX_UNANSWERED_RESULT: usize = 4 * 1024;
 
+/// Follows the text of a reply that a client stopped.
+pub const STOPPED: &str = "(This reply was stopped here.)";
+
 /// Older system messages than the window are sent up to this size, in bytes.
 const MAX_OLD_INSTRUCTIONS: usize = 16 * 1024;
 

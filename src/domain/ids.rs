@@ -188,6 +188,16 @@ pub(crate) use with_ids;
 
 with_ids!(define_ids);
 
+impl MessageId {
+    /// The id of the reply of a turn: the same for each of its attempts, in any process.
+    #[must_use]
+    pub fn of_reply(turn: TurnId) -> Self {
+        /// Changes random bits, so that neither is the other's id.
+        const REPLY: u128 = 0x72_6570_6c79;
+        Self(Uuid::from_u128(turn.0.as_u128() ^ REPLY))
+    }
+}
+
 /// The capability of the widget API: a random (v4) UUID, never derived from a [`ConversationId`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -27,15 +27,19 @@ pub struct Message {
     pub function_calls: Option<String>,
     /// The reply ends where the model reached its limit of tokens, or after 256 KiB.
     pub is_truncated: bool,
+    /// The reply ends where a client stopped it.
+    pub is_stopped: bool,
+    /// The texts that the model wrote before the reply, beside its calls: a JSON array of at most 64 KiB of text.
+    pub earlier_texts: Option<String>,
     /// The turn that answers this message or produced this reply.
     pub turn: Option<TurnId>,
     pub created_at: Micros,
 }
 
 impl Message {
-    /// The bytes of its text, metadata and function calls.
+    /// The bytes of its text, metadata, function calls and earlier texts.
     pub fn content_bytes(&self) -> usize {
-        let texts = [&self.metadata, &self.function_calls].into_iter().flatten();
+        let texts = [&self.metadata, &self.function_calls, &self.earlier_texts].into_iter().flatten();
         self.text.len() + texts.map(String::len).sum::<usize>()
     }
 }

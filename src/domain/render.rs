@@ -9,7 +9,7 @@ use super::clock::Micros;
 use super::conversation::{Conversation, ConversationKind, CreatedConversation, SenderType};
 use super::error::Error;
 use super::event::{Event, EventType};
-use super::failure::Discard;
+use super::failure::{Discard, Failure};
 use super::ids::{AssistantId, ConversationId, EndpointId, EventId, MessageId, TurnId, WidgetUuid};
 use super::message::Message;
 use super::money::Money;
@@ -52,6 +52,14 @@ pub struct MessageOut<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(value_type = Option<bool>)]
     pub truncated: bool,
+    /// Present and true if the reply ends where a client cancelled it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    pub stopped: bool,
+    /// The texts that the model wrote before the reply, beside its tool calls; at most 64 KiB together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub earlier_texts: Option<Box<RawValue>>,
     #[schema(example = "2026-03-15T14:22:11Z")]
     pub created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +77,8 @@ impl<'a> From<&'a Message> for MessageOut<'a> {
             metadata: message.metadata.as_deref().map(raw),
             function_calls: message.function_calls.as_deref().map(raw),
             truncated: message.is_truncated,
+            stopped: message.is_stopped,
+            earlier_texts: message.earlier_texts.as_deref().map(raw),
             created_at: message.created_at.to_string(),
             reply_to_message_id: message.reply_to,
         }
@@ -185,10 +195,10 @@ pub fn widget_error(error: &str) -> String {
 pub fn widget_turn_end(end: &TurnEnd) -> RenderedResponse {
     match end {
         TurnEnd::Completed(reply) => widget_reply(&reply.text, &reply.function_calls),
-        TurnEnd::Failed(failure) => widget_failure(failure.detail(), failure.as_str()),
+        TurnEnd::Failed(failure) => widget_failure(&failure_text(*failure), failure.as_str()),
         TurnEnd::Discarded(Discard::AiDisabled) => widget_ai_disabled(),
-        TurnEnd::Discarded(Discard::ConversationEnded) => {
-            widget_failure("The conversation has ended", Discard::ConversationEnded.as_str())
+        TurnEnd::Discarded(discard @ (Discard::ConversationEnded | Discard::Cancelled)) => {
+            widget_failure(&discard_text(*discard), discard.as_str())
         }
         TurnEnd::Discarded(Discard::ConversationDeleted) => RenderedResponse {
             status: 404,
@@ -199,10 +209,31 @@ pub fn widget_turn_end(end: &TurnEnd) -> RenderedResponse {
     }
 }
 
-fn widget_failure(detail: &str, code: &str) -> RenderedResponse {
+/// Why a turn failed, for people.
+#[must_use]
+pub fn failure_text(failure: Failure) -> String {
+    format!("{FAILED}{}", failure.detail())
+}
+
+/// Why a reply was discarded, for people.
+#[must_use]
+pub fn discard_text(discard: Discard) -> String {
+    let detail = match discard {
+        Discard::AiDisabled => "The conversation's AI was switched off",
+        Discard::ConversationEnded => "The conversation has ended",
+        Discard::ConversationDeleted => "The conversation was deleted",
+        Discard::Cancelled => "The reply was cancelled",
+    };
+    format!("{FAILED}{detail}")
+}
+
+/// The beginning of the text of a failure.
+const FAILED: &str = "Failed to process message: ";
+
+fn widget_failure(text: &str, code: &str) -> RenderedResponse {
     RenderedResponse {
         status: 400,
-        body: widget_error(&format!("Failed to process message: {detail}")),
+        body: widget_error(text),
         code: Some(code.to_owned()),
         reason: None,
     }
@@ -302,8 +333,8 @@ pub fn conversation_created(made: &CreatedConversation) -> RenderedResponse {
 pub fn widget_error_text(error: &Error) -> String {
     match error {
         Error::NotFound { resource, .. } => format!("{resource} not found"),
-        Error::Processing(failure) => format!("Failed to process message: {}", failure.detail()),
-        Error::Unavailable { .. } => format!("Failed to process message: {error}"),
+        Error::Processing(failure) => failure_text(*failure),
+        Error::Unavailable { .. } => format!("{FAILED}{error}"),
         Error::Internal { .. }
         | Error::Invalid(_)
         | Error::Unauthenticated

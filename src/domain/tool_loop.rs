@@ -96,6 +96,13 @@ pub enum JournalRecord {
     Finished(CallResult),
 }
 
+/// A round of a turn: the text of the model beside its calls, and each call with its result, once there is one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoundSoFar {
+    pub text: Option<String>,
+    pub calls: Vec<(PlannedCall, Option<CallResult>)>,
+}
+
 /// A running turn.
 #[derive(Debug, Clone)]
 pub struct ToolLoop {
@@ -188,6 +195,31 @@ impl ToolLoop {
         last.calls.iter().filter_map(|call| call.rejection(last.step)).collect()
     }
 
+    /// The rounds so far.
+    pub fn rounds(&self) -> impl DoubleEndedIterator<Item = RoundSoFar> {
+        self.rounds.iter().map(|round| {
+            let calls = round.calls.iter().map(|call| {
+                let result = match &call.state {
+                    State::Open => None,
+                    State::Done(result) => Some(result.clone()),
+                };
+                (call.planned(round.step), result)
+            });
+            RoundSoFar { text: round.text.clone(), calls: calls.collect() }
+        })
+    }
+
+    /// The texts of all rounds but the last.
+    pub fn earlier_texts(&self) -> Vec<String> {
+        let earlier = self.rounds.split_last().map_or(&[][..], |(_, earlier)| earlier);
+        earlier.iter().filter_map(|round| round.text.clone()).collect()
+    }
+
+    /// The calls of all rounds that have a result, in order.
+    pub fn finished_calls(&self) -> Vec<FinishedCall> {
+        self.rounds.iter().flat_map(|round| &round.calls).filter_map(Call::finished).collect()
+    }
+
     /// The model responded to the last [`NextAction::CallModel`].
     pub fn on_answer(&mut self, answer: ModelAnswer, toolbox: &dyn Toolbox) {
         let step = self.rounds.last().map_or(0, |last| last.step.saturating_add(1));
@@ -220,12 +252,8 @@ impl ToolLoop {
     fn conclude(&self, last: &Round) -> NextAction {
         match &last.text {
             Some(text) if !text.trim().is_empty() => {
-                let calls = self.rounds.iter().flat_map(|round| &round.calls);
-                NextAction::Reply {
-                    text: text.clone(),
-                    calls: calls.filter_map(Call::finished).collect(),
-                    is_truncated: last.is_truncated,
-                }
+                let (text, calls) = (text.clone(), self.finished_calls());
+                NextAction::Reply { text, calls, is_truncated: last.is_truncated }
             }
             Some(_) | None => NextAction::Fail(Failure::ModelUnreadable),
         }

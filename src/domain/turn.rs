@@ -6,6 +6,9 @@ use super::ids::{AssistantId, ConversationId, MessageId, ProcessId, TurnId, Work
 use super::money::Money;
 use super::string_enum::string_enum;
 
+/// The earlier texts of a reply together, in bytes.
+const MAX_EARLIER_TEXTS: usize = 64 * 1024;
+
 string_enum! {
     /// The API through which a message arrived.
     Api {
@@ -99,6 +102,23 @@ pub struct Reply {
     pub function_calls: String,
     /// The text ends where the model reached its limit of tokens.
     pub is_truncated: bool,
+    /// The text ends where a client stopped it.
+    pub is_stopped: bool,
+    /// The texts before it, from [`earlier_texts`].
+    pub earlier_texts: Option<String>,
+}
+
+/// The texts that a model wrote before its reply, beside its calls, as a JSON array; `None` if there are none. Beyond 64 KiB they
+/// are left out.
+pub fn earlier_texts(texts: Vec<String>) -> Option<String> {
+    let mut room = MAX_EARLIER_TEXTS;
+    let mut kept = Vec::new();
+    for mut text in texts.into_iter().filter(|text| !text.trim().is_empty()) {
+        text.truncate(text.floor_char_boundary(room));
+        room -= text.len();
+        kept.extend(Some(text).filter(|text| !text.is_empty()));
+    }
+    if kept.is_empty() { None } else { serde_json::to_string(&kept).ok() }
 }
 
 /// The end of a turn.
@@ -118,5 +138,22 @@ impl TurnEnd {
             Self::Failed(_) => TurnState::Failed,
             Self::Discarded(_) => TurnState::Discarded,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn earlier_texts_are_bounded_together() {
+        let texts = |texts: &[&str]| earlier_texts(texts.iter().map(|text| (*text).to_owned()).collect());
+
+        assert_eq!(texts(&[]), None);
+        assert_eq!(texts(&[" "]), None);
+        assert_eq!(texts(&["Let me look.", "", "And there."]).unwrap(), r#"["Let me look.","And there."]"#);
+        let long = "ü".repeat(MAX_EARLIER_TEXTS);
+        let kept: Vec<String> = serde_json::from_str(&texts(&["Hm.", &long, "More"]).unwrap()).unwrap();
+        assert_eq!((kept.len(), kept.concat().len()), (2, MAX_EARLIER_TEXTS - 1));
     }
 }

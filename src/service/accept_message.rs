@@ -1,6 +1,8 @@
 //! A message through the platform API: stored, acknowledged, and answered in the background.
 
+use super::follow_turn::Admitted;
 use super::replay::replay;
+use super::send_message::{StreamedReply, join};
 use super::{ApiResponse, Services, read_conversation};
 use crate::domain::account::Account;
 use crate::domain::conversation::SenderType;
@@ -8,7 +10,7 @@ use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId};
 use crate::domain::message::Message;
-use crate::domain::turn::Api;
+use crate::domain::turn::{Api, TurnRef};
 use crate::store::{Conn, messages, workspaces};
 use crate::telemetry::traces;
 use crate::writer::{Admission, AdmitOutcome, Target};
@@ -39,12 +41,64 @@ pub async fn accept(
     account: &Account,
     message: AcceptMessage,
 ) -> Result<ApiResponse, Error> {
+    let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
+    let admission = admission(services, account, message, turn).await?;
+    match services.writer.execute(admission).await? {
+        AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
+        AdmitOutcome::Replayed { key, turn } => replay(services, &key, turn).await,
+        AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate(_) => Err(waits()),
+    }
+}
+
+/// Stores a message and follows its reply, if there will be one.
+pub async fn stream(
+    services: &Services,
+    account: &Account,
+    message: AcceptMessage,
+) -> Result<StreamedReply, Error> {
+    let workspace = account.workspace;
+    let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
+    let admission = admission(services, account, message, turn).await?;
+    let (message, conversation) = (admission.message, admission.target.id());
+    // Before the turn is admitted, so that nothing of it is missed.
+    let waiter = services.waiters.register_follower(workspace, turn)?;
+    let stream = services.turn_streams.open(workspace, turn, None);
+    match services.writer.execute(admission).await? {
+        AdmitOutcome::Answered { turn: Some(turn), .. } => {
+            let turn = TurnRef { workspace, conversation, turn };
+            let admitted = Admitted { turn, message, waiter, reader: stream.keep(), begins_by: None };
+            Ok(StreamedReply::Stream(Box::new(admitted.follow(services))))
+        }
+        AdmitOutcome::Answered { answer, turn: None } => {
+            Ok(StreamedReply::Answer(ApiResponse { answer, turn: None, is_replay: false }))
+        }
+        AdmitOutcome::Replayed { turn: Some(earlier), .. } => {
+            drop((waiter, stream));
+            join(services, workspace, earlier).await
+        }
+        AdmitOutcome::Replayed { key, turn: None } => {
+            replay(services, &key, None).await.map(StreamedReply::Answer)
+        }
+        AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate(_) => Err(waits()),
+    }
+}
+
+/// A platform message is answered on admission, so its idempotency key never waits for a turn.
+fn waits() -> Error {
+    Error::internal("a platform message waits for a turn")
+}
+
+async fn admission(
+    services: &Services,
+    account: &Account,
+    message: AcceptMessage,
+    turn: TurnId,
+) -> Result<Admission, Error> {
     let replied_message = find_replied_message(services, account, &message).await?;
     let target = target(services, account, &message, replied_message.as_ref()).await?;
     let workspace = account.workspace;
-    let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     traces::remember_request(turn.0);
-    let admission = Admission {
+    Ok(Admission {
         workspace,
         api: Api::Platform,
         target,
@@ -59,15 +113,7 @@ pub async fn accept(
         idempotency: message.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
         deadline: None,
         has_api_key: true,
-    };
-    match services.writer.execute(admission).await? {
-        AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
-        AdmitOutcome::Replayed { key, turn } => replay(services, &key, turn).await,
-        // A platform message is answered on admission, so its idempotency key never waits for a turn.
-        AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate(_) => {
-            Err(Error::internal("a platform message waits for a turn"))
-        }
-    }
+    })
 }
 
 async fn find_replied_message(

@@ -1,6 +1,7 @@
 //! A widget request waits for its turn to end: it is woken in process where the turn ends here, else by one poller
 //! that reads the ends of all awaited turns in one query.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Services;
@@ -37,7 +38,7 @@ impl Waiter {
     ) -> Result<RenderedResponse, Error> {
         let (authority, failure, timeout) = tokio::select! {
             answer = self.wait_until(deadline) => match answer {
-                Some(answer) => return Ok(answer),
+                Some(end) => return Ok(widget_turn_end(&end)),
                 None => (EndAuthority::Deadline, Failure::Timeout, END_TIMEOUT),
             },
             () = services.hard_stop.cancelled() => {
@@ -69,8 +70,8 @@ impl Waiter {
                 }
                 // By the database clock the deadline has not quite passed.
                 TurnWriteOutcome::FencedOff(Some(_)) => {
-                    if let Some(answer) = self.wait_until(Instant::now() + Duration::from_millis(50)).await {
-                        return Ok(answer);
+                    if let Some(end) = self.wait_until(Instant::now() + Duration::from_millis(50)).await {
+                        return Ok(widget_turn_end(&end));
                     }
                 }
                 TurnWriteOutcome::FencedOff(None) => {
@@ -82,14 +83,18 @@ impl Waiter {
 
     /// Waits for the turn to end, at most until the deadline or the hard stop.
     pub async fn wait_for_end(mut self, services: &Services, deadline: Instant) -> WaitOutcome {
-        let answer = services.hard_stop.run_until_cancelled(self.wait_until(deadline)).await;
-        answer.flatten().map_or(WaitOutcome::DeadlinePassed, WaitOutcome::Ended)
+        let end: Option<Arc<TurnEnd>> =
+            services.hard_stop.run_until_cancelled(self.wait_until(deadline)).await.flatten();
+        end.map_or(WaitOutcome::DeadlinePassed, |end| WaitOutcome::Ended(widget_turn_end(&end)))
     }
 }
 
-/// Reads once which awaited turns that do not run here have ended, and wakes their waiters.
+/// Reads once which awaited turns that do not run here have ended, wakes their waiters, and closes their streams.
 pub async fn poll(services: &Services, runs_here: impl Fn(TurnId) -> bool) -> Result<(), Error> {
-    let awaited = services.waiters.awaited_turns(runs_here);
+    let mut awaited = services.waiters.awaited_turns(&runs_here);
+    awaited.extend(services.turn_streams.idle_turns(runs_here));
+    awaited.sort_unstable();
+    awaited.dedup();
     if awaited.is_empty() {
         return Ok(());
     }
@@ -97,7 +102,10 @@ pub async fn poll(services: &Services, runs_here: impl Fn(TurnId) -> bool) -> Re
     for turn in ended {
         // An unreadable end must not keep other clients waiting.
         match read_end(services, &turn).await {
-            Ok(end) => services.waiters.wake(turn.id, &end),
+            Ok(end) => {
+                services.waiters.wake(turn.id, end);
+                services.turn_streams.close(turn.id);
+            }
             Err(error) => {
                 tracing::warn!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "the end of a turn could not be read");
             }
@@ -124,8 +132,9 @@ pub async fn read_end(services: &Services, turn: &Turn) -> Result<TurnEnd, Error
             let find = async |conn: Conn<'_>| messages::find(conn, turn.workspace, id).await;
             let mut message = services.db.read(turn.workspace, find).await?.ok_or_else(no_reply)?;
             let function_calls = message.function_calls.take().unwrap_or_else(|| "[]".to_owned());
-            let Message { text, is_truncated, .. } = message;
-            Ok(TurnEnd::Completed(Reply { id, text, function_calls, is_truncated }))
+            let Message { text, is_truncated, is_stopped, earlier_texts, .. } = message;
+            let reply = Reply { id, text, function_calls, is_truncated, is_stopped, earlier_texts };
+            Ok(TurnEnd::Completed(reply))
         }
         TurnState::Failed => Ok(TurnEnd::Failed(reason.parse().unwrap_or(Failure::ServiceUnavailable))),
         TurnState::Discarded => Ok(TurnEnd::Discarded(reason.parse().unwrap_or(Discard::ConversationEnded))),

@@ -6,12 +6,14 @@ pub mod apply_workspace;
 pub mod authenticate;
 pub mod await_reply;
 pub mod calendars;
+pub mod cancel_turn;
 pub mod create_conversation;
 pub mod credit;
 pub mod deliver_event;
 pub mod demo;
 pub mod embed_documents;
 pub mod follow_events;
+pub mod follow_turn;
 pub mod keys;
 pub mod knowledge;
 pub mod list_conversations;
@@ -49,7 +51,9 @@ use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::tools::Adapters;
 use crate::writer::Writer;
-use state::{Followers, HistoryCache, KeyCache, ModelCalls, VersionCache, Waiters, WorkspaceLimiter};
+use state::{
+    Followers, HistoryCache, KeyCache, ModelCalls, TurnStreams, VersionCache, Waiters, WorkspaceLimiter,
+};
 
 /// The dependencies of the use cases.
 #[derive(Clone)]
@@ -62,6 +66,7 @@ pub struct Services {
     pub versions: VersionCache,
     pub histories: HistoryCache,
     pub waiters: Waiters,
+    pub turn_streams: TurnStreams,
     pub followers: Followers,
     pub model_calls: ModelCalls,
     pub key_cache: KeyCache,
@@ -81,6 +86,8 @@ pub struct Services {
     pub documents_changed: Arc<Notify>,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
+    /// `turn.deadline`: how long an attempt at a turn may take.
+    pub attempt_timeout: Duration,
     /// Cancelled when the grace period of a shutdown is over.
     pub hard_stop: CancellationToken,
 }

@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::await_reply::WaitOutcome;
+use super::await_reply::{WaitOutcome, unknown};
+use super::follow_turn::{Admitted, ReplyFollower, follow, resume_newest};
 use super::replay::replay;
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
-use crate::domain::conversation::SenderType;
+use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId, WidgetUuid};
+use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId, WidgetUuid, WorkspaceId};
 use crate::domain::message::VISITOR;
-use crate::domain::turn::Api;
+use crate::domain::turn::{Api, TurnRef};
 use crate::store::conversations::{self, LinkedConversation};
 use crate::store::{Conn, Tenant};
 use crate::telemetry::traces;
@@ -34,38 +35,25 @@ pub struct SendMessage {
     pub arrived: Instant,
 }
 
+/// The response to a message whose reply was asked for as a stream.
+#[derive(Debug)]
+pub enum StreamedReply {
+    /// There is no turn to follow.
+    Answer(ApiResponse),
+    Stream(Box<ReplyFollower>),
+}
+
 /// Sends a message and waits for its reply, at most until the deadline of the widget API.
 pub async fn send(services: &Services, message: SendMessage) -> Result<ApiResponse, Error> {
     services.waiters.check_capacity()?;
-    let linked = find_by_link(services, message.link, message.account.as_ref()).await?;
-    check_origin(services, &linked, message.origin.as_deref()).await?;
-    let conversation = linked.conversation;
-
+    let conversation = find_conversation(services, &message).await?;
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     let deadline = message.arrived + services.widget_deadline;
     traces::remember_request(turn.0);
     // Registered before the turn is admitted, so that its end cannot be missed.
-    let waiter = services.waiters.register(conversation.workspace, turn)?;
     let workspace = conversation.workspace;
-    let admission = Admission {
-        workspace,
-        api: Api::Widget,
-        target: Target::Existing { id: conversation.id, name: message.link.to_string() },
-        message: MessageId(services.ids.uuid_v7(services.clock.as_ref())),
-        turn,
-        sender_type: SenderType::User,
-        sender_id: VISITOR.to_owned(),
-        text: message.text,
-        metadata: None,
-        reply_to: None,
-        auto_reply: None,
-        idempotency: message
-            .idempotency
-            .map(|sent| IdempotencyRequest::new(workspace, format!("/api {}", conversation.id), sent)),
-        deadline: Some(deadline),
-        has_api_key: message.account.is_some(),
-    };
-    match services.writer.execute(admission).await? {
+    let waiter = services.waiters.register(workspace, turn)?;
+    match services.writer.execute(admission(services, message, &conversation, turn, deadline)).await? {
         AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
         AdmitOutcome::Replayed { key, turn } => replay(services, &key, turn).await,
         AdmitOutcome::Waiting(turn) => {
@@ -84,6 +72,98 @@ pub async fn send(services: &Services, message: SendMessage) -> Result<ApiRespon
                 }
             }
         }
+    }
+}
+
+/// Sends a message and follows its reply. The first text comes within the deadline of the widget API, or the turn fails.
+pub async fn stream(services: &Services, message: SendMessage) -> Result<StreamedReply, Error> {
+    services.waiters.check_capacity()?;
+    let conversation = find_conversation(services, &message).await?;
+    let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
+    let first_text_by = message.arrived + services.widget_deadline;
+    traces::remember_request(turn.0);
+    let workspace = conversation.workspace;
+    let waiter = services.waiters.register_follower(workspace, turn)?;
+    let stream = services.turn_streams.open(workspace, turn, Some(first_text_by));
+    let deadline = first_text_by + services.attempt_timeout;
+    let admission = admission(services, message, &conversation, turn, deadline);
+    let message = admission.message;
+    match services.writer.execute(admission).await? {
+        AdmitOutcome::Answered { answer, turn } => {
+            Ok(StreamedReply::Answer(ApiResponse { answer, turn, is_replay: false }))
+        }
+        AdmitOutcome::Replayed { key, turn: None } => {
+            replay(services, &key, None).await.map(StreamedReply::Answer)
+        }
+        AdmitOutcome::Waiting(turn) => {
+            let turn = TurnRef { workspace, conversation: conversation.id, turn };
+            let (reader, begins_by) = (stream.keep(), Some(first_text_by));
+            let follower = Admitted { turn, message, waiter, reader, begins_by }.follow(services);
+            Ok(StreamedReply::Stream(Box::new(follower)))
+        }
+        AdmitOutcome::InFlightDuplicate(earlier) | AdmitOutcome::Replayed { turn: Some(earlier), .. } => {
+            drop((waiter, stream));
+            join(services, workspace, earlier).await
+        }
+    }
+}
+
+/// Follows the turn of an earlier request with the same idempotency key.
+pub(super) async fn join(
+    services: &Services,
+    workspace: WorkspaceId,
+    turn: TurnId,
+) -> Result<StreamedReply, Error> {
+    let follower = follow(services, workspace, turn).await.map_err(unknown)?;
+    let mut follower = follower.ok_or_else(|| Error::internal(format!("the turn {turn} does not exist")))?;
+    follower.is_replay = true;
+    Ok(StreamedReply::Stream(Box::new(follower)))
+}
+
+/// Follows the newest open turn of a conversation; `None` if there is none.
+pub async fn resume(
+    services: &Services,
+    link: WidgetUuid,
+    account: Option<&Account>,
+    origin: Option<&str>,
+) -> Result<Option<ReplyFollower>, Error> {
+    let linked = find_by_link(services, link, account).await?;
+    check_origin(services, &linked, origin).await?;
+    let Conversation { workspace, id, .. } = linked.conversation;
+    resume_newest(services, workspace, id).await
+}
+
+async fn find_conversation(services: &Services, message: &SendMessage) -> Result<Conversation, Error> {
+    let linked = find_by_link(services, message.link, message.account.as_ref()).await?;
+    check_origin(services, &linked, message.origin.as_deref()).await?;
+    Ok(linked.conversation)
+}
+
+fn admission(
+    services: &Services,
+    message: SendMessage,
+    conversation: &Conversation,
+    turn: TurnId,
+    deadline: Instant,
+) -> Admission {
+    let workspace = conversation.workspace;
+    Admission {
+        workspace,
+        api: Api::Widget,
+        target: Target::Existing { id: conversation.id, name: message.link.to_string() },
+        message: MessageId(services.ids.uuid_v7(services.clock.as_ref())),
+        turn,
+        sender_type: SenderType::User,
+        sender_id: VISITOR.to_owned(),
+        text: message.text,
+        metadata: None,
+        reply_to: None,
+        auto_reply: None,
+        idempotency: message
+            .idempotency
+            .map(|sent| IdempotencyRequest::new(workspace, format!("/api {}", conversation.id), sent)),
+        deadline: Some(deadline),
+        has_api_key: message.account.is_some(),
     }
 }
 

@@ -24,6 +24,8 @@ map_row!(
         answers: "answers",
         function_calls: "function_calls",
         is_truncated: "is_truncated",
+        is_stopped: "is_stopped",
+        earlier_texts: "earlier_texts",
         turn: "turn_id",
         created_at: "created_at",
     }
@@ -51,7 +53,8 @@ macro_rules! list {
             page_of!(
                 keys: (
                     "select position as page_position, octet_length(text) + coalesce(octet_length(metadata), 0) \
-                     + coalesce(octet_length(function_calls), 0) as row_size \
+                     + coalesce(octet_length(function_calls), 0) \
+                     + coalesce(octet_length(earlier_texts), 0) as row_size \
                      from messages where workspace_id = $1 and conversation_id = $2 and ",
                     $condition,
                     " order by position",

@@ -44,9 +44,11 @@ fn apply(worker: &Worker, effect: Effect) {
         Effect::Started(started, slot) => run(worker, *started, slot),
         Effect::Ended(turn, end) => {
             record_end(&turn);
-            worker.services.waiters.wake(turn.id, &end);
+            worker.services.waiters.wake(turn.id, end);
+            worker.services.turn_streams.close(turn.id);
         }
         Effect::Cancelled(turn) => worker.turns.cancel(turn),
+        Effect::StopRequested(turn) => worker.turns.stop(turn),
         Effect::EventsAdvanced(workspace, cursor) => worker.services.followers.advance(workspace, cursor),
         Effect::Deliveries => worker.deliveries.wake(),
     }

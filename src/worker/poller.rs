@@ -37,10 +37,14 @@ async fn wake_clients(worker: &Worker) -> Result<(), Error> {
 
 async fn cancel_tasks(worker: &Worker) -> Result<(), Error> {
     if worker.services.db.is_shared() && worker.turns.count() > 0 {
-        let take_cancelled = async |conn: Conn<'_>| cancellations::drain(conn, worker.process).await;
-        let ended = worker.services.db.control_write(take_cancelled).await?;
-        for turn in ended {
-            worker.turns.cancel(turn);
+        let take_notices = async |conn: Conn<'_>| cancellations::drain(conn, worker.process).await;
+        let noticed = worker.services.db.control_write(take_notices).await?;
+        for (turn, is_stop) in noticed {
+            if is_stop {
+                worker.turns.stop(turn);
+            } else {
+                worker.turns.cancel(turn);
+            }
         }
     }
     Ok(())

@@ -30,6 +30,7 @@ struct RegisteredTask {
     /// Distinguishes the tasks of one key: a task that was fenced off may end after the next one has begun.
     number: u64,
     cancelled: CancellationToken,
+    stopped: CancellationToken,
 }
 
 /// The entry of one task, removed when this is dropped, however the task ends.
@@ -39,6 +40,7 @@ pub(super) struct TaskGuard<K: Copy + Eq + Hash> {
     key: K,
     number: u64,
     cancelled: CancellationToken,
+    stopped: CancellationToken,
 }
 
 impl<K> Clone for TaskRegistry<K> {
@@ -57,22 +59,29 @@ impl<K> Default for TaskRegistry<K> {
 impl<K: Copy + Eq + Hash> TaskRegistry<K> {
     /// Enters a task that is about to run. An earlier task of the same key has been fenced off, and is cancelled.
     pub(super) fn register(&self, key: K) -> TaskGuard<K> {
-        let cancelled = CancellationToken::new();
+        let (cancelled, stopped) = (CancellationToken::new(), CancellationToken::new());
         let mut state = self.lock();
         let number = state.next_number;
         state.next_number += 1;
-        let task = RegisteredTask { number, cancelled: cancelled.clone() };
+        let task = RegisteredTask { number, cancelled: cancelled.clone(), stopped: stopped.clone() };
         if let Some(previous) = state.tasks.insert(key, task) {
             previous.cancelled.cancel();
         }
         drop(state);
-        TaskGuard { registry: self.clone(), key, number, cancelled }
+        TaskGuard { registry: self.clone(), key, number, cancelled, stopped }
     }
 
     /// Cancels the task of a key, whose work someone else has ended.
     pub(super) fn cancel(&self, key: K) {
         if let Some(task) = self.lock().tasks.get(&key) {
             task.cancelled.cancel();
+        }
+    }
+
+    /// Asks the task of a key to end its work early.
+    pub(super) fn stop(&self, key: K) {
+        if let Some(task) = self.lock().tasks.get(&key) {
+            task.stopped.cancel();
         }
     }
 
@@ -106,6 +115,11 @@ impl<K: Copy + Eq + Hash> TaskGuard<K> {
     /// Cancelled when someone else has taken over or ended the work: the task must stop.
     pub(super) fn cancelled(&self) -> CancellationToken {
         self.cancelled.clone()
+    }
+
+    /// Cancelled when the task is asked to end its work early.
+    pub(super) fn stopped(&self) -> CancellationToken {
+        self.stopped.clone()
     }
 }
 

@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use batch::{Bounds, StartedTurn, TurnSnapshot, TurnWriteOutcome};
 pub use commands::{
-    Admission, AdmitOutcome, AppendJournal, Command, CreateOutcome, Decision, DisableEndpoint, EndAuthority,
-    EndTurn, EndpointAction, HandBackTurn, NewConversation, RenewWidgetLink, RetryTurn, Target, TestEndpoint,
+    Admission, AdmitOutcome, AppendJournal, CancelTurn, Command, CreateOutcome, Decision, DisableEndpoint,
+    EndAuthority, EndTurn, EndpointAction, HandBackTurn, NewConversation, RenewWidgetLink, RetryTurn, Target, TestEndpoint,
     TopUp, UpdateConversation, WriteEndpoint,
 };
 pub use config_cache::ConfigCache;
@@ -65,6 +65,8 @@ pub enum Effect {
     Ended(Box<Turn>, TurnEnd),
     /// The turn of a task of this process was ended, but not by its task.
     Cancelled(TurnId),
+    /// The task of the turn, which runs here, is to stop it.
+    StopRequested(TurnId),
     /// The workspace has new events up to this cursor.
     EventsAdvanced(WorkspaceId, i64),
     /// Deliveries were written.

@@ -166,6 +166,9 @@ fn dispatch(context: &WriterContext, effects: Effects, mut slots: Vec<TurnSlot>)
         let slot = index.map(|index| slots.swap_remove(index).assign(started.turn.workspace));
         context.send(Effect::Started(Box::new(started), slot));
     }
+    for turn in effects.stop_requested {
+        context.send(Effect::StopRequested(turn));
+    }
     for (workspace, cursor) in effects.latest_cursors {
         context.send(Effect::EventsAdvanced(workspace, cursor));
     }

@@ -139,7 +139,7 @@ impl Call {
         }
     }
 
-    fn planned(&self, step: u32) -> PlannedCall {
+    pub(super) fn planned(&self, step: u32) -> PlannedCall {
         PlannedCall {
             step,
             position: self.position,

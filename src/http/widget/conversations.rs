@@ -160,6 +160,14 @@ pub(super) struct Entry {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(value_type = Option<bool>)]
     truncated: bool,
+    /// Present and true if the reply ends where a client cancelled it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    stopped: bool,
+    /// The texts that the model wrote before the reply, beside its tool calls; at most 64 KiB together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    earlier_texts: Option<Box<RawValue>>,
     #[schema(value_type = String, example = "msg_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: MessageId,
     #[schema(example = "2026-03-15T14:22:11Z")]
@@ -181,6 +189,8 @@ impl From<Message> for Entry {
             content: message.text,
             function_calls: message.function_calls.as_deref().map(raw),
             truncated: message.is_truncated,
+            stopped: message.is_stopped,
+            earlier_texts: message.earlier_texts.as_deref().map(raw),
             id: message.id,
             created_at: message.created_at.to_string(),
             sender_type: message.sender_type,

@@ -9,17 +9,18 @@ use super::budget::Budget;
 use super::context::{Context, load, turn_ref};
 use super::model_call::{ModelCallError, ModelResponse, call_models};
 use super::tool_call::{self, CallBounds, CallOutcome};
-use super::{Engine, failure_of, spans};
+use super::{Engine, LiveTurn, failure_of, spans};
 use crate::domain::assistant::ModelRef;
 use crate::domain::chat::{ChatMessage, ModelError, ModelErrorKind};
 use crate::domain::error::Error;
-use crate::domain::failure::Failure;
+use crate::domain::failure::{Discard, Failure};
 use crate::domain::history::arrange;
 use crate::domain::ids::MessageId;
 use crate::domain::journal::JournalRow;
-use crate::domain::tool_loop::{NextAction, PlannedCall, ToolLoop, shorten_calls};
+use crate::domain::tool_loop::{FinishedCall, NextAction, PlannedCall, ToolLoop, shorten_calls};
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
-use crate::domain::turn::{Reply, Turn, TurnEnd};
+use crate::domain::turn::{Reply, Turn, TurnEnd, earlier_texts};
+use crate::service::state::TurnStream;
 use crate::writer::{AppendJournal, TurnSnapshot, TurnWriteOutcome};
 
 /// The result of an attempt.
@@ -40,6 +41,7 @@ struct Attempt<'a> {
     budget: Budget,
     /// The models that were too slow in earlier attempts.
     slow: &'a mut Vec<ModelRef>,
+    live: &'a LiveTurn<'a>,
     /// The last answer, until it is journalled.
     last_answer: Option<JournalRow>,
 }
@@ -53,6 +55,7 @@ pub(super) async fn run(
     turn: &Turn,
     snapshot: Option<TurnSnapshot>,
     slow: &mut Vec<ModelRef>,
+    live: &LiveTurn<'_>,
 ) -> Result<AttemptResult, Error> {
     // Boxed: the attempt waits for models for much longer than it loads.
     let mut context = match Box::pin(load_with_retry(engine, turn, snapshot)).await {
@@ -69,8 +72,11 @@ pub(super) async fn run(
     let entries = std::mem::take(&mut context.journal);
     let tool_loop =
         ToolLoop::replay(turn.id.to_string(), engine.settings.limits, context.toolset.as_ref(), entries);
+    if let Some(stream) = &live.stream {
+        stream.resume(tool_loop.rounds());
+    }
     let budget = Budget::new(engine.settings.attempt_timeout);
-    let attempt = Attempt { engine, turn, context, tool_loop, budget, slow, last_answer: None };
+    let attempt = Attempt { engine, turn, context, tool_loop, budget, slow, live, last_answer: None };
     attempt.run().await
 }
 
@@ -95,13 +101,14 @@ impl Attempt<'_> {
     async fn run(mut self) -> Result<AttemptResult, Error> {
         loop {
             let result = match self.tool_loop.next_action() {
+                NextAction::CallModel { .. } | NextAction::RunTools(_) if self.live.stop.is_cancelled() => {
+                    Some(self.stopped())
+                }
                 NextAction::CallModel { step, tail } => self.call_model(step, tail).await?,
                 NextAction::RunTools(calls) => self.run_tools(calls).await?,
                 NextAction::Reply { text, calls, is_truncated } => {
-                    let id = MessageId(self.engine.services.ids.uuid_v7(self.engine.services.clock.as_ref()));
-                    let calls = shorten_calls(calls);
-                    let function_calls = serde_json::to_string(&calls).unwrap_or_else(|_| "[]".to_owned());
-                    let reply = Reply { id, text, function_calls, is_truncated };
+                    let earlier = self.tool_loop.earlier_texts();
+                    let reply = Reply { is_truncated, ..self.reply(text, calls, earlier) };
                     Some(AttemptResult::Ended(TurnEnd::Completed(reply), self.last_answer.take()))
                 }
                 NextAction::Fail(failure) => {
@@ -112,6 +119,35 @@ impl Attempt<'_> {
                 return Ok(result);
             }
         }
+    }
+
+    fn reply(&self, text: String, calls: Vec<FinishedCall>, earlier: Vec<String>) -> Reply {
+        let calls = shorten_calls(calls);
+        Reply {
+            id: MessageId::of_reply(self.turn.id),
+            text,
+            function_calls: serde_json::to_string(&calls).unwrap_or_else(|_| "[]".to_owned()),
+            is_truncated: false,
+            is_stopped: false,
+            earlier_texts: earlier_texts(earlier),
+        }
+    }
+
+    /// The end of a turn that a client has cancelled: with the text that was shown last, or without a reply if none was.
+    fn stopped(&self) -> AttemptResult {
+        let mut texts = self.stream().map(TurnStream::texts).unwrap_or_default();
+        let end = match texts.pop() {
+            Some(text) => {
+                let reply = self.reply(text, self.tool_loop.finished_calls(), texts);
+                TurnEnd::Completed(Reply { is_stopped: true, ..reply })
+            }
+            None => TurnEnd::Discarded(Discard::Cancelled),
+        };
+        AttemptResult::Ended(end, None)
+    }
+
+    fn stream(&self) -> Option<&TurnStream> {
+        self.live.stream.as_deref()
     }
 
     /// Calls the model. An answer with tool calls is journalled before any tool runs.
@@ -127,21 +163,22 @@ impl Attempt<'_> {
             arrange([history.to_vec(), tail].concat()).into()
         };
         let began = self.engine.services.clock.now();
-        let context = &self.context;
-        let response = call_models(
+        let calling = call_models(
             self.engine,
-            &context.version,
-            &context.toolset,
+            &self.context,
             messages,
             self.turn,
+            self.live,
             &mut self.budget,
             self.slow,
-        )
-        .await;
+        );
+        // A call that is dropped closes its connection.
+        let response = self.live.stop.run_until_cancelled(calling).await;
         let ModelResponse { answer, by } = match response {
-            Ok(response) => response,
-            Err(ModelCallError::Failed(error)) => return Ok(Some(AttemptResult::Failed(error))),
-            Err(ModelCallError::Paused(until)) => return Ok(Some(AttemptResult::Paused(until))),
+            Some(Ok(response)) => response,
+            Some(Err(ModelCallError::Failed(error))) => return Ok(Some(AttemptResult::Failed(error))),
+            Some(Err(ModelCallError::Paused(until))) => return Ok(Some(AttemptResult::Paused(until))),
+            None => return Ok(Some(self.stopped())),
         };
         let asks_for_tools = !answer.calls.is_empty();
         let mut journalled = JournalledAnswer { model_ref: by, answer: answer.clone() };
@@ -174,7 +211,23 @@ impl Attempt<'_> {
         if let NextAction::RunTools(calls) = self.tool_loop.next_action() {
             rows.extend(calls.iter().map(|call| self.call_row(call)));
         }
-        self.journal(rows).await
+        let result = self.journal(rows).await?;
+        if result.is_none() {
+            self.show_calls();
+        }
+        Ok(result)
+    }
+
+    /// Shows the calls of the last round, with the results of those that cannot be made.
+    fn show_calls(&self) {
+        let Some(stream) = self.stream() else { return };
+        let calls = self.tool_loop.rounds().next_back().map(|round| round.calls).unwrap_or_default();
+        for (call, result) in calls {
+            stream.start_call(&call);
+            if let Some(result) = result {
+                stream.finish_call(&call.id, result);
+            }
+        }
     }
 
     async fn journal(&self, rows: Vec<JournalRow>) -> Result<Option<AttemptResult>, Error> {
@@ -201,9 +254,8 @@ impl Attempt<'_> {
         }
         let bounds = CallBounds { time: time_left, result: self.tool_loop.max_result() };
         let began = Instant::now();
-        let running = calls.iter().map(|call| {
-            tool_call::run(self.engine, self.turn, &self.context, call, self.call_row(call), bounds)
-        });
+        let this = &*self;
+        let running = calls.iter().map(|call| this.run_tool(call, bounds));
         let done = join_all(running).await;
         self.budget.consume(began.elapsed());
         for (call, called) in calls.iter().zip(done) {
@@ -213,6 +265,16 @@ impl Attempt<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Runs a call, and shows its result.
+    async fn run_tool(&self, call: &PlannedCall, bounds: CallBounds) -> Result<CallOutcome, Error> {
+        let row = self.call_row(call);
+        let outcome = tool_call::run(self.engine, self.turn, &self.context, call, row, bounds).await?;
+        if let (Some(stream), CallOutcome::Finished(result)) = (self.stream(), &outcome) {
+            stream.finish_call(&call.id, result.clone());
+        }
+        Ok(outcome)
     }
 
     fn call_row(&self, call: &PlannedCall) -> JournalRow {

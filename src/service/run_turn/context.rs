@@ -13,7 +13,7 @@ use crate::domain::chat::ChatMessage;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
 use crate::domain::history::{
-    HistoryEntry, MAX_UNANSWERED_RESULT, Speaker, arrange, build_history, parse_function_calls,
+    HistoryEntry, MAX_UNANSWERED_RESULT, STOPPED, Speaker, arrange, build_history, parse_function_calls,
     unanswered_entry,
 };
 use crate::domain::ids::TurnId;
@@ -225,11 +225,13 @@ fn entry(message: &Message) -> HistoryEntry {
         SenderType::Assistant => Speaker::Assistant,
     };
     let calls = message.function_calls.as_deref().and_then(|calls| serde_json::from_str(calls).ok());
+    let text =
+        if message.is_stopped { format!("{}\n\n{STOPPED}", message.text) } else { message.text.clone() };
     HistoryEntry {
         position: message.position,
         answers: message.answers,
         speaker,
-        text: message.text.clone(),
+        text,
         calls: calls.map(|calls| parse_function_calls(&calls)).unwrap_or_default(),
     }
 }

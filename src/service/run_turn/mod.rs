@@ -18,8 +18,8 @@ use quick_cache::sync::Cache;
 use tokio_util::sync::CancellationToken;
 
 use super::Services;
-use super::state::RateLimitBackoff;
-use crate::domain::assistant::AssistantVersion;
+use super::state::{RateLimitBackoff, TurnStream};
+use crate::domain::assistant::{AssistantVersion, ModelRef};
 use crate::domain::chat::{ModelError, ModelErrorKind};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
@@ -31,7 +31,7 @@ use crate::domain::tool_loop::TurnLimits;
 use crate::domain::turn::{Api, Turn, TurnEnd};
 use crate::lifecycle::lease::LeaseStatus;
 use crate::lifecycle::panic_text;
-use crate::model::Models;
+use crate::model::{Models, ShowText};
 use crate::store::StoreError;
 use crate::telemetry::traces;
 use crate::tools::Toolset;
@@ -42,6 +42,8 @@ use attempt::AttemptResult;
 use context::turn_ref;
 
 const MAX_CACHED_TOOLSETS: usize = 1_000;
+/// The models that are remembered to think without an opening tag.
+const MAX_LATE_THINKERS: usize = 256;
 
 /// The limits of turns.
 #[derive(Clone, Debug)]
@@ -66,6 +68,16 @@ pub struct Engine {
     lease: LeaseStatus,
     toolsets: Cache<(AssistantId, i64), Arc<Toolset>>,
     rate_limit_backoff: RateLimitBackoff,
+    /// Models whose text was shown and turned out to be thoughts. It is held back from then on until their thoughts have ended.
+    late_thinkers: Cache<ModelRef, ()>,
+}
+
+/// What a running turn has in this process beside its task.
+struct LiveTurn<'a> {
+    /// If the turn was asked for as a stream.
+    stream: Option<Arc<TurnStream>>,
+    /// Cancelled when a client cancels the turn.
+    stop: &'a CancellationToken,
 }
 
 impl fmt::Debug for Engine {
@@ -96,18 +108,24 @@ impl Engine {
             lease,
             toolsets: Cache::new(MAX_CACHED_TOOLSETS),
             rate_limit_backoff: RateLimitBackoff::default(),
+            late_thinkers: Cache::new(MAX_LATE_THINKERS),
         }
     }
 
     /// Runs a turn that this process owns until it ends or is fenced off. Once `hard_stop` is cancelled, the turn is failed if a
-    /// request of this process waits for it, and handed back otherwise.
-    pub async fn run(&self, started: StartedTurn, hard_stop: &CancellationToken) {
+    /// request of this process waits for it, and handed back otherwise. Once `stop` is cancelled, it ends with the text that was shown, or
+    /// is discarded.
+    pub async fn run(&self, started: StartedTurn, hard_stop: &CancellationToken, stop: &CancellationToken) {
         let StartedTurn { turn: mut owned, snapshot } = started;
         let id = owned.id;
         let span = spans::start_turn(&owned);
+        let live = LiveTurn { stream: self.services.turn_streams.get(id), stop };
+        if let Some(stream) = &live.stream {
+            stream.begin();
+        }
         let run = async {
             tokio::select! {
-                caught = AssertUnwindSafe(self.run_attempts(&mut owned, snapshot)).catch_unwind() => match caught {
+                caught = AssertUnwindSafe(self.run_attempts(&mut owned, snapshot, &live)).catch_unwind() => match caught {
                     Ok(result) => result,
                     Err(panic) => {
                         tracing::error!(turn.id = %id, "a turn panicked: {}", panic_text(&*panic));
@@ -116,6 +134,7 @@ impl Engine {
                     }
                 },
                 () = hard_stop.cancelled() => self.stop(&owned).await,
+                () = live.is_silent() => self.end(&owned, TurnEnd::Failed(Failure::Timeout), None, None).await,
             }
         };
         let result = span.run(run).await;
@@ -124,10 +143,15 @@ impl Engine {
         }
     }
 
-    async fn run_attempts(&self, turn: &mut Turn, mut snapshot: Option<TurnSnapshot>) -> Result<(), Error> {
+    async fn run_attempts(
+        &self,
+        turn: &mut Turn,
+        mut snapshot: Option<TurnSnapshot>,
+        live: &LiveTurn<'_>,
+    ) -> Result<(), Error> {
         let mut slow = Vec::new();
         loop {
-            let action = match attempt::run(self, turn, snapshot.take(), &mut slow).await {
+            let action = match attempt::run(self, turn, snapshot.take(), &mut slow, live).await {
                 Ok(AttemptResult::Ended(end, journal)) => NextStep::End(end, journal, None),
                 Ok(AttemptResult::Failed(error)) if self.may_retry(turn, &error) => {
                     NextStep::Retry(self.delay(turn, &error), error)
@@ -153,10 +177,14 @@ impl Engine {
                         let failed = TurnEnd::Failed(error.kind.failure());
                         return self.end(turn, failed, None, Some(error)).await;
                     }
-                    tokio::time::sleep(delay).await;
+                    if let Some(stream) = &live.stream {
+                        stream.break_off();
+                    }
+                    // The next attempt knows what was shown, and ends the turn if a client has cancelled it.
+                    live.stop.run_until_cancelled(tokio::time::sleep(delay)).await;
                 }
-                NextStep::Paused(until) if turn.api == Api::Widget => {
-                    tokio::time::sleep_until(until.into()).await;
+                NextStep::Paused(until) if turn.api == Api::Widget || live.stream.is_some() => {
+                    live.stop.run_until_cancelled(tokio::time::sleep_until(until.into())).await;
                 }
                 NextStep::Paused(until) => {
                     let delay = until.saturating_duration_since(Instant::now());
@@ -249,6 +277,31 @@ impl Engine {
 
     fn random(&self) -> u32 {
         u32::from_le_bytes(self.services.ids.bytes())
+    }
+}
+
+impl LiveTurn<'_> {
+    /// How text of this model is shown.
+    fn show(&self, engine: &Engine, model: &ModelRef) -> ShowText {
+        if self.stream.is_none() {
+            ShowText::AtEnd
+        } else if engine.late_thinkers.get(model).is_some() {
+            ShowText::AfterThoughts
+        } else {
+            ShowText::AtOnce
+        }
+    }
+
+    /// Waits until the first text is overdue; for ever if it has no deadline or comes in time.
+    async fn is_silent(&self) {
+        let Some((stream, deadline)) = self.stream.as_ref().and_then(|stream| Some((stream, stream.first_text_by?)))
+        else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep_until(deadline.into()).await;
+        if stream.has_text() {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

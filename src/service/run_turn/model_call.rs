@@ -4,18 +4,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Engine;
 use super::budget::Budget;
-use super::spans;
+use super::context::Context;
+use super::{Engine, LiveTurn, spans};
 use crate::domain::assistant::{AssistantVersion, ModelRef};
 use crate::domain::chat::{
     ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, VendorFields,
 };
 use crate::domain::retry::backoff;
 use crate::domain::turn::Turn;
-use crate::model::{ConnectedModel, DEFAULT_CONNECTION, collect};
+use crate::model::{ConnectedModel, DEFAULT_CONNECTION, collect_showing};
 use crate::telemetry::{MODEL_CALL_DURATION_SECONDS, MODEL_TOKENS};
-use crate::tools::Toolset;
 
 /// The message of a call that was ended before its answer was complete.
 const NO_ANSWER: &str = "no complete answer in time";
@@ -38,10 +37,10 @@ pub(super) enum ModelCallError {
 /// took too long joins them if no other answers.
 pub(super) async fn call_models(
     engine: &Engine,
-    version: &AssistantVersion,
-    toolset: &Toolset,
+    context: &Context,
     messages: Arc<[ChatMessage]>,
     turn: &Turn,
+    live: &LiveTurn<'_>,
     budget: &mut Budget,
     slow: &mut Vec<ModelRef>,
 ) -> Result<ModelResponse, ModelCallError> {
@@ -50,7 +49,7 @@ pub(super) async fn call_models(
     let mut paused_until: Option<Instant> = None;
     // A new attempt has no more time than that.
     let had_all_time = budget.is_whole();
-    let mut candidates: VecDeque<ModelRef> = candidates(engine, version).into();
+    let mut candidates: VecDeque<ModelRef> = candidates(engine, &context.version).into();
     while let Some(candidate) = candidates.pop_front() {
         let Some(model) = engine.models.get(&candidate.connection) else {
             tracing::error!(
@@ -70,15 +69,15 @@ pub(super) async fn call_models(
         let request = ChatRequest {
             model: candidate.model.clone(),
             messages: without_foreign_fields(&messages, &candidate),
-            tools: toolset.specs(),
+            tools: context.toolset.specs(),
             has_fallback: !slow.contains(&candidate)
                 && candidates.iter().any(|other| is_available(engine, other)),
-            parameters: version.parameters.clone(),
+            parameters: context.version.parameters.clone(),
         };
         let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
         let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
         let _under_way = engine.services.model_calls.begin(turn.id, &under_way);
-        match call(&candidate, &model, request, budget, under_way).await {
+        match call(engine, &candidate, &model, request, live, budget, under_way).await {
             Ok(mut answer) => {
                 if let Some(fields) = &mut answer.vendor {
                     fields.source = Some(candidate.clone());
@@ -110,16 +109,31 @@ pub(super) async fn call_models(
 
 /// Calls one model, at most for the rest of the budget, after which the call fails as `out_of_time`.
 async fn call(
+    engine: &Engine,
     by: &ModelRef,
     model: &ConnectedModel,
     request: ChatRequest,
+    live: &LiveTurn<'_>,
     budget: &mut Budget,
     out_of_time: ModelError,
 ) -> Result<ModelAnswer, ModelError> {
     let span = spans::start_chat(by, model, &request);
+    let stream = live.stream.as_deref();
+    if let Some(stream) = stream {
+        stream.start_round();
+    }
+    let on_text = |text: &str| {
+        if let Some(stream) = stream {
+            stream.add_text(text);
+        }
+    };
     let began = Instant::now();
-    let answer = budget.spend(span.run(collect(model.start(request)))).await.unwrap_or(Err(out_of_time));
+    let collecting = collect_showing(model.start(request), live.show(engine, by), on_text);
+    let answer = budget.spend(span.run(collecting)).await.unwrap_or(Err(out_of_time));
     let answer = answer.map_err(|error| named(error, by, model));
+    if answer.as_ref().is_err_and(|error| error.kind == ModelErrorKind::LateThoughts) {
+        engine.late_thinkers.insert(by.clone(), ());
+    }
     spans::end_chat(&span, &answer);
     record(by, &answer, began.elapsed());
     answer

@@ -127,6 +127,8 @@ mod tests {
             answers: None,
             function_calls: None,
             is_truncated: false,
+            is_stopped: false,
+            earlier_texts: None,
             turn: Some(TurnId(Uuid::nil())),
             created_at: Micros(0),
         }

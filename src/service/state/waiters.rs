@@ -1,4 +1,4 @@
-//! Widget requests that wait for their turn to end.
+//! Requests that wait for their turn to end, or follow it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,10 +8,7 @@ use tokio::sync::watch;
 
 use crate::domain::error::Error;
 use crate::domain::ids::{TurnId, WorkspaceId};
-use crate::domain::render::{RenderedResponse, widget_turn_end};
 use crate::domain::turn::TurnEnd;
-
-type AnswerSender = watch::Sender<Option<RenderedResponse>>;
 
 /// The waiting requests, by turn. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,13 +22,17 @@ struct WaiterState {
     by_turn: HashMap<TurnId, Entry>,
     /// The number of requests; several may wait for one turn.
     requests: usize,
+    /// The followers among them, by workspace.
+    followers: HashMap<WorkspaceId, usize>,
 }
 
 #[derive(Debug)]
 struct Entry {
     workspace: WorkspaceId,
     count: usize,
-    sender: AnswerSender,
+    /// Those that follow the turn, and can come again.
+    followers: usize,
+    end: watch::Sender<Option<Arc<TurnEnd>>>,
 }
 
 /// A waiting request; deregistered when this is dropped.
@@ -40,7 +41,8 @@ pub struct Waiter {
     waiters: Waiters,
     pub(in crate::service) workspace: WorkspaceId,
     pub(in crate::service) turn: TurnId,
-    receiver: watch::Receiver<Option<RenderedResponse>>,
+    is_follower: bool,
+    end: watch::Receiver<Option<Arc<TurnEnd>>>,
 }
 
 impl Waiters {
@@ -64,24 +66,44 @@ impl Waiters {
 
     /// Registers a request that waits for a turn.
     pub fn register(&self, workspace: WorkspaceId, turn: TurnId) -> Result<Waiter, Error> {
+        self.add(workspace, turn, false)
+    }
+
+    /// Registers a request that follows a turn. The followers of one workspace are at most half of all requests.
+    pub(in crate::service) fn register_follower(
+        &self,
+        workspace: WorkspaceId,
+        turn: TurnId,
+    ) -> Result<Waiter, Error> {
+        self.add(workspace, turn, true)
+    }
+
+    fn add(&self, workspace: WorkspaceId, turn: TurnId, is_follower: bool) -> Result<Waiter, Error> {
         let mut state = self.lock();
         self.check_capacity_beside(state.requests)?;
+        if is_follower {
+            let followers = state.followers.get(&workspace).copied().unwrap_or(0);
+            self.check_capacity_beside(followers.saturating_mul(2))?;
+            state.followers.insert(workspace, followers + 1);
+        }
         let entry = state.by_turn.entry(turn).or_insert_with(|| Entry {
             workspace,
             count: 0,
-            sender: AnswerSender::new(None),
+            followers: 0,
+            end: watch::Sender::new(None),
         });
         entry.count += 1;
-        let receiver = entry.sender.subscribe();
+        entry.followers += usize::from(is_follower);
+        let end = entry.end.subscribe();
         state.requests += 1;
         drop(state);
-        Ok(Waiter { waiters: self.clone(), workspace, turn, receiver })
+        Ok(Waiter { waiters: self.clone(), workspace, turn, is_follower, end })
     }
 
     /// Wakes the requests that wait for a turn.
-    pub fn wake(&self, turn: TurnId, end: &TurnEnd) {
+    pub fn wake(&self, turn: TurnId, end: TurnEnd) {
         if let Some(entry) = self.lock().by_turn.get(&turn) {
-            entry.sender.send_replace(Some(widget_turn_end(end)));
+            entry.end.send_replace(Some(Arc::new(end)));
         }
     }
 
@@ -101,10 +123,10 @@ impl Waiters {
         (by_workspace.into_values().max().unwrap_or(0), self.max_waiting)
     }
 
-    /// Whether a request of this process waits for a turn.
+    /// Whether a request of this process waits for the only answer to a turn. Followers come again after a stop.
     #[must_use]
     pub fn has_waiter(&self, turn: TurnId) -> bool {
-        self.lock().by_turn.contains_key(&turn)
+        self.lock().by_turn.get(&turn).is_some_and(|entry| entry.count > entry.followers)
     }
 
     /// The awaited turns that do not run in this process, according to `runs_here`.
@@ -121,10 +143,20 @@ impl Waiters {
 
 impl Waiter {
     /// Waits for the end, at most until `deadline`.
-    pub(in crate::service) async fn wait_until(&mut self, deadline: Instant) -> Option<RenderedResponse> {
-        let ended = self.receiver.wait_for(Option::is_some);
-        let ended = tokio::time::timeout_at(deadline.into(), ended).await;
-        ended.ok().and_then(Result::ok).and_then(|answer| answer.clone())
+    pub(in crate::service) async fn wait_until(&mut self, deadline: Instant) -> Option<Arc<TurnEnd>> {
+        let _ = tokio::time::timeout_at(deadline.into(), self.ended()).await;
+        self.end()
+    }
+
+    /// Waits for the end.
+    pub(in crate::service) async fn ended(&mut self) {
+        // The sender exists as long as `self` is registered.
+        let _ = self.end.wait_for(Option::is_some).await;
+    }
+
+    /// The end, once the turn has ended.
+    pub(in crate::service) fn end(&self) -> Option<Arc<TurnEnd>> {
+        self.end.borrow().clone()
     }
 }
 
@@ -132,8 +164,17 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         let mut state = self.waiters.lock();
         state.requests -= 1;
+        if self.is_follower
+            && let Some(followers) = state.followers.get_mut(&self.workspace)
+        {
+            *followers -= 1;
+            if *followers == 0 {
+                state.followers.remove(&self.workspace);
+            }
+        }
         if let Some(entry) = state.by_turn.get_mut(&self.turn) {
             entry.count -= 1;
+            entry.followers -= usize::from(self.is_follower);
             if entry.count == 0 {
                 state.by_turn.remove(&self.turn);
             }

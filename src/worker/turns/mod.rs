@@ -31,11 +31,11 @@ pub(super) fn run(worker: &Worker, started: StartedTurn, slot: Option<TurnSlot>)
     worker.tasks.spawn("turn", async move {
         // Both are released however the task ends, also by a panic.
         let (_slot, guard) = (slot, guard);
-        let cancelled = guard.cancelled();
+        let (cancelled, stopped) = (guard.cancelled(), guard.stopped());
         tokio::select! {
             biased;
             () = cancelled.cancelled() => {}
-            () = engine.run(started, &hard) => {}
+            () = engine.run(started, &hard, &stopped) => {}
         }
     });
 }

@@ -94,6 +94,8 @@ pub struct Effects {
     pub ended: Vec<(Turn, TurnEnd)>,
     /// Turns of this process that were not ended by their tasks.
     pub cancelled: Vec<TurnId>,
+    /// Turns of this process that are to be stopped by their tasks.
+    pub stop_requested: Vec<TurnId>,
     /// The cursor of the last event of each workspace that has new ones.
     pub latest_cursors: HashMap<WorkspaceId, i64>,
     /// Whether deliveries were written.

@@ -9,8 +9,7 @@ use crate::domain::conversation::Conversation;
 use crate::domain::event::{Delivery, Event, Subscriber};
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRecord};
 use crate::domain::ids::{
-    AssistantId, CalendarId, ConversationId, EndpointId, MessageId, ProcessId, TurnId, WidgetUuid,
-    WorkspaceId,
+    AssistantId, CalendarId, ConversationId, EndpointId, MessageId, TurnId, WidgetUuid, WorkspaceId,
 };
 use crate::domain::journal::JournalRow;
 use crate::domain::ledger::LedgerEntry;
@@ -18,6 +17,7 @@ use crate::domain::message::{Message, MessageRef};
 use crate::domain::turn::Turn;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::{Workspace, WorkspaceState};
+use crate::store::turns::cancellations::Notices;
 
 /// The configuration of a workspace that decisions need.
 #[derive(Clone, Debug)]
@@ -94,7 +94,8 @@ pub struct ChangeSet {
     pub confirmed_bookings: Vec<Booking>,
     /// New links, which replace the earlier link of their conversations.
     pub links: Vec<(WidgetUuid, WorkspaceId, ConversationId)>,
-    pub cancellations: Vec<(ProcessId, TurnId)>,
+    /// Notices to other processes about turns that they own.
+    pub cancellations: Notices,
     pub new_endpoints: Vec<EndpointId>,
     pub endpoints: BTreeSet<EndpointId>,
 }

@@ -94,7 +94,20 @@ impl Batch<'_> {
     fn notify_owner(&mut self, turn: &Turn) {
         match turn.owner {
             Some(owner) if owner == self.context.process => self.effects.cancelled.push(turn.id),
-            Some(owner) => self.changes.cancellations.push((owner, turn.id)),
+            Some(owner) => {
+                self.changes.cancellations.insert((owner, turn.id), false);
+            }
+            None => {}
+        }
+    }
+
+    /// Asks the owner of a running turn to stop it.
+    pub(in crate::writer) fn request_stop(&mut self, turn: &Turn) {
+        match turn.owner {
+            Some(owner) if owner == self.context.process => self.effects.stop_requested.push(turn.id),
+            Some(owner) => {
+                self.changes.cancellations.entry((owner, turn.id)).or_insert(true);
+            }
             None => {}
         }
     }
@@ -116,6 +129,8 @@ impl Batch<'_> {
             answers: Some(turn.position),
             function_calls: Some(reply.function_calls.clone()),
             is_truncated: reply.is_truncated,
+            is_stopped: reply.is_stopped,
+            earlier_texts: reply.earlier_texts.clone(),
             turn: Some(turn.id),
             created_at: self.context.clock.now(),
         };

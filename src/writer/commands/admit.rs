@@ -52,7 +52,9 @@ pub enum Target {
 }
 
 impl Target {
-    fn id(&self) -> ConversationId {
+    /// The conversation's id.
+    #[must_use]
+    pub fn id(&self) -> ConversationId {
         match self {
             Self::Existing { id, .. } | Self::New { id, .. } => *id,
         }
@@ -275,6 +277,8 @@ impl Admission {
             answers: None,
             function_calls: None,
             is_truncated: false,
+            is_stopped: false,
+            earlier_texts: None,
             turn,
             created_at: batch.context.clock.now(),
         };

@@ -121,6 +121,8 @@ impl NewConversation {
             answers: None,
             function_calls: None,
             is_truncated: false,
+            is_stopped: false,
+            earlier_texts: None,
             turn: None,
             created_at: now,
         })

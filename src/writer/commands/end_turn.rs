@@ -79,7 +79,10 @@ impl Command for EndTurn {
 
     fn bytes(&self) -> usize {
         let reply = match &self.end {
-            TurnEnd::Completed(reply) => reply.text.len() + reply.function_calls.len(),
+            TurnEnd::Completed(reply) => {
+                let earlier = reply.earlier_texts.as_ref().map_or(0, String::len);
+                reply.text.len() + reply.function_calls.len() + earlier
+            }
             TurnEnd::Failed(_) | TurnEnd::Discarded(_) => 0,
         };
         let journal = self.journal.as_ref().map_or(0, |row| row.content.len());

@@ -127,6 +127,8 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
                 text: "Yes".to_owned(),
                 function_calls: "[]".to_owned(),
                 is_truncated: false,
+                is_stopped: false,
+                earlier_texts: None,
             };
             let end = if completes { TurnEnd::Completed(reply) } else { TurnEnd::Failed(Failure::Timeout) };
             let authority = fence.map_or(EndAuthority::ClientGone, |fence| EndAuthority::Owner { fence });

@@ -288,7 +288,7 @@ async fn another_process_is_notified_of_an_end() {
     other.change(&conversation, ai(false)).await.unwrap();
 
     let mut tx = owner.db.begin().await.unwrap();
-    assert_eq!(cancellations::drain(tx.conn(), owner.id).await.unwrap(), [turn.turn]);
+    assert_eq!(cancellations::drain(tx.conn(), owner.id).await.unwrap(), [(turn.turn, false)]);
     assert!(cancellations::drain(tx.conn(), owner.id).await.unwrap().is_empty());
 }
 

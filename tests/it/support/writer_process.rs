@@ -223,6 +223,8 @@ pub fn completed(text: &str) -> TurnEnd {
         text: text.to_owned(),
         function_calls: "[]".to_owned(),
         is_truncated: false,
+        is_stopped: false,
+        earlier_texts: None,
     })
 }
 

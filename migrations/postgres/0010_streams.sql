@@ -1,0 +1,5 @@
+-- Whether a client stopped the reply, and the texts that the model wrote before it, beside its calls (a JSON array).
+alter table messages add column is_stopped boolean not null default false;
+alter table messages add column earlier_texts text;
+-- Whether the owner is asked to stop a turn that has not ended, and to end it itself.
+alter table cancellations add column is_stop boolean not null default false;
