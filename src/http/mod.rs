@@ -15,6 +15,7 @@ mod response;
 mod router;
 mod server;
 mod state;
+mod ui_message_stream;
 mod widget;
 
 pub use openapi::openapi;

@@ -19,6 +19,9 @@ pub(super) const REJOINDER_REASON: HeaderName = HeaderName::from_static("rejoind
 /// The response is the one that was stored for the request's `Idempotency-Key`.
 pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
+/// Disables response buffering in nginx.
+pub(super) const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Page<T> {

@@ -19,6 +19,13 @@ pub(in crate::http) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Str
     Ok(Some(key.to_owned()))
 }
 
+/// An identifier that may serve as a key; none if a header could not have it.
+pub(in crate::http) fn key_from(identifier: &str) -> Option<String> {
+    let is_printable = identifier.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let is_key = is_printable && !identifier.trim().is_empty() && identifier.len() <= MAX_LENGTH;
+    is_key.then(|| identifier.to_owned())
+}
+
 /// A key with the SHA-256 of its request's route and raw body.
 pub(in crate::http) fn idempotency_request(
     key: Option<String>,

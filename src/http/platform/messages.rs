@@ -15,10 +15,12 @@ use crate::http::envelope::{ApiError, Platform, RouteOptions};
 use crate::http::error::Problem;
 use crate::http::extract::{
     Input, MessagesWrite, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
+    wants_event_stream,
 };
 use crate::http::fields::{AnyText, Choice, Flag, JsonText, Name, Text, Word, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
+use crate::http::ui_message_stream;
 use crate::service::accept_message::{self, AcceptMessage};
 use crate::service::read_conversation;
 
@@ -90,7 +92,8 @@ type SendErrors = Errors<
 
 /// Send a message.
 ///
-/// It goes to an existing conversation or to a new one.
+/// It goes to an existing conversation or to a new one. With `Accept: text/event-stream` the response is the reply as it is made, in
+/// the UI message stream of the AI SDK; if there will be no reply, and for errors, it is JSON.
 #[utoipa::path(
     post, path = "/messages", tag = "platform", operation_id = "sendMessage", security(("bearer" = ["messages:write"])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
@@ -140,6 +143,10 @@ pub(super) async fn send(
         auto_reply,
         idempotency,
     };
+    if wants_event_stream(&headers) {
+        let reply = accept_message::stream(&state.services, &account, message).await?;
+        return Ok(ui_message_stream::respond(reply, None));
+    }
     Ok(accept_message::accept(&state.services, &account, message).await?.into_response())
 }
 

@@ -51,6 +51,8 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(conversations::renew_link))
         .routes(routes!(turns::read))
         .routes(routes!(turns::read_of_message))
+        .routes(routes!(turns::stream))
+        .routes(routes!(turns::cancel))
         .routes(routes!(money::balance))
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))

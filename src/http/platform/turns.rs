@@ -1,6 +1,7 @@
 //! Turns and their traces: how a reply was produced, or the reason that there is none.
 
 use axum::extract::State;
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -12,11 +13,13 @@ use crate::domain::money::Money;
 use crate::domain::render::{Success, raw};
 use crate::domain::trace::{Round, Span, Totals, Trace, TracedCall};
 use crate::domain::turn::{Api, Turn, TurnState};
-use crate::http::describe::NotFound;
-use crate::http::extract::{PathParam, Read};
+use crate::http::describe::{Errors, NotFound, Overloaded, WriteUnavailable};
+use crate::http::envelope::{ApiError, Platform};
+use crate::http::extract::{MessagesWrite, PathParam, Read};
 use crate::http::response::millis;
 use crate::http::state::AppState;
-use crate::service::read_turn;
+use crate::http::ui_message_stream;
+use crate::service::{cancel_turn, follow_turn, read_turn};
 
 /// Read a turn.
 ///
@@ -50,6 +53,58 @@ pub(super) async fn read_of_message(
 ) -> Answer<MessageTraceOut> {
     let trace = read_turn::read_of_message(&state.services, &account, &name).await?;
     Ok(Success::new("Trace retrieved successfully.", MessageTraceOut::from(trace)))
+}
+
+/// Follow a turn's reply.
+///
+/// It comes from its start, in the UI message stream of the AI SDK.
+#[utoipa::path(
+    get, path = "/turns/{id}/stream", tag = "platform", operation_id = "streamTurn",
+    security(("bearer" = ["read"])), params(("id" = String, Path, description = "trn_…")),
+    responses(
+        (
+            status = 200, content_type = "text/event-stream", body = String,
+            description = "The reply as it is made, with a comment at least every 10 s",
+            example = "data: {\"type\":\"start\",\"messageId\":\"msg_45kd01\",…}\n\n",
+        ),
+        (status = 204, description = "The turn has ended"),
+        ReadErrors<(NotFound<TurnId>, Overloaded)>,
+    ),
+)]
+pub(super) async fn stream(
+    State(state): State<AppState>,
+    Read(account, _): Read,
+    PathParam(name): PathParam,
+) -> Result<Response, ApiError<Platform>> {
+    let follower = follow_turn::resume(&state.services, &account, &name).await?;
+    Ok(ui_message_stream::resume(follower, None))
+}
+
+type CancelErrors = Errors<Platform, (MessagesWrite, NotFound<TurnId>, Overloaded, WriteUnavailable)>;
+
+/// Cancel a turn.
+///
+/// Text that was shown becomes the reply; otherwise the turn is discarded and refunded. A tool call that was sent is waited for.
+#[utoipa::path(
+    post, path = "/turns/{id}/cancel", tag = "platform", operation_id = "cancelTurn",
+    security(("bearer" = ["messages:write"])), params(("id" = String, Path, description = "trn_…")),
+    responses((status = 200, description = "The turn", body = Success<CancelledTurnOut>), CancelErrors),
+)]
+pub(super) async fn cancel(
+    State(state): State<AppState>,
+    MessagesWrite(account, _): MessagesWrite,
+    PathParam(name): PathParam,
+) -> Answer<CancelledTurnOut> {
+    let (turn, cancelled) = cancel_turn::cancel(&state.services, &account, &name).await?;
+    Ok(Success::new("Turn processed successfully.", CancelledTurnOut { cancelled, turn: turn.into() }))
+}
+
+/// A turn after a request to cancel it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CancelledTurnOut {
+    /// Whether this or an earlier request cancels it; false if it had ended.
+    cancelled: bool,
+    turn: TurnOut,
 }
 
 /// A turn: one reply that is being produced or was produced.

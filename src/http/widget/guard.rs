@@ -26,6 +26,8 @@ pub(in crate::http) enum RouteClass {
     Request,
     NewConversation,
     Message,
+    /// A change that is no message.
+    Change,
 }
 
 impl RouteClass {
@@ -33,7 +35,7 @@ impl RouteClass {
     fn scope(self) -> Scope {
         match self {
             Self::Request => Scope::Read,
-            Self::NewConversation | Self::Message => Scope::MessagesWrite,
+            Self::NewConversation | Self::Message | Self::Change => Scope::MessagesWrite,
         }
     }
 
@@ -41,14 +43,14 @@ impl RouteClass {
     fn requires_scope(self) -> bool {
         match self {
             Self::Request => false,
-            Self::NewConversation | Self::Message => true,
+            Self::NewConversation | Self::Message | Self::Change => true,
         }
     }
 
     /// The response to a request that is refused before its handler runs.
     fn refuse(self, error: Error) -> Response {
         match self {
-            Self::Request | Self::NewConversation => refuse::<Widget>(error),
+            Self::Request | Self::NewConversation | Self::Change => refuse::<Widget>(error),
             Self::Message => refuse::<ReplyOptions>(error),
         }
     }
@@ -158,7 +160,7 @@ async fn count(
 ) -> Option<RateLimitStatus> {
     let limits = state.limits.as_ref()?;
     let kind = match class {
-        RouteClass::Request => RequestKind::Request,
+        RouteClass::Request | RouteClass::Change => RequestKind::Request,
         RouteClass::NewConversation => RequestKind::NewConversation,
         RouteClass::Message => {
             let Ok(PathParam(name)) = request.extract_parts().await;

@@ -17,15 +17,16 @@ use crate::domain::render::{WidgetReply, widget_error, widget_error_text};
 use crate::http::describe::{Errors, IdempotencyErrors, Internal, NotFound, Overloaded, error_sets};
 use crate::http::envelope::{ApiError, RouteOptions, Widget};
 use crate::http::error::Problem;
-use crate::http::extract::{Input, PathParam, idempotency_key, idempotency_request};
+use crate::http::extract::{Input, PathParam, idempotency_key, idempotency_request, wants_event_stream};
 use crate::http::fields::{AnyText, FieldType, Text, Violation, request};
 use crate::http::state::AppState;
+use crate::http::ui_message_stream;
 use crate::service::send_message::{self, SendMessage};
 
 /// The route in the fingerprint of an `Idempotency-Key`.
 const ROUTE: &str = "POST /api/conversations/{uuid}/messages";
 /// The longest message, in Unicode scalar values.
-const MAX_CHARS: usize = 2_000;
+pub(super) const MAX_CHARS: usize = 2_000;
 
 /// The route, whose contract answers every failure with 400.
 #[derive(Debug)]
@@ -109,7 +110,8 @@ type ReplyErrors = Errors<
 
 /// Send a visitor's message.
 ///
-/// The response is the reply.
+/// The response is the reply. With `Accept: text/event-stream` it comes as it is made, in the UI message stream of the AI SDK; if
+/// there will be no reply, and for errors, the response is JSON.
 #[utoipa::path(
     post, path = "/conversations/{uuid}/messages", tag = "widget", operation_id = "sendWidgetMessage",
     security((), ("bearer" = ["messages:write"])),
@@ -147,5 +149,10 @@ pub(super) async fn send(
         idempotency: idempotency_request(key, ROUTE, &input.bytes),
         arrived: visitor.arrived,
     };
+    if wants_event_stream(&headers) {
+        let link = Some(message.link);
+        let reply = send_message::stream(&state.services, message).await?;
+        return Ok(ui_message_stream::respond(reply, link));
+    }
     Ok(send_message::send(&state.services, message).await?.into_response())
 }

@@ -1,6 +1,8 @@
 //! The widget API: a chat widget in a browser, whose only credential is a conversation's UUID.
 
 mod automate;
+mod cancel;
+mod chat;
 mod conversations;
 mod guard;
 mod link;
@@ -29,13 +31,15 @@ type WithGuard<'a> = &'a dyn Fn(RouteClass, OpenApiRouter<AppState>) -> OpenApiR
 
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
-    let sending = OpenApiRouter::new().routes(routes!(messages::send));
+    let sending = OpenApiRouter::new().routes(routes!(messages::send)).routes(routes!(chat::send));
     let creating = OpenApiRouter::new().routes(routes!(conversations::create));
-    let reading = OpenApiRouter::new().routes(routes!(conversations::read));
+    let changing = OpenApiRouter::new().routes(routes!(cancel::cancel));
+    let reading = OpenApiRouter::new().routes(routes!(conversations::read)).routes(routes!(chat::resume));
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
     OpenApiRouter::new()
         .merge(with_guard(RouteClass::Message, sending))
         .merge(with_guard(RouteClass::NewConversation, creating))
+        .merge(with_guard(RouteClass::Change, changing))
         .merge(with_guard(RouteClass::Request, reading))
         .merge(with_key(refuse::<AutomateOptions>, switching))
 }

@@ -22,13 +22,12 @@ use crate::domain::event::Event;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{QueryParams, Read};
 use crate::http::platform::ReadErrors;
+use crate::http::response::X_ACCEL_BUFFERING;
 use crate::http::state::AppState;
 use crate::service::Services;
 use crate::service::follow_events::{Follower, follow};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-/// Disables response buffering in nginx.
-const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The interval of pings on a quiet stream; proxies close connections that are silent for a minute.
 const PING: Duration = Duration::from_secs(10);

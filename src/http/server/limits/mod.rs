@@ -150,6 +150,11 @@ impl Limits {
         }
     }
 
+    /// Counts a message to a conversation whose request was counted before its body was read.
+    pub(in crate::http) fn count_message(&self, conversation: Uuid) -> RateLimitStatus {
+        self.conversations.check(&conversation)
+    }
+
     /// Counts a token that is invalid, or that may be, because this process has not seen it before.
     pub(in crate::http) fn count_failed_authentication(&self, address: Address) -> Option<RateLimitStatus> {
         nearest(self.failed_authentications.checks(address))

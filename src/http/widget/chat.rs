@@ -1,0 +1,275 @@
+//! The routes of the AI SDK's `useChat`, with the body that it sends by default.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::guard::{Guarded, GuardedChange, Visitor};
+use super::link::link;
+use super::messages::{MAX_CHARS, ReplyFailed, ReplyOptions};
+use crate::domain::error::Error;
+use crate::domain::ids::{ConversationId, ResourceId as _};
+use crate::domain::render::widget_error;
+use crate::http::describe::{
+    Errors, IdempotencyErrors, Internal, NotFound, Overloaded, Unavailable, error_sets,
+};
+use crate::http::envelope::{ApiError, RouteOptions, Widget};
+use crate::http::error::Problem;
+use crate::http::extract::{Body, PathParam, idempotency_key, idempotency_request, key_from};
+use crate::http::state::AppState;
+use crate::http::ui_message_stream;
+use crate::service::send_message::{self, SendMessage};
+
+/// The route in the fingerprint of an `Idempotency-Key`.
+const ROUTE: &str = "POST /api/chat";
+const UNKNOWN: &str =
+    "Conversation not found. Begin one with POST /api/conversations, and send its conversation_id as id.";
+
+/// `POST /api/chat`, whose body has the whole conversation.
+#[derive(Debug)]
+pub(in crate::http) enum ChatOptions {}
+
+impl RouteOptions for ChatOptions {
+    type Envelope = Widget;
+    const MAX_BODY: usize = 1024 * 1024;
+    const REQUIRES_JSON: bool = false;
+
+    fn error_status(problem: &Problem) -> StatusCode {
+        match problem {
+            Problem::Domain(Error::Invalid(_)) => StatusCode::BAD_REQUEST,
+            Problem::Domain(_) | Problem::Transport(_) => ReplyOptions::error_status(problem),
+        }
+    }
+
+    fn error_body(problem: &Problem) -> String {
+        match problem {
+            Problem::Domain(error @ Error::Invalid(_)) => widget_error(&error.to_string()),
+            Problem::Domain(Error::NotFound { code: ConversationId::NOT_FOUND, .. }) => widget_error(UNKNOWN),
+            Problem::Domain(_) | Problem::Transport(_) => ReplyOptions::error_body(problem),
+        }
+    }
+}
+
+/// The body that `useChat` sends by default. Other fields are ignored.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(as = ChatRequest)]
+pub(super) struct ChatIn {
+    /// The conversation's UUID.
+    #[schema(example = "7c9e6679-7425-40de-944b-e07fc1f90ae7")]
+    id: String,
+    /// Only the text of the last message of the user is used: the server has the conversation. Its `id` serves as
+    /// `Idempotency-Key`, unless that header is sent.
+    #[schema(value_type = Vec<Object>)]
+    messages: Vec<Box<RawValue>>,
+    /// Must not be `regenerate-message`.
+    #[serde(default)]
+    #[schema(example = "submit-message")]
+    trigger: Option<String>,
+}
+
+/// A message of the user.
+#[derive(Debug)]
+struct UserMessage {
+    id: Option<String>,
+    text: String,
+}
+
+fn invalid(text: impl Into<String>) -> Error {
+    Error::invalid("body", text)
+}
+
+impl ChatIn {
+    fn parse(body: &[u8]) -> Result<Self, Error> {
+        let expected = "The request body must be a JSON object with an id and messages, as useChat sends it.";
+        let chat: Self = serde_json::from_slice(body).map_err(|_| invalid(expected))?;
+        if chat.trigger.as_deref() == Some("regenerate-message") {
+            return Err(invalid("A reply cannot be made again: send another message."));
+        }
+        Ok(chat)
+    }
+
+    /// The last message of the user.
+    fn last_message(&self) -> Result<UserMessage, Error> {
+        #[derive(Deserialize)]
+        struct Sender {
+            role: String,
+        }
+        let is_of_user = |message: &&Box<RawValue>| {
+            serde_json::from_str::<Sender>(message.get()).is_ok_and(|sender| sender.role == "user")
+        };
+        let last = self.messages.iter().rev().find(is_of_user);
+        let last = last.ok_or_else(|| invalid("The messages must contain one with the role user."))?;
+        let unreadable = |_| invalid("The last message of the user contains an invalid character.");
+        let message: Value = serde_json::from_str(last.get()).map_err(unreadable)?;
+        let parts = message["parts"].as_array();
+        let texts = parts.into_iter().flatten().filter(|part| part["type"] == "text");
+        let text: String = texts.filter_map(|part| part["text"].as_str()).collect();
+        let text = if parts.is_some() { text } else { message["content"].as_str().unwrap_or_default().to_owned() };
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(invalid("The last message of the user must have a text."));
+        }
+        if text.contains('\0') {
+            return Err(invalid("The last message of the user contains an invalid character."));
+        }
+        if text.chars().count() > MAX_CHARS {
+            let text = format!("The last message of the user must not be greater than {MAX_CHARS} characters.");
+            return Err(invalid(text));
+        }
+        Ok(UserMessage { id: message["id"].as_str().map(str::to_owned), text: text.to_owned() })
+    }
+}
+
+error_sets! {
+    /// The body of `useChat`.
+    InvalidChat {
+        "The body is not one of `useChat`, or asks to make a reply again" => ChatIn::parse(b"").err().unwrap_or_else(|| invalid("")),
+    }
+}
+
+type ChatErrors = Errors<
+    ChatOptions,
+    (
+        GuardedChange,
+        (InvalidChat, Body<ChatOptions>),
+        IdempotencyErrors,
+        NotFound<ConversationId>,
+        ReplyFailed,
+        Overloaded,
+        Internal,
+    ),
+>;
+
+/// Send a message with `useChat`.
+///
+/// The response is the reply as it is made, in the UI message stream of the AI SDK. If there will be no reply, and for errors, it is
+/// JSON.
+#[utoipa::path(
+    post, path = "/chat", tag = "widget", operation_id = "chat",
+    security((), ("bearer" = ["messages:write"])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; by default the id of the last message of the user")),
+    request_body = ChatIn,
+    responses(
+        (
+            status = 200, content_type = "text/event-stream", body = String,
+            description = "The reply as it is made, with a comment at least every 10 s",
+            headers(
+                ("Rejoinder-Turn" = String, description = "The id of the turn that generates the reply"),
+                ("Idempotent-Replayed" = String, description = "`true` if a request with the same Idempotency-Key was sent before"),
+            ),
+            example = "data: {\"type\":\"start\",\"messageId\":\"msg_45kd01\",…}\n\n",
+        ),
+        ChatErrors,
+    ),
+)]
+pub(super) async fn send(
+    State(state): State<AppState>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    Body(bytes, _): Body<ChatOptions>,
+) -> Result<Response, ApiError<ChatOptions>> {
+    let chat = ChatIn::parse(&bytes)?;
+    let link = link(&chat.id)?;
+    let message = chat.last_message()?;
+    // The guard, which has not read the body, does not know the conversation.
+    if let Some(limits) = &state.limits {
+        limits.count_message(link.0).check()?;
+    }
+    let key = idempotency_key(&headers)?.or_else(|| message.id.as_deref().and_then(key_from));
+    let message = SendMessage {
+        link,
+        account: visitor.account,
+        origin: visitor.origin,
+        idempotency: idempotency_request(key, ROUTE, message.text.as_bytes()),
+        text: message.text,
+        arrived: visitor.arrived,
+    };
+    let reply = send_message::stream(&state.services, message).await?;
+    Ok(ui_message_stream::respond(reply, Some(link)))
+}
+
+type ResumeErrors = Errors<Widget, (Guarded, NotFound<ConversationId>, Overloaded, Unavailable)>;
+
+/// Resume a reply with `useChat`.
+///
+/// The reply comes again from its start, in the UI message stream of the AI SDK.
+#[utoipa::path(
+    get, path = "/chat/{id}/stream", tag = "widget", operation_id = "resumeChat",
+    params(("id" = Uuid, Path, description = "The conversation's UUID")),
+    responses(
+        (
+            status = 200, content_type = "text/event-stream", body = String,
+            description = "The reply as it is made, with a comment at least every 10 s",
+            example = "data: {\"type\":\"start\",\"messageId\":\"msg_45kd01\",…}\n\n",
+        ),
+        (status = 204, description = "No reply is being made"),
+        ResumeErrors,
+    ),
+)]
+pub(super) async fn resume(
+    State(state): State<AppState>,
+    PathParam(name): PathParam,
+    visitor: Visitor,
+) -> Result<Response, ApiError<Widget>> {
+    let link = link(&name)?;
+    let (account, origin) = (visitor.account.as_ref(), visitor.origin.as_deref());
+    let follower = send_message::resume(&state.services, link, account, origin).await?;
+    Ok(ui_message_stream::resume(follower, Some(link)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn message(body: &Value) -> Result<UserMessage, Error> {
+        ChatIn::parse(body.to_string().as_bytes())?.last_message()
+    }
+
+    #[test]
+    fn the_text_of_the_last_message_of_the_user_counts() {
+        let parts = json!([
+            { "type": "text", "text": " Hello" }, { "type": "file", "url": "data:" }, { "type": "text", "text": " you " },
+        ]);
+        let messages = json!([
+            { "id": "a", "role": "user", "parts": [{ "type": "text", "text": "Before" }] },
+            { "id": "b", "role": "user", "parts": parts, "metadata": {} },
+            { "id": "c", "role": "assistant", "parts": [] },
+        ]);
+        let body = json!({ "id": "x", "messages": messages, "trigger": "submit-message", "messageId": null });
+
+        let last = message(&body).unwrap();
+
+        assert_eq!((last.id.as_deref(), last.text.as_str()), (Some("b"), "Hello you"));
+        let older = json!({ "id": "x", "messages": [{ "role": "user", "content": "Hi" }] });
+        assert_eq!(message(&older).unwrap().text, "Hi");
+    }
+
+    #[test]
+    fn other_bodies_are_refused() {
+        let user = |text: &str| json!([{ "role": "user", "parts": [{ "type": "text", "text": text }] }]);
+        let cases = [
+            (json!([]), "The request body must be"),
+            (json!({ "messages": [] }), "The request body must be"),
+            (json!({ "id": "x", "messages": [] }), "The messages must contain"),
+            (json!({ "id": "x", "messages": [1, { "role": 1 }] }), "The messages must contain"),
+            (json!({ "id": "x", "messages": user(" ") }), "The last message of the user must have"),
+            (json!({ "id": "x", "messages": user("a\0") }), "The last message of the user contains"),
+            (json!({ "id": "x", "messages": user(&"ü".repeat(2001)) }), "The last message of the user must not"),
+            (
+                json!({ "id": "x", "messages": user("a"), "trigger": "regenerate-message" }),
+                "A reply cannot be made again",
+            ),
+        ];
+        for (body, text) in cases {
+            let error = message(&body).unwrap_err().to_string();
+            assert!(error.starts_with(text), "{body}: {error}");
+        }
+        assert!(message(&json!({ "id": "x", "messages": user(&"ü".repeat(2000)) })).is_ok());
+    }
+}
