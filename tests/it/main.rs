@@ -36,6 +36,7 @@ mod service;
 mod snippets;
 mod startup;
 mod store;
+mod streams;
 mod support;
 mod telemetry;
 mod v1;

@@ -35,14 +35,26 @@ impl Request {
 impl Stream {
     /// The next block; `None` after a clean end.
     pub async fn block(&mut self) -> Option<Block> {
+        self.try_block().await.expect("the stream is not interrupted")
+    }
+
+    /// The next block; `None` after a clean end. An error if the connection was cut.
+    pub async fn try_block(&mut self) -> Result<Option<Block>, reqwest::Error> {
         loop {
             if let Some(end) = self.rest.windows(2).position(|bytes| bytes == b"\n\n") {
                 let block: Vec<u8> = self.rest.drain(..end + 2).collect();
-                return Some(parse(std::str::from_utf8(&block[..end]).expect("a block is UTF-8")));
+                return Ok(Some(parse(std::str::from_utf8(&block[..end]).expect("a block is UTF-8"))));
             }
-            let chunk = within("a part of the stream", self.response.chunk()).await;
-            self.rest.extend(chunk.expect("the stream is not interrupted")?);
+            match within("a part of the stream", self.response.chunk()).await? {
+                Some(chunk) => self.rest.extend(chunk),
+                None => return Ok(None),
+            }
         }
+    }
+
+    /// The whole body of a response that is no stream.
+    pub async fn text(self) -> String {
+        within("the body", self.response.text()).await.expect("the body is complete")
     }
 
     /// The next block that has data.

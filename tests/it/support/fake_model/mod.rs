@@ -115,21 +115,30 @@ async fn answer(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Resp
 }
 
 fn respond(wire: Wire, open: OpenCall<ModelRequest>) -> Response {
-    let Wire { status, headers, pieces, ending, pace, then } = wire;
-    let rest = (pieces.into_iter(), Some(ending), then, open);
-    let body = stream::unfold(rest, move |(mut pieces, ending, then, open)| async move {
-        // Each piece is sent before the next is produced, like tokens.
-        tokio::task::yield_now().await;
-        if let Some(piece) = pieces.next() {
-            tokio::time::sleep(pace).await;
-            return Some((Ok(piece), (pieces, ending, then, open)));
-        }
-        if let Some(act) = then {
-            act();
-        }
-        match ending? {
-            Ending::Whole => None,
-            Ending::Cut => Some((Err(std::io::Error::other("cut by the test")), (pieces, None, None, open))),
+    let Wire { status, headers, pieces, ending, pace, pause, then } = wire;
+    let rest = (pieces.into_iter().enumerate(), Some(ending), then, open);
+    let body = stream::unfold(rest, move |(mut pieces, ending, then, open)| {
+        let pause = pause.clone();
+        async move {
+            // Each piece is sent before the next is produced, like tokens.
+            tokio::task::yield_now().await;
+            if let Some((index, piece)) = pieces.next() {
+                // The role comes first, then the halves of the text.
+                if let Some(gate) = pause.filter(|_| index == 2) {
+                    gate.wait_until_open().await;
+                }
+                tokio::time::sleep(pace).await;
+                return Some((Ok(piece), (pieces, ending, then, open)));
+            }
+            if let Some(act) = then {
+                act();
+            }
+            match ending? {
+                Ending::Whole => None,
+                Ending::Cut => {
+                    Some((Err(std::io::Error::other("cut by the test")), (pieces, None, None, open)))
+                }
+            }
         }
     });
     let mut response = Response::new(Body::from_stream(body));

@@ -43,6 +43,7 @@ pub struct Reply {
     delay: Duration,
     pace: Duration,
     gate: Option<Gate>,
+    pause: Option<Gate>,
     then: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
@@ -72,7 +73,7 @@ pub(super) struct Content {
 
 impl Reply {
     fn of(kind: Kind) -> Self {
-        Self { kind, delay: Duration::ZERO, pace: Duration::ZERO, gate: None, then: None }
+        Self { kind, delay: Duration::ZERO, pace: Duration::ZERO, gate: None, pause: None, then: None }
     }
 
     pub fn text(text: &str) -> Self {
@@ -82,6 +83,12 @@ impl Reply {
     pub fn tool_calls(calls: impl IntoIterator<Item = ToolCall>) -> Self {
         let calls = calls.into_iter().collect();
         Self::of(Kind::Answer(Content { text: None, calls, finish_reason: "tool_calls" }))
+    }
+
+    /// A text beside calls.
+    pub fn text_and_tool_calls(text: &str, calls: impl IntoIterator<Item = ToolCall>) -> Self {
+        let calls = calls.into_iter().collect();
+        Self::of(Kind::Answer(Content { calls, finish_reason: "tool_calls", ..spoken(text) }))
     }
 
     /// An answer with another finish reason: `length`, `content_filter`.
@@ -153,6 +160,12 @@ impl Reply {
         self
     }
 
+    /// Sends the second half of a streamed text when the test opens the gate.
+    pub fn paused_by(mut self, gate: &Gate) -> Self {
+        self.pause = Some(gate.clone());
+        self
+    }
+
     /// Runs `action` after the last piece was sent, before the body ends.
     pub fn then(mut self, act: impl Fn() + Send + Sync + 'static) -> Self {
         self.then = Some(Arc::new(act));
@@ -175,7 +188,7 @@ impl Reply {
             Kind::Unfinished(content) => wire::answer(request, index, Some(&content)).unfinished(),
             Kind::Raw { status, headers, body } => Wire::new(status, headers, vec![body]),
         };
-        Wire { pace: self.pace, then: self.then, ..wire }
+        Wire { pace: self.pace, pause: self.pause, then: self.then, ..wire }
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::ModelRequest;
 use super::reply::Content;
+use crate::support::script::Gate;
 
 /// An answer, in the pieces in which it is sent.
 pub(super) struct Wire {
@@ -17,6 +18,8 @@ pub(super) struct Wire {
     pub(super) pieces: Vec<Bytes>,
     pub(super) ending: Ending,
     pub(super) pace: Duration,
+    /// Opened for the second half of the text.
+    pub(super) pause: Option<Gate>,
     /// Called after all pieces were sent.
     pub(super) then: Option<Arc<dyn Fn() + Send + Sync>>,
 }
@@ -29,7 +32,7 @@ pub(super) enum Ending {
 
 impl Wire {
     pub(super) fn new(status: StatusCode, headers: HeaderMap, pieces: Vec<Bytes>) -> Self {
-        Self { status, headers, pieces, ending: Ending::Whole, pace: Duration::ZERO, then: None }
+        Self { status, headers, pieces, ending: Ending::Whole, pace: Duration::ZERO, pause: None, then: None }
     }
 
     fn ok(content_type: &'static str, pieces: Vec<Bytes>) -> Self {

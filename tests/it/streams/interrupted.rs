@@ -1,0 +1,134 @@
+//! Attempts that fail after text was shown, replies that do not begin, and servers that stop.
+
+use serde_json::json;
+
+use super::{End, last_message, read_all, read_until, resume, stream_message, texts, types};
+use crate::support::db::both_backends;
+use crate::support::fake_model::Reply;
+use crate::support::script::Gate;
+use crate::support::server::{Setup, TestServer, WIDGET};
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+both_backends!(
+    async fn text_of_a_failed_attempt_is_never_joined_with_the_next(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "2").start(&db).await;
+        let gate = Gate::closed();
+        let lost = Reply::cut("This is lost.").paused_by(&gate);
+        server.model.script().queue([lost, Reply::text("This is the reply.")]);
+
+        let mut stream = stream_message(&server, "Hi").await;
+        let lost = read_until(&mut stream, "text-delta").await;
+        gate.open();
+        let (_, end) = read_all(&mut stream).await;
+        let mut again = resume(&server).await;
+        let (chunks, again_end) = read_all(&mut again).await;
+
+        assert_eq!((texts(&lost), end), (vec!["This i".to_owned()], End::Cut));
+        assert_eq!((texts(&chunks), again_end), (vec!["This is the reply.".to_owned()], End::Done));
+        assert_eq!(chunks[0], lost[0], "the same message and turn");
+        let message = last_message(&server).await;
+        assert_eq!((&message["id"], &message["text"]), (&chunks[0]["messageId"], &json!("This is the reply.")));
+        assert_eq!(server.balance().await, "9.99");
+    }
+);
+
+both_backends!(
+    async fn a_turn_that_fails_for_good_ends_its_stream_with_an_error(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.model.script().queue([Reply::cut("Some text.")]);
+
+        let mut stream = stream_message(&server, "Hi").await;
+        let (chunks, end) = read_all(&mut stream).await;
+
+        let expected =
+            ["start", "start-step", "text-start", "text-delta", "text-end", "finish-step", "error"];
+        assert_eq!((types(&chunks), end), (expected.to_vec(), End::Done));
+        let text = "Failed to process message: The model's answer could not be read";
+        assert_eq!(chunks.last().unwrap()["errorText"], text);
+        assert_eq!(server.balance().await, "10.00");
+    }
+);
+
+both_backends!(
+    async fn a_model_that_thinks_without_an_opening_tag_is_remembered(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "2").start(&db).await;
+        let thinking = || Reply::text("The visitor greets me.\n</think>\n\nHello!");
+        let gate = Gate::closed();
+        server.model.script().queue([thinking().paused_by(&gate), thinking(), thinking()]);
+
+        let mut stream = stream_message(&server, "Hi").await;
+        read_until(&mut stream, "text-delta").await;
+        gate.open();
+        assert_eq!(read_all(&mut stream).await.1, End::Cut);
+        assert_eq!(texts(&read_all(&mut resume(&server).await).await.0), ["Hello!"]);
+        let mut next = stream_message(&server, "Hi again").await;
+
+        assert_eq!(texts(&read_all(&mut next).await.0), ["Hello!"]);
+        assert_eq!(last_message(&server).await["text"], "Hello!");
+    }
+);
+
+both_backends!(
+    async fn the_first_text_comes_within_the_deadline_or_the_turn_fails(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_WIDGET__DEADLINE", "3s").start(&db).await;
+        let gate = Gate::closed();
+        server.model.script().queue([
+            Reply::text("Never.").gated_by(&Gate::closed()),
+            Reply::text("In time, and then slowly.").paused_by(&gate),
+        ]);
+
+        let mut silent = stream_message(&server, "Hi").await;
+        let (chunks, _) = read_all(&mut silent).await;
+        assert_eq!(chunks.last().unwrap()["errorText"], "Failed to process message: Connection timeout");
+        assert_eq!(server.balance().await, "10.00");
+
+        let mut slow = stream_message(&server, "Hi").await;
+        let begun = std::time::Instant::now();
+        read_until(&mut slow, "text-delta").await;
+        wait_for("the deadline to pass", async || (begun.elapsed().as_secs() >= 4).then_some(())).await;
+        gate.open();
+        assert_eq!(read_all(&mut slow).await.1, End::Done);
+        assert_eq!(last_message(&server).await["text"], "In time, and then slowly.");
+    }
+);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_of_another_process_is_followed_through_the_store() {
+    let db = store::postgres().await;
+    let server = TestServer::start(&db).await;
+    let peer = server.start_peer(&db, Setup::default()).await;
+    let gate = Gate::closed();
+    server.model.script().queue([Reply::text("From elsewhere.").paused_by(&gate)]);
+
+    let mut stream = stream_message(&server, "Hi").await;
+    let begun = read_until(&mut stream, "text-delta").await;
+    let mut followed = resume(&peer).await;
+    let start = read_until(&mut followed, "start").await;
+    gate.open();
+    let (chunks, end) = read_all(&mut followed).await;
+
+    assert_eq!((&start[0], end), (&begun[0], End::Done));
+    assert_eq!(texts(&chunks), ["From elsewhere."]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stops_breaks_a_stream_off_and_the_next_one_makes_the_reply() {
+    let db = store::sqlite().await;
+    let stopping = || Setup::default().env("REJOINDER_SHUTDOWN_GRACE", "1s");
+    let server = stopping().start(&db).await;
+    server.model.script().queue([
+        Reply::text("Half of it.").paused_by(&Gate::closed()),
+        Reply::text("All of it."),
+    ]);
+
+    let mut stream = stream_message(&server, "Hi").await;
+    let begun = read_until(&mut stream, "text-delta").await;
+    let (end, server) = tokio::join!(async { read_all(&mut stream).await.1 }, server.restart(&db, stopping()));
+    let con = server.conversation_id(WIDGET).await;
+    let messages = server.wait_for_messages(&con, 3).await;
+
+    assert_eq!(end, End::Cut);
+    let reply = messages.last().unwrap();
+    assert_eq!((&reply["id"], &reply["text"]), (&begun[0]["messageId"], &json!("All of it.")));
+}
