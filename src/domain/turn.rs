@@ -114,8 +114,9 @@ pub fn earlier_texts(texts: Vec<String>) -> Option<String> {
     let mut room = MAX_EARLIER_TEXTS;
     let mut kept = Vec::new();
     for mut text in texts.into_iter().filter(|text| !text.trim().is_empty()) {
-        text.truncate(text.floor_char_boundary(room));
-        room -= text.len();
+        let fitting = text.floor_char_boundary(room);
+        room = if fitting < text.len() { 0 } else { room - fitting };
+        text.truncate(fitting);
         kept.extend(Some(text).filter(|text| !text.is_empty()));
     }
     if kept.is_empty() { None } else { serde_json::to_string(&kept).ok() }

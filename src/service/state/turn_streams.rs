@@ -13,7 +13,7 @@ use crate::domain::tool_loop::{CallResult, PlannedCall, RoundSoFar};
 
 /// The most bytes that the streams of this process keep, and those of one workspace and of one turn. A stream beyond them is broken
 /// off; its readers follow the turn through the store.
-const MAX_BYTES: Bytes = Bytes { process: 128 << 20, workspace: 32 << 20, turn: 4 << 20 };
+const MAX_BYTES: StreamBounds = StreamBounds { process: 128 << 20, workspace: 32 << 20, turn: 4 << 20 };
 /// How much a stream reserves of them at once.
 const RESERVED: usize = 16 << 10;
 /// The longest arguments and results in a stream, in bytes of JSON; longer ones are excerpts. The whole is in the trace.
@@ -22,7 +22,7 @@ const MAX_CALL: usize = 8 << 10;
 const MAX_PIECE: usize = 2 << 10;
 
 #[derive(Clone, Copy, Debug)]
-struct Bytes {
+struct StreamBounds {
     process: usize,
     workspace: usize,
     turn: usize,
@@ -74,10 +74,10 @@ struct Reserved {
 
 /// The stream of one turn.
 #[derive(Debug)]
-pub struct TurnStream {
+pub(in crate::service) struct TurnStream {
     workspace: WorkspaceId,
     /// When the turn fails, unless some text was shown by then.
-    pub first_text_by: Option<Instant>,
+    pub(in crate::service) first_text_by: Option<Instant>,
     log: Mutex<Log>,
     changed: watch::Sender<()>,
     reserved: Arc<Mutex<Reserved>>,

@@ -1,4 +1,3 @@
-use std::future::Future as _;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -76,13 +75,13 @@ fn text_of_a_failed_attempt_is_never_joined_with_the_next() {
     stream.begin();
     stream.start_round();
     stream.start_call(&call("a"));
+    stream.finish_call("a", CallResult::new(json!({ "ok": true })));
     stream.start_round();
     stream.add_text("Half");
     assert_eq!(read_all(&mut reader).0.last(), Some(&text("Half")));
 
     stream.break_off();
     assert_eq!(read_all(&mut reader), (vec![], ReadOutcome::BrokenOff));
-    stream.finish_call("a", CallResult::new(json!({ "ok": true })));
     stream.start_round();
     stream.add_text("Whole");
 
@@ -90,8 +89,8 @@ fn text_of_a_failed_attempt_is_never_joined_with_the_next() {
     let all = vec![
         TurnPart::RoundStarted,
         started("a"),
-        TurnPart::RoundStarted,
         finished("a"),
+        TurnPart::RoundStarted,
         text("Whole"),
     ];
     assert_eq!(read_all(&mut next), (all, ReadOutcome::UpToDate));
@@ -134,7 +133,7 @@ fn a_stream_beyond_its_bound_is_broken_off_and_gives_its_bytes_back() {
     let streams = TurnStreams::default();
     let (stream, mut reader) = open(&streams);
     stream.start_round();
-    for _ in 0..MAX_BYTES.turn / MAX_PIECE + 1 {
+    for _ in 0..=MAX_BYTES.turn / MAX_PIECE {
         stream.add_text(&"x".repeat(MAX_PIECE));
     }
 
