@@ -133,8 +133,8 @@ pub async fn replay(
     let mut result = ReplayResult { deliveries: 0, next: None };
     for _ in 0..MAX_REPLAY_EVENTS / REPLAY_BATCH {
         let limit = page::fetch_limit(REPLAY_BATCH - 1);
-        let list = async |conn: Conn<'_>| events::replay::list(conn, &range, limit).await;
-        let events = services.db.read(range.workspace, list).await?;
+        let next_events = async |conn: Conn<'_>| events::replay::list(conn, &range, limit).await;
+        let events = services.db.read(range.workspace, next_events).await?;
         let Some((last, _)) = events.last().copied() else { return Ok(result) };
         let is_full = events.len() == REPLAY_BATCH;
         result.deliveries += requeue(services, &endpoint, events).await?;

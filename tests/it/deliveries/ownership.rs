@@ -10,8 +10,8 @@ use rejoinder::domain::delivery::{
 use rejoinder::domain::ids::DeliveryId;
 use rejoinder::outbound::{AllowHosts, GuardedClient};
 use rejoinder::service::deliver_event::WebhookSender;
-use rejoinder::store::{Conn, Tenant};
 use rejoinder::store::deliveries::attempts;
+use rejoinder::store::{Conn, Tenant};
 use serde_json::json;
 use uuid::Uuid;
 
