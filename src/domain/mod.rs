@@ -8,6 +8,7 @@ pub mod calendar;
 pub mod chat;
 pub mod clock;
 pub mod conversation;
+pub mod conversation_variables;
 pub mod delivery;
 pub mod delivery_log;
 pub mod error;

@@ -68,8 +68,8 @@ pub struct Call {
 pub struct CallContext<'a> {
     pub workspace: WorkspaceId,
     pub conversation: ConversationId,
-    /// For `{{name}}`: the defaults of the assistant, overridden by the variables that a key set on the conversation.
-    /// Never variables of a visitor.
+    /// For `{{name}}`: the variables of the assistant, and others that a key set on the conversation. Never those of a
+    /// visitor.
     pub variables: &'a Map<String, Value>,
     /// The private hosts that the workspace may reach.
     pub allow_hosts: &'a AllowHosts,

@@ -403,6 +403,31 @@ fn invalid_values_are_refused() {
             "check_calendar_availability",
             "line 14: assistants[0].tools[1]: \"availability\" and",
         ),
+        (
+            "tools = [",
+            "variables = { a = 1 }\nvisitor_variables = { b = {}, a = {} }\ntools = [",
+            "line 15: assistants[0].visitor_variables.a: also in `variables`, which no visitor can override",
+        ),
+        (
+            "tools = [",
+            "visitor_variables = { a = { max_length = 0 } }\ntools = [",
+            "line 14: assistants[0].visitor_variables.a.max_length: 0 is not between 1 and 4096",
+        ),
+        (
+            "tools = [",
+            "visitor_variables = { \"a b\" = {} }\ntools = [",
+            "line 14: assistants[0].visitor_variables.a b: not a name of a variable",
+        ),
+        (
+            "tools = [",
+            "visitor_variables = { a = { default = 1 } }\ntools = [",
+            "line 14: assistants[0].visitor_variables.a.default: invalid type: integer `1`, expected a string",
+        ),
+        (
+            "tools = [",
+            "visitor_variables = { a = { length = 1 } }\ntools = [",
+            "line 14: assistants[0].visitor_variables.a.length: unknown field `length`, expected `default` or",
+        ),
         ("\"GET\"", "\"get\"", "line 31: tools[1].method: \"get\" is none of: GET"),
         ("\"GET\"", "\"GET\"\nform = true", "line 32: tools[1].form: a GET has no body"),
         (

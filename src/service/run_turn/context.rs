@@ -11,6 +11,7 @@ use super::Engine;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::chat::ChatMessage;
 use crate::domain::conversation::{Conversation, SenderType};
+use crate::domain::conversation_variables::ConversationVariables;
 use crate::domain::error::Error;
 use crate::domain::history::{
     HistoryEntry, MAX_UNANSWERED_RESULT, Speaker, arrange, build_history, parse_function_calls,
@@ -19,7 +20,7 @@ use crate::domain::history::{
 use crate::domain::ids::TurnId;
 use crate::domain::journal::JournalRow;
 use crate::domain::message::Message;
-use crate::domain::template::fill_prompt;
+use crate::domain::template::fill_system_prompt;
 use crate::domain::tool::{CompiledTool, ToolConfig};
 use crate::domain::tool_loop::{CallResult, JournalEntry, JournalRecord};
 use crate::domain::trace::JournalledAnswer;
@@ -46,7 +47,7 @@ pub(super) struct Context {
     /// Arranged, up to the message that the turn answers.
     pub history: Arc<[ChatMessage]>,
     pub journal: Vec<JournalEntry>,
-    /// Variables that tools may use: set by a key, the assistant or its workspace, never by a visitor.
+    /// Variables that tools may use: of the assistant or a key, never of a visitor.
     pub trusted: Map<String, Value>,
     pub allow_hosts: AllowHosts,
 }
@@ -76,8 +77,8 @@ pub(super) async fn load(
         return Ok(None);
     };
 
-    let (prompt_variables, trusted) = variables(&version, &conversation);
-    let prompt = prompt(engine, &version, [&prompt_variables, &trusted]);
+    let variables = variables(&version, &conversation);
+    let prompt = prompt(engine, &version, &variables);
     let mut entries: Vec<HistoryEntry> = messages.iter().map(|message| entry(message)).collect();
     entries.extend(unanswered.iter().filter_map(|(turn, position)| {
         let of_turn = |row: &&JournalRow| row.turn.turn == *turn;
@@ -86,7 +87,7 @@ pub(super) async fn load(
     }));
     let history = arrange(build_history(&prompt, entries, turn.position, engine.settings.history)).into();
     let journal = journal.iter().map(journal_entry).collect::<Result<_, _>>()?;
-    Ok(Some(Context { version, toolset, history, journal, trusted, allow_hosts }))
+    Ok(Some(Context { version, toolset, history, journal, trusted: variables.trusted, allow_hosts }))
 }
 
 /// The rows that a turn needs.
@@ -178,29 +179,21 @@ fn unanswered(messages: &[Arc<Message>], before: i64) -> Vec<(TurnId, i64)> {
         .collect()
 }
 
-/// The variables for the prompt, and the trusted ones that tools may use.
-fn variables(
-    version: &AssistantVersion,
-    conversation: &Conversation,
-) -> (Map<String, Value>, Map<String, Value>) {
+fn variables(version: &AssistantVersion, conversation: &Conversation) -> ConversationVariables {
     let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
-    let key_variables = read(&conversation.key_variables);
-    let mut prompt_variables = version.variables.clone();
-    let mut trusted = version.variables.clone();
-    prompt_variables.extend(read(&conversation.visitor_variables));
-    prompt_variables.extend(key_variables.clone());
-    trusted.extend(key_variables);
-    (prompt_variables, trusted)
+    version.rank_variables(read(&conversation.key_variables), read(&conversation.visitor_variables))
 }
 
-/// The system prompt, followed by the dates, so that its prefix stays cacheable. It is filled from the first of `variables`
-/// that does not make it too long: a visitor's long values must not displace those that others have set.
-fn prompt(engine: &Engine, version: &AssistantVersion, variables: [&Map<String, Value>; 2]) -> String {
-    let empty = Map::new();
-    let filled = variables
+/// The system prompt, followed by the dates, so that its prefix stays cacheable. Values of the visitor that would make it too
+/// long are left out: they must not displace those that others have set.
+fn prompt(engine: &Engine, version: &AssistantVersion, variables: &ConversationVariables) -> String {
+    let (without_visitor, empty) = (variables.without_visitor(), Map::new());
+    let fill = |(values, visitor): (&Map<String, Value>, &Map<String, Value>)| {
+        fill_system_prompt(&version.system_prompt, values, visitor, MAX_PROMPT).ok()
+    };
+    let filled = [(&without_visitor, &variables.visitor), (&without_visitor, &empty), (&empty, &empty)]
         .into_iter()
-        .chain([&empty])
-        .find_map(|variables| fill_prompt(&version.system_prompt, variables, MAX_PROMPT).ok())
+        .find_map(fill)
         .unwrap_or_else(|| version.system_prompt.clone());
     let offers_times = |tool: &&CompiledTool| !matches!(tool.kind, ToolConfig::CalendarCancel { .. });
     let calendar = version.tools.iter().filter(offers_times).find_map(|tool| tool.kind.calendar());

@@ -12,3 +12,4 @@ mod messages;
 mod model_faults;
 mod money;
 mod tools;
+mod variables;

@@ -398,9 +398,11 @@ both_backends!(
 
         let applied = operator.try_apply(&file, Mode::Apply).await.unwrap();
 
-        let warning = "assistant desk: its `variables` have no default for {{name}}, {{title}}: empty unless the conversation sets it";
+        let warning = "assistant desk: neither `variables` nor `visitor_variables` has {{name}}, {{title}}: empty unless an API key sets it";
         assert_eq!(applied.warnings, [warning]);
-        let complete = file.replace("{ company =", "{ name = \"\", title = \"\", company =");
+        let complete = file
+            .replace("{ company =", "{ title = \"\", company =")
+            .replace("tools = [\"booking\"", "visitor_variables = { name = {} }\ntools = [\"booking\"");
         assert_eq!(operator.try_apply(&complete, Mode::Apply).await.unwrap().warnings, Vec::<String>::new());
     }
 );

@@ -263,7 +263,7 @@ both_backends!(
         let newer = program.run(&["keys", "list"]);
         let undo = "delete from _sqlx_migrations where version > 3; drop index turns_to_claim_by_workspace; \
             create index turns_to_claim on turns (api, not_before) where state = 'queued'; \
-            drop index conversations_untouched; \
+            drop index conversations_untouched; alter table idempotency drop column warning; \
             alter table conversations drop column untouched; alter table workspace_state drop column untouched";
         change(&db, &program, undo).await;
         let outdated = unmigrated.refusal("store");

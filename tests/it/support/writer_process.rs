@@ -158,6 +158,7 @@ pub fn new_conversation(seed: &Seed, kind: ConversationKind) -> NewConversation 
         first_message: None,
         key_variables: "{}".to_owned(),
         visitor_variables: "{}".to_owned(),
+        warning: None,
         metadata: None,
         external_identifier: None,
         by_visitor: false,
