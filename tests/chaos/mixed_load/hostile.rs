@@ -416,9 +416,9 @@ async fn clients_that_leave(target: Arc<Target>, _worker: usize) {
     let body = message("Gone").to_string();
     let head = target.head("POST /v1/messages");
     let length = body.len();
-    let write = format!("{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}");
-    let read = format!("{}\r\n", target.head(&format!("GET {}", target.history)));
-    for request in [&write[..], &read[..], &write[..write.len() - 9]].iter().cycle() {
+    let post = format!("{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}");
+    let get = format!("{}\r\n", target.head(&format!("GET {}", target.history)));
+    for request in [&post[..], &get[..], &post[..post.len() - 9]].iter().cycle() {
         if let Some(mut stream) = target.connect(GREEDY).await {
             let _ = stream.write_all(request.as_bytes()).await;
         }
