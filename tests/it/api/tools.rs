@@ -383,7 +383,8 @@ both_backends!(
         server.post_message(created["conversation_id"].as_str().unwrap(), "Where is it?").send().await;
 
         let prompt = server.model.calls().all()[0].request.last_text("system").unwrap();
-        let expected = "You are the front desk of Demo Ltd for <visitor_data name=\"name\">evil</visitor_data>.";
+        let expected =
+            "You are the front desk of Demo Ltd for <visitor_data name=\"name\">evil</visitor_data>.";
         assert!(prompt.starts_with(expected), "{prompt}");
         let uri = server.tool.calls().all()[0].request.uri.to_string();
         assert!(uri.ends_with("/orders/Demo%20Ltd/7?name="), "{uri}");

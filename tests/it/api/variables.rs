@@ -182,7 +182,8 @@ both_backends!(
         let visitors = uuid(&create(&server, ASSISTANT, &json!({ "name": "Ada" })).await);
         let keys = uuid(&create_by_key(&server, &json!({ "plan": "pro", "name": "Grace" })).await);
         let apply = async |to: &str| {
-            let from = "variables = { company = \"Demo Ltd\" }\nvisitor_variables = { name = { max_length = 80 } }";
+            let from =
+                "variables = { company = \"Demo Ltd\" }\nvisitor_variables = { name = { max_length = 80 } }";
             let file = with_all(&workspaces::workspace(&server.tool));
             assert!(file.contains(from), "{file}");
             let clock = &server.services().clock;

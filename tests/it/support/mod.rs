@@ -24,6 +24,7 @@ pub mod server;
 pub mod sqlite;
 pub mod sse;
 pub mod store;
+pub mod unread;
 pub mod wait;
 pub mod workspaces;
 pub mod writer_process;
