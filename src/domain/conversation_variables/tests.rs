@@ -12,7 +12,7 @@ fn map(value: Value) -> Map<String, Value> {
 }
 
 /// An assistant with these `variables` and `visitor_variables`.
-fn assistant(variables: Value, visitor_variables: Value) -> AssistantVersion {
+fn assistant(variables: &Value, visitor_variables: &Value) -> AssistantVersion {
     let assistant = json!({
         "slug": "a", "name": "A", "system_prompt": "x", "variables": variables,
         "visitor_variables": visitor_variables,
@@ -34,7 +34,7 @@ fn refusal(assistant: &AssistantVersion, sent: Value) -> String {
 #[test]
 fn the_operator_comes_before_a_key_a_key_before_a_visitor_and_a_visitor_before_the_default() {
     let declared = json!({"b": {}, "c": {}, "d": {"default": "default"}});
-    let assistant = assistant(json!({"a": "operator"}), declared);
+    let assistant = assistant(&json!({"a": "operator"}), &declared);
 
     let ranked = assistant.rank_variables(
         map(json!({"a": "key", "b": "key", "e": "key"})),
@@ -53,7 +53,7 @@ fn the_operator_comes_before_a_key_a_key_before_a_visitor_and_a_visitor_before_t
 fn what_a_visitor_has_set_counts_only_while_the_assistant_allows_it() {
     let ranked = |declared: Value| {
         let visitor = map(json!({"name": "Ada Lovelace", "list": [1]}));
-        assistant(json!({}), declared).rank_variables(Map::new(), visitor).visitor
+        assistant(&json!({}), &declared).rank_variables(Map::new(), visitor).visitor
     };
 
     assert_eq!(ranked(json!({"name": {}, "list": {}})), map(json!({"name": "Ada Lovelace"})));
@@ -63,7 +63,7 @@ fn what_a_visitor_has_set_counts_only_while_the_assistant_allows_it() {
 
 #[test]
 fn a_visitor_sets_only_declared_variables_of_a_bounded_length() {
-    let assistant = assistant(json!({"company": "Demo"}), json!({"name": {"max_length": 3}, "größe": {}}));
+    let assistant = assistant(&json!({"company": "Demo"}), &json!({"name": {"max_length": 3}, "größe": {}}));
 
     let several = json!({"name": 123, "größe": true});
     for sent in [json!({}), json!({"name": "Zoë"}), json!({"name": ""}), several] {
@@ -92,7 +92,7 @@ fn a_visitor_sets_only_declared_variables_of_a_bounded_length() {
 
 #[test]
 fn an_assistant_that_declares_none_ignores_all_with_a_warning_that_fits_into_a_header() {
-    let assistant = assistant(json!({"company": "Demo"}), json!({}));
+    let assistant = assistant(&json!({"company": "Demo"}), &json!({}));
     let warning = |sent: Value| {
         let accepted = assistant.accept_visitor_variables(map(sent)).unwrap();
         assert_eq!(accepted.variables, Map::new());
@@ -112,7 +112,7 @@ fn an_assistant_that_declares_none_ignores_all_with_a_warning_that_fits_into_a_h
 
 #[test]
 fn a_key_sets_any_variable_except_the_assistants_own() {
-    let assistant = assistant(json!({"company": "Demo"}), json!({"name": {"max_length": 1}}));
+    let assistant = assistant(&json!({"company": "Demo"}), &json!({"name": {"max_length": 1}}));
 
     let sent = json!({"plan": {"a": 1}, "company": "x", "name": "Ada"});
     let accepted = assistant.accept_key_variables(map(sent));
@@ -127,7 +127,7 @@ fn a_key_sets_any_variable_except_the_assistants_own() {
 #[test]
 fn the_declaration_is_checked() {
     let check = |variables: Value, declared: Value| {
-        let checked = assistant(variables, declared).check_visitor_variables();
+        let checked = assistant(&variables, &declared).check_visitor_variables();
         checked.err().map(|error| error.to_string()).unwrap_or_default()
     };
 

@@ -391,7 +391,7 @@ async fn tools_that_hang(target: Arc<Target>, _worker: usize) {
 
 /// Turns whose model writes a megabyte, or calls with megabytes of arguments.
 async fn huge_answers(target: Arc<Target>, worker: usize) {
-    let mut body = message(if worker % 2 == 0 { "calls" } else { "text" });
+    let mut body = message(if worker.is_multiple_of(2) { "calls" } else { "text" });
     body["conversation_id"] = target.conversation(TALKER).await;
     loop {
         target.attempt("huge answers of a model", target.post("/v1/messages", &body)).await;

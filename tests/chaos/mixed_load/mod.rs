@@ -127,7 +127,7 @@ fn report(test: &str, samples: &Samples, attacked: Duration, until: Duration) {
         println!("{test}: honest, {name}: {} requests, p50 {p50} ms, p99 {p99} ms", times.len());
         p99
     };
-    let middle = attacked + (until - attacked) / 2;
+    let middle = attacked + until.saturating_sub(attacked) / 2;
     let alone = line("alone", Duration::ZERO, attacked);
     line("first half under attack", attacked, middle);
     line("second half under attack", middle, until);
@@ -143,9 +143,9 @@ fn report(test: &str, samples: &Samples, attacked: Duration, until: Duration) {
 
 /// The median memory under attack, in KiB: after a third of the time, and at the end.
 fn warm_and_end(samples: &Samples, attacked: Duration, until: Duration) -> (u64, u64) {
-    let length = until - attacked;
+    let length = until.saturating_sub(attacked);
     let warm = samples.memory(attacked + length / 3, attacked + length / 2);
-    (warm, samples.memory(until - length / 6, until))
+    (warm, samples.memory(until.saturating_sub(length / 6), until))
 }
 
 /// Fails if an honest client saw an error, or if the memory grew.

@@ -132,6 +132,9 @@ pub fn percentile(times: &[Duration], percent: usize) -> u64 {
     times.get(index).map_or(0, |time| u64::try_from(time.as_millis()).unwrap())
 }
 
+/// Label, colour, lower edge, and the value that it shows.
+type Panel = (&'static str, &'static str, u64, fn(&Line) -> u64);
+
 /// Memory and p99 over time, one above the other. The time under attack has a background.
 fn graph(name: &str, lines: &[Line], attacked: u64, until: u64) -> String {
     let x = |at: u64| 60 + 800 * at / until.max(1);
@@ -144,7 +147,7 @@ fn graph(name: &str, lines: &[Line], attacked: u64, until: u64) -> String {
 "##,
         x(attacked),
     );
-    let panels: [(&str, &str, u64, fn(&Line) -> u64); 2] = [
+    let panels: [Panel; 2] = [
         ("memory of the server, MiB", "#1f5fa8", 220, |line| line.memory),
         ("honest clients' p99, ms", "#b03a2e", 450, |line| line.p99),
     ];
