@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Services;
-use super::state::Waiter;
+use super::state::{CallUnderWay, Waiter};
 use crate::domain::error::Error;
 use crate::domain::failure::{Discard, Failure};
 use crate::domain::ids::{ConversationId, TurnId};
@@ -59,8 +59,8 @@ impl Waiter {
         end: TurnEnd,
     ) -> Result<RenderedResponse, Error> {
         loop {
-            let model_error = services.model_calls.error(turn.turn);
-            let command = EndTurn { turn, authority, end: end.clone(), journal: None, model_error };
+            let CallUnderWay { error: model_error, tokens } = services.model_calls.under_way(turn.turn);
+            let command = EndTurn { turn, authority, end: end.clone(), journal: None, model_error, tokens };
             match services.writer.execute(command).await.map_err(unknown)? {
                 TurnWriteOutcome::Accepted(_) => return Ok(widget_turn_end(&end)),
                 TurnWriteOutcome::FencedOff(Some(turn)) if !turn.state.is_open() => {

@@ -27,7 +27,7 @@ use crate::domain::turn::{Turn, TurnRef};
 use crate::outbound::AllowHosts;
 use crate::service::workspace_hosts;
 use crate::store::turns::journal;
-use crate::store::{Conn, ReadLimit, StoreError, conversations, messages};
+use crate::store::{Conn, ReadLimit, StoreError, conversations, messages, workspaces};
 use crate::tools::Toolset;
 use crate::writer::TurnSnapshot;
 
@@ -49,6 +49,8 @@ pub(super) struct Context {
     /// Variables that tools may use: set by a key, the assistant or its workspace, never by a visitor.
     pub trusted: Map<String, Value>,
     pub allow_hosts: AllowHosts,
+    /// A token budget was used up before the attempt.
+    pub is_over_budget: bool,
 }
 
 pub(super) fn turn_ref(turn: &Turn) -> TurnRef {
@@ -71,10 +73,9 @@ pub(super) async fn load(
         Some(known) => Some(known.map_err(Error::from)?),
         None => services.db.read(async |conn| read(conn, engine, turn).await).await?,
     };
-    let Some(StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts }) = stored
-    else {
-        return Ok(None);
-    };
+    let Some(stored) = stored else { return Ok(None) };
+    let StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts, is_over_budget } =
+        stored;
 
     let (prompt_variables, trusted) = variables(&version, &conversation);
     let prompt = prompt(engine, &version, [&prompt_variables, &trusted]);
@@ -86,7 +87,7 @@ pub(super) async fn load(
     }));
     let history = arrange(build_history(&prompt, entries, turn.position, engine.settings.history)).into();
     let journal = journal.iter().map(journal_entry).collect::<Result<_, _>>()?;
-    Ok(Some(Context { version, toolset, history, journal, trusted, allow_hosts }))
+    Ok(Some(Context { version, toolset, history, journal, trusted, allow_hosts, is_over_budget }))
 }
 
 /// The rows that a turn needs.
@@ -99,13 +100,14 @@ struct StoredContext {
     calls: Vec<JournalRow>,
     journal: Vec<JournalRow>,
     allow_hosts: AllowHosts,
+    is_over_budget: bool,
 }
 
 /// The context of a turn that starts for the first time, without a read; `None` if something is not known here.
 fn known(
     engine: &Engine,
     turn: &Turn,
-    TurnSnapshot { conversation, config }: &TurnSnapshot,
+    TurnSnapshot { conversation, config, is_over_budget }: &TurnSnapshot,
 ) -> Option<Result<StoredContext, StoreError>> {
     let histories = &engine.services.histories;
     let messages = histories.get(turn.conversation, turn.position, conversation.next_position)?;
@@ -119,6 +121,7 @@ fn known(
         calls: Vec::new(),
         journal: Vec::new(),
         allow_hosts,
+        is_over_budget: *is_over_budget,
     }))
 }
 
@@ -136,8 +139,20 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
     // made again; it was bounded when it was written.
     let journal =
         if turn.fence > 1 { journal::list(conn.reborrow(), turn_ref(turn)).await? } else { Vec::new() };
-    let allow_hosts = workspace_hosts::load(conn, turn.workspace).await?;
-    Ok(Some(StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts }))
+    let Some(workspace) = workspaces::find_with_tokens(conn, turn.workspace).await? else { return Ok(None) };
+    let allow_hosts = workspace_hosts::parse(&workspace.workspace)?;
+    let budgets = engine.settings.token_budgets.lowest(workspace.workspace.token_budgets);
+    let today = engine.services.clock.now().day();
+    let is_over_budget = budgets.exhausted_by(conversation.tokens, workspace.on(today)).is_some();
+    Ok(Some(StoredContext {
+        conversation,
+        messages,
+        unanswered,
+        calls,
+        journal,
+        allow_hosts,
+        is_over_budget,
+    }))
 }
 
 async fn read_messages(

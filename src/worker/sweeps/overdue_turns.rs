@@ -7,6 +7,7 @@ use futures::future::join_all;
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::{TurnEnd, TurnRef};
+use crate::service::state::CallUnderWay;
 use crate::store::Conn;
 use crate::store::turns::overdue::{self, OverdueReason, OverdueTurn};
 use crate::worker::Worker;
@@ -48,8 +49,8 @@ async fn end_one(worker: &Worker, OverdueTurn { turn, reason }: OverdueTurn) -> 
     };
     let turn_ref = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
     let end = TurnEnd::Failed(failure);
-    let model_error = worker.services.model_calls.error(turn.id);
-    let command = EndTurn { turn: turn_ref, authority, end, journal: None, model_error };
+    let CallUnderWay { error: model_error, tokens } = worker.services.model_calls.under_way(turn.id);
+    let command = EndTurn { turn: turn_ref, authority, end, journal: None, model_error, tokens };
     match worker.services.writer.execute(command).await {
         Ok(outcome) => matches!(outcome, TurnWriteOutcome::Accepted(_)),
         Err(error) => {

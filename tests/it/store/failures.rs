@@ -221,7 +221,7 @@ async fn an_unanswered_commit_is_not_repeated() {
     cutter.armed.store(true, Ordering::SeqCst);
     let retried = process
         .writer
-        .execute(RetryTurn { turn: first, fence: 1, delay: Duration::ZERO, model_error: None })
+        .execute(RetryTurn { turn: first, fence: 1, delay: Duration::ZERO, model_error: None, tokens: 0 })
         .await
         .unwrap();
     assert!(matches!(retried, TurnWriteOutcome::Accepted(turn) if turn.fence == 2 && turn.attempts == 1));
