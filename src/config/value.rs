@@ -220,7 +220,7 @@ impl SettingValue for u32 {
 }
 
 impl SettingValue for NonZeroU64 {
-    const EXPECTED: &'static str = "a whole number, 1 or more";
+    const EXPECTED: &'static str = "a whole number above 0";
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()

@@ -67,34 +67,39 @@ pub async fn find_by_slug(conn: Conn<'_>, slug: &str) -> Result<Option<Workspace
     Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(slug).fetch_optional(c).await?))
 }
 
-/// A workspace, and the tokens of its current day.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct WorkspaceTokens {
+#[derive(sqlx::FromRow)]
+struct TokensRow {
     #[sqlx(flatten)]
-    pub workspace: Workspace,
+    workspace: Workspace,
     day: i64,
     day_tokens: i64,
+    /// The database's time; null on SQLite.
+    now: Option<Micros>,
 }
 
-impl WorkspaceTokens {
-    /// The tokens of a day (UTC, since the epoch).
-    #[must_use]
-    pub fn on(&self, day: i64) -> i64 {
-        if self.day == day { self.day_tokens } else { 0 }
-    }
-}
-
-/// A workspace with its tokens, read without a lock.
+/// A workspace with its tokens of the current day, read without a lock.
 pub async fn find_with_tokens(
     conn: Conn<'_>,
     id: WorkspaceId,
-) -> Result<Option<WorkspaceTokens>, StoreError> {
-    const FIND: &str = concat!(
-        "select ",
-        workspace_columns!(),
-        ", day, day_tokens from workspaces join workspace_state on workspace_id = id where id = $1"
-    );
-    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(id).fetch_optional(c).await?))
+    clock: &dyn Clock,
+) -> Result<Option<(Workspace, i64)>, StoreError> {
+    macro_rules! find {
+        ($now:literal) => {
+            concat!(
+                "select ",
+                workspace_columns!(),
+                ", day, day_tokens, ",
+                $now,
+                " as now from workspaces join workspace_state on workspace_id = id where id = $1"
+            )
+        };
+    }
+    let find = conn.pick(find!("store_now()"), find!("null"));
+    let row: Option<TokensRow> = on_conn!(conn, |c| sqlx::query_as(find).bind(id).fetch_optional(c).await?);
+    Ok(row.map(|TokensRow { workspace, day, day_tokens, now }| {
+        let today = now.unwrap_or_else(|| clock.now()).day();
+        (workspace, if day == today { day_tokens } else { 0 })
+    }))
 }
 
 /// The settings of workspaces.

@@ -139,11 +139,12 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
     // made again; it was bounded when it was written.
     let journal =
         if turn.fence > 1 { journal::list(conn.reborrow(), turn_ref(turn)).await? } else { Vec::new() };
-    let Some(workspace) = workspaces::find_with_tokens(conn, turn.workspace).await? else { return Ok(None) };
-    let allow_hosts = workspace_hosts::parse(&workspace.workspace)?;
-    let budgets = engine.settings.token_budgets.lowest(workspace.workspace.token_budgets);
-    let today = engine.services.clock.now().day();
-    let is_over_budget = budgets.exhausted_by(conversation.tokens, workspace.on(today)).is_some();
+    let clock = engine.services.clock.as_ref();
+    let found = workspaces::find_with_tokens(conn, turn.workspace, clock).await?;
+    let Some((workspace, tokens)) = found else { return Ok(None) };
+    let allow_hosts = workspace_hosts::parse(&workspace)?;
+    let budgets = engine.settings.token_budgets.lowest(workspace.token_budgets);
+    let is_over_budget = budgets.exhausted_by(conversation.tokens, tokens).is_some();
     Ok(Some(StoredContext {
         conversation,
         messages,

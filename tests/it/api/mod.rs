@@ -11,4 +11,5 @@ mod limits;
 mod messages;
 mod model_faults;
 mod money;
+mod token_budgets;
 mod tools;

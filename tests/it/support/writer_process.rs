@@ -238,6 +238,22 @@ pub async fn balance(db: &Db, workspace: WorkspaceId) -> i64 {
     rejoinder::store::workspaces::balance(read.conn(), workspace).await.unwrap().unwrap().0
 }
 
+/// An answer of a model with one call, which starts, for the journal.
+pub fn journal_answer(turn: TurnRef, fence: i64, step: i64, tokens: i64) -> AppendJournal {
+    let answer = JournalRow {
+        turn,
+        step,
+        position: 0,
+        attempt: 1,
+        started_at: Micros(1),
+        finished_at: Some(Micros(2)),
+        content: "{}".to_owned(),
+        result: None,
+    };
+    let call = JournalRow { position: 1, finished_at: None, ..answer.clone() };
+    AppendJournal { turn, fence, rows: vec![answer], starting: vec![call], result: None, write: None, tokens }
+}
+
 /// A call with its result, for the journal.
 pub fn journal_append(turn: TurnRef, fence: i64, write: Option<BookingWrite>) -> AppendJournal {
     let row = JournalRow {
