@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::Services;
-use super::state::{CallUnderWay, Waiter};
+use super::state::Waiter;
 use crate::domain::error::Error;
 use crate::domain::failure::{Discard, Failure};
 use crate::domain::ids::{ConversationId, TurnId};
@@ -59,9 +59,9 @@ impl Waiter {
         end: TurnEnd,
     ) -> Result<RenderedResponse, Error> {
         loop {
-            let CallUnderWay { error: model_error, tokens } = services.model_calls.under_way(turn.turn);
-            let command = EndTurn { turn, authority, end: end.clone(), journal: None, model_error, tokens };
-            match services.writer.execute(command).await.map_err(unknown)? {
+            let model_error = services.model_calls.error(turn.turn);
+            let end_turn = EndTurn { turn, authority, end: end.clone(), journal: None, model_error, tokens: 0 };
+            match services.writer.execute(end_turn).await.map_err(unknown)? {
                 TurnWriteOutcome::Accepted(_) => return Ok(widget_turn_end(&end)),
                 TurnWriteOutcome::FencedOff(Some(turn)) if !turn.state.is_open() => {
                     let end = read_end(services, &turn).await.map_err(unknown)?;

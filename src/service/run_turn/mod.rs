@@ -37,7 +37,7 @@ use crate::store::StoreError;
 use crate::telemetry::traces;
 use crate::tools::Toolset;
 use crate::writer::{
-    EndAuthority, EndTurn, HandBackTurn, RetryTurn, StartedTurn, TurnSnapshot, TurnWriteOutcome,
+    CountTokens, EndAuthority, EndTurn, HandBackTurn, RetryTurn, StartedTurn, TurnSnapshot, TurnWriteOutcome,
 };
 use attempt::AttemptResult;
 use context::turn_ref;
@@ -82,8 +82,17 @@ impl fmt::Debug for Engine {
 struct Progress {
     /// The models that had no time left in earlier attempts.
     slow: Vec<ModelRef>,
-    /// The tokens of model calls that no write has counted yet; those of a call under way are estimated.
+    /// The tokens of model calls that have ended, until a write counts them.
     tokens: i64,
+    /// The tokens of a model call that is under way, estimated.
+    under_way: i64,
+}
+
+impl Progress {
+    /// All tokens that are not counted yet, for a write that counts them.
+    fn take_tokens(&mut self) -> i64 {
+        std::mem::take(&mut self.tokens).saturating_add(std::mem::take(&mut self.under_way))
+    }
 }
 
 /// The next step after an attempt.
@@ -112,30 +121,39 @@ impl Engine {
     }
 
     /// Runs a turn that this process owns until it ends or is fenced off. Once `hard_stop` is cancelled, the turn is failed if a
-    /// request of this process waits for it, and handed back otherwise.
-    pub async fn run(&self, started: StartedTurn, hard_stop: &CancellationToken) {
+    /// request of this process waits for it, and handed back otherwise. Once `cancelled` is cancelled, it belongs to this process no
+    /// longer. Returns the tokens of a model call that was broken off, which nothing has counted.
+    pub async fn run(
+        &self,
+        started: StartedTurn,
+        hard_stop: &CancellationToken,
+        cancelled: &CancellationToken,
+    ) -> Option<CountTokens> {
         let StartedTurn { turn: mut owned, snapshot } = started;
         let id = owned.id;
         let mut progress = Progress::default();
         let span = spans::start_turn(&owned);
         let run = async {
             tokio::select! {
+                biased;
+                () = cancelled.cancelled() => Ok(()),
                 caught = AssertUnwindSafe(self.run_attempts(&mut owned, snapshot, &mut progress)).catch_unwind() => match caught {
                     Ok(result) => result,
                     Err(panic) => {
                         tracing::error!(turn.id = %id, "a turn panicked: {}", panic_text(&*panic));
                         // Another attempt would panic, too.
                         let failed = TurnEnd::Failed(Failure::InternalError);
-                        self.end(&owned, failed, None, None, progress.tokens).await
+                        self.end(&owned, failed, None, None, progress.take_tokens()).await
                     }
                 },
-                () = hard_stop.cancelled() => self.stop(&owned, progress.tokens).await,
+                () = hard_stop.cancelled() => self.stop(&owned, &mut progress).await,
             }
         };
         let result = span.run(run).await;
         if let Err(error) = result {
             tracing::error!(turn.id = %id, error = &error as &dyn std::error::Error, "a turn could not be continued");
         }
+        (progress.under_way > 0).then(|| CountTokens { turn: turn_ref(&owned), tokens: progress.under_way })
     }
 
     async fn run_attempts(
@@ -255,10 +273,10 @@ impl Engine {
     }
 
     /// On shutdown: fails the turn if a request waits for it here; otherwise hands it back to another process.
-    async fn stop(&self, turn: &Turn, tokens: i64) -> Result<(), Error> {
+    async fn stop(&self, turn: &Turn, progress: &mut Progress) -> Result<(), Error> {
         if self.services.waiters.has_waiter(turn.id) {
             let failed = TurnEnd::Failed(Failure::ServiceUnavailable);
-            return self.end(turn, failed, None, None, tokens).await;
+            return self.end(turn, failed, None, None, progress.take_tokens()).await;
         }
         self.hand_back(turn, Duration::ZERO).await
     }

@@ -78,11 +78,11 @@ pub(super) async fn call_models(
         };
         let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
         let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
-        let tokens_before = progress.tokens;
-        progress.tokens = tokens_before.saturating_add(estimated_input);
-        let _under_way = engine.services.model_calls.begin(turn.id, &under_way, progress.tokens);
+        let _under_way = engine.services.model_calls.begin(turn.id, &under_way);
+        progress.under_way = estimated_input;
         let answer = call(&candidate, &model, request, budget, under_way).await;
-        progress.tokens = tokens_before.saturating_add(tokens_of(&answer, estimated_input));
+        progress.under_way = 0;
+        progress.tokens = progress.tokens.saturating_add(tokens_of(&answer, estimated_input));
         match answer {
             Ok(mut answer) => {
                 if let Some(fields) = &mut answer.vendor {

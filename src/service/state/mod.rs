@@ -15,7 +15,7 @@ pub(super) use followers::Subscription;
 pub use followers::{FollowerBounds, Followers};
 pub use history_cache::HistoryCache;
 pub use key_cache::KeyCache;
-pub use model_calls::{CallUnderWay, ModelCalls};
+pub use model_calls::ModelCalls;
 pub(super) use rate_limit_backoff::RateLimitBackoff;
 pub use version_cache::VersionCache;
 pub use waiters::{Waiter, Waiters};

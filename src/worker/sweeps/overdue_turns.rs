@@ -7,7 +7,6 @@ use futures::future::join_all;
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::turn::{TurnEnd, TurnRef};
-use crate::service::state::CallUnderWay;
 use crate::store::Conn;
 use crate::store::turns::overdue::{self, OverdueReason, OverdueTurn};
 use crate::worker::Worker;
@@ -49,8 +48,8 @@ async fn end_one(worker: &Worker, OverdueTurn { turn, reason }: OverdueTurn) -> 
     };
     let turn_ref = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
     let end = TurnEnd::Failed(failure);
-    let CallUnderWay { error: model_error, tokens } = worker.services.model_calls.under_way(turn.id);
-    let command = EndTurn { turn: turn_ref, authority, end, journal: None, model_error, tokens };
+    let model_error = worker.services.model_calls.error(turn.id);
+    let command = EndTurn { turn: turn_ref, authority, end, journal: None, model_error, tokens: 0 };
     match worker.services.writer.execute(command).await {
         Ok(outcome) => matches!(outcome, TurnWriteOutcome::Accepted(_)),
         Err(error) => {

@@ -2,6 +2,7 @@
 
 mod admit;
 mod append_journal;
+mod count_tokens;
 mod create_conversation;
 mod end_turn;
 mod hand_back_turn;
@@ -13,6 +14,7 @@ mod webhook_endpoints;
 
 pub use admit::{Admission, AdmitOutcome, Target};
 pub use append_journal::{AppendJournal, AppendOutcome};
+pub use count_tokens::CountTokens;
 pub use create_conversation::{CreateOutcome, NewConversation};
 pub use end_turn::{EndAuthority, EndTurn};
 pub use hand_back_turn::HandBackTurn;

@@ -122,8 +122,13 @@ both_backends!(
     }
 );
 
+/// Waits until the call of a turn that was ended from outside is counted, by an estimate of its request.
+async fn wait_for_tokens(server: &TestServer) {
+    wait_for("the tokens of the call", async || (tokens(server).await > 1).then_some(())).await;
+}
+
 both_backends!(
-    async fn a_call_that_the_deadline_of_its_client_ends_counts(db: TestDb) {
+    async fn a_call_that_the_deadline_of_its_client_breaks_off_counts(db: TestDb) {
         let server = Setup::default().env("REJOINDER_WIDGET__DEADLINE", "3s").system_clock().start(&db).await;
         let never = Gate::closed();
         server.model.script().queue([Reply::text("Never.").gated_by(&never)]);
@@ -131,6 +136,25 @@ both_backends!(
         let late = server.post_message(WIDGET, "Hi").send().await;
 
         assert_eq!(late.header("rejoinder-error"), Some("model_timeout"));
-        assert!(tokens(&server).await > 1, "its request is estimated");
+        wait_for_tokens(&server).await;
+    }
+);
+
+both_backends!(
+    async fn a_call_that_a_takeover_by_a_person_breaks_off_counts(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let never = Gate::closed();
+        server.model.script().queue([Reply::text("Never.").gated_by(&never)]);
+        let switch = format!("/api/automate/conversations/{WIDGET}/disable-ai");
+
+        let (waited, ()) = tokio::join!(server.post_message(WIDGET, "Hi").send(), async {
+            server.model.calls().wait_for_count(1).await;
+            let switched = server.request("POST", &switch).bearer(&server.keys.full).send().await;
+            assert_eq!(switched.status, 200);
+        });
+
+        assert_eq!(waited.status, 200, "{}", waited.text());
+        wait_for_tokens(&server).await;
+        assert_eq!(server.balance().await, "10.00");
     }
 );

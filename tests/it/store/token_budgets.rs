@@ -8,7 +8,7 @@ use rejoinder::domain::failure::Failure;
 use rejoinder::domain::token_budget::TokenBudgets;
 use rejoinder::domain::turn::{Api, TurnEnd, TurnRef};
 use rejoinder::writer::{
-    AdmitOutcome, Bounds, EndAuthority, EndTurn, HandBackTurn, RetryTurn, TurnWriteOutcome,
+    AdmitOutcome, Bounds, CountTokens, EndAuthority, EndTurn, HandBackTurn, RetryTurn, TurnWriteOutcome,
 };
 
 use crate::support::db::{TestDb, both_backends};
@@ -126,8 +126,10 @@ both_backends!(
         assert!(!end(&process, turn, owner, completed("Yes"), 1_000).await);
         assert!(end(&process, turn, EndAuthority::ClientGone, completed("Yes"), 30).await);
         assert!(!end(&process, turn, EndAuthority::ClientGone, completed("Yes"), 1_000).await);
+        // A call of the earlier owner was broken off.
+        process.writer.execute(CountTokens { turn, tokens: 8 }).await.unwrap();
 
-        assert_eq!(tokens(&db).await, (105, 105));
+        assert_eq!(tokens(&db).await, (113, 113));
         assert_invariants(&db).await;
     }
 );
