@@ -60,8 +60,16 @@ impl Waiter {
     ) -> Result<RenderedResponse, Error> {
         loop {
             let model_error = services.model_calls.error(turn.turn);
-            let end_turn = EndTurn { turn, authority, end: end.clone(), journal: None, model_error, tokens: 0 };
-            match services.writer.execute(end_turn).await.map_err(unknown)? {
+            let command = EndTurn {
+                turn,
+                authority,
+                end: end.clone(),
+                journal: None,
+                model_error,
+                // The owner counts those of the call that this breaks off.
+                tokens: 0,
+            };
+            match services.writer.execute(command).await.map_err(unknown)? {
                 TurnWriteOutcome::Accepted(_) => return Ok(widget_turn_end(&end)),
                 TurnWriteOutcome::FencedOff(Some(turn)) if !turn.state.is_open() => {
                     let end = read_end(services, &turn).await.map_err(unknown)?;

@@ -177,7 +177,7 @@ impl Attempt<'_> {
             result: Some(result.to_string()),
             ..self.call_row(call)
         }));
-        let starting = match self.tool_loop.next_action() {
+        let starting: Vec<_> = match self.tool_loop.next_action() {
             NextAction::RunTools(calls) => calls.iter().map(|call| self.call_row(call)).collect(),
             NextAction::CallModel { .. } | NextAction::Reply { .. } | NextAction::Fail(_) => Vec::new(),
         };

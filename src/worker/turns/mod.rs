@@ -38,7 +38,7 @@ pub(super) fn run(worker: &Worker, started: StartedTurn, slot: Option<TurnSlot>)
         let Some(count) = broken_off else { return };
         if let Err(error) = writer.execute(count).await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(turn.id = %count.turn.turn, error, "the tokens of a model call could not be counted");
+            tracing::warn!(turn.id = %count.turn.turn, error, "a model call could not be counted");
         }
     });
 }

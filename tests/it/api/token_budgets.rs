@@ -12,7 +12,8 @@ use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::wait::wait_for;
 
 const PER_CONVERSATION: &str = "REJOINDER_LIMITS__TOKENS_PER_CONVERSATION";
-const EXHAUSTED: &str = r#"{"status":false,"error":"Failed to process message: The token budget is used up"}"#;
+const EXHAUSTED: &str =
+    r#"{"status":false,"error":"Failed to process message: The token budget is used up"}"#;
 
 /// The tokens of all workspaces on their day.
 async fn tokens(server: &TestServer) -> i64 {

@@ -137,7 +137,8 @@ both_backends!(
 both_backends!(
     async fn a_workspace_may_have_a_lower_budget_than_the_server(db: TestDb) {
         let seeded = seed::workspace(&db, 1_000_000).await;
-        seed::configure(&db, "update workspaces set tokens_per_conversation = 10, tokens_per_day = 1000").await;
+        let budgets = "update workspaces set tokens_per_conversation = 10, tokens_per_day = 1000";
+        seed::configure(&db, budgets).await;
         let process = start(&db, Some(1_000), Some(100)).await;
         let [first, second] = [
             process.conversation(&seeded, ConversationKind::Widget).await,
