@@ -1,6 +1,7 @@
 //! Tests of how a configuration is read and refused.
 
 use std::io::Write as _;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -54,6 +55,7 @@ fn the_defaults_load_and_are_those_of_the_design() {
     assert_eq!(config.limits.per_conversation.period, Duration::from_mins(1));
     assert_eq!(config.events.retention, Duration::from_hours(24 * 30));
     assert_eq!(config.limits.spend_per_day, None);
+    assert_eq!((config.limits.tokens_per_conversation, config.limits.tokens_per_day), (None, None));
     assert!(config.is_demo_enabled());
     assert!(matches!(config.database(), Database::Sqlite { .. }));
     assert!(matches!(config.model_choice(), ModelChoice::Offline { is_explicit: false }));
@@ -129,6 +131,7 @@ fn each_kind_of_value_is_read_from_the_environment() {
             ("REJOINDER_LIMITS__ENABLED", "false"),
             ("REJOINDER_LIMITS__PER_ADDRESS", "5/s"),
             ("REJOINDER_LIMITS__SPEND_PER_DAY", "2.50"),
+            ("REJOINDER_LIMITS__TOKENS_PER_DAY", "5000000000"),
             ("REJOINDER_LIMITS__TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8, 127.0.0.1"),
             ("REJOINDER_MODEL__MAX_IN_FLIGHT", "4"),
             ("REJOINDER_MODEL__MAX_BODY", "64KiB"),
@@ -145,6 +148,7 @@ fn each_kind_of_value_is_read_from_the_environment() {
     assert!(!config.limits.enabled);
     assert_eq!(config.limits.per_address.period, Duration::from_secs(1));
     assert_eq!(config.limits.spend_per_day, Some(Money(2_500_000)));
+    assert_eq!(config.limits.tokens_per_day, NonZeroU64::new(5_000_000_000));
     let proxies: [IpNet; 3] =
         ["10.0.0.0/8", "fd00::/8", "127.0.0.1/32"].map(|network| network.parse().unwrap());
     assert_eq!(*config.limits.trusted_proxies, proxies);
@@ -169,6 +173,7 @@ fn a_setting_that_does_not_exist_is_named_with_its_location() {
 fn a_value_that_does_not_parse_is_named_with_what_is_expected_and_redacted() {
     insta::assert_snapshot!(refusal("[turn]\nmax_rounds = 1\ndeadline = 'soon'\n", &[]), @"setting `turn.deadline` (FILE, line 3): expected a duration such as `250ms`, `120s`, `15m`, `24h` or `30d`");
     insta::assert_snapshot!(refusal("turn.max_attempts = -1", &[]), @"setting `turn.max_attempts` (FILE, line 1): expected a whole number");
+    insta::assert_snapshot!(refusal("limits.tokens_per_day = 0", &[]), @"setting `limits.tokens_per_day` (FILE, line 1): expected a whole number above 0, or \"\" for none");
     insta::assert_snapshot!(refusal("turn = 3", &[]), @"setting `turn` (FILE, line 1): expected a section of settings");
     insta::assert_snapshot!(refusal("[outbound]\nallow_hosts = [1]", &[]), @"setting `outbound.allow_hosts` (FILE, line 2): expected a string");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_LIMITS__PER_CONVERSATION", "20")]), @"setting `limits.per_conversation` (environment variable REJOINDER_LIMITS__PER_CONVERSATION): expected a rate such as `10/s`, `20/min`, `100/hour` or `1000/day`");

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -213,6 +213,14 @@ impl SettingValue for bool {
 
 impl SettingValue for u32 {
     const EXPECTED: &'static str = "a whole number";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl SettingValue for NonZeroU64 {
+    const EXPECTED: &'static str = "a whole number above 0";
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()

@@ -48,6 +48,8 @@ pub struct Conversation {
     pub open_turns: i64,
     /// Charges, also those that were refunded, in millionths of a dollar.
     pub spent: i64,
+    /// Tokens of models, also those of turns without a reply.
+    pub tokens: i64,
     /// A JSON object: variables set by an API key. Tools may use them.
     pub key_variables: String,
     /// A JSON object: variables set by a visitor. Never used in the URL, headers or body of a tool.
@@ -81,6 +83,7 @@ impl Conversation {
             next_position: 1,
             open_turns: 0,
             spent: 0,
+            tokens: 0,
             key_variables: "{}".to_owned(),
             visitor_variables: "{}".to_owned(),
             metadata: None,

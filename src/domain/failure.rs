@@ -18,6 +18,8 @@ string_enum! {
         ModelUnreadable = "model_unreadable",
         /// The turn exceeded its limits of rounds or calls.
         TooManyToolCalls = "too_many_tool_calls",
+        /// The conversation or its workspace has used up its token budget.
+        TokenBudgetExhausted = "token_budget_exhausted",
         /// The conversation has ended.
         ConversationEnded = "conversation_ended",
         /// The conversation has the maximum of open turns.
@@ -44,6 +46,7 @@ impl Failure {
             Self::ModelRefused => "The model refused the request",
             Self::ModelUnreadable => "The model's answer could not be read",
             Self::TooManyToolCalls => "Too many tool calls",
+            Self::TokenBudgetExhausted => "The token budget is used up",
             Self::ConversationEnded => "The conversation has ended",
             Self::ConversationBusy => "The conversation is busy",
             Self::ServiceUnavailable | Self::TooManyTakeovers => "The service is temporarily unavailable",

@@ -33,6 +33,7 @@ pub mod signature;
 pub mod string_enum;
 pub mod template;
 mod text;
+pub mod token_budget;
 pub mod tool;
 pub mod tool_loop;
 pub mod trace;

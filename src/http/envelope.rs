@@ -192,7 +192,9 @@ impl Envelope for Platform {
 fn platform_failure(failure: Failure) -> StatusCode {
     match failure {
         Failure::ConversationEnded => StatusCode::CONFLICT,
-        Failure::ConversationBusy | Failure::ModelRateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Failure::ConversationBusy | Failure::ModelRateLimited | Failure::TokenBudgetExhausted => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Failure::Timeout
         | Failure::ModelUnavailable
         | Failure::ModelRefused

@@ -65,6 +65,18 @@ fn a_file_is_read_with_the_defaults_of_its_tools() {
 }
 
 #[test]
+fn a_workspace_has_token_budgets() {
+    let with = |budget: &str| WorkspaceFile::parse(&FILE.replace("balance = \"10.00\"", budget));
+
+    let workspace = with("tokens_per_day = 5_000_000_000").unwrap().workspace;
+
+    assert_eq!(workspace.tokens_per_day, NonZeroU64::new(5_000_000_000));
+    assert_eq!(workspace.tokens_per_conversation, None);
+    let error = with("tokens_per_conversation = 0").unwrap_err().to_string();
+    assert!(error.starts_with("line 5: workspace.tokens_per_conversation: invalid value"), "{error}");
+}
+
+#[test]
 fn the_demo_file_is_valid() {
     let file = WorkspaceFile::parse(include_str!("../../../config/demo/workspace.toml")).unwrap();
 

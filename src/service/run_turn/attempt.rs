@@ -9,8 +9,7 @@ use super::budget::Budget;
 use super::context::{Context, load, turn_ref};
 use super::model_call::{ModelCallError, ModelResponse, call_models};
 use super::tool_call::{self, CallBounds, CallOutcome};
-use super::{Engine, failure_of, spans};
-use crate::domain::assistant::ModelRef;
+use super::{Engine, Progress, failure_of, spans};
 use crate::domain::chat::{ChatMessage, ModelError, ModelErrorKind};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
@@ -20,7 +19,7 @@ use crate::domain::journal::JournalRow;
 use crate::domain::tool_loop::{NextAction, PlannedCall, ToolLoop, shorten_calls};
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd};
-use crate::writer::{AppendJournal, TurnSnapshot, TurnWriteOutcome};
+use crate::writer::{AppendJournal, AppendOutcome, TurnSnapshot, TurnWriteOutcome};
 
 /// The result of an attempt.
 pub(super) enum AttemptResult {
@@ -38,13 +37,14 @@ struct Attempt<'a> {
     context: Context,
     tool_loop: ToolLoop,
     budget: Budget,
-    /// The models that were too slow in earlier attempts.
-    slow: &'a mut Vec<ModelRef>,
+    progress: &'a mut Progress,
+    /// A token budget is used up: no model is called any more, and no tool, because no reply could follow.
+    is_over_budget: bool,
     /// The last answer, until it is journalled.
     last_answer: Option<JournalRow>,
 }
 
-/// Runs one attempt. `snapshot` is known if this process has just started the turn. `slow` are the models that had no time left in earlier attempts of this turn.
+/// Runs one attempt. `snapshot` is known if this process has just started the turn.
 ///
 /// # Errors
 /// The store refused a write because of its data.
@@ -52,7 +52,7 @@ pub(super) async fn run(
     engine: &Engine,
     turn: &Turn,
     snapshot: Option<TurnSnapshot>,
-    slow: &mut Vec<ModelRef>,
+    progress: &mut Progress,
 ) -> Result<AttemptResult, Error> {
     // Boxed: the attempt waits for models for much longer than it loads.
     let mut context = match Box::pin(load_with_retry(engine, turn, snapshot)).await {
@@ -70,7 +70,9 @@ pub(super) async fn run(
     let tool_loop =
         ToolLoop::replay(turn.id.to_string(), engine.settings.limits, context.toolset.as_ref(), entries);
     let budget = Budget::new(engine.settings.attempt_timeout);
-    let attempt = Attempt { engine, turn, context, tool_loop, budget, slow, last_answer: None };
+    let is_over_budget = context.is_over_budget;
+    let attempt =
+        Attempt { engine, turn, context, tool_loop, budget, progress, is_over_budget, last_answer: None };
     attempt.run().await
 }
 
@@ -95,6 +97,10 @@ impl Attempt<'_> {
     async fn run(mut self) -> Result<AttemptResult, Error> {
         loop {
             let result = match self.tool_loop.next_action() {
+                NextAction::CallModel { .. } | NextAction::RunTools(_) if self.is_over_budget => {
+                    let failed = TurnEnd::Failed(Failure::TokenBudgetExhausted);
+                    Some(AttemptResult::Ended(failed, None))
+                }
                 NextAction::CallModel { step, tail } => self.call_model(step, tail).await?,
                 NextAction::RunTools(calls) => self.run_tools(calls).await?,
                 NextAction::Reply { text, calls, is_truncated } => {
@@ -135,7 +141,7 @@ impl Attempt<'_> {
             messages,
             self.turn,
             &mut self.budget,
-            self.slow,
+            self.progress,
         )
         .await;
         let ModelResponse { answer, by } = match response {
@@ -171,23 +177,35 @@ impl Attempt<'_> {
             result: Some(result.to_string()),
             ..self.call_row(call)
         }));
-        if let NextAction::RunTools(calls) = self.tool_loop.next_action() {
-            rows.extend(calls.iter().map(|call| self.call_row(call)));
-        }
-        self.journal(rows).await
+        let starting: Vec<_> = match self.tool_loop.next_action() {
+            NextAction::RunTools(calls) => calls.iter().map(|call| self.call_row(call)).collect(),
+            NextAction::CallModel { .. } | NextAction::Reply { .. } | NextAction::Fail(_) => Vec::new(),
+        };
+        self.journal(rows, starting).await
     }
 
-    async fn journal(&self, rows: Vec<JournalRow>) -> Result<Option<AttemptResult>, Error> {
+    async fn journal(
+        &mut self,
+        rows: Vec<JournalRow>,
+        starting: Vec<JournalRow>,
+    ) -> Result<Option<AttemptResult>, Error> {
         let append = AppendJournal {
             turn: turn_ref(self.turn),
             fence: self.turn.fence,
             rows,
+            starting,
             result: None,
             write: None,
+            tokens: self.progress.tokens,
         };
-        match self.engine.services.writer.execute(append).await? {
-            (TurnWriteOutcome::Accepted(_), _) => Ok(None),
-            (TurnWriteOutcome::FencedOff(_), _) => Ok(Some(AttemptResult::FencedOff)),
+        let AppendOutcome { turn, is_over_budget, .. } = self.engine.services.writer.execute(append).await?;
+        match turn {
+            TurnWriteOutcome::Accepted(_) => {
+                self.progress.tokens = 0;
+                self.is_over_budget = is_over_budget;
+                Ok(None)
+            }
+            TurnWriteOutcome::FencedOff(_) => Ok(Some(AttemptResult::FencedOff)),
         }
     }
 
@@ -208,7 +226,10 @@ impl Attempt<'_> {
         self.budget.consume(began.elapsed());
         for (call, called) in calls.iter().zip(done) {
             match called? {
-                CallOutcome::Finished(result) => self.tool_loop.on_result(call.step, call.position, result),
+                CallOutcome::Finished { result, is_over_budget } => {
+                    self.tool_loop.on_result(call.step, call.position, result);
+                    self.is_over_budget |= is_over_budget;
+                }
                 CallOutcome::FencedOff => return Ok(Some(AttemptResult::FencedOff)),
             }
         }

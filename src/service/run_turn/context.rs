@@ -28,7 +28,7 @@ use crate::domain::turn::{Turn, TurnRef};
 use crate::outbound::AllowHosts;
 use crate::service::workspace_hosts;
 use crate::store::turns::journal;
-use crate::store::{Conn, ReadLimit, StoreError, conversations, messages};
+use crate::store::{Conn, ReadLimit, StoreError, conversations, messages, workspaces};
 use crate::tools::Toolset;
 use crate::writer::TurnSnapshot;
 
@@ -50,6 +50,8 @@ pub(super) struct Context {
     /// Variables that tools may use: of the assistant or a key, never of a visitor.
     pub trusted: Map<String, Value>,
     pub allow_hosts: AllowHosts,
+    /// A token budget was used up before the attempt.
+    pub is_over_budget: bool,
 }
 
 pub(super) fn turn_ref(turn: &Turn) -> TurnRef {
@@ -72,10 +74,9 @@ pub(super) async fn load(
         Some(known) => Some(known.map_err(Error::from)?),
         None => services.db.read(turn.workspace, async |conn| read(conn, engine, turn).await).await?,
     };
-    let Some(StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts }) = stored
-    else {
-        return Ok(None);
-    };
+    let Some(stored) = stored else { return Ok(None) };
+    let StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts, is_over_budget } =
+        stored;
 
     let variables = variables(&version, &conversation);
     let prompt = prompt(engine, &version, &variables);
@@ -87,7 +88,8 @@ pub(super) async fn load(
     }));
     let history = arrange(build_history(&prompt, entries, turn.position, engine.settings.history)).into();
     let journal = journal.iter().map(journal_entry).collect::<Result<_, _>>()?;
-    Ok(Some(Context { version, toolset, history, journal, trusted: variables.trusted, allow_hosts }))
+    let trusted = variables.trusted;
+    Ok(Some(Context { version, toolset, history, journal, trusted, allow_hosts, is_over_budget }))
 }
 
 /// The rows that a turn needs.
@@ -100,13 +102,14 @@ struct StoredContext {
     calls: Vec<JournalRow>,
     journal: Vec<JournalRow>,
     allow_hosts: AllowHosts,
+    is_over_budget: bool,
 }
 
 /// The context of a turn that starts for the first time, without a read; `None` if something is not known here.
 fn known(
     engine: &Engine,
     turn: &Turn,
-    TurnSnapshot { conversation, config }: &TurnSnapshot,
+    TurnSnapshot { conversation, config, is_over_budget }: &TurnSnapshot,
 ) -> Option<Result<StoredContext, StoreError>> {
     let histories = &engine.services.histories;
     let messages = histories.get(turn.conversation, turn.position, conversation.next_position)?;
@@ -120,6 +123,7 @@ fn known(
         calls: Vec::new(),
         journal: Vec::new(),
         allow_hosts,
+        is_over_budget: *is_over_budget,
     }))
 }
 
@@ -137,8 +141,21 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
     // made again; it was bounded when it was written.
     let journal =
         if turn.fence > 1 { journal::list(conn.reborrow(), turn_ref(turn)).await? } else { Vec::new() };
-    let allow_hosts = workspace_hosts::load(conn, turn.workspace).await?;
-    Ok(Some(StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts }))
+    let clock = engine.services.clock.as_ref();
+    let found = workspaces::find_with_tokens(conn, turn.workspace, clock).await?;
+    let Some((workspace, tokens)) = found else { return Ok(None) };
+    let allow_hosts = workspace_hosts::parse(&workspace)?;
+    let budgets = engine.settings.token_budgets.lowest(workspace.token_budgets);
+    let is_over_budget = budgets.exhausted_by(conversation.tokens, tokens).is_some();
+    Ok(Some(StoredContext {
+        conversation,
+        messages,
+        unanswered,
+        calls,
+        journal,
+        allow_hosts,
+        is_over_budget,
+    }))
 }
 
 async fn read_messages(

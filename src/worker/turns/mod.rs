@@ -28,14 +28,17 @@ pub(super) fn run(worker: &Worker, started: StartedTurn, slot: Option<TurnSlot>)
     let guard = worker.turns.register(started.turn.id);
     let engine = Arc::clone(&worker.engine);
     let hard = worker.tasks.hard_stop();
+    let writer = worker.services.writer.clone();
     worker.tasks.spawn("turn", async move {
-        // Both are released however the task ends, also by a panic.
-        let (_slot, guard) = (slot, guard);
+        // Both are released however the turn ends, also by a panic.
+        let (slot, guard) = (slot, guard);
         let cancelled = guard.cancelled();
-        tokio::select! {
-            biased;
-            () = cancelled.cancelled() => {}
-            () = engine.run(started, &hard) => {}
+        let broken_off = engine.run(started, &hard, &cancelled).await;
+        drop((slot, guard));
+        let Some(count) = broken_off else { return };
+        if let Err(error) = writer.execute(count).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(turn.id = %count.turn.turn, error, "a model call could not be counted");
         }
     });
 }
