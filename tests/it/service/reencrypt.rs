@@ -1,6 +1,7 @@
 //! All stored secrets are encrypted with another key, while others read and write them.
 
-use std::future::{Future as _, poll_fn};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::task::Poll;
 
 use rejoinder::domain::seal::{SealKey, SealKeys};
@@ -153,7 +154,7 @@ both_backends!(
         let result = reencrypt(&operator.db, &rotated()).await.unwrap();
 
         let rejected = "a stored secret was changed, or belongs to another workspace, object or field";
-        assert_eq!(result.unreadable, [(rejected.to_owned(), 1)].into());
+        assert_eq!(result.unreadable, BTreeMap::from([(rejected.to_owned(), 1)]));
         assert_eq!(rows_of(&db, 7).await, 1);
     }
 );
