@@ -103,8 +103,8 @@ impl Webhook {
     ) -> Result<OutboundRequest, String> {
         let mut variables = Cow::Borrowed(context.variables);
         for (name, sealed) in &self.endpoint.secrets {
-            let secret = secrets.open(SecretField::Placeholder(name), sealed)?.expose_secret().trim().to_owned();
-            variables.to_mut().insert(name.clone(), secret.into());
+            let secret = secrets.open(SecretField::Placeholder(name), sealed)?;
+            variables.to_mut().insert(name.clone(), secret.expose_secret().trim().into());
         }
         let timestamp = self.clock.now().0.div_euclid(1_000_000);
         RequestBuilder { endpoint: &self.endpoint, call, variables: &variables, timestamp }.build(secrets)

@@ -193,6 +193,24 @@ both_backends!(
     }
 );
 
+#[tokio::test]
+async fn the_lines_of_the_key_file_are_its_keys() {
+    let program = Program::new();
+    program.serve_once().await;
+    let path = program.sandbox.path().join("data/secret.key");
+    let old = std::fs::read_to_string(&path).unwrap();
+
+    std::fs::write(&path, format!("{OTHER_KEY}\n{old}")).unwrap();
+    program.serve_once().await;
+    let reencrypted = program.run(&["reencrypt"]);
+    std::fs::write(&path, OTHER_KEY).unwrap();
+    program.serve_once().await;
+    std::fs::write(&path, old).unwrap();
+
+    assert!(reencrypted.status.success(), "{}", reencrypted.stderr);
+    assert!(program.refusal("secret_key").contains("secret.key is not the key of this database"));
+}
+
 #[test]
 fn malformed_keys_are_refused_without_showing_them() {
     let program = Program::new();
