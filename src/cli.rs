@@ -78,6 +78,12 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
+    /// Encrypt all stored secrets with the current secret key, so that earlier ones can be removed
+    #[command(after_help = "Example:\n  REJOINDER_SECRET_KEY=$NEW_KEY,$OLD_KEY rejoinder reencrypt")]
+    Reencrypt {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Print the machine-readable description of both APIs (openapi.json)
     #[command(after_help = "Example:\n  rejoinder openapi > openapi.json")]
     Openapi,
@@ -218,6 +224,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             let reference = reference.map_or_else(announce_reference, Ok)?;
             print(&block_on(commands::credit(&config, &workspace, amount, &reference))??, output)?;
         }
+        Command::Reencrypt { output } => print(&block_on(commands::reencrypt(&config))??, output)?,
         Command::Healthcheck { live } => {
             print(&block_on(commands::healthcheck(&config, live))??, OutputArgs { json: false })?;
         }

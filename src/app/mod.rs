@@ -27,7 +27,7 @@ use crate::config::{self, Config, Database};
 use crate::domain::clock::Clock;
 use crate::domain::delivery::DeliveryKey;
 use crate::domain::ids::{IdGenerator, ProcessId};
-use crate::domain::seal::SealKey;
+use crate::domain::seal::SealKeys;
 use crate::domain::turn::TurnRef;
 use crate::http::{self, AppState, Limits, SharedState};
 use crate::lifecycle::lease::{LeaseKeeper, lease_channel};
@@ -83,7 +83,7 @@ pub struct ServerDependencies {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
     /// Opens stored secrets.
-    pub seal_key: Option<Arc<SealKey>>,
+    pub seal_keys: Option<Arc<SealKeys>>,
     /// Reads documents of knowledge bases.
     pub document_extractor: DocumentExtractor,
     /// None if this process records no metrics.

@@ -55,7 +55,7 @@ fn adapters(
         searcher: Searcher::new(deps.db.clone(), embedder),
         outbound,
         mcp: Sessions::default(),
-        seal_key: deps.seal_key.clone(),
+        seal_keys: deps.seal_keys.clone(),
         clock: Arc::clone(&deps.clock),
         ids: Arc::clone(&deps.ids),
         calendar_readers: CalendarReaders::default(),
@@ -89,7 +89,7 @@ fn services(
         key_cache: KeyCache::default(),
         tools,
         test_call_limiter: WorkspaceLimiter::test_calls(),
-        seal_key: deps.seal_key.clone(),
+        seal_keys: deps.seal_keys.clone(),
         allow_hosts,
         documents_changed: Arc::default(),
         widget_deadline: config.widget.deadline,
@@ -111,7 +111,7 @@ fn engine(
 fn sender(config: &Config, deps: &ServerDependencies, outbound: GuardedClient) -> WebhookSender {
     WebhookSender {
         outbound,
-        seal_key: deps.seal_key.clone(),
+        seal_keys: deps.seal_keys.clone(),
         clock: Arc::clone(&deps.clock),
         ids: Arc::clone(&deps.ids),
         timeout: config.webhooks.timeout,

@@ -155,7 +155,7 @@ fn each_kind_of_value_is_read_from_the_environment() {
     assert_eq!(config.model.max_in_flight, Some(4));
     assert_eq!(config.model.max_body, ByteSize(65_536));
     assert_eq!(config.turn.lease, Duration::from_millis(250));
-    assert_eq!(config.read_secret_key().unwrap().unwrap().expose_secret(), &[0; 32]);
+    assert_eq!(secret_keys(&config), [[0; 32]]);
     assert_eq!(config.connections["backup"].base_url.as_str(), "http://127.0.0.1:11434/v1");
     assert!(!config.is_demo_enabled());
     assert_eq!(config.log.filter, "debug");
@@ -179,7 +179,7 @@ fn a_value_that_does_not_parse_is_named_with_what_is_expected_and_redacted() {
     insta::assert_snapshot!(refusal("", &[("REJOINDER_LIMITS__PER_CONVERSATION", "20")]), @"setting `limits.per_conversation` (environment variable REJOINDER_LIMITS__PER_CONVERSATION): expected a rate such as `10/s`, `20/min`, `100/hour` or `1000/day`");
     insta::assert_snapshot!(refusal("limits.trusted_proxies = ['10.0.0.0/33']", &[]), @"setting `limits.trusted_proxies` (FILE, line 1): expected networks such as `10.0.0.0/8` and `fd00::/8`, or addresses");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_LIMITS__ENABLED", "no")]), @"setting `limits.enabled` (environment variable REJOINDER_LIMITS__ENABLED): expected `true` or `false`");
-    insta::assert_snapshot!(refusal("", &[("REJOINDER_SECRET_KEY", "c2hvcnQ=")]), @"setting `secret_key` (environment variable REJOINDER_SECRET_KEY): expected 32 bytes in base64, as `openssl rand -base64 32` prints them, or \"\" for none");
+    insta::assert_snapshot!(refusal("", &[("REJOINDER_SECRET_KEY", "c2hvcnQ=")]), @"setting `secret_key` (environment variable REJOINDER_SECRET_KEY): expected 32 bytes in base64, as `openssl rand -base64 32` prints them, and after them, separated by commas, at most 7 earlier keys, or \"\" for none");
     insta::assert_snapshot!(refusal("", &[("DATABASE_URL", "mysql://root:pw@h/d")]), @"setting `database.url` (environment variable DATABASE_URL): expected a PostgreSQL URL such as `postgres://user@host/name` (unset: the embedded database in `data_dir`), or \"\" for none");
 }
 
@@ -372,6 +372,27 @@ fn the_demo_is_enabled_on_loopback_or_by_its_setting() {
     assert!(!is_enabled(&[("DATABASE_URL", "postgres://h/d")]));
 }
 
+fn secret_keys(config: &Config) -> Vec<[u8; 32]> {
+    config.read_secret_keys().unwrap().unwrap().iter().map(|key| *key.expose_secret()).collect()
+}
+
+#[test]
+fn earlier_secret_keys_follow_the_current_one() {
+    const ONE_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    let mut file = NamedTempFile::new().unwrap();
+    writeln!(file, "{ONE_KEY}\n{ZERO_KEY}").unwrap();
+
+    let from_file = load("", &[("REJOINDER_SECRET_KEY_FILE", file.path().to_str().unwrap())]).unwrap();
+    let from_text = load("", &[("REJOINDER_SECRET_KEY", &format!("{ONE_KEY}, {ZERO_KEY}"))]).unwrap();
+
+    assert_eq!(secret_keys(&from_file), [[1; 32], [0; 32]]);
+    assert_eq!(secret_keys(&from_text), [[1; 32], [0; 32]]);
+    let broken = refusal("", &[("REJOINDER_SECRET_KEY", &format!("{ONE_KEY},c2hvcnQ="))]);
+    assert!(broken.contains("at most 7 earlier keys") && !broken.contains(ONE_KEY), "{broken}");
+    let too_many = refusal("", &[("REJOINDER_SECRET_KEY", &[ONE_KEY; 9].join(","))]);
+    assert!(too_many.contains("at most 7 earlier keys"), "{too_many}");
+}
+
 #[test]
 fn the_secret_key_may_come_from_a_file() {
     let mut key = NamedTempFile::new().unwrap();
@@ -380,7 +401,7 @@ fn the_secret_key_may_come_from_a_file() {
 
     let config = load("", &[("REJOINDER_SECRET_KEY_FILE", path)]).unwrap();
 
-    assert_eq!(config.read_secret_key().unwrap().unwrap().expose_secret(), &[0; 32]);
+    assert_eq!(secret_keys(&config), [[0; 32]]);
 }
 
 #[test]

@@ -25,7 +25,8 @@
 //! | [`idempotency`] | `idempotency` |
 //! | [`integrity`] | the tables that grow, read only |
 //! | [`processes`] | `processes` |
-//! | [`seal_check`] | `seal_check` |
+//! | [`seal_keys`] | `seal_keys` |
+//! | [`sealed_secrets`] | the columns with sealed secrets, to encrypt them anew |
 //!
 //! [`db`] has the pools, connections, transactions and the mapping between types and rows; it reads `schema_floor`.
 
@@ -45,7 +46,8 @@ pub mod messages;
 pub mod ownership;
 pub mod processes;
 pub mod resource;
-pub mod seal_check;
+pub mod seal_keys;
+pub mod sealed_secrets;
 mod tools;
 pub mod turns;
 pub mod untouched;

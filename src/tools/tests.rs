@@ -36,7 +36,7 @@ impl World {
             db,
             outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
             mcp: mcp::Sessions::default(),
-            seal_key: None,
+            seal_keys: None,
             clock: Arc::new(FixedClock::at(NOW.parse().unwrap())),
             ids: Arc::new(IdGenerator::seeded(1)),
             calendar_readers: CalendarReaders::default(),

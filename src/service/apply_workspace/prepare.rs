@@ -161,7 +161,7 @@ async fn list_server_tools(
     secrets: &HashMap<EnvName, SecretString>,
 ) -> Result<Listing, ListError> {
     let mut masked = Secrets::new(None);
-    let server = server.try_map(|name| {
+    let server = server.try_map(|_, name| {
         let secret = secrets.get(name).cloned().unwrap_or_default();
         masked.hide(secret.expose_secret());
         Ok::<_, ListError>(secret)

@@ -13,7 +13,7 @@ use crate::store::assistants::{self, AssistantRow};
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError, workspaces};
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
-use crate::tools::{Adapters, Secrets};
+use crate::tools::{Secrets, ToolSecrets};
 
 /// The outcome of a refresh.
 #[derive(Debug)]
@@ -47,7 +47,8 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     let _permit = services.test_call_limiter.acquire(account.workspace).await?;
     let load = async |conn: Conn<'_>| workspace_hosts::load(conn, account.workspace).await;
     let allow_hosts = services.db.read(account.workspace, load).await?;
-    let listing = fetch_listing(&services.tools, server, &allow_hosts).await.map_err(|problem| {
+    let named_tool = (account.workspace, &named.slug);
+    let listing = fetch_listing(services, named_tool, server, &allow_hosts).await.map_err(|problem| {
         let again = if matches!(problem, ListError::Unavailable(_)) { " Please retry." } else { "" };
         Error::Conflict(format!(
             "The MCP server of the tool '{}' cannot be used: {problem}.{again}",
@@ -73,12 +74,14 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
 }
 
 async fn fetch_listing(
-    adapters: &Adapters,
+    services: &Services,
+    (workspace, tool): (WorkspaceId, &str),
     server: &McpServer,
     allow_hosts: &AllowHosts,
 ) -> Result<Listing, ListError> {
-    let mut secrets = Secrets::new(adapters.seal_key.as_deref());
-    let connection = ServerConnection::open(server, &adapters.outbound, allow_hosts, &mut secrets);
+    let stored = services.seal_keys.as_deref().map(|keys| ToolSecrets { keys, workspace, tool });
+    let mut secrets = Secrets::new(stored);
+    let connection = ServerConnection::open(server, &services.tools.outbound, allow_hosts, &mut secrets);
     let connection = connection.map_err(ListError::Refused)?;
     mcp::list(connection, server.allow.as_deref(), &secrets).await
 }

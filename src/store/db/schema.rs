@@ -13,7 +13,7 @@ static SQLITE_MIGRATIONS: LazyLock<Migrator> =
     LazyLock::new(|| compatible(sqlx::migrate!("migrations/sqlite")));
 
 /// The version of this binary. It refuses a database whose `schema_floor` is higher.
-const BINARY_VERSION: i64 = 1;
+const BINARY_VERSION: i64 = 2;
 
 /// The state of a database's schema, for this binary.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -94,7 +94,7 @@ both_backends!(
         let services = server.services();
         let sender = WebhookSender {
             outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
-            seal_key: services.seal_key.clone(),
+            seal_keys: services.seal_keys.clone(),
             clock: Arc::clone(&services.clock),
             ids: Arc::clone(&services.ids),
             timeout: Duration::from_secs(1),

@@ -267,7 +267,8 @@ both_backends!(
             alter table conversations drop column untouched; alter table workspace_state drop column untouched; \
             alter table conversations drop column tokens; alter table workspace_state drop column day_tokens; \
             alter table workspaces drop column tokens_per_conversation; \
-            alter table workspaces drop column tokens_per_day";
+            alter table workspaces drop column tokens_per_day; \
+            drop table seal_keys; create table seal_check (id integer primary key, sealed text not null)";
         change(&db, &program, undo).await;
         let outdated = unmigrated.refusal("store");
         let migrated = program.run(&["migrate"]);

@@ -10,7 +10,7 @@ use rejoinder::app::{Listeners, Server, ServerDependencies};
 use rejoinder::config::Config;
 use rejoinder::domain::clock::{Clock, FixedClock, SystemClock};
 use rejoinder::domain::ids::IdGenerator;
-use rejoinder::domain::seal::SealKey;
+use rejoinder::domain::seal::{SealKey, SealKeys};
 use rejoinder::service::Services;
 use rejoinder::store::{Conn, Db};
 use rejoinder::worker::Worker;
@@ -202,7 +202,7 @@ impl TestServer {
             db: store::open_url(&setup.url_of(db)).await,
             clock: setup.clock.clone().unwrap_or_else(|| clock_or_system(clock.as_ref())),
             ids: Arc::new(IdGenerator::random()),
-            seal_key: Some(Arc::new(SealKey::new(workspaces::SEAL_KEY))),
+            seal_keys: Some(Arc::new(SealKeys::from(SealKey::new(workspaces::SEAL_KEY)))),
             document_extractor: document_extractor::child_process(),
             metrics: None,
         };
