@@ -14,7 +14,7 @@ use super::data_dir::{self, DataDirError, absolute, database_file};
 use super::data_dir_lock::DataDirLock;
 use crate::config::{Config, Database};
 use crate::domain::clock::SystemClock;
-use crate::store::{Db, Schema, describe_postgres, processes};
+use crate::store::{Db, PostgresSettings, Schema, describe_postgres, processes};
 
 /// Write connections besides those of the shards: documents, keys, sweeps.
 const EXTRA_WRITE_CONNECTIONS: u32 = 2;
@@ -105,6 +105,20 @@ pub(super) fn describe_store(config: &Config) -> anyhow::Result<String> {
     })
 }
 
+/// How a PostgreSQL database is used, with these numbers of connections.
+pub(super) fn postgres_settings(
+    config: &Config,
+    write_connections: u32,
+    read_connections: u32,
+) -> PostgresSettings {
+    PostgresSettings {
+        write_connections,
+        read_connections,
+        statement_cache: config.store.statement_cache,
+        transaction_pooler: config.store.transaction_pooler,
+    }
+}
+
 /// Connects to the configured database.
 pub(super) async fn open_store(config: &Config, if_missing: IfMissing) -> anyhow::Result<Db> {
     match config.database() {
@@ -127,7 +141,8 @@ pub(super) async fn open_store(config: &Config, if_missing: IfMissing) -> anyhow
         }
         Database::Postgres { url } => {
             let writing = u32::try_from(config.store.shards)? + EXTRA_WRITE_CONNECTIONS;
-            let opened = Db::postgres(url.expose_secret(), writing, config.store.read_connections).await;
+            let settings = postgres_settings(config, writing, config.store.read_connections);
+            let opened = Db::postgres_with(url.expose_secret(), settings).await;
             opened.context("the database cannot be opened")
         }
     }

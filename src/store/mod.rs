@@ -60,6 +60,7 @@ use db::{
     page_condition, page_end, page_of, page_start,
 };
 pub use db::{
-    Conn, ConnectError, Db, PageRows, PooledConnection, ReadConnection, ReadLimit, Schema, StoreError, Tx,
+    Conn, ConnectError, Db, PageRows, PooledConnection, PostgresSettings, ReadConnection, ReadLimit, Schema,
+    StoreError, Tx,
     describe_postgres, store_now,
 };

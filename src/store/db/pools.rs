@@ -28,6 +28,8 @@ pub struct Pools<D: PoolDatabase> {
     pub(super) control_write: Pool<D>,
     pub(super) control_read: Pool<D>,
     pub(super) health: Pool<D>,
+    /// Behind a pooler that gives each transaction another session of the server.
+    pub(super) transaction_pooler: bool,
 }
 
 /// The work that a connection is for.

@@ -62,3 +62,23 @@ both_backends!(
         assert!(store.check_schema().await.unwrap_err().is_transient());
     }
 );
+
+/// As behind a pooler that sends statements to sessions which others have used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_that_mixes_up_prepared_statements_is_named() {
+    let db = store::postgres().await;
+    let store = Db::postgres(&db.url(), 1, 1).await.unwrap();
+    let prepare_after = async |statement: &'static str| {
+        let read = async |mut conn: Conn<'_>| {
+            run(conn.reborrow(), statement).await?;
+            let Conn::Postgres(conn) = conn else { panic!("a PostgreSQL") };
+            Ok(sqlx::query("select 1").execute(conn).await.map(drop)?)
+        };
+        store.read(read).await
+    };
+
+    // The driver's name of the first statement of a connection.
+    let error = prepare_after("prepare sqlx_s_1 as select 2").await.unwrap_err();
+
+    assert!(error.is_transient() && error.to_string().contains("max_prepared_statements"), "{error}");
+}
