@@ -222,8 +222,7 @@ impl<D: PoolDatabase> ConnectionManager<D> {
     }
 
     fn record_connect(&self, error: Option<&sqlx::Error>) {
-        let failure =
-            error.map(|error| ConnectFailure { at: Instant::now(), reason: driver_message(error) });
+        let failure = error.map(|error| ConnectFailure { at: Instant::now(), reason: driver_message(error) });
         *self.connect_failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
