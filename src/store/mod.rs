@@ -61,6 +61,5 @@ use db::{
 };
 pub use db::{
     Conn, ConnectError, Db, PageRows, PooledConnection, PostgresSettings, ReadConnection, ReadLimit, Schema,
-    StoreError, Tx,
-    describe_postgres, store_now,
+    StoreError, Tx, describe_postgres, store_now,
 };
