@@ -261,7 +261,7 @@ async fn acquire_lease(
 ) -> anyhow::Result<Option<(Lease, Db)>> {
     match config.database() {
         Database::Postgres { url } if deps.db.is_shared() => {
-            let db = Db::postgres(url.expose_secret(), 1, 1).await?;
+            let db = Db::postgres_with(url.expose_secret(), startup::postgres_settings(config, 1, 1)).await?;
             let lease = Lease::acquire(&db, process, config.turn.lease, deps.clock.as_ref(), keeper).await?;
             Ok(Some((lease, db)))
         }

@@ -33,7 +33,8 @@ pub(super) fn assemble(
     let outbound = GuardedClient::new(AllowHosts::clone(&allow_hosts))?;
     let embedder = models::embedder(config)?;
     let tools = adapters(config, deps, outbound.clone(), embedder.clone());
-    let services = services(config, deps, writer, tasks, (allow_hosts, tools));
+    let readiness = ReadinessCheck::new(lease.clone());
+    let services = services(config, deps, writer, tasks, (allow_hosts, tools, readiness));
     let worker_deps = WorkerDependencies {
         embeddings: embedder.map(|embedder| embeddings(config, embedder)),
         sender: sender(config, deps, outbound),
@@ -71,11 +72,11 @@ fn services(
     deps: &ServerDependencies,
     writer: Writer,
     tasks: &Tasks,
-    (allow_hosts, tools): (Arc<AllowHosts>, Adapters),
+    (allow_hosts, tools, readiness): (Arc<AllowHosts>, Adapters, ReadinessCheck),
 ) -> Services {
     Services {
         db: deps.db.clone(),
-        readiness: ReadinessCheck::default(),
+        readiness,
         document_extractor: deps.document_extractor.clone(),
         document_write_limiter: WorkspaceLimiter::document_writes(),
         writer,

@@ -213,7 +213,8 @@ impl SealKeys {
         nonce: [u8; NONCE],
     ) -> Result<SealedSecret, SealError> {
         let is_same = |existing: &&SealedSecret| {
-            self.open(context, existing).is_ok_and(|existing| existing.expose_secret() == secret.expose_secret())
+            self.open(context, existing)
+                .is_ok_and(|existing| existing.expose_secret() == secret.expose_secret())
         };
         match existing.into_iter().find(is_same) {
             Some(existing) => Ok(existing.clone()),
@@ -366,7 +367,11 @@ mod tests {
             assert!(!error.to_string().contains("token"));
         }
         let same = SecretContext::of_tool(WORKSPACE, "orders", field);
-        assert_eq!(keys.open(&same, &sealed).unwrap().expose_secret(), "token", "a header's name has no case");
+        assert_eq!(
+            keys.open(&same, &sealed).unwrap().expose_secret(),
+            "token",
+            "a header's name has no case"
+        );
     }
 
     #[test]

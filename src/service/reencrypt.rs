@@ -12,7 +12,7 @@ use crate::domain::ids::{CalendarId, EndpointId, WorkspaceId};
 use crate::domain::seal::{SealKeys, SealedSecret, SecretContext};
 use crate::domain::tool::{CompiledCalendar, CompiledTool, Tool};
 use crate::store::sealed_secrets::{self, RowKey, SealedColumn, SealedRow};
-use crate::store::{Conn, Db, StoreError, seal_keys, workspaces};
+use crate::store::{Conn, Db, StoreError, Tenant, seal_keys, workspaces};
 
 /// Another process may encrypt with an earlier key meanwhile, so the rows are read again until nothing is left to do.
 const MAX_PASSES: usize = 5;
@@ -40,7 +40,7 @@ pub async fn reencrypt(db: &Db, keys: &SealKeys) -> Result<Reencrypted, StoreErr
         result.unreadable = pass.unreadable;
         if pass.values == 0 && pass.conflicts == 0 {
             let key = keys.current_id();
-            db.write(async |conn| seal_keys::delete_others(conn, key).await).await?;
+            db.write(Tenant::Process, async |conn| seal_keys::delete_others(conn, key).await).await?;
             result.is_complete = true;
             break;
         }
@@ -71,7 +71,8 @@ async fn reencrypt_column(db: &Db, keys: &SealKeys, column: SealedColumn) -> Res
     let mut counts = Counts::default();
     let mut last = None;
     loop {
-        let rows = db.read(async |conn| sealed_secrets::list(conn, column, last).await).await?;
+        let rows =
+            db.read(Tenant::Process, async |conn| sealed_secrets::list(conn, column, last).await).await?;
         if rows.is_empty() {
             return Ok(counts);
         }
@@ -88,7 +89,7 @@ async fn reencrypt_row(
     column: SealedColumn,
     key: RowKey,
 ) -> Result<Counts, StoreError> {
-    let found = db.read(async |conn| sealed_secrets::find(conn, column, key).await).await?;
+    let found = db.read(Tenant::Process, async |conn| sealed_secrets::find(conn, column, key).await).await?;
     let Some(row) = found.filter(|row| !row.text.is_empty()) else { return Ok(Counts::default()) };
     let resealer = Resealer { keys, workspace: key.workspace_id, counts: RefCell::default() };
     let Ok(text) = resealer.reseal_row(column, key, &row) else {
@@ -98,7 +99,9 @@ async fn reencrypt_row(
     };
     let mut counts = resealer.counts.into_inner();
     if counts.values > 0 {
-        let is_replaced = db.write(async |conn| replace(conn, column, key, &row.text, &text).await).await?;
+        let is_replaced = db
+            .write(Tenant::Process, async |conn| replace(conn, column, key, &row.text, &text).await)
+            .await?;
         if !is_replaced {
             counts = Counts { conflicts: 1, ..Counts::default() };
         }

@@ -166,7 +166,11 @@ pub async fn accept(config: &Config, db: &Db, ids: &IdGenerator) -> Result<(), S
     Ok(())
 }
 
-async fn replace_records(mut conn: Conn<'_>, key: &SealKeyId, sealed: &SealedSecret) -> Result<(), StoreError> {
+async fn replace_records(
+    mut conn: Conn<'_>,
+    key: &SealKeyId,
+    sealed: &SealedSecret,
+) -> Result<(), StoreError> {
     seal_keys::lock(conn.reborrow()).await?;
     seal_keys::delete_others(conn.reborrow(), key).await?;
     seal_keys::insert(conn, key, sealed).await
@@ -184,11 +188,7 @@ async fn record(db: &Db, keys: &SealKeys, ids: &IdGenerator) -> Result<(), Secre
     Ok(())
 }
 
-async fn insert_record(
-    mut conn: Conn<'_>,
-    keys: &SealKeys,
-    sealed: &SealedSecret,
-) -> Result<(), StoreError> {
+async fn insert_record(mut conn: Conn<'_>, keys: &SealKeys, sealed: &SealedSecret) -> Result<(), StoreError> {
     seal_keys::lock(conn.reborrow()).await?;
     let records = seal_keys::list(conn.reborrow()).await?;
     if records.iter().all(|record| opens(keys, record)) {

@@ -62,6 +62,6 @@ use db::{
     page_condition, page_end, page_of, page_start,
 };
 pub use db::{
-    Conn, ConnectError, Db, PageRows, PooledConnection, ReadConnection, ReadLimit, Schema, StoreError,
-    Tenant, Tx, describe_postgres, store_now,
+    Conn, ConnectError, Db, PageRows, PooledConnection, PostgresSettings, ReadConnection, ReadLimit, Schema,
+    StoreError, Tenant, Tx, describe_postgres, store_now,
 };

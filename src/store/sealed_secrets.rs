@@ -48,17 +48,45 @@ macro_rules! statements {
     ($table:literal, $id:literal, $version:literal, $slug:literal, $text:literal, $has_secrets:literal) => {
         Statements {
             list: concat!(
-                "select workspace_id, ", $id, " as id, ", $version, " as version from ", $table,
-                " where (workspace_id, ", $id, ", ", $version, ") > ($1, $2, $3) and ", $has_secrets,
+                "select workspace_id, ",
+                $id,
+                " as id, ",
+                $version,
+                " as version from ",
+                $table,
+                " where (workspace_id, ",
+                $id,
+                ", ",
+                $version,
+                ") > ($1, $2, $3) and ",
+                $has_secrets,
                 " order by 1, 2, 3 limit 100"
             ),
             find: concat!(
-                "select ", $slug, " as slug, coalesce(", $text, ", '') as text from ", $table,
-                " where workspace_id = $1 and ", $id, " = $2 and ", $version, " = $3"
+                "select ",
+                $slug,
+                " as slug, coalesce(",
+                $text,
+                ", '') as text from ",
+                $table,
+                " where workspace_id = $1 and ",
+                $id,
+                " = $2 and ",
+                $version,
+                " = $3"
             ),
             replace: concat!(
-                "update ", $table, " set ", $text, " = $1 where workspace_id = $2 and ", $id, " = $3 and ",
-                $version, " = $4 and ", $text, " = $5"
+                "update ",
+                $table,
+                " set ",
+                $text,
+                " = $1 where workspace_id = $2 and ",
+                $id,
+                " = $3 and ",
+                $version,
+                " = $4 and ",
+                $text,
+                " = $5"
             ),
         }
     };
@@ -76,20 +104,39 @@ impl SealedColumn {
     const fn statements(self) -> &'static Statements {
         match self {
             Self::Calendars => &statements!(
-                "calendars", "id", "cast(0 as bigint)", "''", "rules", "rules like '%\"sealed\":\"%'"
+                "calendars",
+                "id",
+                "cast(0 as bigint)",
+                "''",
+                "rules",
+                "rules like '%\"sealed\":\"%'"
             ),
             Self::Tools => &statements!(
-                "tools", "id", "cast(0 as bigint)", "slug", "definition", "definition like '%\"sealed\":\"%'"
+                "tools",
+                "id",
+                "cast(0 as bigint)",
+                "slug",
+                "definition",
+                "definition like '%\"sealed\":\"%'"
             ),
             Self::AssistantVersions => &statements!(
-                "assistant_versions", "assistant_id", "version", "''", "compiled",
+                "assistant_versions",
+                "assistant_id",
+                "version",
+                "''",
+                "compiled",
                 "compiled like '%\"sealed\":\"%'"
             ),
-            Self::EndpointSecrets => &statements!(
-                "webhook_endpoints", "id", "cast(0 as bigint)", "''", "secret", "secret <> ''"
-            ),
+            Self::EndpointSecrets => {
+                &statements!("webhook_endpoints", "id", "cast(0 as bigint)", "''", "secret", "secret <> ''")
+            }
             Self::PreviousEndpointSecrets => &statements!(
-                "webhook_endpoints", "id", "cast(0 as bigint)", "''", "previous_secret", "previous_secret <> ''"
+                "webhook_endpoints",
+                "id",
+                "cast(0 as bigint)",
+                "''",
+                "previous_secret",
+                "previous_secret <> ''"
             ),
         }
     }

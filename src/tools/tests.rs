@@ -42,7 +42,11 @@ impl World {
             calendar_readers: CalendarReaders::default(),
         };
         let world = Self { adapters, _folder: folder };
-        world.execute("insert into workspaces values ($1, 'w', 'W', 0, null, 0, 0, 0, null, '[]', 0, null, null)").await;
+        world
+            .execute(
+                "insert into workspaces values ($1, 'w', 'W', 0, null, 0, 0, 0, null, '[]', 0, null, null)",
+            )
+            .await;
         world.execute("insert into calendars values ($1, $2, 'c', '{}', 0, null, 0)").await;
         world
     }

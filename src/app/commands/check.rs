@@ -130,7 +130,9 @@ fn check_key_without_store(config: &Config) -> CheckResult {
 
 fn describe_key(config: &Config, key: Result<Option<SealKeys>, SecretKeyError>) -> CheckResult {
     match (key, config.database()) {
-        (Ok(Some(keys)), _) => Ok(format!("read; new secrets are encrypted with the key {}", keys.current_id())),
+        (Ok(Some(keys)), _) => {
+            Ok(format!("read; new secrets are encrypted with the key {}", keys.current_id()))
+        }
         (Ok(None), Database::Sqlite { .. }) => Ok("the first start creates it in the data folder".to_owned()),
         (Ok(None), Database::Postgres { .. }) => Ok(format!(
             "warning: secrets of tools and webhook endpoints cannot be stored: {}",

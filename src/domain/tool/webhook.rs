@@ -209,17 +209,11 @@ impl<S> WebhookTool<S> {
             form: self.form,
             static_fields: self.static_fields.clone(),
             timeout: self.timeout,
-            secret: self
-                .secret
-                .as_ref()
-                .map(|secret| to_secret(SecretField::Signing, secret))
-                .transpose()?,
+            secret: self.secret.as_ref().map(|secret| to_secret(SecretField::Signing, secret)).transpose()?,
             secrets: self
                 .secrets
                 .iter()
-                .map(|(name, secret)| {
-                    Ok((name.clone(), to_secret(SecretField::Placeholder(name), secret)?))
-                })
+                .map(|(name, secret)| Ok((name.clone(), to_secret(SecretField::Placeholder(name), secret)?)))
                 .collect::<Result<_, E>>()?,
             idempotent: self.idempotent,
         })

@@ -168,6 +168,10 @@ async fn read_messages(
     let mut limit = ReadLimit { rows: to_i64(bounds.max_messages), bytes: to_i64(bounds.max_bytes()) };
     let (workspace, id) = (turn.workspace, turn.conversation);
     let newest = messages::list_newest(conn.reborrow(), workspace, id, turn.position, limit).await?;
+    // The message was committed before its turn started. Rows without it are old, and a reply to them would answer another message.
+    if newest.rows.last().is_none_or(|message| message.position != turn.position) {
+        return Err(StoreError::Stale);
+    }
     let mut messages: Vec<_> = newest.rows.into_iter().map(Arc::new).collect();
     if next_position == turn.position + 1 {
         engine.services.histories.insert(id, &messages);

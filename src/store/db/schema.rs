@@ -15,6 +15,10 @@ static SQLITE_MIGRATIONS: LazyLock<Migrator> =
 /// The version of this binary. It refuses a database whose `schema_floor` is higher.
 const BINARY_VERSION: i64 = 2;
 
+/// The lock of a migration belongs to a session, which a transaction pooler does not keep.
+const MIGRATION_BEHIND_POOLER: &str = "a pooler in transaction mode cannot migrate the database: run `rejoinder migrate` with a \
+    DATABASE_URL of the server itself, and without `store.transaction_pooler`";
+
 /// The state of a database's schema, for this binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Schema {
@@ -66,6 +70,10 @@ impl Db {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self.schema().await? {
             schema @ (Schema::TooNew | Schema::Conflict(_)) => return schema.require_ready(),
+            Schema::Ready if self.has_transaction_pooler() => return self.check_schema().await,
+            Schema::Empty | Schema::Outdated if self.has_transaction_pooler() => {
+                return Err(StoreError::Unusable(MIGRATION_BEHIND_POOLER.to_owned()));
+            }
             Schema::Ready => {}
             Schema::Empty | Schema::Outdated => self.check_migration_rights().await?,
         }

@@ -105,10 +105,8 @@ both_backends!(
             server.model.calls().wait_for_count(1).await;
             let admitted = async {
                 let turns = "select count(*) from turns";
-                wait_for("the second turn", async || {
-                    (server.query_number(turns).await == 2).then_some(())
-                })
-                .await;
+                wait_for("the second turn", async || (server.query_number(turns).await == 2).then_some(()))
+                    .await;
                 gate.open();
             };
             let (second, ()) = tokio::join!(server.post_message(WIDGET, "Two").send(), admitted);

@@ -66,7 +66,9 @@ fn rotated() -> SealKeys {
 /// An operator whose file is applied, with an endpoint in the overlap of two secrets.
 async fn operator(db: &TestDb) -> Operator {
     let operator = Operator::of(store::open(db).await);
-    for (name, secret) in [("TOKEN", "Bearer s3cret"), ("CALDAV_PASSWORD", "pa55"), ("SIGNING", OTHER_SIGNING)] {
+    for (name, secret) in
+        [("TOKEN", "Bearer s3cret"), ("CALDAV_PASSWORD", "pa55"), ("SIGNING", OTHER_SIGNING)]
+    {
         operator.set(name, secret);
     }
     operator.apply(FILE).await;

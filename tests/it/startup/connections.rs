@@ -72,6 +72,44 @@ async fn a_parameter_that_would_be_ignored_is_refused() {
 }
 
 #[tokio::test]
+async fn a_statement_cache_of_none_is_refused() {
+    let error = error_of("postgres://u:hunter2@127.0.0.1:1/d?statement-cache-capacity=0").await;
+
+    assert!(error.contains("`statement-cache-capacity` of DATABASE_URL is 0: expected 1 or more"), "{error}");
+}
+
+/// As HAProxy does with no server up.
+#[tokio::test]
+async fn a_proxy_that_closes_each_connection_is_explained() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+
+    let error = error_of(&format!("postgres://u:hunter2@127.0.0.1:{port}/d")).await;
+
+    assert!(error.contains("closed by the server, or by a proxy that has no server up; check"), "{error}");
+}
+
+#[tokio::test]
+async fn a_statement_cache_of_the_url_is_used() {
+    let db = store::postgres().await;
+    let cached = async |url: &str| {
+        let store = Db::postgres(url, 1, 1).await.unwrap();
+        let read = async |conn: rejoinder::store::Conn<'_>| {
+            let rejoinder::store::Conn::Postgres(conn) = conn else { panic!("a PostgreSQL") };
+            for text in ["select 1", "select 2", "select 3"] {
+                sqlx::query(text).execute(&mut *conn).await?;
+            }
+            Ok(sqlx::Connection::cached_statements_size(&*conn))
+        };
+        store.read(read).await.unwrap()
+    };
+
+    assert_eq!(cached(&db.url()).await, 3);
+    assert_eq!(cached(&format!("{}?statement-cache-capacity=2", db.url())).await, 2);
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_be_reached_is_explained() {
     let port = refusing_server("57P03", "starting");
 

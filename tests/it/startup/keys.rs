@@ -124,7 +124,8 @@ both_backends!(
         let with = |keys: &str| {
             let mut program = program.with("REJOINDER_SECRET_KEY", keys);
             program.env.push(("ORDERS_TOKEN", TOKEN.to_owned()));
-            let file = WORKSPACE_WITH_TOOL.replace("@HOST@", &tool.host()).replace("@URL@", &tool.url("/orders"));
+            let file =
+                WORKSPACE_WITH_TOOL.replace("@HOST@", &tool.host()).replace("@URL@", &tool.url("/orders"));
             std::fs::write(program.sandbox.path().join("w.toml"), file).unwrap();
             program
         };
@@ -159,7 +160,8 @@ both_backends!(
         assert!(server.terminate().await.success());
 
         let values = |output: &ProcessOutput| -> i64 {
-            let report: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{}", output.stderr));
+            let report: Value =
+                serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("{}", output.stderr));
             report["values"].as_i64().unwrap()
         };
         // The tool, its endpoint, and the version of the assistant.

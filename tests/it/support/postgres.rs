@@ -21,7 +21,11 @@ pub struct Database {
 
 impl Database {
     pub async fn copy_of(template: &Template) -> Self {
-        let cluster = cluster();
+        Self::copy_in(cluster(), template).await
+    }
+
+    /// A copy in another cluster.
+    pub async fn copy_in(cluster: Url, template: &Template) -> Self {
         let mut maintenance = connect(&cluster).await.expect("the cluster accepts a connection");
         let template_name = ensure_template(template, &cluster, &mut maintenance).await;
         let name = format!("t_{}", Uuid::new_v4().simple());

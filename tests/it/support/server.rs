@@ -199,7 +199,7 @@ impl TestServer {
         let config = setup.config(db, &model, &tool);
         let clock = setup.fixed_clock();
         let dependencies = ServerDependencies {
-            db: store::open_url(&setup.url_of(db)).await,
+            db: store::open_with(&setup.url_of(db), &config).await,
             clock: setup.clock.clone().unwrap_or_else(|| clock_or_system(clock.as_ref())),
             ids: Arc::new(IdGenerator::random()),
             seal_keys: Some(Arc::new(SealKeys::from(SealKey::new(workspaces::SEAL_KEY)))),

@@ -217,7 +217,8 @@ async fn a_call_with_an_unusable_secret_is_not_sent() {
     let mut other_tool = build_webhook(&with_header);
     other_tool.slug = "refunds".to_owned();
     let mut other_field = tool("GET", &server, "/");
-    other_field.headers = with_header.headers.values().map(|text| ("x-debug".to_owned(), text.clone())).collect();
+    other_field.headers =
+        with_header.headers.values().map(|text| ("x-debug".to_owned(), text.clone())).collect();
 
     for webhook in [other_key, no_key, other_tool, build_webhook(&other_field), build_webhook(&with_secret)] {
         let result = call_allowing(&["127.0.0.1"], &webhook, json!({})).await.to_string();
