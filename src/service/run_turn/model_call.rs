@@ -79,11 +79,8 @@ pub(super) async fn call_models(
         let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
         let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
         let _under_way = engine.services.model_calls.begin(turn.id, &under_way);
-        progress.under_way = estimated_input;
-        let answer = call(&candidate, &model, request, budget, under_way).await;
-        progress.under_way = 0;
-        progress.tokens = progress.tokens.saturating_add(tokens_of(&answer, estimated_input));
-        match answer {
+        let call = call(&candidate, &model, request, budget, under_way);
+        match count_tokens(progress, estimated_input, call).await {
             Ok(mut answer) => {
                 if let Some(fields) = &mut answer.vendor {
                     fields.source = Some(candidate.clone());
@@ -108,6 +105,19 @@ pub(super) async fn call_models(
         (None, Some(until)) => ModelCallError::Paused(until),
         (None, None) => ModelCallError::Failed(ModelErrorKind::Unavailable.into()),
     })
+}
+
+/// Makes a call and adds its tokens.
+async fn count_tokens(
+    progress: &mut Progress,
+    estimated_input: i64,
+    call: impl Future<Output = Result<ModelAnswer, ModelError>>,
+) -> Result<ModelAnswer, ModelError> {
+    progress.under_way = estimated_input;
+    let answer = call.await;
+    progress.under_way = 0;
+    progress.tokens = progress.tokens.saturating_add(tokens_of(&answer, estimated_input));
+    answer
 }
 
 /// The tokens of a call that has ended.

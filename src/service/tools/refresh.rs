@@ -47,7 +47,7 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     let _permit = services.test_call_limiter.acquire(account.workspace).await?;
     let load = async |conn: Conn<'_>| workspace_hosts::load(conn, account.workspace).await;
     let allow_hosts = services.db.read(account.workspace, load).await?;
-    let named_tool = (account.workspace, &named.slug);
+    let named_tool = (account.workspace, named.slug.as_str());
     let listing = fetch_listing(services, named_tool, server, &allow_hosts).await.map_err(|problem| {
         let again = if matches!(problem, ListError::Unavailable(_)) { " Please retry." } else { "" };
         Error::Conflict(format!(
