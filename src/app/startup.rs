@@ -199,7 +199,12 @@ pub(super) async fn check_server_store(config: &Config) -> anyhow::Result<Checke
             Ok(CheckedStore::NeedsMigration(db))
         }
         schema
-        @ (Schema::Ready | Schema::Empty | Schema::Outdated | Schema::TooNew | Schema::Conflict(_)) => {
+        @ (Schema::Ready
+        | Schema::Empty
+        | Schema::Outdated
+        | Schema::TooNew
+        | Schema::Incomplete(_)
+        | Schema::Conflict(_)) => {
             schema.require_ready()?;
             db.check_table_rights().await?;
             Ok(CheckedStore::Ready(db))

@@ -27,6 +27,7 @@
 //! | [`processes`] | `processes` |
 //! | [`seal_check`] | `seal_check` |
 //!
+//! [`stored_json`] reads the configuration in the text columns of `assistant_versions`, `calendars` and `tools`.
 //! [`db`] has the pools, connections, transactions and the mapping between types and rows; it reads `schema_floor`.
 
 pub mod assistants;
@@ -46,6 +47,7 @@ pub mod ownership;
 pub mod processes;
 pub mod resource;
 pub mod seal_check;
+pub mod stored_json;
 mod tools;
 pub mod turns;
 pub mod untouched;

@@ -7,7 +7,7 @@ use crate::domain::calendar::{Caldav, CalendarSettings};
 use crate::domain::ids::{CalendarId, WorkspaceId};
 use crate::formats::workspace_file::{EnvName, FileCalendar};
 use crate::store::workspace_config::{self, ConfigRow, Section};
-use crate::store::{Conn, StoreError};
+use crate::store::{Conn, StoreError, stored_json};
 
 /// The stored calendars of the file.
 #[derive(Default)]
@@ -51,7 +51,7 @@ impl Applier<'_> {
 
     fn settings(&self, file: &FileCalendar, old: Option<&ConfigRow>) -> Result<CalendarSettings, ApplyError> {
         let seal = |caldav: &Caldav<EnvName>| -> Result<Box<Caldav>, ApplyError> {
-            let old = old.and_then(|old| serde_json::from_str::<CalendarSettings>(&old.text).ok());
+            let old = old.and_then(|old| stored_json::from_str::<CalendarSettings>(&old.text).ok());
             let old = old.and_then(|old| old.caldav?.password);
             let password = caldav.password.as_ref().map(|name| self.seal(name, &old)).transpose()?;
             Ok(Box::new(Caldav { url: caldav.url.clone(), username: caldav.username.clone(), password }))

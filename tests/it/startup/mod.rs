@@ -4,6 +4,7 @@
 mod certificates;
 mod connections;
 mod keys;
+mod upgrades;
 
 use std::net::TcpListener;
 use std::process::Command;
