@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::event::{CursorExpiry, EventCursor};
 use super::failure::Failure;
 
 /// An invalid field of a request.
@@ -31,11 +32,9 @@ pub enum Error {
     /// `name` is the id as it was sent.
     #[error("{resource} not found: {name}.")]
     NotFound { resource: &'static str, code: &'static str, name: String },
-    /// Events after the cursor of a reader were removed. `resume` is the cursor before the oldest retained event.
-    #[error(
-        "The events after this cursor are kept no longer. The oldest that is kept follows after={resume}, or without 'after'."
-    )]
-    CursorExpired { resume: i64 },
+    /// A reader cannot continue at its cursor. `resume` is the nearest one where it can.
+    #[error("{}", .expiry.describe(.resume))]
+    CursorExpired { expiry: CursorExpiry, resume: EventCursor },
     /// A delivery to resend is waiting for its first attempt, or being sent.
     #[error(
         "The delivery is under way: it is queued for its first attempt, or being sent. If that fails, send it again then."

@@ -201,7 +201,8 @@ fn platform_failure(failure: Failure) -> StatusCode {
         | Failure::ServiceUnavailable
         | Failure::InternalError
         | Failure::TooOld
-        | Failure::TooManyTakeovers => StatusCode::INTERNAL_SERVER_ERROR,
+        | Failure::TooManyTakeovers
+        | Failure::DatabaseRestored => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -20,6 +20,7 @@
 //! | [`knowledge`] | `knowledge_bases`, `documents`, `passages`, `terms`, `passage_vectors`, `embedding_models`, `document_embeddings` |
 //! | [`ledger`] | `ledger` |
 //! | [`events`] | `events` |
+//! | [`epoch`] | `store_epoch` |
 //! | [`webhook_endpoints`] | `webhook_endpoints` |
 //! | [`deliveries`] | `deliveries`, `attempts` |
 //! | [`idempotency`] | `idempotency` |
@@ -36,6 +37,7 @@ pub mod calendars;
 pub mod conversations;
 pub mod db;
 pub mod deliveries;
+pub mod epoch;
 pub mod events;
 pub mod idempotency;
 pub mod integrity;
@@ -61,6 +63,7 @@ use db::{
     Columns, PageRow, columns, execute, fetch, from_row, insert_row, insert_rows, key_columns, map_row,
     page_condition, page_end, page_of, page_start,
 };
+use epoch::store_epoch;
 pub use db::{
     Conn, ConnectError, Db, PageRows, PooledConnection, ReadConnection, ReadLimit, Schema, StoreError, Tx,
     describe_postgres, store_now,

@@ -5,6 +5,7 @@ mod credit;
 mod healthcheck;
 mod keys;
 mod read_document;
+mod restored;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -19,6 +20,7 @@ pub use credit::{credit, generate_reference};
 pub use healthcheck::healthcheck;
 pub use keys::{create_key, list_keys, revoke_key};
 pub use read_document::read_document;
+pub use restored::{describe_restored, restored};
 
 pub use crate::domain::account::Scope;
 pub use crate::domain::ids::KeyId;

@@ -265,7 +265,8 @@ both_backends!(
         let undo = "delete from _sqlx_migrations where version > 3; drop index turns_to_claim_by_workspace; \
             create index turns_to_claim on turns (api, not_before) where state = 'queued'; \
             drop index conversations_untouched; \
-            alter table conversations drop column untouched; alter table workspace_state drop column untouched";
+            alter table conversations drop column untouched; alter table workspace_state drop column untouched; \
+            drop table store_epoch";
         change(&db, &program, undo).await;
         let outdated = unmigrated.refusal("store");
         let migrated = program.run(&["migrate"]);
