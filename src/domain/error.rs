@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::event::{CursorExpiry, EventCursor};
+use super::event::ExpiredCursor;
 use super::failure::Failure;
 
 /// An invalid field of a request.
@@ -32,9 +32,9 @@ pub enum Error {
     /// `name` is the id as it was sent.
     #[error("{resource} not found: {name}.")]
     NotFound { resource: &'static str, code: &'static str, name: String },
-    /// A reader cannot continue at its cursor. `resume` is the nearest one where it can.
-    #[error("{}", .expiry.describe(.resume))]
-    CursorExpired { expiry: CursorExpiry, resume: EventCursor },
+    /// A reader of events cannot continue at its cursor.
+    #[error("{0}")]
+    CursorExpired(ExpiredCursor),
     /// A delivery to resend is waiting for its first attempt, or being sent.
     #[error(
         "The delivery is under way: it is queued for its first attempt, or being sent. If that fails, send it again then."
@@ -100,7 +100,7 @@ impl Error {
             Self::OriginRefused => "origin_refused",
             Self::TestRefused => "test_refused",
             Self::NotFound { code, .. } => code,
-            Self::CursorExpired { .. } => "cursor_expired",
+            Self::CursorExpired(_) => "cursor_expired",
             Self::DeliveryUnderWay => "delivery_under_way",
             Self::InsufficientBalance => "insufficient_balance",
             Self::Processing(failure) => failure.as_str(),

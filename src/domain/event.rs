@@ -93,18 +93,27 @@ pub enum CursorExpiry {
     Restored,
 }
 
-impl CursorExpiry {
-    /// A sentence for the reader, with the cursor to resume from.
-    #[must_use]
-    pub fn describe(self, resume: &EventCursor) -> String {
-        match self {
-            Self::Removed => format!(
+/// A cursor from which a reader cannot continue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpiredCursor {
+    pub expiry: CursorExpiry,
+    /// The nearest cursor from which it can.
+    pub resume: EventCursor,
+}
+
+impl fmt::Display for ExpiredCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let resume = self.resume;
+        match self.expiry {
+            CursorExpiry::Removed => write!(
+                f,
                 "The events after this cursor are kept no longer. The oldest that is kept follows after={resume}, or \
                  without 'after'."
             ),
-            Self::Restored => format!(
-                "This cursor is from before the database was restored from a backup, and events after the backup are \
-                 lost. What follows the ones that you have read follows after={resume}; without 'after', all that are kept."
+            CursorExpiry::Restored => write!(
+                f,
+                "This cursor is from before the database was restored from a backup, and the events between the backup \
+                 and the failure are lost. Resume with after={resume}, or without 'after' from the oldest event."
             ),
         }
     }

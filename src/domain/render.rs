@@ -310,7 +310,7 @@ pub fn widget_error_text(error: &Error) -> String {
         | Error::MissingScope(_)
         | Error::OriginRefused
         | Error::TestRefused
-        | Error::CursorExpired { .. }
+        | Error::CursorExpired(_)
         | Error::DeliveryUnderWay
         | Error::InsufficientBalance
         | Error::LimitReached { .. }

@@ -107,9 +107,9 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(REJOINDER_ERROR, HeaderValue::from_static(self.code()));
         match self {
-            Self::Domain(Error::CursorExpired { resume, .. }) => {
+            Self::Domain(Error::CursorExpired(expired)) => {
                 // Digits, and perhaps a hyphen.
-                if let Ok(resume) = HeaderValue::try_from(resume.to_string()) {
+                if let Ok(resume) = HeaderValue::try_from(expired.resume.to_string()) {
                     headers.insert(REJOINDER_RESUME, resume);
                 }
             }
@@ -145,7 +145,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::OriginRefused
         | Error::TestRefused
         | Error::NotFound { .. }
-        | Error::CursorExpired { .. }
+        | Error::CursorExpired(_)
         | Error::DeliveryUnderWay
         | Error::InsufficientBalance
         | Error::Processing(_)

@@ -10,7 +10,9 @@ use super::read_conversation;
 use crate::domain::account::Account;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::event::{CursorExpiry, CursorRange, Event, EventCursor, EventFilter, EventType};
+use crate::domain::event::{
+    CursorExpiry, CursorRange, Event, EventCursor, EventFilter, EventType, ExpiredCursor,
+};
 use crate::domain::ids::{EventId, WorkspaceId};
 use crate::store::{Conn, PageRows, ReadLimit, events};
 
@@ -113,7 +115,7 @@ pub async fn open_reader(
         // Positions up to the backup have the same numbers in both epochs, and a later one has none that is used again.
         (StartPosition::Cursor(cursor), _) if cursor.epoch != range.epoch => {
             let resume = range.nearest(cursor.number);
-            return Err(Error::CursorExpired { expiry: CursorExpiry::Restored, resume });
+            return Err(Error::CursorExpired(ExpiredCursor { expiry: CursorExpiry::Restored, resume }));
         }
         (StartPosition::Oldest, _) => range.oldest - 1,
         (StartPosition::Latest, _) => range.latest,
@@ -159,7 +161,8 @@ fn check_retained(after: i64, range: CursorRange) -> Result<(), Error> {
 }
 
 fn expired(range: CursorRange) -> Error {
-    Error::CursorExpired { expiry: CursorExpiry::Removed, resume: range.nearest(range.oldest - 1) }
+    let resume = range.nearest(range.oldest - 1);
+    Error::CursorExpired(ExpiredCursor { expiry: CursorExpiry::Removed, resume })
 }
 
 /// Whether a missing event is older than the oldest retained one, by the time in its id.

@@ -63,8 +63,8 @@ use db::{
     Columns, PageRow, columns, execute, fetch, from_row, insert_row, insert_rows, key_columns, map_row,
     page_condition, page_end, page_of, page_start,
 };
-use epoch::store_epoch;
 pub use db::{
     Conn, ConnectError, Db, PageRows, PooledConnection, ReadConnection, ReadLimit, Schema, StoreError, Tx,
     describe_postgres, store_now,
 };
+use epoch::store_epoch;

@@ -6,12 +6,12 @@ use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, VariantAccess,
     Visitor,
 };
-use serde::forward_to_deserialize_any;
+use serde::{Deserialize, forward_to_deserialize_any};
 use serde_json::{Error, Value};
 
 /// Reads a stored text.
 pub fn from_str<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
-    T::deserialize(Stored(serde_json::from_str(text)?))
+    Deserialize::deserialize(Stored(serde_json::from_str(text)?))
 }
 
 /// A value from which each struct takes the fields that it declares. Serde reads the fields of a flattened struct by itself, so

@@ -145,7 +145,7 @@ impl EventStream {
         match self.follower.next_batch(&self.services).await {
             Ok(events) => events,
             // The client is further behind than the stored events; it gets the error when it reconnects.
-            Err(Error::CursorExpired { .. }) => None,
+            Err(Error::CursorExpired(_)) => None,
             Err(_) => {
                 self.follower.pause(STORE_RETRY_DELAY).await;
                 Some(Vec::new())
