@@ -6,11 +6,14 @@ use std::process::{Command, Stdio};
 use rejoinder::store::integrity::find_orphans;
 use serde_json::{Value, json};
 
+use crate::deliveries::wait_for_all_deliveries;
 use crate::snippets::blocks;
 use crate::support::binary::{PROGRAM, ProcessOutput, Sandbox};
 use crate::support::db::{TestDb, both_backends};
 use crate::support::fake_model::{ModelRequest, Reply};
+use crate::support::fake_tool::ToolReply;
 use crate::support::http::{Request, Response};
+use crate::support::receiver::{self, FakeReceiver, header};
 use crate::support::script::Gate;
 use crate::support::seed;
 use crate::support::server::{Setup, TestServer, WIDGET};
@@ -140,7 +143,7 @@ both_backends!(
             assert_eq!(event["type"], "reply.failed", "{event}");
             assert_eq!(event["data"]["reason"], "database_restored");
         }
-        // Whoever had read up to the backup or further gets the two ends, and an earlier reader all that it had not read.
+        // A reader that was at the backup or further gets the two ends, and an earlier one all that it had not read.
         let [early, at_backup, late] = &lost.cursors;
         for cursor in [at_backup, late] {
             let resume = resume_after(&server, cursor).await;
@@ -214,6 +217,34 @@ both_backends!(
         let resume = resume_after(&server, &cursor).await;
         assert_eq!(events(&server, &format!("after={resume}")).await.0, Vec::<Value>::new());
         assert_eq!(events(&server, "limit=200").await.0.len(), before.len());
+        server.stop().await;
+    }
+);
+
+both_backends!(
+    async fn open_deliveries_are_sent_again_with_the_cursor_of_the_new_epoch(db: TestDb) {
+        let setup = || receiver::setup().env("REJOINDER_SHUTDOWN_GRACE", "100ms").system_clock();
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        let never = Gate::closed();
+        receiver.script().queue([ToolReply::json(&json!({})).gated_by(&never)]);
+        receiver.create_endpoint(&server, &db, "/hook").await;
+        server.store_message(None, "Hi").await;
+        receiver.calls().wait_for_count(1).await;
+        let paused = server.pause().await;
+
+        let report = restored(&db);
+        let server = paused.start(&db, setup()).await;
+        wait_for_all_deliveries(&server).await;
+
+        assert_eq!(report["open_deliveries"], 2);
+        let arrived = receiver.received("/hook");
+        assert_eq!(arrived.len(), 3, "the one in flight twice, the next one once");
+        assert_eq!(header(&arrived[0], "webhook-id"), header(&arrived[1], "webhook-id"));
+        let sent: Value = serde_json::from_slice(&arrived[1].body).unwrap();
+        let (all, _) = events(&server, "limit=200").await;
+        assert!(all.contains(&sent), "{sent}");
+        assert!(sent["cursor"].as_str().unwrap().starts_with(&format!("{}-", report["epoch"])), "{sent}");
         server.stop().await;
     }
 );
