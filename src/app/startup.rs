@@ -212,8 +212,12 @@ pub(super) async fn check_server_store(config: &Config) -> anyhow::Result<Checke
             db.check_migration_rights().await?;
             Ok(CheckedStore::NeedsMigration(db))
         }
-        schema
-        @ (Schema::Ready | Schema::Empty | Schema::Outdated | Schema::TooNew | Schema::Conflict(_)) => {
+        schema @ (Schema::Ready
+        | Schema::Empty
+        | Schema::Outdated
+        | Schema::TooNew
+        | Schema::Incomplete(_)
+        | Schema::Conflict(_)) => {
             schema.require_ready()?;
             db.check_table_rights().await?;
             Ok(CheckedStore::Ready(db))

@@ -32,6 +32,8 @@ string_enum! {
         TooOld = "too_old",
         /// The turn was taken over too often.
         TooManyTakeovers = "too_many_takeovers",
+        /// The turn was open when the backup was made that was restored; it may have been answered since.
+        DatabaseRestored = "database_restored",
     }
 }
 
@@ -49,7 +51,9 @@ impl Failure {
             Self::TokenBudgetExhausted => "The token budget is used up",
             Self::ConversationEnded => "The conversation has ended",
             Self::ConversationBusy => "The conversation is busy",
-            Self::ServiceUnavailable | Self::TooManyTakeovers => "The service is temporarily unavailable",
+            Self::ServiceUnavailable | Self::TooManyTakeovers | Self::DatabaseRestored => {
+                "The service is temporarily unavailable"
+            }
             Self::InternalError => "The server failed to process the request",
         }
     }

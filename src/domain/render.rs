@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::clock::Micros;
 use super::conversation::{Conversation, ConversationKind, CreatedConversation, SenderType};
 use super::error::Error;
-use super::event::{Event, EventType};
+use super::event::{Event, EventCursor, EventType};
 use super::failure::Discard;
 use super::ids::{AssistantId, ConversationId, EndpointId, EventId, MessageId, TurnId, WidgetUuid};
 use super::message::Message;
@@ -314,7 +314,7 @@ pub fn widget_error_text(error: &Error) -> String {
         | Error::MissingScope(_)
         | Error::OriginRefused
         | Error::TestRefused
-        | Error::CursorExpired { .. }
+        | Error::CursorExpired(_)
         | Error::DeliveryUnderWay
         | Error::InsufficientBalance
         | Error::LimitReached { .. }
@@ -437,6 +437,16 @@ pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &Event
     json(&EventOut { id, kind, created_at: at.to_string(), cursor: cursor.to_string(), data: Some(data) })
 }
 
+/// The stored body of an event, whose cursor is its number alone, as it is sent: with the cursor of the store's epoch.
+#[must_use]
+pub fn with_epoch(body: String, cursor: EventCursor) -> String {
+    if cursor.epoch == 0 {
+        return body;
+    }
+    // It comes before `data`, so the first one is the event's own.
+    body.replacen(&format!(r#""cursor":"{}""#, cursor.number), &format!(r#""cursor":"{cursor}""#), 1)
+}
+
 /// The body of an event of a deleted conversation: without `data`, except for the deletion itself, which names the
 /// conversation.
 #[must_use]
@@ -449,4 +459,19 @@ pub fn redacted_event(event: &Event) -> String {
         cursor: event.cursor.to_string(),
         data: deleted.map(|conversation_id| EventDataOut::Deleted { conversation_id }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cursor_of_an_event_gets_the_epoch_and_its_data_stays() {
+        let body =
+            r#"{"id":"evt_1","type":"message.created","cursor":"4","data":{"metadata":{"cursor":"4"}}}"#;
+        let with = |epoch| with_epoch(body.to_owned(), EventCursor { epoch, number: 4 });
+
+        assert_eq!(with(0), body);
+        assert_eq!(with(17), body.replacen("\"4\"", "\"17-4\"", 1));
+    }
 }

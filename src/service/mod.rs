@@ -26,6 +26,7 @@ pub mod reencrypt;
 pub mod renew_link;
 mod replay;
 pub mod resources;
+pub mod restore;
 pub mod run_turn;
 pub mod secret_key;
 pub mod send_message;

@@ -6,6 +6,7 @@ mod healthcheck;
 mod keys;
 mod read_document;
 mod reencrypt;
+mod restored;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -21,6 +22,7 @@ pub use healthcheck::healthcheck;
 pub use keys::{create_key, list_keys, revoke_key};
 pub use read_document::read_document;
 pub use reencrypt::reencrypt;
+pub use restored::{describe_restored, restored};
 
 pub use crate::domain::account::Scope;
 pub use crate::domain::ids::KeyId;

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::calendar::{self, CalendarSettings};
+use super::calendar::{self, Caldav, CalendarRules, CalendarSettings};
 use super::chat::ToolSpec;
 use super::ids::{CalendarId, KnowledgeBaseId, ToolId};
 use super::invalid_field::{InvalidField, check_text};
@@ -80,10 +80,28 @@ pub type CompiledConfig = ToolConfig<Box<CompiledCalendar>>;
 
 /// The calendar of a compiled tool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredCalendar")]
 pub struct CompiledCalendar {
     pub id: CalendarId,
     #[serde(flatten)]
     pub settings: CalendarSettings,
+}
+
+/// A [`CompiledCalendar`] as it is read. `caldav` is not part of a flattened struct, so its own unknown fields can be ignored where
+/// it is read from the store.
+#[derive(Deserialize)]
+struct StoredCalendar {
+    id: CalendarId,
+    #[serde(flatten)]
+    rules: CalendarRules,
+    #[serde(default)]
+    caldav: Option<Box<Caldav>>,
+}
+
+impl From<StoredCalendar> for CompiledCalendar {
+    fn from(StoredCalendar { id, rules, caldav }: StoredCalendar) -> Self {
+        Self { id, settings: CalendarSettings { rules, caldav } }
+    }
 }
 
 /// The parts of the spec that the configuration of a tool contains. Each kind has defaults for absent fields or requires

@@ -8,7 +8,7 @@ use crate::domain::ids::{CalendarId, WorkspaceId};
 use crate::domain::seal::SecretContext;
 use crate::formats::workspace_file::{EnvName, FileCalendar};
 use crate::store::workspace_config::{self, ConfigRow, Section};
-use crate::store::{Conn, StoreError};
+use crate::store::{Conn, StoreError, stored_json};
 
 /// The stored calendars of the file.
 #[derive(Default)]
@@ -58,7 +58,7 @@ impl Applier<'_> {
     ) -> Result<CalendarSettings, ApplyError> {
         let context = SecretContext::of_calendar(self.workspace, id);
         let seal = |caldav: &Caldav<EnvName>| -> Result<Box<Caldav>, ApplyError> {
-            let old = old.and_then(|old| serde_json::from_str::<CalendarSettings>(&old.text).ok());
+            let old = old.and_then(|old| stored_json::from_str::<CalendarSettings>(&old.text).ok());
             let old = old.and_then(|old| old.caldav?.password);
             let password = caldav.password.as_ref();
             let password = password.map(|name| self.seal(&context, name, &old)).transpose()?;

@@ -9,8 +9,8 @@ use crate::domain::ids::KnowledgeBaseId;
 use crate::domain::seal::{SealedSecret, SecretContext, SecretField};
 use crate::domain::tool::{CompiledTool, Tool};
 use crate::formats::workspace_file::{EnvName, FileTool};
-use crate::store::Conn;
 use crate::store::workspace_config::{ConfigRow, Section};
+use crate::store::{Conn, stored_json};
 
 impl Applier<'_> {
     /// Writes the file's tools and returns them compiled for assistants, by slug.
@@ -52,7 +52,7 @@ impl Applier<'_> {
         bases: &HashMap<String, KnowledgeBaseId>,
         old: Option<&ConfigRow>,
     ) -> Result<Tool, ApplyError> {
-        let old = old.and_then(|old| serde_json::from_str::<Tool>(&old.text).ok());
+        let old = old.and_then(|old| stored_json::from_str::<Tool>(&old.text).ok());
         let calendar = |slug: &String| {
             let missing = || ApplyError::Refused(format!("there is no calendar \"{slug}\""));
             calendars.by_slug.get(slug).copied().ok_or_else(missing)

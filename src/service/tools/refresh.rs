@@ -1,6 +1,8 @@
 //! Refreshes the tool list of an MCP server. If it has changed, the assistants that use it get new versions; turns that
 //! are already running continue with the old ones.
 
+use serde_json::Value;
+
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::clock::Micros;
@@ -11,7 +13,7 @@ use crate::outbound::AllowHosts;
 use crate::service::{Services, resources, workspace_hosts};
 use crate::store::assistants::{self, AssistantRow};
 use crate::store::workspace_config::{self, ConfigRow, Section};
-use crate::store::{Conn, StoreError, workspaces};
+use crate::store::{Conn, StoreError, stored_json, workspaces};
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
 use crate::tools::{Secrets, ToolSecrets};
 
@@ -96,7 +98,7 @@ async fn write(
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
     let row = workspace_config::find(conn.reborrow(), Section::Tools, workspace, named.id.0).await?;
     let Some(row) = row else { return Ok(WriteOutcome::Conflict) };
-    let mut tool: Tool = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
+    let mut tool: Tool = stored_json::from_str(&row.text).map_err(StoreError::unreadable)?;
     // The list was requested for the tool as it was then. Another process may have stored a newer list.
     if tool != named.tool {
         return Ok(WriteOutcome::Conflict);
@@ -104,11 +106,13 @@ async fn write(
     if tool.listing.as_ref() == Some(&listed) {
         return Ok(WriteOutcome::Done { tool, changed: false });
     }
+    let mut definition: Value = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
+    definition["listing"] = serde_json::to_value(&listed).map_err(StoreError::unreadable)?;
     tool.listing = Some(listed);
     let compiled = tool.compile(&row.slug, &std::collections::HashMap::new());
     let mut versions = Vec::new();
     for old in assistants::list_all(conn.reborrow(), workspace).await? {
-        match next_version(&old, &row.slug, &compiled)? {
+        match next_version(&old, &row.slug, &compiled, &definition["config"])? {
             Ok(version) => versions.extend(version),
             Err(problem) => return Ok(WriteOutcome::Refused(problem)),
         }
@@ -117,20 +121,21 @@ async fn write(
         assistants::put(conn.reborrow(), workspace, &version, now).await?;
         assistants::insert_version(conn.reborrow(), workspace, &version, now).await?;
     }
-    let text = serde_json::to_string(&tool).map_err(StoreError::unreadable)?;
-    workspace_config::put(conn, Section::Tools, workspace, &ConfigRow { text, ..row }, now).await?;
+    let row = ConfigRow { text: definition.to_string(), ..row };
+    workspace_config::put(conn, Section::Tools, workspace, &row, now).await?;
     Ok(WriteOutcome::Done { tool, changed: true })
 }
 
-/// The next version of an assistant, in which the new tools replace the old ones at the same position. `None` if it does
-/// not use the tool; the inner error is a name conflict.
+/// The next version of an assistant, in which the new tools, of this stored configuration, replace the old ones at the same
+/// position. `None` if it does not use the tool; the inner error is a name conflict.
 fn next_version(
     old: &AssistantRow,
     slug: &str,
     tools: &[CompiledTool],
+    config: &Value,
 ) -> Result<Result<Option<AssistantRow>, String>, StoreError> {
     let mut version: AssistantVersion =
-        serde_json::from_str(&old.compiled).map_err(StoreError::unreadable)?;
+        stored_json::from_str(&old.compiled).map_err(StoreError::unreadable)?;
     let first = version.tools.iter().position(|tool| tool.slug == slug);
     let Some(first) = first.filter(|_| !old.archived) else { return Ok(Ok(None)) };
     version.tools.retain(|tool| tool.slug != slug);
@@ -141,6 +146,26 @@ fn next_version(
             old.slug
         )));
     }
-    let compiled = serde_json::to_string(&version).map_err(StoreError::unreadable)?;
+    let compiled = replace_tools(&old.compiled, slug, tools, config).map_err(StoreError::unreadable)?;
     Ok(Ok(Some(AssistantRow { compiled, current_version: old.current_version + 1, ..old.clone() })))
+}
+
+/// The stored text of a version with other tools of this slug. Fields of a newer version stay, which the types do not have.
+fn replace_tools(
+    text: &str,
+    slug: &str,
+    tools: &[CompiledTool],
+    config: &Value,
+) -> Result<String, serde_json::Error> {
+    let mut version: Value = serde_json::from_str(text)?;
+    if let Some(stored) = version.get_mut("tools").and_then(Value::as_array_mut) {
+        let first = stored.iter().position(|tool| tool["slug"] == slug).unwrap_or(stored.len());
+        stored.retain(|tool| tool["slug"] != slug);
+        let mut new = tools.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
+        for tool in &mut new {
+            tool["kind"] = config.clone();
+        }
+        stored.splice(first..first, new);
+    }
+    Ok(version.to_string())
 }

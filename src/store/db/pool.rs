@@ -113,7 +113,7 @@ async fn require_usable(conn: &mut PgConnection, statements: &'static str) -> Re
 /// Returns true if the server can be reached and must not be used, because it is a standby or read-only.
 pub(super) fn is_unusable_server(error: &sqlx::Error) -> bool {
     let sqlx::Error::Io(error) = error else { return false };
-    error.get_ref().is_some_and(|error| error.is::<UnusableServer>())
+    matches!(error.get_ref(), Some(error) if error.is::<UnusableServer>())
 }
 
 type Options<D> = <<D as Database>::Connection as Connection>::Options;

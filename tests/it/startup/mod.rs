@@ -4,6 +4,7 @@
 mod certificates;
 mod connections;
 mod keys;
+mod upgrades;
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -268,7 +269,7 @@ both_backends!(
             alter table conversations drop column tokens; alter table workspace_state drop column day_tokens; \
             alter table workspaces drop column tokens_per_conversation; \
             alter table workspaces drop column tokens_per_day; \
-            drop table seal_keys; create table seal_check (id integer primary key, sealed text not null)";
+            drop table store_epoch; drop table seal_keys; create table seal_check (id integer primary key, sealed text not null)";
         change(&db, &program, undo).await;
         let outdated = unmigrated.refusal("store");
         let migrated = program.run(&["migrate"]);

@@ -184,6 +184,19 @@ pub struct TestServer {
     pub keys: Keys,
 }
 
+/// What remains of a server that was stopped.
+pub struct PausedServer {
+    model: Arc<FakeModel>,
+    tool: Arc<FakeTool>,
+    keys: Keys,
+}
+
+impl PausedServer {
+    pub async fn start(self, db: &TestDb, setup: Setup) -> TestServer {
+        TestServer::run(setup, db, self.model, self.tool, self.keys).await
+    }
+}
+
 impl TestServer {
     pub async fn start(db: &TestDb) -> Self {
         Setup::default().start(db).await
@@ -215,10 +228,15 @@ impl TestServer {
         Self { server, http, operator_address, clock, model, tool, keys }
     }
 
-    /// Stops the server, and starts another on the same database, with the same fakes.
+    /// Stops the server, and starts another on this database, with the same fakes.
     pub async fn restart(self, db: &TestDb, setup: Setup) -> Self {
+        self.pause().await.start(db, setup).await
+    }
+
+    /// Stops the server, to start another with the same fakes later.
+    pub async fn pause(self) -> PausedServer {
         self.server.stop().await;
-        Self::run(setup, db, self.model, self.tool, self.keys).await
+        PausedServer { model: self.model, tool: self.tool, keys: self.keys }
     }
 
     pub async fn stop(self) {
