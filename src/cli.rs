@@ -5,7 +5,7 @@ mod progress;
 
 use std::ffi::OsString;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -75,6 +75,21 @@ enum Command {
         /// Repeating a reference changes nothing [default: a new one]
         #[arg(long, value_name = "TEXT")]
         reference: Option<String>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Encrypt all stored secrets with the current secret key, so that earlier ones can be removed
+    #[command(after_help = "Example:\n  REJOINDER_SECRET_KEY=$NEW_KEY,$OLD_KEY rejoinder reencrypt")]
+    Reencrypt {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// After a restore of the database from a backup: prepare it for a server, and list the API keys for review
+    #[command(after_help = "Example:\n  rejoinder restored --yes")]
+    Restored {
+        /// Do not ask first
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -218,6 +233,13 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             let reference = reference.map_or_else(announce_reference, Ok)?;
             print(&block_on(commands::credit(&config, &workspace, amount, &reference))??, output)?;
         }
+        Command::Reencrypt { output } => print(&block_on(commands::reencrypt(&config))??, output)?,
+        Command::Restored { yes, output } => {
+            if !yes {
+                confirm(&commands::describe_restored(&config)?)?;
+            }
+            print(&block_on(commands::restored(&config))??, output)?;
+        }
         Command::Healthcheck { live } => {
             print(&block_on(commands::healthcheck(&config, live))??, OutputArgs { json: false })?;
         }
@@ -242,6 +264,16 @@ fn execute_keys(config: &Config, keys: Keys) -> anyhow::Result<()> {
         }
         Keys::Revoke { id, output } => print(&block_on(commands::revoke_key(config, id))??, output),
     }
+}
+
+/// Asks on the terminal whether to do what this text describes.
+fn confirm(text: &str) -> anyhow::Result<()> {
+    anyhow::ensure!(io::stdin().is_terminal(), "there is no terminal to ask: add --yes");
+    write!(io::stderr(), "{text}Continue? [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    anyhow::ensure!(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()), "nothing was changed");
+    Ok(())
 }
 
 /// Runs a future on this thread.

@@ -27,7 +27,7 @@ use crate::config::{self, Config, Database};
 use crate::domain::clock::Clock;
 use crate::domain::delivery::DeliveryKey;
 use crate::domain::ids::{IdGenerator, ProcessId};
-use crate::domain::seal::SealKey;
+use crate::domain::seal::SealKeys;
 use crate::domain::turn::TurnRef;
 use crate::http::{self, AppState, Limits, SharedState};
 use crate::lifecycle::lease::{LeaseKeeper, lease_channel};
@@ -83,7 +83,7 @@ pub struct ServerDependencies {
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
     /// Opens stored secrets.
-    pub seal_key: Option<Arc<SealKey>>,
+    pub seal_keys: Option<Arc<SealKeys>>,
     /// Reads documents of knowledge bases.
     pub document_extractor: DocumentExtractor,
     /// None if this process records no metrics.
@@ -261,7 +261,7 @@ async fn acquire_lease(
 ) -> anyhow::Result<Option<(Lease, Db)>> {
     match config.database() {
         Database::Postgres { url } if deps.db.is_shared() => {
-            let db = Db::postgres(url.expose_secret(), 1, 1).await?;
+            let db = Db::postgres_with(url.expose_secret(), startup::postgres_settings(config, 1, 1)).await?;
             let lease = Lease::acquire(&db, process, config.turn.lease, deps.clock.as_ref(), keeper).await?;
             Ok(Some((lease, db)))
         }

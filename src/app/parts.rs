@@ -33,7 +33,8 @@ pub(super) fn assemble(
     let outbound = GuardedClient::new(AllowHosts::clone(&allow_hosts))?;
     let embedder = models::embedder(config)?;
     let tools = adapters(config, deps, outbound.clone(), embedder.clone());
-    let services = services(config, deps, writer, tasks, (allow_hosts, tools));
+    let readiness = ReadinessCheck::new(lease.clone());
+    let services = services(config, deps, writer, tasks, (allow_hosts, tools, readiness));
     let worker_deps = WorkerDependencies {
         embeddings: embedder.map(|embedder| embeddings(config, embedder)),
         sender: sender(config, deps, outbound),
@@ -55,7 +56,7 @@ fn adapters(
         searcher: Searcher::new(deps.db.clone(), embedder),
         outbound,
         mcp: Sessions::default(),
-        seal_key: deps.seal_key.clone(),
+        seal_keys: deps.seal_keys.clone(),
         clock: Arc::clone(&deps.clock),
         ids: Arc::clone(&deps.ids),
         calendar_readers: CalendarReaders::default(),
@@ -71,11 +72,11 @@ fn services(
     deps: &ServerDependencies,
     writer: Writer,
     tasks: &Tasks,
-    (allow_hosts, tools): (Arc<AllowHosts>, Adapters),
+    (allow_hosts, tools, readiness): (Arc<AllowHosts>, Adapters, ReadinessCheck),
 ) -> Services {
     Services {
         db: deps.db.clone(),
-        readiness: ReadinessCheck::default(),
+        readiness,
         document_extractor: deps.document_extractor.clone(),
         document_write_limiter: WorkspaceLimiter::document_writes(),
         writer,
@@ -90,7 +91,7 @@ fn services(
         key_cache: KeyCache::default(),
         tools,
         test_call_limiter: WorkspaceLimiter::test_calls(),
-        seal_key: deps.seal_key.clone(),
+        seal_keys: deps.seal_keys.clone(),
         allow_hosts,
         documents_changed: Arc::default(),
         widget_deadline: config.widget.deadline,
@@ -113,7 +114,7 @@ fn engine(
 fn sender(config: &Config, deps: &ServerDependencies, outbound: GuardedClient) -> WebhookSender {
     WebhookSender {
         outbound,
-        seal_key: deps.seal_key.clone(),
+        seal_keys: deps.seal_keys.clone(),
         clock: Arc::clone(&deps.clock),
         ids: Arc::clone(&deps.ids),
         timeout: config.webhooks.timeout,

@@ -31,20 +31,20 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         bail!(text);
     }
     // Before a database is created, which needs the same key for all of its life.
-    config.read_secret_key()?;
+    config.read_secret_keys()?;
     let reserved = ReservedAddresses::bind(&config)?;
     let store = describe_store(&config)?;
     let (db, _lock) = open_server_store(&config).await?;
     let ids = Arc::new(IdGenerator::random());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let seal_key = secret_key::load_or_create(&config, &db, &ids).await?.map(Arc::new);
+    let seal_keys = secret_key::load_or_create(&config, &db, &ids).await?.map(Arc::new);
     let outbound = GuardedClient::new(config.outbound.allow_hosts.clone())?;
     let document_extractor = DocumentExtractor::new(current_executable()?);
     let context = ApplyContext {
         db: &db,
         clock: clock.as_ref(),
         ids: &ids,
-        seal: seal_key.as_deref(),
+        seal: seal_keys.as_deref(),
         outbound: &outbound,
         allow_hosts: &config.outbound.allow_hosts,
         document_extractor: &document_extractor,
@@ -62,7 +62,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let address = public_address(&config, listening_on);
     announce(&config, &store, listening_on, &address);
     warn_about_exposure(&config, listening_on.ip(), demo::is_open(&db).await?);
-    warn_about_gaps(&config, seal_key.is_some());
+    warn_about_gaps(&config, seal_keys.is_some());
     // Printed before the first response, so that a client that got one can rely on the banner.
     let contents = demo::contents(&db, demo.as_ref()).await?;
     let banner = demo::banner(&address, contents, &config.model_choice());
@@ -71,7 +71,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let metrics = Metrics::install()?;
     counters::create(&metrics, &config);
     let metrics = Some(metrics);
-    let deps = ServerDependencies { db, clock, ids, seal_key, document_extractor, metrics };
+    let deps = ServerDependencies { db, clock, ids, seal_keys, document_extractor, metrics };
     traces::start(&config);
     let stopped = Server::start(&config, deps, listeners).await?.run_until_stopped(signals).await;
     telemetry::traces::flush().await;

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Limits};
 use crate::domain::history::HistoryBounds;
+use crate::domain::token_budget::TokenBudgets;
 use crate::domain::tool_loop::TurnLimits;
 use crate::service::run_turn::EngineSettings;
 use crate::service::state::FollowerBounds;
@@ -24,6 +25,7 @@ pub(super) fn engine(config: &Config, default_model: String) -> anyhow::Result<E
         attempt_timeout: config.turn.deadline,
         max_attempts: i64::from(config.turn.max_attempts),
         max_age: config.turn.max_age,
+        token_budgets: token_budgets(config),
     })
 }
 
@@ -60,7 +62,17 @@ pub(super) fn bounds(config: &Config) -> Bounds {
         spend_per_day: limits.and_then(|limits| limits.spend_per_day).map(|spend| spend.0),
         test_turns_per_day: limits.map(|limits| i64::from(limits.test_turns_per_day)),
         untouched_conversations: limits.map(|limits| i64::from(limits.untouched_conversations)),
+        token_budgets: token_budgets(config),
     }
+}
+
+/// The budgets that apply to every workspace.
+fn token_budgets(config: &Config) -> TokenBudgets {
+    let limits = &config.limits;
+    if !limits.enabled {
+        return TokenBudgets::UNLIMITED;
+    }
+    TokenBudgets::new(limits.tokens_per_conversation, limits.tokens_per_day)
 }
 
 /// The settings of the worker.

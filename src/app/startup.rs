@@ -15,7 +15,7 @@ use super::data_dir_lock::DataDirLock;
 use crate::config::{Config, Database};
 use crate::domain::clock::SystemClock;
 use crate::store::db::OTHER_WRITES;
-use crate::store::{Conn, Db, Schema, Tenant, describe_postgres, processes};
+use crate::store::{Conn, Db, PostgresSettings, Schema, Tenant, describe_postgres, processes};
 
 /// Connections that wait to be accepted, as in tokio's own listener.
 const BACKLOG: u32 = 1024;
@@ -103,6 +103,20 @@ pub(super) fn describe_store(config: &Config) -> anyhow::Result<String> {
     })
 }
 
+/// How a PostgreSQL database is used, with these numbers of connections.
+pub(super) fn postgres_settings(
+    config: &Config,
+    write_connections: u32,
+    read_connections: u32,
+) -> PostgresSettings {
+    PostgresSettings {
+        write_connections,
+        read_connections,
+        statement_cache: config.store.statement_cache,
+        transaction_pooler: config.store.transaction_pooler,
+    }
+}
+
 /// Connects to the configured database.
 pub(super) async fn open_store(config: &Config, if_missing: IfMissing) -> anyhow::Result<Db> {
     match config.database() {
@@ -125,7 +139,8 @@ pub(super) async fn open_store(config: &Config, if_missing: IfMissing) -> anyhow
         }
         Database::Postgres { url } => {
             let writing = u32::try_from(config.store.shards)? + OTHER_WRITES;
-            let opened = Db::postgres(url.expose_secret(), writing, config.store.read_connections).await;
+            let settings = postgres_settings(config, writing, config.store.read_connections);
+            let opened = Db::postgres_with(url.expose_secret(), settings).await;
             opened.context("the database cannot be opened")
         }
     }
@@ -197,8 +212,12 @@ pub(super) async fn check_server_store(config: &Config) -> anyhow::Result<Checke
             db.check_migration_rights().await?;
             Ok(CheckedStore::NeedsMigration(db))
         }
-        schema
-        @ (Schema::Ready | Schema::Empty | Schema::Outdated | Schema::TooNew | Schema::Conflict(_)) => {
+        schema @ (Schema::Ready
+        | Schema::Empty
+        | Schema::Outdated
+        | Schema::TooNew
+        | Schema::Incomplete(_)
+        | Schema::Conflict(_)) => {
             schema.require_ready()?;
             db.check_table_rights().await?;
             Ok(CheckedStore::Ready(db))

@@ -7,7 +7,7 @@ use secrecy::{SecretString, zeroize::Zeroizing};
 use url::Url;
 
 use super::value::SettingValue;
-use super::{Config, ConfigError, Demo, PostgresUrl, SecretKey};
+use super::{Config, ConfigError, Demo, PostgresUrl, SecretKeys};
 
 const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
 const OPENAI_MODEL: &str = "gpt-5-mini";
@@ -119,16 +119,16 @@ impl Config {
         }
     }
 
-    /// The key that seals stored secrets, from its setting or its file; `None` if neither is set.
-    pub fn read_secret_key(&self) -> Result<Option<SecretKey>, ConfigError> {
+    /// The keys of stored secrets, the current one first, from their setting or their file; `None` if neither is set.
+    pub fn read_secret_keys(&self) -> Result<Option<SecretKeys>, ConfigError> {
         let Some(path) = &self.secret_key_file else {
             return Ok(self.secret_key.clone());
         };
         let refused = |message: String| ConfigError::SecretKeyFile { path: path.clone(), message };
         let text = fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
-        match SecretKey::parse(&Zeroizing::new(text)) {
-            Some(key) => Ok(Some(key)),
-            None => Err(refused(format!("expected {}", SecretKey::EXPECTED))),
+        match SecretKeys::parse(&Zeroizing::new(text)) {
+            Some(keys) => Ok(Some(keys)),
+            None => Err(refused(format!("expected {}", SecretKeys::EXPECTED))),
         }
     }
 }

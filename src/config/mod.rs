@@ -32,7 +32,7 @@ pub use error::{ConfigError, Origin};
 pub use model::{Connection, Model};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Operator, Store};
 pub use telemetry::{CaptureContent, Telemetry, TraceExport};
-pub use value::{ByteSize, PostgresUrl, Rate, SecretKey};
+pub use value::{ByteSize, PostgresUrl, Rate, SecretKeys, parse_secret_keys};
 pub use work::{Events, Limits, Outbound, Turn, Webhooks, Widget};
 
 use layers::Layers;
@@ -63,10 +63,10 @@ pub struct Config {
     /// See [`Config::is_demo_enabled`].
     #[serde(deserialize_with = "required")]
     pub demo: Demo,
-    /// See [`Config::read_secret_key`].
+    /// See [`Config::read_secret_keys`].
     #[serde(deserialize_with = "optional")]
-    pub secret_key: Option<SecretKey>,
-    /// See [`Config::read_secret_key`].
+    pub secret_key: Option<SecretKeys>,
+    /// See [`Config::read_secret_keys`].
     #[serde(deserialize_with = "optional")]
     pub secret_key_file: Option<PathBuf>,
     pub database: DatabaseSection,

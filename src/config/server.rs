@@ -26,6 +26,12 @@ pub struct Store {
     /// Read connections, besides those of the shards.
     #[serde(deserialize_with = "required")]
     pub read_connections: u32,
+    /// Statements that a connection to PostgreSQL keeps prepared.
+    #[serde(deserialize_with = "required")]
+    pub statement_cache: usize,
+    /// Whether the URL leads to a pooler in transaction mode.
+    #[serde(deserialize_with = "required")]
+    pub transaction_pooler: bool,
     /// Whether `serve` migrates at its start.
     #[serde(deserialize_with = "required")]
     pub migrate: bool,

@@ -1,6 +1,7 @@
 //! Tests of how a configuration is read and refused.
 
 use std::io::Write as _;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -54,6 +55,7 @@ fn the_defaults_load_and_are_those_of_the_design() {
     assert_eq!(config.limits.per_conversation.period, Duration::from_mins(1));
     assert_eq!(config.events.retention, Duration::from_hours(24 * 30));
     assert_eq!(config.limits.spend_per_day, None);
+    assert_eq!((config.limits.tokens_per_conversation, config.limits.tokens_per_day), (None, None));
     assert!(config.is_demo_enabled());
     assert!(matches!(config.database(), Database::Sqlite { .. }));
     assert!(matches!(config.model_choice(), ModelChoice::Offline { is_explicit: false }));
@@ -129,6 +131,7 @@ fn each_kind_of_value_is_read_from_the_environment() {
             ("REJOINDER_LIMITS__ENABLED", "false"),
             ("REJOINDER_LIMITS__PER_ADDRESS", "5/s"),
             ("REJOINDER_LIMITS__SPEND_PER_DAY", "2.50"),
+            ("REJOINDER_LIMITS__TOKENS_PER_DAY", "5000000000"),
             ("REJOINDER_LIMITS__TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8, 127.0.0.1"),
             ("REJOINDER_MODEL__MAX_IN_FLIGHT", "4"),
             ("REJOINDER_MODEL__MAX_BODY", "64KiB"),
@@ -145,13 +148,14 @@ fn each_kind_of_value_is_read_from_the_environment() {
     assert!(!config.limits.enabled);
     assert_eq!(config.limits.per_address.period, Duration::from_secs(1));
     assert_eq!(config.limits.spend_per_day, Some(Money(2_500_000)));
+    assert_eq!(config.limits.tokens_per_day, NonZeroU64::new(5_000_000_000));
     let proxies: [IpNet; 3] =
         ["10.0.0.0/8", "fd00::/8", "127.0.0.1/32"].map(|network| network.parse().unwrap());
     assert_eq!(*config.limits.trusted_proxies, proxies);
     assert_eq!(config.model.max_in_flight, Some(4));
     assert_eq!(config.model.max_body, ByteSize(65_536));
     assert_eq!(config.turn.lease, Duration::from_millis(250));
-    assert_eq!(config.read_secret_key().unwrap().unwrap().expose_secret(), &[0; 32]);
+    assert_eq!(secret_keys(&config), [[0; 32]]);
     assert_eq!(config.connections["backup"].base_url.as_str(), "http://127.0.0.1:11434/v1");
     assert!(!config.is_demo_enabled());
     assert_eq!(config.log.filter, "debug");
@@ -169,12 +173,13 @@ fn a_setting_that_does_not_exist_is_named_with_its_location() {
 fn a_value_that_does_not_parse_is_named_with_what_is_expected_and_redacted() {
     insta::assert_snapshot!(refusal("[turn]\nmax_rounds = 1\ndeadline = 'soon'\n", &[]), @"setting `turn.deadline` (FILE, line 3): expected a duration such as `250ms`, `120s`, `15m`, `24h` or `30d`");
     insta::assert_snapshot!(refusal("turn.max_attempts = -1", &[]), @"setting `turn.max_attempts` (FILE, line 1): expected a whole number");
+    insta::assert_snapshot!(refusal("limits.tokens_per_day = 0", &[]), @"setting `limits.tokens_per_day` (FILE, line 1): expected a whole number above 0, or \"\" for none");
     insta::assert_snapshot!(refusal("turn = 3", &[]), @"setting `turn` (FILE, line 1): expected a section of settings");
     insta::assert_snapshot!(refusal("[outbound]\nallow_hosts = [1]", &[]), @"setting `outbound.allow_hosts` (FILE, line 2): expected a string");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_LIMITS__PER_CONVERSATION", "20")]), @"setting `limits.per_conversation` (environment variable REJOINDER_LIMITS__PER_CONVERSATION): expected a rate such as `10/s`, `20/min`, `100/hour` or `1000/day`");
     insta::assert_snapshot!(refusal("limits.trusted_proxies = ['10.0.0.0/33']", &[]), @"setting `limits.trusted_proxies` (FILE, line 1): expected networks such as `10.0.0.0/8` and `fd00::/8`, or addresses");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_LIMITS__ENABLED", "no")]), @"setting `limits.enabled` (environment variable REJOINDER_LIMITS__ENABLED): expected `true` or `false`");
-    insta::assert_snapshot!(refusal("", &[("REJOINDER_SECRET_KEY", "c2hvcnQ=")]), @"setting `secret_key` (environment variable REJOINDER_SECRET_KEY): expected 32 bytes in base64, as `openssl rand -base64 32` prints them, or \"\" for none");
+    insta::assert_snapshot!(refusal("", &[("REJOINDER_SECRET_KEY", "c2hvcnQ=")]), @"setting `secret_key` (environment variable REJOINDER_SECRET_KEY): expected 32 bytes in base64, as `openssl rand -base64 32` prints them, and after them, separated by commas, at most 7 earlier keys, or \"\" for none");
     insta::assert_snapshot!(refusal("", &[("DATABASE_URL", "mysql://root:pw@h/d")]), @"setting `database.url` (environment variable DATABASE_URL): expected a PostgreSQL URL such as `postgres://user@host/name` (unset: the embedded database in `data_dir`), or \"\" for none");
 }
 
@@ -367,6 +372,27 @@ fn the_demo_is_enabled_on_loopback_or_by_its_setting() {
     assert!(!is_enabled(&[("DATABASE_URL", "postgres://h/d")]));
 }
 
+fn secret_keys(config: &Config) -> Vec<[u8; 32]> {
+    config.read_secret_keys().unwrap().unwrap().iter().map(|key| *key.expose_secret()).collect()
+}
+
+#[test]
+fn earlier_secret_keys_follow_the_current_one() {
+    const ONE_KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    let mut file = NamedTempFile::new().unwrap();
+    writeln!(file, "{ONE_KEY}\n{ZERO_KEY}").unwrap();
+
+    let from_file = load("", &[("REJOINDER_SECRET_KEY_FILE", file.path().to_str().unwrap())]).unwrap();
+    let from_text = load("", &[("REJOINDER_SECRET_KEY", &format!("{ONE_KEY}, {ZERO_KEY}"))]).unwrap();
+
+    assert_eq!(secret_keys(&from_file), [[1; 32], [0; 32]]);
+    assert_eq!(secret_keys(&from_text), [[1; 32], [0; 32]]);
+    let broken = refusal("", &[("REJOINDER_SECRET_KEY", &format!("{ONE_KEY},c2hvcnQ="))]);
+    assert!(broken.contains("at most 7 earlier keys") && !broken.contains(ONE_KEY), "{broken}");
+    let too_many = refusal("", &[("REJOINDER_SECRET_KEY", &[ONE_KEY; 9].join(","))]);
+    assert!(too_many.contains("at most 7 earlier keys"), "{too_many}");
+}
+
 #[test]
 fn the_secret_key_may_come_from_a_file() {
     let mut key = NamedTempFile::new().unwrap();
@@ -375,7 +401,7 @@ fn the_secret_key_may_come_from_a_file() {
 
     let config = load("", &[("REJOINDER_SECRET_KEY_FILE", path)]).unwrap();
 
-    assert_eq!(config.read_secret_key().unwrap().unwrap().expose_secret(), &[0; 32]);
+    assert_eq!(secret_keys(&config), [[0; 32]]);
 }
 
 #[test]

@@ -74,6 +74,7 @@ impl Config {
         let zero = [
             ("store.shards", self.store.shards == 0),
             ("store.read_connections", self.store.read_connections == 0),
+            ("store.statement_cache", self.store.statement_cache == 0),
             ("turn.max_rounds", self.turn.max_rounds == 0),
             ("turn.max_attempts", self.turn.max_attempts == 0),
             ("turn.max_in_flight_per_workspace", self.turn.max_in_flight_per_workspace == Some(0)),

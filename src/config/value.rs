@@ -4,7 +4,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,15 +159,29 @@ impl SettingValue for PostgresUrl {
     }
 }
 
-/// The key that seals stored secrets.
-pub type SecretKey = Arc<SecretBox<[u8; 32]>>;
+/// The keys of stored secrets: the current one, then earlier ones.
+pub type SecretKeys = Arc<[SecretBox<[u8; 32]>]>;
 
-impl SettingValue for SecretKey {
-    const EXPECTED: &'static str = "32 bytes in base64, as `openssl rand -base64 32` prints them";
+/// The most keys at once. A rotation needs two.
+const MAX_SECRET_KEYS: usize = 8;
+
+/// Parses keys that are separated by commas, spaces or line ends; `None` if one is malformed, or there are none or too many.
+pub fn parse_secret_keys(text: &str) -> Option<SecretKeys> {
+    let parse = |text: &str| {
+        let bytes: [u8; 32] = BASE64_STANDARD.decode(text).ok()?.try_into().ok()?;
+        Some(SecretBox::new(Box::new(bytes)))
+    };
+    let texts = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|text| !text.is_empty());
+    let keys: Option<Vec<_>> = texts.map(parse).collect();
+    keys.filter(|keys| (1..=MAX_SECRET_KEYS).contains(&keys.len())).map(Arc::from)
+}
+
+impl SettingValue for SecretKeys {
+    const EXPECTED: &'static str = "32 bytes in base64, as `openssl rand -base64 32` prints them, and after them, separated by commas, at \
+        most 7 earlier keys";
 
     fn parse(text: &str) -> Option<Self> {
-        let bytes: [u8; 32] = BASE64_STANDARD.decode(text.trim()).ok()?.try_into().ok()?;
-        Some(Arc::new(SecretBox::new(Box::new(bytes))))
+        parse_secret_keys(text)
     }
 }
 
@@ -213,6 +227,14 @@ impl SettingValue for bool {
 
 impl SettingValue for u32 {
     const EXPECTED: &'static str = "a whole number";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
+impl SettingValue for NonZeroU64 {
+    const EXPECTED: &'static str = "a whole number above 0";
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()

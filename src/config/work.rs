@@ -1,6 +1,7 @@
 //! Sections about the work: turns, widget requests, events, webhooks, limits, the outbound client.
 
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ pub struct Webhooks {
     pub timeout: Duration,
 }
 
-/// `[limits]`: limits of the widget API, whose only credential is a UUID, and rates of both APIs.
+/// `[limits]`: limits of the widget API, whose only credential is a UUID, and rates and token budgets of both APIs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]
 pub struct Limits {
@@ -130,6 +131,12 @@ pub struct Limits {
     /// Cost of the widget conversations of a workspace a day, including refunded turns.
     #[serde(deserialize_with = "optional")]
     pub spend_per_day: Option<Money>,
+    /// Tokens of models in a conversation, of both APIs.
+    #[serde(deserialize_with = "optional")]
+    pub tokens_per_conversation: Option<NonZeroU64>,
+    /// Tokens of models in a workspace a day, of both APIs.
+    #[serde(deserialize_with = "optional")]
+    pub tokens_per_day: Option<NonZeroU64>,
     /// Free test turns of a workspace a day.
     #[serde(deserialize_with = "required")]
     pub test_turns_per_day: u32,

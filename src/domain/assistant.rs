@@ -1,8 +1,11 @@
 //! An assistant as it was compiled: all that a turn runs with, in one immutable version.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::conversation_variables::VisitorVariable;
 use super::ids::WorkspaceId;
 use super::tool::CompiledTool;
 
@@ -26,9 +29,12 @@ pub struct AssistantVersion<T = CompiledTool> {
     /// Passed through to the model.
     #[serde(default)]
     pub parameters: Map<String, Value>,
-    /// Defaults of the conversation's variables.
+    /// The operator's own variables, which nobody overrides.
     #[serde(default)]
     pub variables: Map<String, Value>,
+    /// The variables that visitors may set, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub visitor_variables: BTreeMap<String, VisitorVariable>,
     #[serde(default = "Vec::new")]
     pub tools: Vec<T>,
     /// Origins whose pages may talk to it; empty: any.
@@ -54,6 +60,7 @@ impl<T> AssistantVersion<T> {
             fallbacks: self.fallbacks.clone(),
             parameters: self.parameters.clone(),
             variables: self.variables.clone(),
+            visitor_variables: self.visitor_variables.clone(),
             tools,
             allowed_origins: self.allowed_origins.clone(),
             pause_on_agent_message: self.pause_on_agent_message,

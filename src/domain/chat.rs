@@ -240,6 +240,14 @@ impl ModelErrorKind {
         }
     }
 
+    /// Whether the model may have used tokens: it had the request, and did not refuse it.
+    pub fn uses_tokens(self) -> bool {
+        match self {
+            Self::Timeout | Self::TooSlow | Self::Withheld | Self::Unreadable | Self::LateThoughts => true,
+            Self::Unavailable | Self::RateLimited { .. } | Self::Refused => false,
+        }
+    }
+
     /// The failure of a turn that ends with this error.
     pub fn failure(self) -> Failure {
         match self {

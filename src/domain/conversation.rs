@@ -48,7 +48,9 @@ pub struct Conversation {
     pub open_turns: i64,
     /// Charges, also those that were refunded, in millionths of a dollar.
     pub spent: i64,
-    /// A JSON object: variables set by a bearer key or the workspace file. Tools may use them.
+    /// Tokens of models, also those of turns without a reply.
+    pub tokens: i64,
+    /// A JSON object: variables set by an API key. Tools may use them.
     pub key_variables: String,
     /// A JSON object: variables set by a visitor. Never used in the URL, headers or body of a tool.
     pub visitor_variables: String,
@@ -81,6 +83,7 @@ impl Conversation {
             next_position: 1,
             open_turns: 0,
             spent: 0,
+            tokens: 0,
             key_variables: "{}".to_owned(),
             visitor_variables: "{}".to_owned(),
             metadata: None,
@@ -114,6 +117,8 @@ pub struct CreatedConversation {
     pub conversation: Conversation,
     pub link: Option<WidgetUuid>,
     pub first_message: Option<Message>,
+    /// Names the variables that were ignored, for `Rejoinder-Warning`.
+    pub warning: Option<String>,
 }
 
 /// The filter of a list of conversations; absent fields match all.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::event::ExpiredCursor;
 use super::failure::Failure;
 
 /// An invalid field of a request.
@@ -31,11 +32,9 @@ pub enum Error {
     /// `name` is the id as it was sent.
     #[error("{resource} not found: {name}.")]
     NotFound { resource: &'static str, code: &'static str, name: String },
-    /// Events after the cursor of a reader were removed. `resume` is the cursor before the oldest retained event.
-    #[error(
-        "The events after this cursor are kept no longer. The oldest that is kept follows after={resume}, or without 'after'."
-    )]
-    CursorExpired { resume: i64 },
+    /// A reader of events cannot continue at its cursor.
+    #[error("{0}")]
+    CursorExpired(ExpiredCursor),
     /// A delivery to resend is waiting for its first attempt, or being sent.
     #[error(
         "The delivery is under way: it is queued for its first attempt, or being sent. If that fails, send it again then."
@@ -101,7 +100,7 @@ impl Error {
             Self::OriginRefused => "origin_refused",
             Self::TestRefused => "test_refused",
             Self::NotFound { code, .. } => code,
-            Self::CursorExpired { .. } => "cursor_expired",
+            Self::CursorExpired(_) => "cursor_expired",
             Self::DeliveryUnderWay => "delivery_under_way",
             Self::InsufficientBalance => "insufficient_balance",
             Self::Processing(failure) => failure.as_str(),

@@ -18,6 +18,8 @@ string_enum! {
         ModelUnreadable = "model_unreadable",
         /// The turn exceeded its limits of rounds or calls.
         TooManyToolCalls = "too_many_tool_calls",
+        /// The conversation or its workspace has used up its token budget.
+        TokenBudgetExhausted = "token_budget_exhausted",
         /// The conversation has ended.
         ConversationEnded = "conversation_ended",
         /// The conversation has the maximum of open turns.
@@ -30,6 +32,8 @@ string_enum! {
         TooOld = "too_old",
         /// The turn was taken over too often.
         TooManyTakeovers = "too_many_takeovers",
+        /// The turn was open when the backup was made that was restored; it may have been answered since.
+        DatabaseRestored = "database_restored",
     }
 }
 
@@ -44,9 +48,12 @@ impl Failure {
             Self::ModelRefused => "The model refused the request",
             Self::ModelUnreadable => "The model's answer could not be read",
             Self::TooManyToolCalls => "Too many tool calls",
+            Self::TokenBudgetExhausted => "The token budget is used up",
             Self::ConversationEnded => "The conversation has ended",
             Self::ConversationBusy => "The conversation is busy",
-            Self::ServiceUnavailable | Self::TooManyTakeovers => "The service is temporarily unavailable",
+            Self::ServiceUnavailable | Self::TooManyTakeovers | Self::DatabaseRestored => {
+                "The service is temporarily unavailable"
+            }
             Self::InternalError => "The server failed to process the request",
         }
     }

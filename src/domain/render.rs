@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::clock::Micros;
 use super::conversation::{Conversation, ConversationKind, CreatedConversation, SenderType};
 use super::error::Error;
-use super::event::{Event, EventType};
+use super::event::{Event, EventCursor, EventType};
 use super::failure::{Discard, Failure};
 use super::ids::{AssistantId, ConversationId, EndpointId, EventId, MessageId, TurnId, WidgetUuid};
 use super::message::Message;
@@ -26,6 +26,8 @@ pub struct RenderedResponse {
     pub code: Option<String>,
     /// For `Rejoinder-Reason`.
     pub reason: Option<String>,
+    /// For `Rejoinder-Warning`.
+    pub warning: Option<String>,
 }
 
 /// A message.
@@ -167,7 +169,7 @@ pub struct WidgetReply<'a> {
 pub fn widget_reply(text: &str, function_calls: &str) -> RenderedResponse {
     let calls = raw(function_calls);
     let body = WidgetReply { status: true, message: text, function_calls: &calls, ai_disabled: false };
-    RenderedResponse { status: 200, body: json(&body), code: None, reason: None }
+    RenderedResponse { status: 200, body: json(&body), code: None, reason: None, warning: None }
 }
 
 /// The 200 of the widget API for a conversation whose AI is off: stored, not answered.
@@ -175,7 +177,7 @@ pub fn widget_reply(text: &str, function_calls: &str) -> RenderedResponse {
 pub fn widget_ai_disabled() -> RenderedResponse {
     let calls = raw("[]");
     let body = WidgetReply { status: true, message: "", function_calls: &calls, ai_disabled: true };
-    RenderedResponse { status: 200, body: json(&body), code: None, reason: None }
+    RenderedResponse { status: 200, body: json(&body), code: None, reason: None, warning: None }
 }
 
 #[derive(Serialize)]
@@ -205,6 +207,7 @@ pub fn widget_turn_end(end: &TurnEnd) -> RenderedResponse {
             body: widget_error("Conversation not found"),
             code: Some("conversation_not_found".to_owned()),
             reason: None,
+            warning: None,
         },
     }
 }
@@ -236,6 +239,7 @@ fn widget_failure(text: &str, code: &str) -> RenderedResponse {
         body: widget_error(text),
         code: Some(code.to_owned()),
         reason: None,
+        warning: None,
     }
 }
 
@@ -298,7 +302,7 @@ pub fn acknowledgement(message: &Message, no_reply: NoReplyReason) -> RenderedRe
         auto_reply_enqueued: no_reply.is_none(),
     };
     let body = Success::new("Message sent successfully.", data).to_json();
-    RenderedResponse { status: 200, body, code: None, reason: no_reply.map(str::to_owned) }
+    RenderedResponse { status: 200, body, code: None, reason: no_reply.map(str::to_owned), warning: None }
 }
 
 /// A new conversation, with what only its creation returns.
@@ -325,7 +329,7 @@ pub fn conversation_created(made: &CreatedConversation) -> RenderedResponse {
         first_message: made.first_message.as_ref().map(MessageOut::from),
     };
     let body = Success::new("Conversation created successfully.", data).to_json();
-    RenderedResponse { status: 200, body, code: None, reason: None }
+    RenderedResponse { status: 200, body, code: None, reason: None, warning: made.warning.clone() }
 }
 
 /// The text of `error` in the ordinary envelope of the widget API (not the 422 and 429 bodies).
@@ -341,7 +345,7 @@ pub fn widget_error_text(error: &Error) -> String {
         | Error::MissingScope(_)
         | Error::OriginRefused
         | Error::TestRefused
-        | Error::CursorExpired { .. }
+        | Error::CursorExpired(_)
         | Error::DeliveryUnderWay
         | Error::InsufficientBalance
         | Error::LimitReached { .. }
@@ -464,6 +468,16 @@ pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &Event
     json(&EventOut { id, kind, created_at: at.to_string(), cursor: cursor.to_string(), data: Some(data) })
 }
 
+/// The stored body of an event, whose cursor is its number alone, as it is sent: with the cursor of the store's epoch.
+#[must_use]
+pub fn with_epoch(body: String, cursor: EventCursor) -> String {
+    if cursor.epoch == 0 {
+        return body;
+    }
+    // It comes before `data`, so the first one is the event's own.
+    body.replacen(&format!(r#""cursor":"{}""#, cursor.number), &format!(r#""cursor":"{cursor}""#), 1)
+}
+
 /// The body of an event of a deleted conversation: without `data`, except for the deletion itself, which names the
 /// conversation.
 #[must_use]
@@ -476,4 +490,19 @@ pub fn redacted_event(event: &Event) -> String {
         cursor: event.cursor.to_string(),
         data: deleted.map(|conversation_id| EventDataOut::Deleted { conversation_id }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cursor_of_an_event_gets_the_epoch_and_its_data_stays() {
+        let body =
+            r#"{"id":"evt_1","type":"message.created","cursor":"4","data":{"metadata":{"cursor":"4"}}}"#;
+        let with = |epoch| with_epoch(body.to_owned(), EventCursor { epoch, number: 4 });
+
+        assert_eq!(with(0), body);
+        assert_eq!(with(17), body.replacen("\"4\"", "\"17-4\"", 1));
+    }
 }

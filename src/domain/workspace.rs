@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::conversation::ConversationKind;
 use super::ids::{AssistantId, WorkspaceId};
 use super::money::Money;
+use super::token_budget::TokenBudgets;
 
 /// The settings of a workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Workspace {
     pub balance_low: Option<Money>,
     /// Private hosts that its tools and webhooks may reach.
     pub allow_hosts: Vec<String>,
+    /// Those of the server apply, too.
+    pub token_budgets: TokenBudgets,
 }
 
 /// What one reply costs, by the type of its conversation.
@@ -57,11 +60,13 @@ pub struct WorkspaceState {
     pub next_ledger_number: i64,
     /// Open turns.
     pub open_turns: i64,
-    /// The day (UTC, since the epoch) of the two counts below.
+    /// The day (UTC, since the epoch) of the three counts below.
     pub day: i64,
     pub day_test_turns: i64,
     /// Charges of the day, also those that were refunded.
     pub day_spent: Money,
+    /// Tokens of models, also those of turns without a reply.
+    pub day_tokens: i64,
     /// Whether `balance.low` was sent since the balance was last above the threshold.
     pub low_notified: bool,
     /// Changes with the settings, the webhook endpoints and the assistants of the workspace.
@@ -82,9 +87,16 @@ impl WorkspaceState {
             day,
             day_test_turns: 0,
             day_spent: Money::ZERO,
+            day_tokens: 0,
             low_notified: false,
             config_version: 0,
             untouched: 0,
         }
+    }
+
+    /// The tokens of a day (UTC, since the epoch).
+    #[must_use]
+    pub fn tokens_on(&self, day: i64) -> i64 {
+        if self.day == day { self.day_tokens } else { 0 }
     }
 }

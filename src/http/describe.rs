@@ -16,6 +16,7 @@ use super::envelope::RouteOptions;
 use super::error::Problem;
 use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
 use crate::domain::error::Error;
+use crate::domain::event::{CursorExpiry, EventCursor, ExpiredCursor};
 use crate::domain::ids::ResourceId;
 
 /// An error as a route answers it, with a description of its cause.
@@ -123,7 +124,10 @@ error_sets! {
 
     /// A cursor of the event feed.
     EventsRemoved {
-        "The events after this cursor were removed" => Error::CursorExpired { resume: 1041 },
+        "The events after this cursor were removed, or it is from before a restore of the database" => Error::CursorExpired(ExpiredCursor {
+            expiry: CursorExpiry::Removed,
+            resume: EventCursor { epoch: 0, number: 1041 },
+        }),
     }
 }
 

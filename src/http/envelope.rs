@@ -73,7 +73,7 @@ impl Envelope for Widget {
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::MissingScope(_) | Error::OriginRefused | Error::TestRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
-            Error::CursorExpired { .. } => StatusCode::GONE,
+            Error::CursorExpired(_) => StatusCode::GONE,
             Error::InsufficientBalance
             | Error::Processing(_)
             | Error::IdempotencyKeyMalformed
@@ -154,7 +154,7 @@ impl Envelope for Platform {
             Error::Unauthenticated => StatusCode::UNAUTHORIZED,
             Error::MissingScope(_) | Error::OriginRefused | Error::TestRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
-            Error::CursorExpired { .. } => StatusCode::GONE,
+            Error::CursorExpired(_) => StatusCode::GONE,
             Error::IdempotencyKeyInFlight { .. } | Error::DeliveryUnderWay | Error::Conflict(_) => {
                 StatusCode::CONFLICT
             }
@@ -192,7 +192,9 @@ impl Envelope for Platform {
 fn platform_failure(failure: Failure) -> StatusCode {
     match failure {
         Failure::ConversationEnded => StatusCode::CONFLICT,
-        Failure::ConversationBusy | Failure::ModelRateLimited => StatusCode::TOO_MANY_REQUESTS,
+        Failure::ConversationBusy | Failure::ModelRateLimited | Failure::TokenBudgetExhausted => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         Failure::Timeout
         | Failure::ModelUnavailable
         | Failure::ModelRefused
@@ -201,7 +203,8 @@ fn platform_failure(failure: Failure) -> StatusCode {
         | Failure::ServiceUnavailable
         | Failure::InternalError
         | Failure::TooOld
-        | Failure::TooManyTakeovers => StatusCode::INTERNAL_SERVER_ERROR,
+        | Failure::TooManyTakeovers
+        | Failure::DatabaseRestored => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

@@ -9,7 +9,7 @@ use crate::domain::failure::Failure;
 
 /// The stable code of an error.
 pub(super) const REJOINDER_ERROR: HeaderName = HeaderName::from_static("rejoinder-error");
-/// The cursor to resume from after the events that follow the reader's own cursor were removed.
+/// The cursor to resume from, where the reader's own cannot be.
 const REJOINDER_RESUME: HeaderName = HeaderName::from_static("rejoinder-resume");
 
 /// An error of a request: from a use case, or from the transport before any use case is called.
@@ -107,8 +107,11 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(REJOINDER_ERROR, HeaderValue::from_static(self.code()));
         match self {
-            Self::Domain(Error::CursorExpired { resume }) => {
-                headers.insert(REJOINDER_RESUME, HeaderValue::from(*resume));
+            Self::Domain(Error::CursorExpired(expired)) => {
+                // Digits, and perhaps a hyphen.
+                if let Ok(resume) = HeaderValue::try_from(expired.resume.to_string()) {
+                    headers.insert(REJOINDER_RESUME, resume);
+                }
             }
             Self::Domain(error) => {
                 if let Some(wait) = retry_after(error) {
@@ -142,7 +145,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::OriginRefused
         | Error::TestRefused
         | Error::NotFound { .. }
-        | Error::CursorExpired { .. }
+        | Error::CursorExpired(_)
         | Error::DeliveryUnderWay
         | Error::InsufficientBalance
         | Error::Processing(_)

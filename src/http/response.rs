@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,6 +16,8 @@ use crate::service::ApiResponse;
 pub(super) const REJOINDER_TURN: HeaderName = HeaderName::from_static("rejoinder-turn");
 /// The reason that no reply was enqueued.
 pub(super) const REJOINDER_REASON: HeaderName = HeaderName::from_static("rejoinder-reason");
+/// A new conversation was created without a part of what was sent.
+pub(super) const REJOINDER_WARNING: HeaderName = HeaderName::from_static("rejoinder-warning");
 /// The response is the one that was stored for the request's `Idempotency-Key`.
 pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
@@ -66,15 +68,18 @@ impl IntoResponse for ApiResponse {
         let status = StatusCode::from_u16(self.answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = json_text(status, self.answer.body);
         let headers = response.headers_mut();
-        let mut set_header = |name: HeaderName, text: Option<String>| {
-            if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
-                headers.insert(name, value);
-            }
-        };
-        set_header(REJOINDER_ERROR, self.answer.code);
-        set_header(REJOINDER_REASON, self.answer.reason);
-        set_header(REJOINDER_TURN, self.turn.map(|turn| turn.to_string()));
-        set_header(IDEMPOTENT_REPLAYED, self.is_replay.then(|| "true".to_owned()));
+        set_header(headers, REJOINDER_ERROR, self.answer.code);
+        set_header(headers, REJOINDER_REASON, self.answer.reason);
+        set_header(headers, REJOINDER_WARNING, self.answer.warning);
+        set_header(headers, REJOINDER_TURN, self.turn.map(|turn| turn.to_string()));
+        set_header(headers, IDEMPOTENT_REPLAYED, self.is_replay.then(|| "true".to_owned()));
         response
+    }
+}
+
+/// Sets a header to a text, if there is one.
+pub(super) fn set_header(headers: &mut HeaderMap, name: HeaderName, text: Option<String>) {
+    if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
+        headers.insert(name, value);
     }
 }

@@ -61,7 +61,15 @@ impl Waiter {
     ) -> Result<RenderedResponse, Error> {
         loop {
             let model_error = services.model_calls.error(turn.turn);
-            let command = EndTurn { turn, authority, end: end.clone(), journal: None, model_error };
+            let command = EndTurn {
+                turn,
+                authority,
+                end: end.clone(),
+                journal: None,
+                model_error,
+                // The owner counts those of the call that this breaks off.
+                tokens: 0,
+            };
             match services.writer.execute(command).await.map_err(unknown)? {
                 TurnWriteOutcome::Accepted(_) => return Ok(widget_turn_end(&end)),
                 TurnWriteOutcome::FencedOff(Some(turn)) if !turn.state.is_open() => {

@@ -99,7 +99,8 @@ async fn remove_from_server(
         return Ok(());
     }
     let (workspace, adapters) = (calendar.workspace, &services.tools);
-    let allow = services.db.read(workspace, async |conn| workspace_hosts::load(conn, workspace).await).await?;
+    let allow =
+        services.db.read(workspace, async |conn| workspace_hosts::load(conn, workspace).await).await?;
     remove_event(calendar.caldav.as_deref(), booking, adapters, &allow).await.map_err(|failure| {
         let error = &failure as &dyn std::error::Error;
         tracing::warn!(calendar.id = %calendar.id, booking.id = %booking.id, error, "a booking could not be removed");

@@ -5,6 +5,7 @@ use super::{ApiResponse, Services};
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::{ConversationKind, CreatedConversation};
+use crate::domain::conversation_variables::{AcceptedVariables, ConversationVariables};
 use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, WidgetUuid};
@@ -29,7 +30,8 @@ pub struct CreateConversation {
     pub external_identifier: Option<String>,
     /// Whether to refuse if the balance does not cover one reply, as the widget API does.
     pub check_balance: bool,
-    /// The account of the API key, if one was sent: then tools trust the variables. It has the scope `messages:write`.
+    /// The account of the API key, if one was sent: then the variables are the key's, not a visitor's. It has the scope
+    /// `messages:write`.
     pub account: Option<Account>,
     pub origin: Option<String>,
     /// The idempotency key, and the SHA-256 of route and raw body: only the platform API accepts one.
@@ -73,17 +75,19 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
     if request.kind == ConversationKind::Test && request.account.is_none() && !version.allow_test {
         return Err(Error::TestRefused);
     }
-    let mut variables = version.variables.clone();
-    variables.extend(request.variables.clone());
+    let by_visitor = request.account.is_none();
+    let AcceptedVariables { variables: accepted, warning } = if by_visitor {
+        version.accept_visitor_variables(request.variables)?
+    } else {
+        version.accept_key_variables(request.variables)
+    };
+    let none = Map::new();
+    let (key, visitor) = if by_visitor { (none, accepted) } else { (accepted, none) };
+    let (key_variables, visitor_variables) = (to_json(&key), to_json(&visitor));
+    let variables = version.rank_variables(key, visitor);
     let is_for_widget = request.kind != ConversationKind::Api;
     let first_message = is_for_widget.then(|| first_message(&version, &variables)).flatten();
     let link = is_for_widget.then(|| WidgetUuid(services.ids.uuid_v4()));
-    let variables_json = Value::Object(request.variables).to_string();
-    let (key_variables, visitor_variables) = if request.account.is_some() {
-        (variables_json, "{}".to_owned())
-    } else {
-        ("{}".to_owned(), variables_json)
-    };
     Ok(NewConversation {
         workspace,
         id: ConversationId(services.ids.uuid_v7(services.clock.as_ref())),
@@ -94,16 +98,22 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
             .map(|text| (MessageId(services.ids.uuid_v7(services.clock.as_ref())), text)),
         key_variables,
         visitor_variables,
+        warning,
         metadata: request.metadata,
         external_identifier: request.external_identifier,
-        by_visitor: request.account.is_none(),
+        by_visitor,
         check_balance: request.check_balance,
         idempotency: request.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
     })
 }
 
-/// The first message of a conversation with this version, filled from the variables.
-pub(super) fn first_message(version: &AssistantVersion, variables: &Map<String, Value>) -> Option<String> {
+fn to_json(variables: &Map<String, Value>) -> String {
+    Value::Object(variables.clone()).to_string()
+}
+
+/// The first message of a conversation with this version, filled from the variables. The visitor's own values are plain text in
+/// it, because it is for the visitor.
+pub(super) fn first_message(version: &AssistantVersion, variables: &ConversationVariables) -> Option<String> {
     let template = version.first_message.as_deref()?;
-    fill_prompt(template, variables, MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())
+    fill_prompt(template, &variables.all(), MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())
 }

@@ -19,7 +19,7 @@ use crate::domain::delivery::{
 };
 use crate::domain::ids::{EndpointId, EventId, IdGenerator, WorkspaceId};
 use crate::domain::retry::retry_after;
-use crate::domain::seal::SealKey;
+use crate::domain::seal::{SealKeys, SecretContext};
 use crate::domain::signature::{self, SigningSecret};
 use crate::domain::webhook_endpoint::{DisabledReason, Endpoint};
 use crate::outbound::{AllowHosts, GuardedClient, OutboundError, OutboundRequest, OutboundResponse};
@@ -38,8 +38,8 @@ const WEBHOOK_REPLAY: HeaderName = HeaderName::from_static("webhook-replay");
 #[derive(Clone, Debug)]
 pub struct WebhookSender {
     pub outbound: GuardedClient,
-    /// Opens sealed secrets; `None` if none is configured.
-    pub seal_key: Option<Arc<SealKey>>,
+    /// Open sealed secrets; `None` if none is configured.
+    pub seal_keys: Option<Arc<SealKeys>>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<IdGenerator>,
     /// `webhooks.timeout`.
@@ -159,15 +159,19 @@ impl WebhookSender {
     }
 
     fn open_secrets(&self, endpoint: &Endpoint, now: Micros) -> Option<Vec<SigningSecret>> {
-        let open = |sealed| {
-            let text = self.seal_key.as_deref()?.open(sealed).ok()?;
-            SigningSecret::parse(text.expose_secret()).ok()
+        let Some(keys) = self.seal_keys.as_deref() else {
+            tracing::error!(endpoint.id = %endpoint.id, "an endpoint has a secret, and REJOINDER_SECRET_KEY is not set");
+            return None;
         };
-        let secrets: Option<Vec<SigningSecret>> = endpoint.secrets(now).into_iter().map(open).collect();
-        if secrets.is_none() {
-            tracing::error!(endpoint.id = %endpoint.id, "an endpoint's secret cannot be opened with this REJOINDER_SECRET_KEY");
-        }
-        secrets
+        let context = SecretContext::of_endpoint(endpoint.workspace, endpoint.id);
+        let open = |sealed| {
+            let text = keys.open(&context, sealed).inspect_err(|error| {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(endpoint.id = %endpoint.id, error, "an endpoint's secret cannot be opened");
+            });
+            SigningSecret::parse(text.ok()?.expose_secret()).ok()
+        };
+        endpoint.secrets(now).into_iter().map(open).collect()
     }
 
     /// Sends a delivery once, and decides what happens to it next.

@@ -9,7 +9,7 @@ use super::read_events::{FeedQuery, FeedReader, open_reader};
 use super::state::Subscription;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, EventCursor};
 use crate::store::{Conn, ReadLimit, events, keys};
 
 /// How many polls pass between two checks of the followers' API keys: one second.
@@ -49,8 +49,14 @@ pub(super) fn join(services: &Services, account: &Account, reader: FeedReader) -
 impl Follower {
     /// All events up to here were returned, or do not match the filter.
     #[must_use]
-    pub fn cursor(&self) -> i64 {
-        self.reader.cursor
+    pub fn cursor(&self) -> EventCursor {
+        self.position(self.reader.cursor)
+    }
+
+    /// The cursor of an event that it has returned.
+    #[must_use]
+    pub fn position(&self, number: i64) -> EventCursor {
+        self.reader.position(number)
     }
 
     /// Waits for the next matching events, for a stream: few enough for each of many clients to keep them until they are sent. `None`

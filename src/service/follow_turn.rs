@@ -245,7 +245,7 @@ impl ReplyFollower {
         let turn =
             TurnRef { workspace: self.waiter.workspace, conversation: self.conversation, turn: self.turn };
         let (authority, end) = (EndAuthority::ClientGone, TurnEnd::Failed(Failure::Timeout));
-        let command = EndTurn { turn, authority, end, journal: None, model_error: None };
+        let command = EndTurn { turn, authority, end, journal: None, model_error: None, tokens: 0 };
         if let Err(error) = self.services.writer.execute(command).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(turn.id = %self.turn, error, "a turn that did not begin in time could not be ended");

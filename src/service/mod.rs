@@ -24,9 +24,11 @@ pub mod read_events;
 pub mod read_money;
 pub mod read_turn;
 pub mod readiness;
+pub mod reencrypt;
 pub mod renew_link;
 mod replay;
 pub mod resources;
+pub mod restore;
 pub mod run_turn;
 pub mod secret_key;
 pub mod send_message;
@@ -46,7 +48,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{IdGenerator, TurnId};
 use crate::domain::render::RenderedResponse;
-use crate::domain::seal::SealKey;
+use crate::domain::seal::SealKeys;
 use crate::outbound::AllowHosts;
 use crate::store::Db;
 use crate::tools::Adapters;
@@ -78,8 +80,8 @@ pub struct Services {
     pub document_extractor: knowledge::DocumentExtractor,
     /// Limits how many documents are written at once.
     pub document_write_limiter: WorkspaceLimiter,
-    /// Seals stored secrets; `None` if none is configured.
-    pub seal_key: Option<Arc<SealKey>>,
+    /// Seal stored secrets; `None` if none is configured.
+    pub seal_keys: Option<Arc<SealKeys>>,
     /// Private hosts that the tools and webhooks of every workspace may reach.
     pub allow_hosts: Arc<AllowHosts>,
     /// Notified when documents were written here that need to be embedded.

@@ -10,7 +10,9 @@ use super::read_conversation;
 use crate::domain::account::Account;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::event::{CursorRange, Event, EventFilter, EventType};
+use crate::domain::event::{
+    CursorExpiry, CursorRange, Event, EventCursor, EventFilter, EventType, ExpiredCursor,
+};
 use crate::domain::ids::{EventId, WorkspaceId};
 use crate::store::{Conn, PageRows, ReadLimit, events};
 
@@ -21,7 +23,7 @@ pub enum StartPosition {
     Oldest,
     /// After the latest event.
     Latest,
-    Cursor(i64),
+    Cursor(EventCursor),
     Event(EventId),
 }
 
@@ -41,6 +43,8 @@ pub struct FeedQuery {
 #[derive(Clone, Debug)]
 pub struct FeedReader {
     pub workspace: WorkspaceId,
+    /// The epoch of the store.
+    pub epoch: i64,
     /// All events up to here have been read, or do not match the filter.
     pub cursor: i64,
     pub filter: EventFilter,
@@ -53,33 +57,42 @@ pub struct EventPage {
     pub next: i64,
 }
 
-/// At most `limit` matching events, or fewer if they are large. If there are none, waits for the first for at most `wait`, then returns an empty page.
+impl FeedReader {
+    /// Its position, or that of an event that it has read.
+    #[must_use]
+    pub fn position(&self, number: i64) -> EventCursor {
+        EventCursor { epoch: self.epoch, number }
+    }
+}
+
+/// At most `limit` matching events, or fewer if they are large, and the cursor after which the reader continues. If there are none, waits
+/// for the first for at most `wait`, then returns none.
 pub async fn list(
     services: &Services,
     account: &Account,
     query: &FeedQuery,
     limit: usize,
     wait: Duration,
-) -> Result<EventPage, Error> {
+) -> Result<(Vec<Arc<Event>>, EventCursor), Error> {
     let deadline = tokio::time::Instant::now() + wait;
     let reader = open_reader(services, account, query).await?;
     let limit = page::read_limit(limit);
     let page = read(services, reader.workspace, reader.cursor, &reader.filter, limit).await?;
     if !page.events.is_empty() || wait.is_zero() {
-        return Ok(page);
+        return Ok((page.events, reader.position(page.next)));
     }
     let mut follower = follow_events::join(services, account, FeedReader { cursor: page.next, ..reader })?;
     let events = match tokio::time::timeout_at(deadline, follower.next(services, limit)).await {
         Ok(events) => events?.unwrap_or_default(),
         Err(_) => Vec::new(),
     };
-    Ok(EventPage { events, next: follower.cursor() })
+    Ok((events, follower.cursor()))
 }
 
 /// Resolves the position at which a reader begins.
 ///
 /// # Errors
-/// [`Error::CursorExpired`] if it is before the oldest retained event; [`Error::Invalid`] if it never existed.
+/// [`Error::CursorExpired`] if it is before the oldest retained event, or of another epoch; [`Error::Invalid`] if it never existed.
 pub async fn open_reader(
     services: &Services,
     account: &Account,
@@ -94,12 +107,17 @@ pub async fn open_reader(
         StartPosition::Event(id) => {
             services.db.read(workspace, async |conn| events::find_cursor(conn, workspace, id).await).await?
         }
-        StartPosition::Cursor(cursor) => Some(cursor),
+        StartPosition::Cursor(cursor) => Some(cursor.number),
         StartPosition::Oldest | StartPosition::Latest => None,
     };
     let read = async |conn: Conn<'_>| events::cursor_range(conn, workspace).await;
     let (range, oldest) = services.db.read(workspace, read).await?;
     let cursor = match (query.after, found) {
+        // Positions up to the backup have the same numbers in both epochs, and a later one has none that is used again.
+        (StartPosition::Cursor(cursor), _) if cursor.epoch != range.epoch => {
+            let resume = range.nearest(cursor.number);
+            return Err(Error::CursorExpired(ExpiredCursor { expiry: CursorExpiry::Restored, resume }));
+        }
         (StartPosition::Oldest, _) => range.oldest - 1,
         (StartPosition::Latest, _) => range.latest,
         (StartPosition::Event(id), None) if was_removed(id, range, oldest) => return Err(expired(range)),
@@ -108,7 +126,7 @@ pub async fn open_reader(
             cursor
         }
         (StartPosition::Cursor(_), _) => {
-            let (source, latest) = (query.after_source, range.latest);
+            let (source, latest) = (query.after_source, range.nearest(range.latest));
             let text = format!("{source} is ahead of this workspace's log: its newest cursor is {latest}.");
             return Err(Error::invalid("after", text));
         }
@@ -118,7 +136,7 @@ pub async fn open_reader(
         }
     };
     let filter = EventFilter { types: query.types.clone(), conversation };
-    Ok(FeedReader { workspace, cursor, filter })
+    Ok(FeedReader { workspace, epoch: range.epoch, cursor, filter })
 }
 
 /// The first matching events after a cursor. The page's `next` is past the events that do not match, but never past one that does
@@ -144,7 +162,8 @@ fn check_retained(after: i64, range: CursorRange) -> Result<(), Error> {
 }
 
 fn expired(range: CursorRange) -> Error {
-    Error::CursorExpired { resume: range.oldest - 1 }
+    let resume = range.nearest(range.oldest - 1);
+    Error::CursorExpired(ExpiredCursor { expiry: CursorExpiry::Removed, resume })
 }
 
 /// Whether a missing event is older than the oldest retained one, by the time in its id.

@@ -1,4 +1,4 @@
-//! Readiness of this server: its database can be reached and has the expected schema.
+//! Readiness of this server: it can commit to its database, which has the expected schema.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::lifecycle::lease::LeaseStatus;
 use crate::store::Db;
 
 /// The timeout of the check.
@@ -20,8 +21,15 @@ pub struct NotReady(String);
 
 /// Checks the database on a connection of its own, once at a time: requests that arrive meanwhile wait for the result, so no number of
 /// them is a load. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct ReadinessCheck(Arc<Mutex<Option<Checked>>>);
+///
+/// Reads do not show whether the database takes commits, and a commit that hangs would occupy a session of the server for each check.
+/// The renewals of the lease are commits, so they show it: after a check has failed, the process is ready when a renewal that was sent
+/// later has succeeded.
+#[derive(Clone, Debug)]
+pub struct ReadinessCheck {
+    lease: LeaseStatus,
+    last: Arc<Mutex<Option<Checked>>>,
+}
 
 /// The result of a check.
 #[derive(Clone, Debug)]
@@ -31,28 +39,50 @@ struct Checked {
 }
 
 impl ReadinessCheck {
-    /// Checks the schema of the database, for at most 2 s, or returns the result of a check that has just ended.
+    /// A check that nothing has run yet.
+    #[must_use]
+    pub fn new(lease: LeaseStatus) -> Self {
+        Self { lease, last: Arc::default() }
+    }
+
+    /// Checks the schema of the database and the lease, for at most 2 s, or returns the result of a check that has just ended.
     ///
     /// # Errors
     ///
     /// [`NotReady`] if the database cannot be used.
     pub async fn run(&self, db: &Db) -> Result<(), NotReady> {
-        let mut last = self.0.lock().await;
+        let mut last = self.last.lock().await;
         if let Some(checked) = last.as_ref()
             && checked.at.elapsed() < CACHE_TTL
         {
             return checked.result.clone();
         }
-        let result = check(db).await;
+        let result = self.check(db).await;
         *last = Some(Checked { at: Instant::now(), result: result.clone() });
         result
     }
+
+    async fn check(&self, db: &Db) -> Result<(), NotReady> {
+        let checked = check_store(db).await;
+        if checked.is_err() && db.is_shared() {
+            self.lease.doubt();
+        }
+        checked?;
+        self.lease.require_renewable().map_err(|failure| {
+            let reason = failure.unwrap_or_else(|| "the next renewal is pending".to_owned());
+            NotReady(format!("the lease of this process is not renewed: {reason}"))
+        })
+    }
 }
 
-async fn check(db: &Db) -> Result<(), NotReady> {
+async fn check_store(db: &Db) -> Result<(), NotReady> {
     match tokio::time::timeout(STORE_TIMEOUT, db.check_schema()).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(NotReady(error.to_string())),
-        Err(_) => Err(NotReady("the store did not answer in time".to_owned())),
+        // The pool retries for longer than this.
+        Err(_) => {
+            let reason = db.connect_failure().unwrap_or_else(|| "it did not answer in time".to_owned());
+            Err(NotReady(format!("the database is unavailable: {reason}")))
+        }
     }
 }

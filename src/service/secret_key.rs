@@ -1,7 +1,7 @@
-//! The key that seals stored secrets: configured, or, with the embedded database, a file in the data folder.
+//! The keys that seal stored secrets: configured, or, with the embedded database, a file in the data folder.
 //!
-//! The first process that has a key records a text that it sealed, so that later ones notice another key. A key file is
-//! created only while nothing was sealed: a new key cannot open what the former one sealed.
+//! Each process records its current key with a text that it sealed, so that later ones notice that they lack a key. A key file is
+//! created only while no key is recorded: a new key cannot open what the former one sealed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,15 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::private_file;
-use crate::config::{Config, ConfigError, Database};
+use crate::config::{Config, ConfigError, Database, SecretKeys, parse_secret_keys};
 use crate::domain::ids::IdGenerator;
-use crate::domain::seal::{SealError, SealKey, SealedSecret};
-use crate::store::{Db, StoreError, Tenant, seal_check};
+use crate::domain::seal::{SealError, SealKey, SealKeyId, SealKeys, SealedSecret, SecretContext};
+use crate::store::seal_keys::{self, KeyRecord};
+use crate::store::{Conn, Db, StoreError, Tenant};
 
 const KEY_FILE: &str = "secret.key";
 
-/// The text that is sealed and recorded. Only the key matters.
+/// The text that is sealed and recorded. Only the keys matter.
 const CHECK_TEXT: &str = "rejoinder";
 
 /// The error of loading, checking or creating the key.
@@ -29,7 +30,8 @@ pub enum SecretKeyError {
     #[error("the secret key file {} cannot be read or created", path.display())]
     File { path: PathBuf, source: io::Error },
     #[error(
-        "the secret key file {} does not contain 32 bytes in base64: restore it from a backup of the data folder",
+        "the secret key file {} does not contain 32 bytes in base64 (nor several such keys): restore it from a backup of the data \
+         folder",
         .0.display()
     )]
     Malformed(PathBuf),
@@ -49,6 +51,17 @@ pub enum SecretKeyError {
          former key from its backup or from another process of this database. {LOST}"
     )]
     Wrong(String),
+    #[error(
+        "{origin} lacks the key {key}, with which secrets of this database may be encrypted: add it after the current one. Run \
+         `rejoinder reencrypt` before you remove a key. {LOST}"
+    )]
+    KeyMissing { origin: String, key: String },
+    #[error(
+        "the secrets of this database were encrypted by an older version, in a form that this one does not read: stop all processes, run \
+         `rejoinder migrate --accept-new-secret-key`, apply the workspace files again, and rotate the secrets of webhook endpoints that \
+         the API created"
+    )]
+    Former,
     #[error(
         "the secret key in {configured} is not the key of this database, but the one in {} is: unset {configured}",
         file.display()
@@ -70,112 +83,146 @@ const LOST: &str = "If the key is lost, `rejoinder migrate --accept-new-secret-k
     stored secrets of tools and webhook endpoints are lost then: apply the workspace files again, and rotate the \
     secrets of webhook endpoints that the API created";
 
-/// The configured key.
+/// The configured keys.
 #[derive(Debug)]
-struct FoundKey {
-    key: SealKey,
-    /// Its setting or its file, for messages.
+struct FoundKeys {
+    keys: SealKeys,
+    /// Their setting or their file, for messages.
     origin: String,
 }
 
-/// Loads the key of a migrated database, and records it. On the embedded database, creates the key if nothing was
-/// sealed yet. `None` on PostgreSQL if none is configured, which is an error only if one is recorded, or when a secret
+/// Loads the keys of a migrated database, and records the current one. On the embedded database, creates one if none is
+/// recorded. `None` on PostgreSQL if none is configured, which is an error only if one is recorded, or when a secret
 /// must be sealed.
 pub async fn load_or_create(
     config: &Config,
     db: &Db,
     ids: &IdGenerator,
-) -> Result<Option<SealKey>, SecretKeyError> {
-    let Some(key) = check(config, db).await? else {
-        return match config.database() {
-            Database::Postgres { .. } => Ok(None),
-            Database::Sqlite { data_dir } => {
-                let key = create(&data_dir, ids)?;
-                record(db, &key, ids).await?;
-                Ok(Some(key))
-            }
-        };
+) -> Result<Option<SealKeys>, SecretKeyError> {
+    let keys = match (check(config, db).await?, config.database()) {
+        (Some(keys), _) => keys,
+        (None, Database::Postgres { .. }) => return Ok(None),
+        (None, Database::Sqlite { data_dir }) => create(&data_dir, ids)?,
     };
-    record(db, &key, ids).await?;
+    record(db, &keys, ids).await?;
     // Another process may have recorded its own key meanwhile.
     check(config, db).await
 }
 
-/// The key of a migrated database, which it opens. Changes nothing. `None` if there is no key and none is needed yet.
-pub async fn check(config: &Config, db: &Db) -> Result<Option<SealKey>, SecretKeyError> {
+/// The keys of a migrated database, all of which they contain. Changes nothing. `None` if there is no key and none is needed yet.
+pub async fn check(config: &Config, db: &Db) -> Result<Option<SealKeys>, SecretKeyError> {
     let found = find(config)?;
-    let recorded = db.read(Tenant::Process, async |conn| seal_check::find(conn).await).await?;
-    let sealed = match recorded {
-        Some(recorded) => vec![recorded],
-        None => db.read(Tenant::Process, async |conn| seal_check::samples(conn).await).await?,
-    };
-    match found {
-        Some(found) if sealed.is_empty() || sealed.iter().any(|sealed| found.key.opens(sealed)) => {
-            Ok(Some(found.key))
-        }
-        Some(found) => Err(match fitting_file(config, &sealed) {
-            Some(file) => SecretKeyError::KeyFileMatches { configured: found.origin, file },
-            None => SecretKeyError::Wrong(found.origin),
-        }),
-        None if sealed.is_empty() => Ok(None),
-        None => Err(match config.database() {
-            Database::Sqlite { data_dir } => SecretKeyError::FileMissing(key_file(&data_dir)),
-            Database::Postgres { .. } => SecretKeyError::Missing,
-        }),
+    let records = db.read(Tenant::Process, async |conn| seal_keys::list(conn).await).await?;
+    if records.iter().any(|record| record.key_id == seal_keys::FORMER) {
+        return Err(SecretKeyError::Former);
     }
+    let Some(FoundKeys { keys, origin }) = found else {
+        if records.is_empty() {
+            return Ok(None);
+        }
+        return match config.database() {
+            Database::Sqlite { data_dir } => Err(SecretKeyError::FileMissing(key_file(&data_dir))),
+            Database::Postgres { .. } => Err(SecretKeyError::Missing),
+        };
+    };
+    let missing = records.iter().find(|record| !opens(&keys, record));
+    let Some(missing) = missing.map(|record| record.key_id.clone()) else { return Ok(Some(keys)) };
+    if records.iter().any(|record| opens(&keys, record)) {
+        return Err(SecretKeyError::KeyMissing { origin, key: missing });
+    }
+    Err(match fitting_file(config, &records) {
+        Some(file) => SecretKeyError::KeyFileMatches { configured: origin, file },
+        None => SecretKeyError::Wrong(origin),
+    })
 }
 
-/// The key file of the embedded database, if it opens what another key does not.
-fn fitting_file(config: &Config, sealed: &[SealedSecret]) -> Option<PathBuf> {
+fn opens(keys: &SealKeys, record: &KeyRecord) -> bool {
+    keys.open(&SecretContext::KEY_RECORD, &record.sealed).is_ok()
+}
+
+/// The key file of the embedded database, if it opens what other keys do not.
+fn fitting_file(config: &Config, records: &[KeyRecord]) -> Option<PathBuf> {
     let Database::Sqlite { data_dir } = config.database() else { return None };
     let path = key_file(&data_dir);
-    let key = read(&path).ok()??;
-    sealed.iter().any(|sealed| key.opens(sealed)).then_some(path)
+    let keys = read(&path).ok()??;
+    records.iter().all(|record| opens(&keys, record)).then_some(path)
 }
 
-/// The configured key, before there is a database. `None` if there is none.
-pub fn check_configured(config: &Config) -> Result<Option<SealKey>, SecretKeyError> {
-    Ok(find(config)?.map(|found| found.key))
+/// The configured keys, before there is a database. `None` if there are none.
+pub fn check_configured(config: &Config) -> Result<Option<SealKeys>, SecretKeyError> {
+    Ok(find(config)?.map(|found| found.keys))
 }
 
-/// Records the current key as that of the database, whichever it was. On the embedded database, creates it if it is
+/// Records the current key as the only one of the database, whichever it had. On the embedded database, creates it if it is
 /// missing.
 pub async fn accept(config: &Config, db: &Db, ids: &IdGenerator) -> Result<(), SecretKeyError> {
-    let key = match (find(config)?, config.database()) {
-        (Some(found), _) => found.key,
+    let keys = match (find(config)?, config.database()) {
+        (Some(found), _) => found.keys,
         (None, Database::Sqlite { data_dir }) => create(&data_dir, ids)?,
         (None, Database::Postgres { .. }) => return Err(SecretKeyError::NotConfigured),
     };
-    let sealed = key.seal(&SecretString::from(CHECK_TEXT), ids.bytes())?;
-    db.write(Tenant::Process, async |conn| seal_check::replace(conn, &sealed).await).await?;
+    let (key, sealed) = (keys.current_id(), seal_record(&keys, ids)?);
+    db.write(Tenant::Process, async |conn| replace_records(conn, key, &sealed).await).await?;
     Ok(())
 }
 
-async fn record(db: &Db, key: &SealKey, ids: &IdGenerator) -> Result<(), SecretKeyError> {
-    if db.read(Tenant::Process, async |conn| seal_check::find(conn).await).await?.is_some() {
+async fn replace_records(
+    mut conn: Conn<'_>,
+    key: &SealKeyId,
+    sealed: &SealedSecret,
+) -> Result<(), StoreError> {
+    seal_keys::lock(conn.reborrow()).await?;
+    seal_keys::delete_others(conn.reborrow(), key).await?;
+    seal_keys::insert(conn, key, sealed).await
+}
+
+/// Records the current key, unless a key is recorded that these do not contain.
+async fn record(db: &Db, keys: &SealKeys, ids: &IdGenerator) -> Result<(), SecretKeyError> {
+    let key = keys.current_id();
+    let records = db.read(Tenant::Process, async |conn| seal_keys::list(conn).await).await?;
+    if records.iter().any(|record| record.key_id == key.as_str()) {
         return Ok(());
     }
-    let sealed = key.seal(&SecretString::from(CHECK_TEXT), ids.bytes())?;
-    db.write(Tenant::Process, async |conn| seal_check::insert(conn, &sealed).await).await?;
+    let sealed = seal_record(keys, ids)?;
+    db.write(Tenant::Process, async |conn| insert_record(conn, keys, &sealed).await).await?;
     Ok(())
 }
 
-fn find(config: &Config) -> Result<Option<FoundKey>, SecretKeyError> {
-    if let Some(key) = config.read_secret_key()? {
+async fn insert_record(mut conn: Conn<'_>, keys: &SealKeys, sealed: &SealedSecret) -> Result<(), StoreError> {
+    seal_keys::lock(conn.reborrow()).await?;
+    let records = seal_keys::list(conn.reborrow()).await?;
+    if records.iter().all(|record| opens(keys, record)) {
+        seal_keys::insert(conn, keys.current_id(), sealed).await?;
+    }
+    Ok(())
+}
+
+fn seal_record(keys: &SealKeys, ids: &IdGenerator) -> Result<SealedSecret, SealError> {
+    keys.seal(&SecretContext::KEY_RECORD, &SecretString::from(CHECK_TEXT), ids.bytes())
+}
+
+fn find(config: &Config) -> Result<Option<FoundKeys>, SecretKeyError> {
+    if let Some(keys) = config.read_secret_keys()? {
         let origin = match &config.secret_key_file {
             Some(path) => format!("{} (REJOINDER_SECRET_KEY_FILE)", path.display()),
             None => "REJOINDER_SECRET_KEY".to_owned(),
         };
-        return Ok(Some(FoundKey { key: SealKey::new(*key.expose_secret()), origin }));
+        return Ok(seal_keys_of(&keys).map(|keys| FoundKeys { keys, origin }));
     }
     match config.database() {
         Database::Postgres { .. } => Ok(None),
         Database::Sqlite { data_dir } => {
             let path = key_file(&data_dir);
             let origin = path.display().to_string();
-            Ok(read(&path)?.map(|key| FoundKey { key, origin }))
+            Ok(read(&path)?.map(|keys| FoundKeys { keys, origin }))
         }
     }
+}
+
+/// The first key is the current one.
+fn seal_keys_of(keys: &SecretKeys) -> Option<SealKeys> {
+    let mut keys = keys.iter().map(|key| SealKey::new(*key.expose_secret()));
+    Some(SealKeys::new(keys.next()?, keys.collect()))
 }
 
 /// Its absolute path, since messages name it and a relative one depends on the working directory.
@@ -184,16 +231,15 @@ fn key_file(data_dir: &Path) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-fn read(path: &Path) -> Result<Option<SealKey>, SecretKeyError> {
+fn read(path: &Path) -> Result<Option<SealKeys>, SecretKeyError> {
     let text = private_file::read(path);
     let text = text.map_err(|source| SecretKeyError::File { path: path.to_owned(), source })?;
     let Some(text) = text else { return Ok(None) };
-    let bytes = STANDARD.decode(text.expose_secret()).ok();
-    let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    bytes.map(SealKey::new).map(Some).ok_or_else(|| SecretKeyError::Malformed(path.to_owned()))
+    let keys = parse_secret_keys(text.expose_secret()).and_then(|keys| seal_keys_of(&keys));
+    keys.map(Some).ok_or_else(|| SecretKeyError::Malformed(path.to_owned()))
 }
 
-fn create(data_dir: &Path, ids: &IdGenerator) -> Result<SealKey, SecretKeyError> {
+fn create(data_dir: &Path, ids: &IdGenerator) -> Result<SealKeys, SecretKeyError> {
     let path = key_file(data_dir);
     let line = STANDARD.encode(ids.bytes::<32>());
     private_file::write_new(&path, &line, u64::from_ne_bytes(ids.bytes()))
@@ -210,11 +256,10 @@ mod tests {
     fn the_key_in_the_data_folder_is_created_once() {
         let folder = tempfile::tempdir().unwrap();
         let first = create(folder.path(), &IdGenerator::seeded(1)).unwrap();
-        let sealed = first.seal(&SecretString::from("token"), [0; 24]).unwrap();
 
         let second = create(folder.path(), &IdGenerator::seeded(2)).unwrap();
 
-        assert_eq!(second.open(&sealed).unwrap().expose_secret(), "token");
+        assert_eq!(first.current_id(), second.current_id());
     }
 
     #[test]

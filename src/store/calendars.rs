@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::resource::{self, Resource, resource_page};
-use super::{Conn, StoreError, fetch, from_row, key_columns, on_conn};
+use super::{Conn, StoreError, fetch, from_row, key_columns, on_conn, stored_json};
 use crate::domain::calendar::{Calendar, CalendarSettings};
 use crate::domain::clock::Micros;
 use crate::domain::ids::{CalendarId, CalendarToken, WorkspaceId};
@@ -21,7 +21,7 @@ macro_rules! with_link {
 }
 
 from_row!(Calendar, |row| {
-    let settings = serde_json::from_str(row.try_get("rules")?);
+    let settings = stored_json::from_str(row.try_get("rules")?);
     let CalendarSettings { rules, caldav } = settings.map_err(|error| sqlx::Error::Decode(error.into()))?;
     Self {
         workspace: row.try_get("workspace_id")?,

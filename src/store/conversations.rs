@@ -27,6 +27,7 @@ map_row!(
         next_position: "next_position",
         open_turns: "open_turns",
         spent: "spent",
+        tokens: "tokens",
         key_variables: "key_variables",
         visitor_variables: "visitor_variables",
         metadata: "metadata",
@@ -175,11 +176,12 @@ pub fn update(statements: &mut Statements, rows: &[&Conversation]) -> Result<(),
         "next_position": row.next_position,
         "open_turns": row.open_turns,
         "spent": row.spent,
+        "tokens": row.tokens,
         "untouched": row.is_untouched,
     });
     const UPDATE: &str = "update conversations set ai_enabled = new.ai_enabled, ended_at = new.ended_at, \
         next_position = new.next_position, open_turns = new.open_turns, spent = new.spent, \
-        untouched = new.untouched from new \
+        tokens = new.tokens, untouched = new.untouched from new \
         where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
     statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }

@@ -19,6 +19,7 @@ insert_row!(IdempotencyRecord, "idempotency", |record| {
     "body": record.answer.to_store().map(|answer| &answer.body),
     "code": record.answer.to_store().and_then(|answer| answer.code.as_ref()),
     "reason": record.answer.to_store().and_then(|answer| answer.reason.as_ref()),
+    "warning": record.answer.to_store().and_then(|answer| answer.warning.as_ref()),
     "created_at": record.created_at,
 });
 
@@ -52,14 +53,15 @@ pub async fn find_answer(
     conn: Conn<'_>,
     key: &IdempotencyKey,
 ) -> Result<Option<RenderedResponse>, StoreError> {
-    const FIND: &str = "select status, body, code, reason from idempotency \
+    const FIND: &str = "select status, body, code, reason, warning from idempotency \
         where workspace_id = $1 and scope = $2 and key = $3 and status is not null and body is not null";
-    let found: Option<(i64, String, Option<String>, Option<String>)> = on_conn!(conn, |c| {
+    type AnswerRow = (i64, String, Option<String>, Option<String>, Option<String>);
+    let found: Option<AnswerRow> = on_conn!(conn, |c| {
         let query = sqlx::query_as(FIND).bind(key.workspace).bind(&key.scope).bind(&key.key);
         query.fetch_optional(c).await?
     });
-    Ok(found.and_then(|(status, body, code, reason)| {
-        Some(RenderedResponse { status: u16::try_from(status).ok()?, body, code, reason })
+    Ok(found.and_then(|(status, body, code, reason, warning)| {
+        Some(RenderedResponse { status: u16::try_from(status).ok()?, body, code, reason, warning })
     }))
 }
 
@@ -67,7 +69,8 @@ pub async fn find_answer(
 pub fn put(statements: &mut Statements, rows: &[&IdempotencyRecord]) -> Result<(), StoreError> {
     const REPLACE: &str = " on conflict (workspace_id, scope, key) do update \
         set fingerprint = excluded.fingerprint, turn_id = excluded.turn_id, status = excluded.status, \
-        body = excluded.body, code = excluded.code, reason = excluded.reason, created_at = excluded.created_at";
+        body = excluded.body, code = excluded.code, reason = excluded.reason, warning = excluded.warning, \
+        created_at = excluded.created_at";
     statements.insert(rows.iter().copied(), REPLACE)
 }
 

@@ -20,13 +20,16 @@
 //! | [`knowledge`] | `knowledge_bases`, `documents`, `passages`, `terms`, `passage_vectors`, `embedding_models`, `document_embeddings` |
 //! | [`ledger`] | `ledger` |
 //! | [`events`] | `events` |
+//! | [`epoch`] | `store_epoch` |
 //! | [`webhook_endpoints`] | `webhook_endpoints` |
 //! | [`deliveries`] | `deliveries`, `attempts` |
 //! | [`idempotency`] | `idempotency` |
 //! | [`integrity`] | the tables that grow, read only |
 //! | [`processes`] | `processes` |
-//! | [`seal_check`] | `seal_check` |
+//! | [`seal_keys`] | `seal_keys` |
+//! | [`sealed_secrets`] | the columns with sealed secrets, to encrypt them anew |
 //!
+//! [`stored_json`] reads the configuration in the text columns of `assistant_versions`, `calendars` and `tools`.
 //! [`db`] has the pools, connections, transactions and the mapping between types and rows; it reads `schema_floor`.
 
 pub mod assistants;
@@ -35,6 +38,7 @@ pub mod calendars;
 pub mod conversations;
 pub mod db;
 pub mod deliveries;
+pub mod epoch;
 pub mod events;
 pub mod idempotency;
 pub mod integrity;
@@ -45,7 +49,9 @@ pub mod messages;
 pub mod ownership;
 pub mod processes;
 pub mod resource;
-pub mod seal_check;
+pub mod seal_keys;
+pub mod sealed_secrets;
+pub mod stored_json;
 mod tools;
 pub mod turns;
 pub mod untouched;
@@ -60,6 +66,7 @@ use db::{
     page_condition, page_end, page_of, page_start,
 };
 pub use db::{
-    Conn, ConnectError, Db, PageRows, PooledConnection, ReadConnection, ReadLimit, Schema, StoreError, Tenant,
-    Tx, describe_postgres, store_now,
+    Conn, ConnectError, Db, PageRows, PooledConnection, PostgresSettings, ReadConnection, ReadLimit, Schema,
+    StoreError, Tenant, Tx, describe_postgres, store_now,
 };
+use epoch::store_epoch;

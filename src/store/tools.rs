@@ -1,12 +1,12 @@
 //! The tools of a workspace, as the platform API shows them. [`workspace_config`](super::workspace_config) writes them.
 
-use super::from_row;
 use super::resource::{Resource, resource_page};
+use super::{from_row, stored_json};
 use crate::domain::ids::ToolId;
 use crate::domain::tool::NamedTool;
 
 from_row!(NamedTool, |row| {
-    let tool = serde_json::from_str(row.try_get("definition")?);
+    let tool = stored_json::from_str(row.try_get("definition")?);
     Self {
         id: row.try_get("id")?,
         slug: row.try_get("slug")?,

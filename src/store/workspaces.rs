@@ -6,6 +6,7 @@ use super::{Columns, Conn, Statements, StoreError, columns, fetch, from_row, on_
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::money::Money;
+use crate::domain::token_budget::TokenBudgets;
 use crate::domain::workspace::{Pricing, Workspace, WorkspaceState};
 
 /// Workspaces by their ids.
@@ -14,7 +15,7 @@ pub(super) const WORKSPACE_KEY: Columns<WorkspaceId> = columns!(|id| { "key_work
 macro_rules! workspace_columns {
     () => {
         "id, slug, name, auto_create_conversations, default_assistant_id, price_widget, price_test, price_api, \
-         balance_low, allow_hosts"
+         balance_low, allow_hosts, tokens_per_conversation, tokens_per_day"
     };
 }
 
@@ -31,6 +32,10 @@ from_row!(Workspace, |row| Self {
     },
     balance_low: row.try_get("balance_low")?,
     allow_hosts: row.try_get::<&str, _>("allow_hosts")?.split_whitespace().map(str::to_owned).collect(),
+    token_budgets: TokenBudgets {
+        per_conversation: row.try_get("tokens_per_conversation")?,
+        per_day: row.try_get("tokens_per_day")?,
+    },
 });
 
 from_row!(WorkspaceState, |row| Self {
@@ -41,6 +46,7 @@ from_row!(WorkspaceState, |row| Self {
     day: row.try_get("day")?,
     day_test_turns: row.try_get("day_test_turns")?,
     day_spent: row.try_get("day_spent")?,
+    day_tokens: row.try_get("day_tokens")?,
     low_notified: row.try_get("low_notified")?,
     config_version: row.try_get("config_version")?,
     untouched: row.try_get("untouched")?,
@@ -59,6 +65,41 @@ struct StateRow {
 pub async fn find_by_slug(conn: Conn<'_>, slug: &str) -> Result<Option<Workspace>, StoreError> {
     const FIND: &str = concat!("select ", workspace_columns!(), " from workspaces where slug = $1");
     Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(slug).fetch_optional(c).await?))
+}
+
+#[derive(sqlx::FromRow)]
+struct TokensRow {
+    #[sqlx(flatten)]
+    workspace: Workspace,
+    day: i64,
+    day_tokens: i64,
+    /// The database's time; null on SQLite.
+    now: Option<Micros>,
+}
+
+/// A workspace with its tokens of the current day, read without a lock.
+pub async fn find_with_tokens(
+    conn: Conn<'_>,
+    id: WorkspaceId,
+    clock: &dyn Clock,
+) -> Result<Option<(Workspace, i64)>, StoreError> {
+    macro_rules! find {
+        ($now:literal) => {
+            concat!(
+                "select ",
+                workspace_columns!(),
+                ", day, day_tokens, ",
+                $now,
+                " as now from workspaces join workspace_state on workspace_id = id where id = $1"
+            )
+        };
+    }
+    let find = conn.pick(find!("store_now()"), find!("null"));
+    let row: Option<TokensRow> = on_conn!(conn, |c| sqlx::query_as(find).bind(id).fetch_optional(c).await?);
+    Ok(row.map(|TokensRow { workspace, day, day_tokens, now }| {
+        let today = now.unwrap_or_else(|| clock.now()).day();
+        (workspace, if day == today { day_tokens } else { 0 })
+    }))
 }
 
 /// The settings of workspaces.
@@ -88,12 +129,13 @@ pub async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) -> Resu
     const PUT: &str = concat!(
         "insert into workspaces (",
         workspace_columns!(),
-        ", created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+        ", created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
          on conflict (id) do update set name = excluded.name, \
          auto_create_conversations = excluded.auto_create_conversations, \
          default_assistant_id = excluded.default_assistant_id, price_widget = excluded.price_widget, \
          price_test = excluded.price_test, price_api = excluded.price_api, \
-         balance_low = excluded.balance_low, allow_hosts = excluded.allow_hosts"
+         balance_low = excluded.balance_low, allow_hosts = excluded.allow_hosts, \
+         tokens_per_conversation = excluded.tokens_per_conversation, tokens_per_day = excluded.tokens_per_day"
     );
     const PUT_STATE: &str = "insert into workspace_state (workspace_id, balance, next_cursor, next_ledger_number, \
         open_turns, day, day_test_turns, day_spent, low_notified) values ($1, 0, 1, 1, 0, $2, 0, 0, $3) \
@@ -103,7 +145,9 @@ pub async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) -> Resu
         let query = query.bind(workspace.auto_create_conversations).bind(workspace.default_assistant);
         let query = query.bind(workspace.pricing.widget).bind(workspace.pricing.test);
         let query = query.bind(workspace.pricing.api).bind(workspace.balance_low);
-        query.bind(workspace.allow_hosts.join(" ")).bind(now).execute(c).await?;
+        let query = query.bind(workspace.allow_hosts.join(" "));
+        let budgets = workspace.token_budgets;
+        query.bind(budgets.per_conversation).bind(budgets.per_day).bind(now).execute(c).await?;
     });
     on_conn!(conn.reborrow(), |c| {
         sqlx::query(PUT_STATE).bind(workspace.id).bind(now.day()).bind(false).execute(c).await?;
@@ -142,7 +186,7 @@ async fn lock_rows(conn: Conn<'_>, ids: &BTreeSet<WorkspaceId>) -> Result<Vec<St
                 "select locked.*, ",
                 $now,
                 " as now from (select workspace_id, balance, next_cursor, next_ledger_number, open_turns, day, \
-                 day_test_turns, day_spent, low_notified, config_version, untouched \
+                 day_test_turns, day_spent, day_tokens, low_notified, config_version, untouched \
                  from new cross join workspace_state where workspace_id = key_workspace order by workspace_id",
                 $lock,
                 ") as locked"
@@ -177,14 +221,15 @@ pub fn update_states(
         "day": row.1.day,
         "day_test_turns": row.1.day_test_turns,
         "day_spent": row.1.day_spent,
+        "day_tokens": row.1.day_tokens,
         "low_notified": row.1.low_notified,
         "config_version": row.1.config_version,
         "untouched": row.1.untouched,
     });
     const UPDATE: &str = "update workspace_state set balance = new.balance, next_cursor = new.next_cursor, \
         next_ledger_number = new.next_ledger_number, open_turns = new.open_turns, day = new.day, \
-        day_test_turns = new.day_test_turns, day_spent = new.day_spent, low_notified = new.low_notified, \
-        config_version = new.config_version, untouched = new.untouched from new \
-        where workspace_state.workspace_id = new.workspace_id";
+        day_test_turns = new.day_test_turns, day_spent = new.day_spent, day_tokens = new.day_tokens, \
+        low_notified = new.low_notified, config_version = new.config_version, untouched = new.untouched \
+        from new where workspace_state.workspace_id = new.workspace_id";
     statements.add(&ROWS, rows, UPDATE)
 }

@@ -16,11 +16,11 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use rmcp::model::CallToolRequestParams;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::secrets::Secrets;
+use super::secrets::{Secrets, ToolSecrets};
 use super::{Adapters, Call, CallContext, Tool, ToolOutcome};
 use crate::domain::chat::ToolSpec;
-use crate::domain::seal::SealKey;
-use crate::domain::tool::{HeaderText, McpServer};
+use crate::domain::seal::SealKeys;
+use crate::domain::tool::{CompiledTool, HeaderText, McpServer};
 use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
 
@@ -78,32 +78,39 @@ impl ServerConnection {
         allow_hosts: &AllowHosts,
         secrets: &mut Secrets<'_>,
     ) -> Result<Self, String> {
-        Self::new(&server.try_map(|sealed| secrets.open(sealed))?, outbound, allow_hosts)
+        Self::new(&server.try_map(|field, sealed| secrets.open(field, sealed))?, outbound, allow_hosts)
     }
 }
 
 /// One tool of a server.
 pub(super) struct McpTool {
     spec: ToolSpec,
+    slug: String,
     server: McpServer,
     sessions: Sessions,
     outbound: GuardedClient,
-    seal_key: Option<Arc<SealKey>>,
+    seal_keys: Option<Arc<SealKeys>>,
 }
 
 impl McpTool {
-    pub(super) fn new(spec: ToolSpec, server: &McpServer, adapters: &Adapters) -> Self {
+    pub(super) fn new(tool: &CompiledTool, server: &McpServer, adapters: &Adapters) -> Self {
         Self {
-            spec,
+            spec: tool.spec.clone(),
+            slug: tool.slug.clone(),
             server: server.clone(),
             sessions: adapters.mcp.clone(),
             outbound: adapters.outbound.clone(),
-            seal_key: adapters.seal_key.clone(),
+            seal_keys: adapters.seal_keys.clone(),
         }
     }
 
     async fn send(&self, call: &Call, context: &CallContext<'_>) -> CallResult {
-        let mut secrets = Secrets::new(self.seal_key.as_deref());
+        let stored = self.seal_keys.as_deref().map(|keys| ToolSecrets {
+            keys,
+            workspace: context.workspace,
+            tool: &self.slug,
+        });
+        let mut secrets = Secrets::new(stored);
         let connection =
             match ServerConnection::open(&self.server, &self.outbound, context.allow_hosts, &mut secrets) {
                 Ok(connection) => connection,

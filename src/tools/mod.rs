@@ -24,7 +24,7 @@ use crate::domain::calendar::BookingWrite;
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{ConversationId, IdGenerator, WorkspaceId};
-use crate::domain::seal::SealKey;
+use crate::domain::seal::SealKeys;
 use crate::domain::tool::{CompiledTool, ToolConfig};
 use crate::domain::tool_loop::CallResult;
 use crate::outbound::{AllowHosts, GuardedClient};
@@ -34,7 +34,7 @@ pub use caldav::{CalendarReaders, RemoveError, remove_event};
 pub use exchange::{Exchange, ReceivedResponse, SentRequest};
 pub use knowledge::{QueryEmbedder, Searcher};
 pub use registry::{ToolError, Toolset};
-pub use secrets::{MIN_SECRET_BYTES, Secrets};
+pub use secrets::{MIN_SECRET_BYTES, Secrets, ToolSecrets};
 
 /// A tool of a version of an assistant.
 #[async_trait]
@@ -68,8 +68,8 @@ pub struct Call {
 pub struct CallContext<'a> {
     pub workspace: WorkspaceId,
     pub conversation: ConversationId,
-    /// For `{{name}}`: the defaults of the assistant, overridden by the variables that a key set on the conversation.
-    /// Never variables of a visitor.
+    /// For `{{name}}`: the variables of the assistant, and others that a key set on the conversation. Never those of a
+    /// visitor.
     pub variables: &'a Map<String, Value>,
     /// The private hosts that the workspace may reach.
     pub allow_hosts: &'a AllowHosts,
@@ -108,7 +108,7 @@ pub struct Adapters {
     pub searcher: Searcher,
     pub outbound: GuardedClient,
     /// `None` if the server has no key; then tools have no secrets.
-    pub seal_key: Option<Arc<SealKey>>,
+    pub seal_keys: Option<Arc<SealKeys>>,
     /// Sessions of MCP servers.
     pub mcp: mcp::Sessions,
     pub clock: Arc<dyn Clock>,
@@ -141,7 +141,7 @@ fn build(tool: &CompiledTool, adapters: &Adapters) -> Result<Arc<dyn Tool>, Stri
         ToolConfig::Knowledge { knowledge_base } => {
             Arc::new(knowledge::KnowledgeSearch::new(spec, *knowledge_base, adapters))
         }
-        ToolConfig::Mcp(server) => Arc::new(mcp::McpTool::new(spec, server, adapters)),
-        ToolConfig::Webhook(webhook) => Arc::new(webhook::Webhook::new(spec, webhook, adapters)?),
+        ToolConfig::Mcp(server) => Arc::new(mcp::McpTool::new(tool, server, adapters)),
+        ToolConfig::Webhook(webhook) => Arc::new(webhook::Webhook::new(tool, webhook, adapters)?),
     })
 }

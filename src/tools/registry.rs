@@ -35,6 +35,7 @@ impl ToolError {
 pub struct Toolset {
     entries: Vec<Entry>,
     specs: Arc<[ToolSpec]>,
+    spec_bytes: usize,
 }
 
 struct Entry {
@@ -60,13 +61,19 @@ impl Toolset {
             let tool = build(tool, adapters).map_err(|problem| ToolError::new(tool, problem))?;
             entries.push(Entry { tool, schema });
         }
-        let specs = entries.iter().map(|entry| entry.tool.spec().clone()).collect();
-        Ok(Self { entries, specs })
+        let specs: Arc<[ToolSpec]> = entries.iter().map(|entry| entry.tool.spec().clone()).collect();
+        let spec_bytes = serde_json::to_string(&*specs).map_or(0, |text| text.len());
+        Ok(Self { entries, specs, spec_bytes })
     }
 
     /// The specs for the model, in the assistant's order.
     pub fn specs(&self) -> Arc<[ToolSpec]> {
         Arc::clone(&self.specs)
+    }
+
+    /// The size of the specs in a request, in bytes of JSON.
+    pub fn spec_bytes(&self) -> usize {
+        self.spec_bytes
     }
 
     /// The tool of this name.

@@ -10,34 +10,53 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
-use crate::domain::seal::{SealKey, SealedSecret};
+use crate::domain::ids::WorkspaceId;
+use crate::domain::seal::{SealKeys, SealedSecret, SecretContext, SecretField};
 
 /// The replacement of a secret.
 pub(super) const MASK: &str = "***";
 /// Minimum length of a secret in bytes. Shorter texts are too common to be masked.
 pub const MIN_SECRET_BYTES: usize = 4;
 
+/// The tool whose secrets are decrypted, and the keys for them.
+#[derive(Clone, Copy, Debug)]
+pub struct ToolSecrets<'k> {
+    pub keys: &'k SealKeys,
+    pub workspace: WorkspaceId,
+    /// The tool's slug.
+    pub tool: &'k str,
+}
+
 /// The decrypted secrets of a call.
 pub struct Secrets<'k> {
-    key: Option<&'k SealKey>,
+    stored: Option<ToolSecrets<'k>>,
     /// The texts to mask, longest first, because one may contain another.
     hidden: Vec<SecretString>,
 }
 
 impl<'k> Secrets<'k> {
-    /// `key` decrypts the secrets.
-    pub fn new(key: Option<&'k SealKey>) -> Self {
-        Self { key, hidden: Vec::new() }
+    /// `None` if the server has no key, or nothing is to be decrypted.
+    pub fn new(stored: Option<ToolSecrets<'k>>) -> Self {
+        Self { stored, hidden: Vec::new() }
     }
 
     /// Decrypts a secret and masks it from then on. The error is for the model; the cause concerns the operator and is
     /// logged.
-    pub fn open(&mut self, sealed: &SealedSecret) -> Result<SecretString, &'static str> {
-        let opened = self.key.and_then(|key| key.open(sealed).ok());
-        let Some(secret) = opened else {
-            tracing::error!("a tool's secret cannot be opened with this REJOINDER_SECRET_KEY");
-            return Err("the server cannot open the secret that this tool needs");
+    pub fn open(
+        &mut self,
+        field: SecretField<'_>,
+        sealed: &SealedSecret,
+    ) -> Result<SecretString, &'static str> {
+        const UNUSABLE: &str = "the server cannot open the secret that this tool needs";
+        let Some(ToolSecrets { keys, workspace, tool }) = self.stored else {
+            tracing::error!("a tool has a secret, and REJOINDER_SECRET_KEY is not set");
+            return Err(UNUSABLE);
         };
+        let secret = keys.open(&SecretContext::of_tool(workspace, tool, field), sealed).map_err(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(workspace.id = %workspace, tool.slug = tool, error, "a tool's secret cannot be opened");
+            UNUSABLE
+        })?;
         self.hide(secret.expose_secret());
         Ok(secret)
     }

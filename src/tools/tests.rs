@@ -36,13 +36,17 @@ impl World {
             db,
             outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
             mcp: mcp::Sessions::default(),
-            seal_key: None,
+            seal_keys: None,
             clock: Arc::new(FixedClock::at(NOW.parse().unwrap())),
             ids: Arc::new(IdGenerator::seeded(1)),
             calendar_readers: CalendarReaders::default(),
         };
         let world = Self { adapters, _folder: folder };
-        world.execute("insert into workspaces values ($1, 'w', 'W', 0, null, 0, 0, 0, null, '[]', 0)").await;
+        world
+            .execute(
+                "insert into workspaces values ($1, 'w', 'W', 0, null, 0, 0, 0, null, '[]', 0, null, null)",
+            )
+            .await;
         world.execute("insert into calendars values ($1, $2, 'c', '{}', 0, null, 0)").await;
         world
     }

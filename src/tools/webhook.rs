@@ -14,12 +14,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
-use super::secrets::Secrets;
+use super::secrets::{Secrets, ToolSecrets};
 use super::{Adapters, Call, CallContext, Exchange, Tool, ToolOutcome};
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Clock;
-use crate::domain::seal::SealKey;
-use crate::domain::tool::WebhookTool;
+use crate::domain::seal::{SealKeys, SecretField};
+use crate::domain::tool::{CompiledTool, WebhookTool};
 use crate::domain::tool_loop::CallResult;
 use crate::outbound::{GuardedClient, OutboundRequest};
 
@@ -31,19 +31,25 @@ const MAX_RESPONSE: usize = 1024 * 1024;
 
 pub(super) struct Webhook {
     spec: ToolSpec,
+    slug: String,
     endpoint: Endpoint,
     outbound: GuardedClient,
-    seal_key: Option<Arc<SealKey>>,
+    seal_keys: Option<Arc<SealKeys>>,
     clock: Arc<dyn Clock>,
 }
 
 impl Webhook {
-    pub(super) fn new(spec: ToolSpec, tool: &WebhookTool, adapters: &Adapters) -> Result<Self, String> {
+    pub(super) fn new(
+        tool: &CompiledTool,
+        config: &WebhookTool,
+        adapters: &Adapters,
+    ) -> Result<Self, String> {
         Ok(Self {
-            spec,
-            endpoint: Endpoint::read(tool)?,
+            spec: tool.spec.clone(),
+            slug: tool.slug.clone(),
+            endpoint: Endpoint::read(config)?,
             outbound: adapters.outbound.clone(),
-            seal_key: adapters.seal_key.clone(),
+            seal_keys: adapters.seal_keys.clone(),
             clock: Arc::clone(&adapters.clock),
         })
     }
@@ -55,7 +61,12 @@ impl Webhook {
         context: &CallContext<'_>,
         mut exchange: Option<&mut Exchange>,
     ) -> CallResult {
-        let mut secrets = Secrets::new(self.seal_key.as_deref());
+        let stored = self.seal_keys.as_deref().map(|keys| ToolSecrets {
+            keys,
+            workspace: context.workspace,
+            tool: &self.slug,
+        });
+        let mut secrets = Secrets::new(stored);
         let request = match self.request(call, context, &mut secrets) {
             Ok(request) => request,
             Err(error) => return CallResult::failed(format!("The call was not sent: {error}.")),
@@ -92,8 +103,8 @@ impl Webhook {
     ) -> Result<OutboundRequest, String> {
         let mut variables = Cow::Borrowed(context.variables);
         for (name, sealed) in &self.endpoint.secrets {
-            let secret = secrets.open(sealed)?.expose_secret().trim().to_owned();
-            variables.to_mut().insert(name.clone(), secret.into());
+            let secret = secrets.open(SecretField::Placeholder(name), sealed)?;
+            variables.to_mut().insert(name.clone(), secret.expose_secret().trim().into());
         }
         let timestamp = self.clock.now().0.div_euclid(1_000_000);
         RequestBuilder { endpoint: &self.endpoint, call, variables: &variables, timestamp }.build(secrets)

@@ -1,6 +1,6 @@
-//! The lease of this process, on a database that several processes share, renewed every sixth of its length. A process
-//! that could not renew it for a whole lease claims nothing and sends no call until it has renewed it and has cancelled
-//! the tasks whose turns and deliveries others have taken over.
+//! The lease of this process, on a database that several processes share, renewed every sixth of its length, and more often while
+//! that fails or is doubtful. A process that could not renew it for a whole lease claims nothing and sends no call until it has renewed
+//! it and has cancelled the tasks whose turns and deliveries others have taken over.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,9 @@ use crate::telemetry::TURN_TAKEOVERS;
 /// How many turns, or deliveries, one statement takes over at most.
 const TAKEOVER_BATCH: u64 = 256;
 
+/// The time between renewals while it is doubtful whether the lease can be renewed. The process is not ready for as long.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
 /// The lease of this process.
 #[derive(Debug)]
 pub struct Lease {
@@ -25,6 +28,8 @@ pub struct Lease {
     length: Duration,
     /// When the last successful renewal was sent.
     renewed_at: Instant,
+    /// When the last renewal was sent.
+    sent_at: Instant,
     /// No renewal has failed since then.
     unbroken_since: Instant,
 }
@@ -42,7 +47,13 @@ impl Lease {
         let renew = async |conn: Conn<'_>| processes::renew_lease(conn, process, length, clock).await;
         db.write(Tenant::Process, renew).await?;
         keeper.extend_until(now + length);
-        Ok(Self { keeper, length, renewed_at: now, unbroken_since: now })
+        Ok(Self { keeper, length, renewed_at: now, sent_at: now, unbroken_since: now })
+    }
+
+    /// Waits until a renewal is to be sent before its time.
+    async fn wait_for_retry(&self) {
+        self.keeper.wait_for_doubt().await;
+        tokio::time::sleep_until((self.sent_at + RETRY_INTERVAL).into()).await;
     }
 
     fn is_lost(&self) -> bool {
@@ -60,6 +71,7 @@ pub(super) async fn keep_alive(worker: Worker, mut lease: Lease, db: Db, backgro
             biased;
             () = background_stop.cancelled() => break,
             _ = renewal_ticks.tick() => renew_once(&worker, &mut lease, &db).await,
+            () = lease.wait_for_retry() => renew_once(&worker, &mut lease, &db).await,
             _ = takeover_ticks.tick() => take_over(&worker, &lease).await,
         }
     }
@@ -72,14 +84,19 @@ pub(super) async fn keep_alive(worker: Worker, mut lease: Lease, db: Db, backgro
 
 async fn renew_once(worker: &Worker, lease: &mut Lease, db: &Db) {
     let sent_at = Instant::now();
+    lease.sent_at = sent_at;
+    let doubts = lease.keeper.doubts();
     let was_lost = lease.is_lost();
     let clock = worker.services.clock.as_ref();
     let renew =
         async |conn: Conn<'_>| processes::renew_lease(conn, worker.process, lease.length, clock).await;
     let result = tokio::time::timeout(lease.length / 6, db.write(Tenant::Process, renew)).await;
     let result = result.unwrap_or(Err(StoreError::TimedOut));
-    if worker.failures.record("the lease could not be renewed", result).is_none() {
+    let failure = result.as_ref().err().map(ToString::to_string);
+    worker.failures.record("the lease could not be renewed", result);
+    if let Some(reason) = failure {
         lease.unbroken_since = Instant::now();
+        lease.keeper.record_failure(reason);
         return;
     }
     if was_lost {
@@ -92,11 +109,13 @@ async fn renew_once(worker: &Worker, lease: &mut Lease, db: &Db) {
                 error = &error as &dyn std::error::Error,
                 "the turns and deliveries of this process could not be read"
             );
+            lease.keeper.record_failure(error.to_string());
             return;
         }
     }
     lease.renewed_at = sent_at;
     lease.keeper.extend_until(sent_at + lease.length);
+    lease.keeper.record_success(doubts);
 }
 
 /// After an outage: cancels the tasks of turns and deliveries that others have taken over in the meantime.
@@ -109,7 +128,7 @@ async fn cancel_fenced_off(worker: &Worker) -> Result<(), StoreError> {
 /// has failed for its whole length: after a database outage, every owner can renew first.
 async fn take_over(worker: &Worker, lease: &Lease) {
     let length = lease.length;
-    if lease.is_lost() {
+    if lease.is_lost() || !lease.keeper.is_renewable() {
         return;
     }
     let is_unbroken = lease.unbroken_since.elapsed() >= length;

@@ -12,6 +12,7 @@ use super::write::write_rare;
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::{IdGenerator, ProcessId};
+use crate::domain::token_budget::TokenBudgets;
 use crate::store::{Conn, StoreError};
 
 /// No command that is decided here checks them.
@@ -23,10 +24,11 @@ const UNLIMITED: Bounds = Bounds {
     spend_per_day: None,
     test_turns_per_day: None,
     untouched_conversations: None,
+    token_budgets: TokenBudgets::UNLIMITED,
 };
 
-/// Decides a command that starts and ends no turn, and writes its changes, which take effect when the caller commits. A
-/// refusal writes nothing.
+/// Decides a command of an operator, and writes its changes, which take effect when the caller commits. No task of a server hears of a
+/// turn that it ends. A refusal writes nothing.
 pub async fn decide_inline<D: Decision>(
     mut conn: Conn<'_>,
     clock: &dyn Clock,

@@ -128,8 +128,14 @@ impl Shard {
         for turn in commands.into_iter().filter_map(|mut queued| queued.complete()) {
             effects.started.retain(|started| started.turn.id != turn.turn);
             let end = TurnEnd::Failed(Failure::ServiceUnavailable);
-            let command =
-                EndTurn { turn, authority: EndAuthority::ClientGone, end, journal: None, model_error: None };
+            let command = EndTurn {
+                turn,
+                authority: EndAuthority::ClientGone,
+                end,
+                journal: None,
+                model_error: None,
+                tokens: 0,
+            };
             ends.push(queued(command, Arc::default()).0);
         }
         dispatch(&self.0, effects, slots);

@@ -24,9 +24,9 @@ pub(super) enum CommitProbe {
     /// The turns as the batch wrote them. If all have changed since, this process no longer owns them, so deciding again changes
     /// nothing.
     Turns(Vec<Turn>),
-    /// The result of a tool call.
-    ToolResult(Box<JournalRow>),
-    /// The batch wrote no event, turn or tool result. Deciding its commands again is harmless, as [`Command`](super::commands::Command) requires.
+    /// The answer of a model, or the result of a tool call.
+    Journal(Box<JournalRow>),
+    /// The batch wrote no event, turn, answer or result. Deciding its commands again is harmless, as [`Command`](super::commands::Command) requires.
     NotNeeded,
 }
 
@@ -40,7 +40,10 @@ impl CommitProbe {
                 changes.turns.iter().filter_map(|id| tables.turns.get(id)).cloned().collect(),
             );
         }
-        changes.results.first().map_or(Self::NotNeeded, |row| Self::ToolResult(Box::new(row.clone())))
+        // An answer first: unlike that of a call, its row never changes.
+        let answer = changes.journal.iter().find(|row| row.position == 0);
+        let row = answer.or(changes.results.first());
+        row.map_or(Self::NotNeeded, |row| Self::Journal(Box::new(row.clone())))
     }
 
     /// Whether the batch was committed. The lock of its workspace is taken first: then its transaction has ended.
@@ -51,7 +54,7 @@ impl CommitProbe {
                 Some(turn) => turn.workspace,
                 None => return Ok(false),
             },
-            Self::ToolResult(row) => row.turn.workspace,
+            Self::Journal(row) => row.turn.workspace,
             Self::NotNeeded => return Ok(false),
         };
         let probe = async {
@@ -60,9 +63,9 @@ impl CommitProbe {
             match self {
                 Self::Event(_, cursor, id) => events::exists(tx.conn(), workspace, *cursor, *id).await,
                 Self::Turns(turns) => is_any_unchanged(&mut tx, turns).await,
-                Self::ToolResult(row) => {
+                Self::Journal(row) => {
                     let rows = journal::list(tx.conn(), row.turn).await?;
-                    Ok(rows.iter().any(|stored| is_same_result(stored, row)))
+                    Ok(rows.iter().any(|stored| is_same_row(stored, row)))
                 }
                 Self::NotNeeded => Ok(false),
             }
@@ -80,7 +83,7 @@ async fn is_any_unchanged(tx: &mut Tx, turns: &[Turn]) -> Result<bool, StoreErro
     Ok(false)
 }
 
-fn is_same_result(stored: &JournalRow, expected: &JournalRow) -> bool {
+fn is_same_row(stored: &JournalRow, expected: &JournalRow) -> bool {
     let key = |row: &JournalRow| (row.step, row.position, row.finished_at);
     key(stored) == key(expected) && stored.result == expected.result
 }

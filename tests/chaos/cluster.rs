@@ -132,11 +132,16 @@ impl Cluster {
     }
 
     /// Applies a workspace, and returns an API key.
-    fn apply(&self, workspace: &str, slug: &str) -> String {
+    pub fn apply(&self, workspace: &str, slug: &str) -> String {
         let workspace = workspace.replace("@TOOL@", &self.fakes.tool.url(""));
         std::fs::write(self.directory.path().join("workspace.toml"), workspace).expect("a file is written");
         self.run(&["migrate"]);
         self.run(&["apply", "workspace.toml"]);
+        self.create_key(slug)
+    }
+
+    /// Creates an API key of a workspace, with all scopes.
+    pub fn create_key(&self, slug: &str) -> String {
         let created = self.run(&["keys", "create", "--workspace", slug, "--name", "chaos", "--json"]);
         let created: Value = serde_json::from_str(&created).expect("JSON");
         created["key"].as_str().expect("a key").to_owned()
@@ -328,6 +333,14 @@ impl Cluster {
     pub fn open_files(&self, node: usize) -> usize {
         let folder = format!("/proc/{}/fd", self.pid(node));
         std::fs::read_dir(folder).expect("the system tells a process's open files").count()
+    }
+
+    /// The resident memory of a process, in KiB.
+    pub fn resident_kib(&self, node: usize) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid(node)));
+        let status = status.expect("the system tells a process's memory");
+        let size = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its resident size");
+        size.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     fn pid(&self, node: usize) -> String {

@@ -32,6 +32,7 @@ mod history;
 mod idempotency_keys;
 mod ledger_monitor;
 mod migration;
+mod mixed_load;
 mod money;
 mod outages;
 mod random_kills;

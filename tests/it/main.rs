@@ -31,6 +31,7 @@ mod processes;
 mod progress;
 mod public_names;
 mod receivers;
+mod restores;
 mod rooms;
 mod service;
 mod snippets;

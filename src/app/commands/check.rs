@@ -8,7 +8,7 @@ use super::Report;
 use crate::app::startup::{CheckedStore, ReservedAddresses, check_server_store, describe_store};
 use crate::app::{data_dir, models};
 use crate::config::{Config, ConfigError, Database, unusable_certificate_file};
-use crate::domain::seal::SealKey;
+use crate::domain::seal::SealKeys;
 use crate::domain::vector::Vector;
 use crate::service::secret_key::{self, SecretKeyError};
 use crate::store::integrity::{self, Orphans};
@@ -128,9 +128,11 @@ fn check_key_without_store(config: &Config) -> CheckResult {
     }
 }
 
-fn describe_key(config: &Config, key: Result<Option<SealKey>, SecretKeyError>) -> CheckResult {
+fn describe_key(config: &Config, key: Result<Option<SealKeys>, SecretKeyError>) -> CheckResult {
     match (key, config.database()) {
-        (Ok(Some(_)), _) => Ok("read".to_owned()),
+        (Ok(Some(keys)), _) => {
+            Ok(format!("read; new secrets are encrypted with the key {}", keys.current_id()))
+        }
         (Ok(None), Database::Sqlite { .. }) => Ok("the first start creates it in the data folder".to_owned()),
         (Ok(None), Database::Postgres { .. }) => Ok(format!(
             "warning: secrets of tools and webhook endpoints cannot be stored: {}",

@@ -60,14 +60,18 @@ pub async fn revoke_key(config: &Config, id: KeyId) -> anyhow::Result<Report> {
 fn state(key: &ApiKey, now: Micros) -> &'static str {
     if key.revoked_at.is_some() {
         "revoked"
-    } else if key.account(now).is_none() {
-        "expired"
-    } else {
+    } else if is_valid(key, now) {
         "valid"
+    } else {
+        "expired"
     }
 }
 
-fn key_json(workspace: &str, key: &ApiKey) -> Value {
+pub(super) fn is_valid(key: &ApiKey, now: Micros) -> bool {
+    key.account(now).is_some()
+}
+
+pub(super) fn key_json(workspace: &str, key: &ApiKey) -> Value {
     let time = |at: Option<Micros>| at.map(|at| at.to_string());
     json!({
         "id": key.id,

@@ -5,6 +5,8 @@ mod credit;
 mod healthcheck;
 mod keys;
 mod read_document;
+mod reencrypt;
+mod restored;
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -19,6 +21,8 @@ pub use credit::{credit, generate_reference};
 pub use healthcheck::healthcheck;
 pub use keys::{create_key, list_keys, revoke_key};
 pub use read_document::read_document;
+pub use reencrypt::reencrypt;
+pub use restored::{describe_restored, restored};
 
 pub use crate::domain::account::Scope;
 pub use crate::domain::ids::KeyId;
@@ -66,7 +70,7 @@ pub async fn migrate(
     let schema = db.schema().await?;
     let has_processes = matches!(schema, Schema::Ready | Schema::Outdated);
     let _lock = if accepts_new_key && has_processes { require_no_server(config, &db).await? } else { None };
-    let has_key = config.read_secret_key()?.is_some();
+    let has_key = config.read_secret_keys()?.is_some();
     progress(Step::Migrate);
     db.migrate().await.context("the database cannot be migrated")?;
     let ids = IdGenerator::random();

@@ -11,7 +11,7 @@ use super::webhook::{MAX_URL, check_headers, check_timeout, default_timeout, map
 use super::{GivenSpec, HeaderText, Headers, MAX_DESCRIPTION, is_function_name, unsupported_key};
 use crate::domain::chat::ToolSpec;
 use crate::domain::invalid_field::{InvalidField, check_text};
-use crate::domain::seal::SealedSecret;
+use crate::domain::seal::{SealedSecret, SecretField};
 use crate::domain::template::is_template;
 
 /// Headers that the protocol sets.
@@ -104,7 +104,10 @@ impl<S> McpServer<S> {
     }
 
     /// The same server with other secrets, or the first error.
-    pub fn try_map<S2, E>(&self, to_secret: impl FnMut(&S) -> Result<S2, E>) -> Result<McpServer<S2>, E> {
+    pub fn try_map<S2, E>(
+        &self,
+        to_secret: impl FnMut(SecretField<'_>, &S) -> Result<S2, E>,
+    ) -> Result<McpServer<S2>, E> {
         Ok(McpServer {
             url: self.url.clone(),
             headers: map_headers(&self.headers, to_secret)?,

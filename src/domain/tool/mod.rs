@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::calendar::{self, CalendarSettings};
+use super::calendar::{self, Caldav, CalendarRules, CalendarSettings};
 use super::chat::ToolSpec;
 use super::ids::{CalendarId, KnowledgeBaseId, ToolId};
 use super::invalid_field::{InvalidField, check_text};
 use super::knowledge;
-use super::seal::SealedSecret;
+use super::seal::{SealedSecret, SecretField};
 
 pub use mcp::{McpListing, McpServer};
 pub use webhook::{HeaderText, Headers, WebhookTool, query_name, query_names};
@@ -80,10 +80,28 @@ pub type CompiledConfig = ToolConfig<Box<CompiledCalendar>>;
 
 /// The calendar of a compiled tool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "StoredCalendar")]
 pub struct CompiledCalendar {
     pub id: CalendarId,
     #[serde(flatten)]
     pub settings: CalendarSettings,
+}
+
+/// A [`CompiledCalendar`] as it is read. `caldav` is not part of a flattened struct, so its own unknown fields can be ignored where
+/// it is read from the store.
+#[derive(Deserialize)]
+struct StoredCalendar {
+    id: CalendarId,
+    #[serde(flatten)]
+    rules: CalendarRules,
+    #[serde(default)]
+    caldav: Option<Box<Caldav>>,
+}
+
+impl From<StoredCalendar> for CompiledCalendar {
+    fn from(StoredCalendar { id, rules, caldav }: StoredCalendar) -> Self {
+        Self { id, settings: CalendarSettings { rules, caldav } }
+    }
 }
 
 /// The parts of the spec that the configuration of a tool contains. Each kind has defaults for absent fields or requires
@@ -189,7 +207,7 @@ impl<C, K, S> ToolConfig<C, K, S> {
         &self,
         to_calendar: impl Fn(&C) -> Result<C2, E>,
         to_knowledge_base: impl Fn(&K) -> Result<K2, E>,
-        to_secret: impl FnMut(&S) -> Result<S2, E>,
+        to_secret: impl FnMut(SecretField<'_>, &S) -> Result<S2, E>,
     ) -> Result<ToolConfig<C2, K2, S2>, E> {
         Ok(match self {
             Self::CalendarAvailability { calendar } => {
@@ -223,10 +241,8 @@ impl Tool {
             let settings = calendars.get(id).cloned().ok_or(())?;
             Ok::<_, ()>(Box::new(CompiledCalendar { id: *id, settings }))
         };
-        let Ok(kind) = self.config.try_map(compile_calendar, |base| Ok(*base), |secret| Ok(secret.clone()))
-        else {
-            return Vec::new();
-        };
+        let kind = self.config.try_map(compile_calendar, |base| Ok(*base), |_, secret| Ok(secret.clone()));
+        let Ok(kind) = kind else { return Vec::new() };
         let specs = match &self.listing {
             Some(listing) => listing.tools.as_slice(),
             None if self.config.mcp().is_some() => &[],

@@ -16,7 +16,7 @@ use super::{GivenSpec, check_spec, no_parameters};
 use crate::domain::chat::ToolSpec;
 use crate::domain::invalid_field::{InvalidField, check_text};
 use crate::domain::schema_cost::{check_schema, declared_properties};
-use crate::domain::seal::SealedSecret;
+use crate::domain::seal::{SealedSecret, SecretField};
 use crate::domain::template::{argument_names, is_variable};
 use crate::domain::text::deserialize_text;
 
@@ -199,7 +199,7 @@ impl<S> WebhookTool<S> {
 
     pub(super) fn try_map<S2, E>(
         &self,
-        mut to_secret: impl FnMut(&S) -> Result<S2, E>,
+        mut to_secret: impl FnMut(SecretField<'_>, &S) -> Result<S2, E>,
     ) -> Result<WebhookTool<S2>, E> {
         Ok(WebhookTool {
             method: self.method.clone(),
@@ -209,11 +209,11 @@ impl<S> WebhookTool<S> {
             form: self.form,
             static_fields: self.static_fields.clone(),
             timeout: self.timeout,
-            secret: self.secret.as_ref().map(&mut to_secret).transpose()?,
+            secret: self.secret.as_ref().map(|secret| to_secret(SecretField::Signing, secret)).transpose()?,
             secrets: self
                 .secrets
                 .iter()
-                .map(|(name, secret)| Ok((name.clone(), to_secret(secret)?)))
+                .map(|(name, secret)| Ok((name.clone(), to_secret(SecretField::Placeholder(name), secret)?)))
                 .collect::<Result<_, E>>()?,
             idempotent: self.idempotent,
         })
@@ -277,12 +277,12 @@ pub(super) fn check_headers<S>(headers: &Headers<S>) -> Result<(), InvalidField>
 
 pub(super) fn map_headers<S, S2, E>(
     headers: &Headers<S>,
-    mut to_secret: impl FnMut(&S) -> Result<S2, E>,
+    mut to_secret: impl FnMut(SecretField<'_>, &S) -> Result<S2, E>,
 ) -> Result<Headers<S2>, E> {
     let map = |(name, text): (&String, &HeaderText<S>)| {
         let text = match text {
             HeaderText::Plain(text) => HeaderText::Plain(text.clone()),
-            HeaderText::Secret(secret) => HeaderText::Secret(to_secret(secret)?),
+            HeaderText::Secret(secret) => HeaderText::Secret(to_secret(SecretField::Header(name), secret)?),
         };
         Ok((name.clone(), text))
     };

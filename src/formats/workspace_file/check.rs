@@ -148,6 +148,7 @@ fn check_assistant(assistant: &AssistantVersion<String>, tools: &[FileTool]) -> 
             return Err(InvalidField::new(format_args!("allowed_origins[{at}]"), problem));
         }
     }
+    assistant.check_visitor_variables()?;
     check_tool_references(&assistant.tools, tools)
 }
 

@@ -12,6 +12,8 @@ mod webhook_endpoints;
 #[cfg(test)]
 mod tests;
 
+use std::num::NonZeroU64;
+
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
@@ -72,6 +74,8 @@ pub struct FileWorkspace {
     #[serde(default = "default_true")]
     pub auto_create_conversations: bool,
     pub balance_low: Option<Money>,
+    pub tokens_per_conversation: Option<NonZeroU64>,
+    pub tokens_per_day: Option<NonZeroU64>,
     /// A slug of `assistants`.
     pub default_assistant: Option<String>,
     #[serde(default)]

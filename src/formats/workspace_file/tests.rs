@@ -65,6 +65,18 @@ fn a_file_is_read_with_the_defaults_of_its_tools() {
 }
 
 #[test]
+fn a_workspace_has_token_budgets() {
+    let with = |budget: &str| WorkspaceFile::parse(&FILE.replace("balance = \"10.00\"", budget));
+
+    let workspace = with("tokens_per_day = 5_000_000_000").unwrap().workspace;
+
+    assert_eq!(workspace.tokens_per_day, NonZeroU64::new(5_000_000_000));
+    assert_eq!(workspace.tokens_per_conversation, None);
+    let error = with("tokens_per_conversation = 0").unwrap_err().to_string();
+    assert!(error.starts_with("line 5: workspace.tokens_per_conversation: invalid value"), "{error}");
+}
+
+#[test]
 fn the_demo_file_is_valid() {
     let file = WorkspaceFile::parse(include_str!("../../../config/demo/workspace.toml")).unwrap();
 
@@ -402,6 +414,31 @@ fn invalid_values_are_refused() {
             "get_order_status",
             "check_calendar_availability",
             "line 14: assistants[0].tools[1]: \"availability\" and",
+        ),
+        (
+            "tools = [",
+            "variables = { a = 1 }\nvisitor_variables = { b = {}, a = {} }\ntools = [",
+            "line 15: assistants[0].visitor_variables.a: also in `variables`, which no visitor can override",
+        ),
+        (
+            "tools = [",
+            "visitor_variables = { a = { max_length = 0 } }\ntools = [",
+            "line 14: assistants[0].visitor_variables.a.max_length: 0 is not between 1 and 4096",
+        ),
+        (
+            "tools = [",
+            "visitor_variables = { \"a b\" = {} }\ntools = [",
+            "line 14: assistants[0].visitor_variables.a b: not a name of a variable",
+        ),
+        (
+            "tools = [",
+            "visitor_variables = { a = { default = 1 } }\ntools = [",
+            "line 14: assistants[0].visitor_variables.a.default: invalid type: integer `1`, expected a string",
+        ),
+        (
+            "tools = [",
+            "visitor_variables = { a = { length = 1 } }\ntools = [",
+            "line 14: assistants[0].visitor_variables.a.length: unknown field `length`, expected `default` or",
         ),
         ("\"GET\"", "\"get\"", "line 31: tools[1].method: \"get\" is none of: GET"),
         ("\"GET\"", "\"GET\"\nform = true", "line 32: tools[1].form: a GET has no body"),

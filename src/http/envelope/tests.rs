@@ -7,6 +7,7 @@ use http::header;
 use http_body_util::BodyExt as _;
 
 use super::*;
+use crate::domain::event::{CursorExpiry, EventCursor, ExpiredCursor};
 use crate::http::platform::EnqueueOptions;
 use crate::http::widget::{AutomateOptions, ReplyOptions};
 
@@ -22,7 +23,10 @@ fn problems() -> Vec<Problem> {
         Error::MissingScope("messages:write"),
         Error::OriginRefused,
         Error::TestRefused,
-        Error::CursorExpired { resume: 41 },
+        Error::CursorExpired(ExpiredCursor {
+            expiry: CursorExpiry::Removed,
+            resume: EventCursor { epoch: 0, number: 41 },
+        }),
         Error::DeliveryUnderWay,
         Error::InsufficientBalance,
         Error::LimitReached { retry_after },

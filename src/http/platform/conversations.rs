@@ -80,7 +80,8 @@ request! {
         assistant_id: AssistantName = "550e8400-e29b-41d4-a716-446655440000",
         /// `api` (default), `widget` or `test`.
         kind("type"): Option<OneOf<Kinds>> = "api",
-        /// Values for `{{name}}` in prompts and tools.
+        /// Values for `{{name}}` in prompts and tools. Those that the assistant's own `variables` have are ignored, with
+        /// `Rejoinder-Warning`.
         variables: Option<FreeObject<MAX_OBJECT_BYTES>>,
         /// Your own name for the conversation, to find it by.
         external_identifier: Option<Name>,
@@ -189,6 +190,7 @@ type RenewErrors = Errors<Platform, (MessagesWrite, NotFound<ConversationId>, Ov
     request_body = ConversationIn,
     responses((status = 200, description = "The conversation", body = Success<CreatedConversationOut>, headers(
         ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
+        ("Rejoinder-Warning" = String, description = "Names the variables that were ignored, if any were"),
     )), CreateErrors),
 )]
 pub(super) async fn create(

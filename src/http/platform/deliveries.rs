@@ -46,7 +46,7 @@ impl FieldType for EventPosition {
 
     fn check(raw: &RawValue) -> Result<Option<StartPosition>, Violation> {
         let Some(text) = AnyText::check(raw)? else { return Ok(None) };
-        let cursor = text.parse().ok().filter(|cursor| *cursor >= 0).map(StartPosition::Cursor);
+        let cursor = text.parse().ok().map(StartPosition::Cursor);
         let position = cursor.or_else(|| text.parse().ok().map(StartPosition::Event));
         position.map(Some).ok_or_else(|| Violation::rule("must be the cursor or the id of an event"))
     }

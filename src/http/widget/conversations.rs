@@ -21,7 +21,7 @@ use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, error_set
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::{Input, PathParam, QueryParams};
 use crate::http::fields::{AnyText, Choice, FieldType, FreeObject, Violation, Word, request};
-use crate::http::response::widget_success;
+use crate::http::response::{REJOINDER_WARNING, set_header, widget_success};
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
 use crate::service::read_conversation::{self, HistoryRequest};
@@ -88,7 +88,8 @@ request! {
         assistant_id: AssistantUuid = "550e8400-e29b-41d4-a716-446655440000",
         /// `widget` (default) or `test`, which is free and needs an API key, unless the assistant has `allow_test`.
         kind("type"): Option<Word<Kinds>> = "widget",
-        /// Values for `{{name}}` in the assistant's prompt and first message.
+        /// Values for `{{name}}` in the assistant's prompt and first message. A visitor sets those that the assistant declares
+        /// (`visitor_variables`), as strings, numbers or booleans; if it declares none, all are ignored, with `Rejoinder-Warning`.
         variables: Option<Variables> = {"customer_name": "Ada"},
     }
 }
@@ -235,7 +236,9 @@ type HistoryErrors =
     post, path = "/conversations", tag = "widget", operation_id = "createWidgetConversation",
     security((), ("bearer" = ["messages:write"])),
     request_body = ConversationIn,
-    responses((status = 200, description = "The conversation", body = ConversationOut), CreateErrors),
+    responses((status = 200, description = "The conversation", body = ConversationOut, headers(
+        ("Rejoinder-Warning" = String, description = "Names the variables that were ignored, if any were"),
+    )), CreateErrors),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
@@ -257,11 +260,13 @@ pub(super) async fn create(
     let missing_link = || Error::internal("the conversation has no widget link");
     let first = created.first_message;
     let history = first.map(|first| FirstMessage { role: "assistant", content: first.text });
-    Ok(widget_success(&ConversationOut {
+    let mut response = widget_success(&ConversationOut {
         status: true,
         conversation_id: created.link.ok_or_else(missing_link)?,
         history: history.into_iter().collect(),
-    }))
+    });
+    set_header(response.headers_mut(), REJOINDER_WARNING, created.warning);
+    Ok(response)
 }
 
 /// Read a conversation's history.

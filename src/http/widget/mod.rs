@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::authentication::{WithKey, refuse};
 use super::error::REJOINDER_ERROR;
-use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
+use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN, REJOINDER_WARNING};
 use super::server::X_REQUEST_ID;
 use super::state::AppState;
 
@@ -49,6 +49,7 @@ pub(super) fn cors() -> CorsLayer {
     let exposed = [
         REJOINDER_ERROR,
         REJOINDER_TURN,
+        REJOINDER_WARNING,
         IDEMPOTENT_REPLAYED,
         X_REQUEST_ID,
         header::RETRY_AFTER,

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use super::{Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::calendar::{Caldav, CalendarSettings};
 use crate::domain::ids::{CalendarId, WorkspaceId};
+use crate::domain::seal::SecretContext;
 use crate::formats::workspace_file::{EnvName, FileCalendar};
 use crate::store::workspace_config::{self, ConfigRow, Section};
-use crate::store::{Conn, StoreError};
+use crate::store::{Conn, StoreError, stored_json};
 
 /// The stored calendars of the file.
 #[derive(Default)]
@@ -36,7 +37,7 @@ impl Applier<'_> {
             let old = current.calendars.iter().find(|row| row.slug == calendar.slug);
             reject_api_owned("calendar", &calendar.slug, old.is_none_or(|old| old.from_file))?;
             let id = old.map_or_else(|| self.context.ids.uuid_v7(self.context.clock), |old| old.id);
-            let settings = self.settings(calendar, old)?;
+            let settings = self.settings(CalendarId(id), calendar, old)?;
             let text = serde_json::to_string(&settings)?;
             let slug = calendar.slug.clone();
             let row = ConfigRow { id, slug, text, from_file: true, archived: false };
@@ -49,11 +50,18 @@ impl Applier<'_> {
         Ok(calendars)
     }
 
-    fn settings(&self, file: &FileCalendar, old: Option<&ConfigRow>) -> Result<CalendarSettings, ApplyError> {
+    fn settings(
+        &self,
+        id: CalendarId,
+        file: &FileCalendar,
+        old: Option<&ConfigRow>,
+    ) -> Result<CalendarSettings, ApplyError> {
+        let context = SecretContext::of_calendar(self.workspace, id);
         let seal = |caldav: &Caldav<EnvName>| -> Result<Box<Caldav>, ApplyError> {
-            let old = old.and_then(|old| serde_json::from_str::<CalendarSettings>(&old.text).ok());
+            let old = old.and_then(|old| stored_json::from_str::<CalendarSettings>(&old.text).ok());
             let old = old.and_then(|old| old.caldav?.password);
-            let password = caldav.password.as_ref().map(|name| self.seal(name, &old)).transpose()?;
+            let password = caldav.password.as_ref();
+            let password = password.map(|name| self.seal(&context, name, &old)).transpose()?;
             Ok(Box::new(Caldav { url: caldav.url.clone(), username: caldav.username.clone(), password }))
         };
         let caldav = file.caldav.as_deref().map(seal).transpose()?;

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use serde_json::Map;
+
 use super::{Action, Applier, ApplyError, CurrentState, PreparedFile};
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::Conversation;
@@ -99,16 +101,18 @@ impl Applier<'_> {
     ) -> NewConversation {
         let (ids, clock) = (self.context.ids, self.context.clock);
         self.record_change("conversation", file.link, Action::Created);
+        let variables = version.rank_variables(Map::new(), Map::new());
         NewConversation {
             workspace: self.workspace,
             id: ConversationId(ids.uuid_v7(clock)),
             kind: file.kind,
             assistant,
             link: Some(file.link),
-            first_message: first_message(version, &version.variables)
+            first_message: first_message(version, &variables)
                 .map(|text| (MessageId(ids.uuid_v7(clock)), text)),
             key_variables: "{}".to_owned(),
             visitor_variables: "{}".to_owned(),
+            warning: None,
             metadata: None,
             external_identifier: None,
             by_visitor: false,

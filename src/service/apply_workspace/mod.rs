@@ -30,7 +30,7 @@ use crate::domain::clock::{Clock, Micros};
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{AssistantId, IdGenerator, WidgetUuid, WorkspaceId};
 use crate::domain::knowledge::KnowledgeBase;
-use crate::domain::seal::SealKey;
+use crate::domain::seal::SealKeys;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::Workspace;
 use crate::outbound::{AllowHosts, GuardedClient};
@@ -51,7 +51,7 @@ pub struct ApplyContext<'a> {
     pub clock: &'a dyn Clock,
     pub ids: &'a IdGenerator,
     /// Required if the file has a secret or a webhook endpoint.
-    pub seal: Option<&'a SealKey>,
+    pub seal: Option<&'a SealKeys>,
     /// The client for MCP servers; it must allow `allow_hosts`, too.
     pub outbound: &'a GuardedClient,
     /// Private hosts that tools of every workspace may reach.

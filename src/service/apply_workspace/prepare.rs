@@ -161,7 +161,7 @@ async fn list_server_tools(
     secrets: &HashMap<EnvName, SecretString>,
 ) -> Result<Listing, ListError> {
     let mut masked = Secrets::new(None);
-    let server = server.try_map(|name| {
+    let server = server.try_map(|_, name| {
         let secret = secrets.get(name).cloned().unwrap_or_default();
         masked.hide(secret.expose_secret());
         Ok::<_, ListError>(secret)
@@ -193,17 +193,20 @@ fn unknown_connections(context: &ApplyContext<'_>, file: &WorkspaceFile) -> Vec<
 }
 
 /// A warning about variables that the prompt or the first message uses and the assistant does not declare. It is no
-/// error, because a conversation may set them.
+/// error, because a key may set them.
 fn undefined_variables(assistant: &AssistantVersion<String>) -> Option<String> {
     let texts = std::iter::once(&assistant.system_prompt).chain(&assistant.first_message);
     let names: BTreeSet<&str> = texts.flat_map(|text| variable_names(text)).collect();
-    let undefined = names.into_iter().filter(|name| !assistant.variables.contains_key(*name));
+    let is_undefined = |name: &&str| {
+        !assistant.variables.contains_key(*name) && !assistant.visitor_variables.contains_key(*name)
+    };
+    let undefined = names.into_iter().filter(is_undefined);
     let undefined: Vec<String> = undefined.map(|name| format!("{{{{{name}}}}}")).collect();
     if undefined.is_empty() {
         return None;
     }
     Some(format!(
-        "assistant {}: its `variables` have no default for {}: empty unless the conversation sets it",
+        "assistant {}: neither `variables` nor `visitor_variables` has {}: empty unless an API key sets it",
         assistant.slug,
         undefined.join(", ")
     ))

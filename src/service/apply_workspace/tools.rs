@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use super::calendars::Calendars;
 use super::{Applier, ApplyError, CurrentState, reject_api_owned};
 use crate::domain::ids::KnowledgeBaseId;
-use crate::domain::seal::SealedSecret;
+use crate::domain::seal::{SealedSecret, SecretContext, SecretField};
 use crate::domain::tool::{CompiledTool, Tool};
 use crate::formats::workspace_file::{EnvName, FileTool};
-use crate::store::Conn;
 use crate::store::workspace_config::{ConfigRow, Section};
+use crate::store::{Conn, stored_json};
 
 impl Applier<'_> {
     /// Writes the file's tools and returns them compiled for assistants, by slug.
@@ -52,7 +52,7 @@ impl Applier<'_> {
         bases: &HashMap<String, KnowledgeBaseId>,
         old: Option<&ConfigRow>,
     ) -> Result<Tool, ApplyError> {
-        let old = old.and_then(|old| serde_json::from_str::<Tool>(&old.text).ok());
+        let old = old.and_then(|old| stored_json::from_str::<Tool>(&old.text).ok());
         let calendar = |slug: &String| {
             let missing = || ApplyError::Refused(format!("there is no calendar \"{slug}\""));
             calendars.by_slug.get(slug).copied().ok_or_else(missing)
@@ -68,15 +68,8 @@ impl Applier<'_> {
             bases.get(slug).copied().ok_or_else(missing)
         };
         let old_secrets = || old.iter().flat_map(|old| old.config.secrets());
-        // A secret that a tool names twice is sealed once, so that applying the file again finds both unchanged.
-        let mut sealed: HashMap<EnvName, SealedSecret> = HashMap::new();
-        let seal = |name: &EnvName| {
-            if let Some(secret) = sealed.get(name) {
-                return Ok(secret.clone());
-            }
-            let secret = self.seal(name, old_secrets())?;
-            sealed.insert(name.clone(), secret.clone());
-            Ok(secret)
+        let seal = |field: SecretField<'_>, name: &EnvName| {
+            self.seal(&SecretContext::of_tool(self.workspace, &file.slug, field), name, old_secrets())
         };
         let config = file.config.try_map(calendar, knowledge_base, seal)?;
         let listing = match config.mcp() {
@@ -88,12 +81,13 @@ impl Applier<'_> {
 
     pub(super) fn seal<'o>(
         &self,
+        context: &SecretContext<'_>,
         name: &EnvName,
         old: impl IntoIterator<Item = &'o SealedSecret>,
     ) -> Result<SealedSecret, ApplyError> {
-        let key = self.context.seal.ok_or(ApplyError::NoSecretKey)?;
+        let keys = self.context.seal.ok_or(ApplyError::NoSecretKey)?;
         let secret = self.prepared.secrets.get(name);
         let secret = secret.ok_or_else(|| ApplyError::SecretMissing(name.env.clone()))?;
-        key.seal_or_reuse(secret, old, self.context.ids.bytes()).map_err(|_| ApplyError::Seal)
+        keys.seal_or_reuse(context, secret, old, self.context.ids.bytes()).map_err(|_| ApplyError::Seal)
     }
 }

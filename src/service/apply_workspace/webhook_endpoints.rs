@@ -3,7 +3,7 @@
 use super::changes::differing;
 use super::{Action, Applier, ApplyError, CurrentState, GeneratedSecret};
 use crate::domain::ids::{EndpointId, WorkspaceId};
-use crate::domain::seal::SealedSecret;
+use crate::domain::seal::{SealedSecret, SecretContext};
 use crate::domain::webhook_endpoint::{
     DEFAULT_ROTATION_OVERLAP, DisabledReason, Endpoint, EndpointPatch, NewEndpoint, Switch,
 };
@@ -51,9 +51,11 @@ impl Applier<'_> {
     }
 
     fn create_endpoint(&mut self, file: &FileEndpoint) -> Result<WriteEndpoint, ApplyError> {
+        let id = EndpointId(self.context.ids.uuid_v7(self.context.clock));
+        let context = SecretContext::of_endpoint(self.workspace, id);
         let secret = match &file.secret {
-            Some(name) => self.seal(name, None)?,
-            None => self.generate_secret(&file.slug)?,
+            Some(name) => self.seal(&context, name, None)?,
+            None => self.generate_secret(&context, &file.slug)?,
         };
         let new = NewEndpoint {
             slug: Some(file.slug.clone()),
@@ -64,14 +66,17 @@ impl Applier<'_> {
             disabled: (file.enabled == Some(false)).then_some(DisabledReason::File),
         };
         self.record_change(SECTION, &file.slug, Action::Created);
-        let id = EndpointId(self.context.ids.uuid_v7(self.context.clock));
         Ok(self.command(id, EndpointAction::Create(new)))
     }
 
-    fn generate_secret(&mut self, slug: &str) -> Result<SealedSecret, ApplyError> {
+    fn generate_secret(
+        &mut self,
+        context: &SecretContext<'_>,
+        slug: &str,
+    ) -> Result<SealedSecret, ApplyError> {
         let secret = make_secret(self.context.ids).to_text();
-        let key = self.context.seal.ok_or(ApplyError::NoSecretKey)?;
-        let sealed = key.seal(&secret, self.context.ids.bytes()).map_err(|_| ApplyError::Seal)?;
+        let keys = self.context.seal.ok_or(ApplyError::NoSecretKey)?;
+        let sealed = keys.seal(context, &secret, self.context.ids.bytes()).map_err(|_| ApplyError::Seal)?;
         self.secrets.push(GeneratedSecret { endpoint: slug.to_owned(), secret });
         Ok(sealed)
     }
@@ -81,7 +86,9 @@ impl Applier<'_> {
         file: &FileEndpoint,
         old: &Endpoint,
     ) -> Result<Option<WriteEndpoint>, ApplyError> {
-        let secret = file.secret.as_ref().map(|name| self.seal(name, old.stored_secrets())).transpose()?;
+        let context = SecretContext::of_endpoint(self.workspace, old.id);
+        let secret = file.secret.as_ref();
+        let secret = secret.map(|name| self.seal(&context, name, old.stored_secrets())).transpose()?;
         let secret = secret.filter(|secret| *secret != old.secret);
         let switch = switch(file, old);
         if let Some(cause) = old.disabled_reason.filter(|_| switch.is_none() && file.enabled.is_none()) {

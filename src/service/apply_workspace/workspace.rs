@@ -6,6 +6,7 @@ use super::changes::differing;
 use super::{Action, Applier, ApplyError, CurrentState};
 use crate::domain::ids::AssistantId;
 use crate::domain::money::Money;
+use crate::domain::token_budget::TokenBudgets;
 use crate::domain::workspace::Workspace;
 use crate::store::{Conn, workspaces};
 use crate::writer::TopUp;
@@ -30,6 +31,7 @@ impl Applier<'_> {
             pricing: file.pricing,
             balance_low: file.balance_low,
             allow_hosts: file.allow_hosts.iter().map(|host| host.trim().to_owned()).collect(),
+            token_budgets: TokenBudgets::new(file.tokens_per_conversation, file.tokens_per_day),
         };
         let action = match &current.workspace {
             None => Action::Created,
@@ -50,12 +52,15 @@ impl Applier<'_> {
 }
 
 fn changed_keys(old: &Workspace, new: &Workspace) -> Vec<String> {
+    let (old_budgets, new_budgets) = (old.token_budgets, new.token_budgets);
     differing([
         ("name", old.name != new.name),
         ("auto_create_conversations", old.auto_create_conversations != new.auto_create_conversations),
         ("default_assistant", old.default_assistant != new.default_assistant),
         ("pricing", old.pricing != new.pricing),
         ("balance_low", old.balance_low != new.balance_low),
+        ("tokens_per_conversation", old_budgets.per_conversation != new_budgets.per_conversation),
+        ("tokens_per_day", old_budgets.per_day != new_budgets.per_day),
         ("allow_hosts", old.allow_hosts != new.allow_hosts),
     ])
 }

@@ -9,8 +9,7 @@ use super::budget::Budget;
 use super::context::{Context, load, turn_ref};
 use super::model_call::{ModelCallError, ModelResponse, call_models};
 use super::tool_call::{self, CallBounds, CallOutcome};
-use super::{Engine, LiveTurn, failure_of, spans};
-use crate::domain::assistant::ModelRef;
+use super::{Engine, LiveTurn, Progress, failure_of, spans};
 use crate::domain::chat::{ChatMessage, ModelError, ModelErrorKind};
 use crate::domain::error::Error;
 use crate::domain::failure::{Discard, Failure};
@@ -21,7 +20,7 @@ use crate::domain::tool_loop::{FinishedCall, NextAction, PlannedCall, ToolLoop, 
 use crate::domain::trace::{JournalledAnswer, JournalledCall};
 use crate::domain::turn::{Reply, Turn, TurnEnd, earlier_texts};
 use crate::service::state::TurnStream;
-use crate::writer::{AppendJournal, TurnSnapshot, TurnWriteOutcome};
+use crate::writer::{AppendJournal, AppendOutcome, TurnSnapshot, TurnWriteOutcome};
 
 /// The result of an attempt.
 pub(super) enum AttemptResult {
@@ -39,14 +38,15 @@ struct Attempt<'a> {
     context: Context,
     tool_loop: ToolLoop,
     budget: Budget,
-    /// The models that were too slow in earlier attempts.
-    slow: &'a mut Vec<ModelRef>,
+    progress: &'a mut Progress,
     live: &'a LiveTurn<'a>,
+    /// A token budget is used up: no model is called any more, and no tool, because no reply could follow.
+    is_over_budget: bool,
     /// The last answer, until it is journalled.
     last_answer: Option<JournalRow>,
 }
 
-/// Runs one attempt. `snapshot` is known if this process has just started the turn. `slow` are the models that had no time left in earlier attempts of this turn.
+/// Runs one attempt. `snapshot` is known if this process has just started the turn.
 ///
 /// # Errors
 /// The store refused a write because of its data.
@@ -54,7 +54,7 @@ pub(super) async fn run(
     engine: &Engine,
     turn: &Turn,
     snapshot: Option<TurnSnapshot>,
-    slow: &mut Vec<ModelRef>,
+    progress: &mut Progress,
     live: &LiveTurn<'_>,
 ) -> Result<AttemptResult, Error> {
     // Boxed: the attempt waits for models for much longer than it loads.
@@ -76,7 +76,10 @@ pub(super) async fn run(
         stream.resume(tool_loop.rounds());
     }
     let budget = Budget::new(engine.settings.attempt_timeout);
-    let attempt = Attempt { engine, turn, context, tool_loop, budget, slow, live, last_answer: None };
+    let is_over_budget = context.is_over_budget;
+    let last_answer = None;
+    let attempt =
+        Attempt { engine, turn, context, tool_loop, budget, progress, live, is_over_budget, last_answer };
     attempt.run().await
 }
 
@@ -103,6 +106,10 @@ impl Attempt<'_> {
             let result = match self.tool_loop.next_action() {
                 NextAction::CallModel { .. } | NextAction::RunTools(_) if self.live.stop.is_cancelled() => {
                     Some(self.stopped())
+                }
+                NextAction::CallModel { .. } | NextAction::RunTools(_) if self.is_over_budget => {
+                    let failed = TurnEnd::Failed(Failure::TokenBudgetExhausted);
+                    Some(AttemptResult::Ended(failed, None))
                 }
                 NextAction::CallModel { step, tail } => self.call_model(step, tail).await?,
                 NextAction::RunTools(calls) => self.run_tools(calls).await?,
@@ -134,7 +141,9 @@ impl Attempt<'_> {
     }
 
     /// The end of a turn that a client has cancelled: with the text that was shown last, or without a reply if none was.
-    fn stopped(&self) -> AttemptResult {
+    fn stopped(&mut self) -> AttemptResult {
+        // A call that was broken off has used tokens, too.
+        self.progress.tokens = self.progress.take_tokens();
         let mut texts = self.stream().map(TurnStream::texts).unwrap_or_default();
         let end = match texts.pop() {
             Some(text) => {
@@ -170,7 +179,7 @@ impl Attempt<'_> {
             self.turn,
             self.live,
             &mut self.budget,
-            self.slow,
+            self.progress,
         );
         // A call that is dropped closes its connection.
         let response = self.live.stop.run_until_cancelled(calling).await;
@@ -208,10 +217,11 @@ impl Attempt<'_> {
             result: Some(result.to_string()),
             ..self.call_row(call)
         }));
-        if let NextAction::RunTools(calls) = self.tool_loop.next_action() {
-            rows.extend(calls.iter().map(|call| self.call_row(call)));
-        }
-        let result = self.journal(rows).await?;
+        let starting: Vec<_> = match self.tool_loop.next_action() {
+            NextAction::RunTools(calls) => calls.iter().map(|call| self.call_row(call)).collect(),
+            NextAction::CallModel { .. } | NextAction::Reply { .. } | NextAction::Fail(_) => Vec::new(),
+        };
+        let result = self.journal(rows, starting).await?;
         if result.is_none() {
             self.show_calls();
         }
@@ -230,17 +240,28 @@ impl Attempt<'_> {
         }
     }
 
-    async fn journal(&self, rows: Vec<JournalRow>) -> Result<Option<AttemptResult>, Error> {
+    async fn journal(
+        &mut self,
+        rows: Vec<JournalRow>,
+        starting: Vec<JournalRow>,
+    ) -> Result<Option<AttemptResult>, Error> {
         let append = AppendJournal {
             turn: turn_ref(self.turn),
             fence: self.turn.fence,
             rows,
+            starting,
             result: None,
             write: None,
+            tokens: self.progress.tokens,
         };
-        match self.engine.services.writer.execute(append).await? {
-            (TurnWriteOutcome::Accepted(_), _) => Ok(None),
-            (TurnWriteOutcome::FencedOff(_), _) => Ok(Some(AttemptResult::FencedOff)),
+        let AppendOutcome { turn, is_over_budget, .. } = self.engine.services.writer.execute(append).await?;
+        match turn {
+            TurnWriteOutcome::Accepted(_) => {
+                self.progress.tokens = 0;
+                self.is_over_budget = is_over_budget;
+                Ok(None)
+            }
+            TurnWriteOutcome::FencedOff(_) => Ok(Some(AttemptResult::FencedOff)),
         }
     }
 
@@ -260,7 +281,10 @@ impl Attempt<'_> {
         self.budget.consume(began.elapsed());
         for (call, called) in calls.iter().zip(done) {
             match called? {
-                CallOutcome::Finished(result) => self.tool_loop.on_result(call.step, call.position, result),
+                CallOutcome::Finished { result, is_over_budget } => {
+                    self.tool_loop.on_result(call.step, call.position, result);
+                    self.is_over_budget |= is_over_budget;
+                }
                 CallOutcome::FencedOff => return Ok(Some(AttemptResult::FencedOff)),
             }
         }
@@ -271,7 +295,7 @@ impl Attempt<'_> {
     async fn run_tool(&self, call: &PlannedCall, bounds: CallBounds) -> Result<CallOutcome, Error> {
         let row = self.call_row(call);
         let outcome = tool_call::run(self.engine, self.turn, &self.context, call, row, bounds).await?;
-        if let (Some(stream), CallOutcome::Finished(result)) = (self.stream(), &outcome) {
+        if let (Some(stream), CallOutcome::Finished { result, .. }) = (self.stream(), &outcome) {
             stream.finish_call(&call.id, result.clone());
         }
         Ok(outcome)

@@ -11,6 +11,7 @@ use super::Engine;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::chat::ChatMessage;
 use crate::domain::conversation::{Conversation, SenderType};
+use crate::domain::conversation_variables::ConversationVariables;
 use crate::domain::error::Error;
 use crate::domain::history::{
     HistoryEntry, MAX_UNANSWERED_RESULT, STOPPED, Speaker, arrange, build_history, parse_function_calls,
@@ -19,7 +20,7 @@ use crate::domain::history::{
 use crate::domain::ids::TurnId;
 use crate::domain::journal::JournalRow;
 use crate::domain::message::Message;
-use crate::domain::template::fill_prompt;
+use crate::domain::template::fill_system_prompt;
 use crate::domain::tool::{CompiledTool, ToolConfig};
 use crate::domain::tool_loop::{CallResult, JournalEntry, JournalRecord};
 use crate::domain::trace::JournalledAnswer;
@@ -27,7 +28,7 @@ use crate::domain::turn::{Turn, TurnRef};
 use crate::outbound::AllowHosts;
 use crate::service::workspace_hosts;
 use crate::store::turns::journal;
-use crate::store::{Conn, ReadLimit, StoreError, conversations, messages};
+use crate::store::{Conn, ReadLimit, StoreError, conversations, messages, workspaces};
 use crate::tools::Toolset;
 use crate::writer::TurnSnapshot;
 
@@ -46,9 +47,11 @@ pub(super) struct Context {
     /// Arranged, up to the message that the turn answers.
     pub history: Arc<[ChatMessage]>,
     pub journal: Vec<JournalEntry>,
-    /// Variables that tools may use: set by a key, the assistant or its workspace, never by a visitor.
+    /// Variables that tools may use: of the assistant or a key, never of a visitor.
     pub trusted: Map<String, Value>,
     pub allow_hosts: AllowHosts,
+    /// A token budget was used up before the attempt.
+    pub is_over_budget: bool,
 }
 
 pub(super) fn turn_ref(turn: &Turn) -> TurnRef {
@@ -71,13 +74,12 @@ pub(super) async fn load(
         Some(known) => Some(known.map_err(Error::from)?),
         None => services.db.read(turn.workspace, async |conn| read(conn, engine, turn).await).await?,
     };
-    let Some(StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts }) = stored
-    else {
-        return Ok(None);
-    };
+    let Some(stored) = stored else { return Ok(None) };
+    let StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts, is_over_budget } =
+        stored;
 
-    let (prompt_variables, trusted) = variables(&version, &conversation);
-    let prompt = prompt(engine, &version, [&prompt_variables, &trusted]);
+    let variables = variables(&version, &conversation);
+    let prompt = prompt(engine, &version, &variables);
     let mut entries: Vec<HistoryEntry> = messages.iter().map(|message| entry(message)).collect();
     entries.extend(unanswered.iter().filter_map(|(turn, position)| {
         let of_turn = |row: &&JournalRow| row.turn.turn == *turn;
@@ -86,7 +88,8 @@ pub(super) async fn load(
     }));
     let history = arrange(build_history(&prompt, entries, turn.position, engine.settings.history)).into();
     let journal = journal.iter().map(journal_entry).collect::<Result<_, _>>()?;
-    Ok(Some(Context { version, toolset, history, journal, trusted, allow_hosts }))
+    let trusted = variables.trusted;
+    Ok(Some(Context { version, toolset, history, journal, trusted, allow_hosts, is_over_budget }))
 }
 
 /// The rows that a turn needs.
@@ -99,13 +102,14 @@ struct StoredContext {
     calls: Vec<JournalRow>,
     journal: Vec<JournalRow>,
     allow_hosts: AllowHosts,
+    is_over_budget: bool,
 }
 
 /// The context of a turn that starts for the first time, without a read; `None` if something is not known here.
 fn known(
     engine: &Engine,
     turn: &Turn,
-    TurnSnapshot { conversation, config }: &TurnSnapshot,
+    TurnSnapshot { conversation, config, is_over_budget }: &TurnSnapshot,
 ) -> Option<Result<StoredContext, StoreError>> {
     let histories = &engine.services.histories;
     let messages = histories.get(turn.conversation, turn.position, conversation.next_position)?;
@@ -119,6 +123,7 @@ fn known(
         calls: Vec::new(),
         journal: Vec::new(),
         allow_hosts,
+        is_over_budget: *is_over_budget,
     }))
 }
 
@@ -136,8 +141,21 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
     // made again; it was bounded when it was written.
     let journal =
         if turn.fence > 1 { journal::list(conn.reborrow(), turn_ref(turn)).await? } else { Vec::new() };
-    let allow_hosts = workspace_hosts::load(conn, turn.workspace).await?;
-    Ok(Some(StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts }))
+    let clock = engine.services.clock.as_ref();
+    let found = workspaces::find_with_tokens(conn, turn.workspace, clock).await?;
+    let Some((workspace, tokens)) = found else { return Ok(None) };
+    let allow_hosts = workspace_hosts::parse(&workspace)?;
+    let budgets = engine.settings.token_budgets.lowest(workspace.token_budgets);
+    let is_over_budget = budgets.exhausted_by(conversation.tokens, tokens).is_some();
+    Ok(Some(StoredContext {
+        conversation,
+        messages,
+        unanswered,
+        calls,
+        journal,
+        allow_hosts,
+        is_over_budget,
+    }))
 }
 
 async fn read_messages(
@@ -150,6 +168,10 @@ async fn read_messages(
     let mut limit = ReadLimit { rows: to_i64(bounds.max_messages), bytes: to_i64(bounds.max_bytes()) };
     let (workspace, id) = (turn.workspace, turn.conversation);
     let newest = messages::list_newest(conn.reborrow(), workspace, id, turn.position, limit).await?;
+    // The message was committed before its turn started. Rows without it are old, and a reply to them would answer another message.
+    if newest.rows.last().is_none_or(|message| message.position != turn.position) {
+        return Err(StoreError::Stale);
+    }
     let mut messages: Vec<_> = newest.rows.into_iter().map(Arc::new).collect();
     if next_position == turn.position + 1 {
         engine.services.histories.insert(id, &messages);
@@ -178,29 +200,21 @@ fn unanswered(messages: &[Arc<Message>], before: i64) -> Vec<(TurnId, i64)> {
         .collect()
 }
 
-/// The variables for the prompt, and the trusted ones that tools may use.
-fn variables(
-    version: &AssistantVersion,
-    conversation: &Conversation,
-) -> (Map<String, Value>, Map<String, Value>) {
+fn variables(version: &AssistantVersion, conversation: &Conversation) -> ConversationVariables {
     let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
-    let key_variables = read(&conversation.key_variables);
-    let mut prompt_variables = version.variables.clone();
-    let mut trusted = version.variables.clone();
-    prompt_variables.extend(read(&conversation.visitor_variables));
-    prompt_variables.extend(key_variables.clone());
-    trusted.extend(key_variables);
-    (prompt_variables, trusted)
+    version.rank_variables(read(&conversation.key_variables), read(&conversation.visitor_variables))
 }
 
-/// The system prompt, followed by the dates, so that its prefix stays cacheable. It is filled from the first of `variables`
-/// that does not make it too long: a visitor's long values must not displace those that others have set.
-fn prompt(engine: &Engine, version: &AssistantVersion, variables: [&Map<String, Value>; 2]) -> String {
-    let empty = Map::new();
-    let filled = variables
+/// The system prompt, followed by the dates, so that its prefix stays cacheable. Values of the visitor that would make it too
+/// long are left out: they must not displace those that others have set.
+fn prompt(engine: &Engine, version: &AssistantVersion, variables: &ConversationVariables) -> String {
+    let (without_visitor, empty) = (variables.without_visitor(), Map::new());
+    let fill = |(values, visitor): (&Map<String, Value>, &Map<String, Value>)| {
+        fill_system_prompt(&version.system_prompt, values, visitor, MAX_PROMPT).ok()
+    };
+    let filled = [(&without_visitor, &variables.visitor), (&without_visitor, &empty), (&empty, &empty)]
         .into_iter()
-        .chain([&empty])
-        .find_map(|variables| fill_prompt(&version.system_prompt, variables, MAX_PROMPT).ok())
+        .find_map(fill)
         .unwrap_or_else(|| version.system_prompt.clone());
     let offers_times = |tool: &&CompiledTool| !matches!(tool.kind, ToolConfig::CalendarCancel { .. });
     let calendar = version.tools.iter().filter(offers_times).find_map(|tool| tool.kind.calendar());

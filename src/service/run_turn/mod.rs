@@ -27,6 +27,7 @@ use crate::domain::history::HistoryBounds;
 use crate::domain::ids::AssistantId;
 use crate::domain::journal::JournalRow;
 use crate::domain::retry::backoff;
+use crate::domain::token_budget::TokenBudgets;
 use crate::domain::tool_loop::TurnLimits;
 use crate::domain::turn::{Api, Turn, TurnEnd};
 use crate::lifecycle::lease::LeaseStatus;
@@ -36,7 +37,7 @@ use crate::store::StoreError;
 use crate::telemetry::traces;
 use crate::tools::Toolset;
 use crate::writer::{
-    EndAuthority, EndTurn, HandBackTurn, RetryTurn, StartedTurn, TurnSnapshot, TurnWriteOutcome,
+    CountTokens, EndAuthority, EndTurn, HandBackTurn, RetryTurn, StartedTurn, TurnSnapshot, TurnWriteOutcome,
 };
 use attempt::AttemptResult;
 use context::turn_ref;
@@ -57,6 +58,8 @@ pub struct EngineSettings {
     pub max_attempts: i64,
     /// `turn.max_age`, counted from a platform turn's first start.
     pub max_age: Duration,
+    /// Those of the server. A workspace may have lower ones.
+    pub token_budgets: TokenBudgets,
 }
 
 /// Runs turns.
@@ -72,6 +75,17 @@ pub struct Engine {
     late_thinkers: Cache<ModelRef, ()>,
 }
 
+/// What may end a task of a turn early.
+#[derive(Clone, Debug)]
+pub struct TurnSignals {
+    /// The process stops, and its grace period is over.
+    pub hard_stop: CancellationToken,
+    /// The turn belongs to this process no longer.
+    pub cancelled: CancellationToken,
+    /// A client has cancelled the turn: it ends with the text that was shown, or is discarded.
+    pub stop: CancellationToken,
+}
+
 /// What a running turn has in this process beside its task.
 struct LiveTurn<'a> {
     /// If the turn was asked for as a stream.
@@ -83,6 +97,24 @@ struct LiveTurn<'a> {
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What the owner of a turn knows of it besides its journal.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The models that had no time left in earlier attempts.
+    slow: Vec<ModelRef>,
+    /// The tokens of model calls that have ended, until a write counts them.
+    tokens: i64,
+    /// The tokens of a model call that is under way, estimated.
+    under_way: i64,
+}
+
+impl Progress {
+    /// All tokens that are not counted yet, for a write that counts them.
+    fn take_tokens(&mut self) -> i64 {
+        std::mem::take(&mut self.tokens).saturating_add(std::mem::take(&mut self.under_way))
     }
 }
 
@@ -113,45 +145,53 @@ impl Engine {
     }
 
     /// Runs a turn that this process owns until it ends or is fenced off. Once `hard_stop` is cancelled, the turn is failed if a
-    /// request of this process waits for it, and handed back otherwise. Once `stop` is cancelled, it ends with the text that was shown, or
-    /// is discarded.
-    pub async fn run(&self, started: StartedTurn, hard_stop: &CancellationToken, stop: &CancellationToken) {
+    /// request of this process waits for it, and handed back otherwise. Returns the tokens of a model call that was broken off, which
+    /// nothing has counted.
+    pub async fn run(&self, started: StartedTurn, signals: &TurnSignals) -> Option<CountTokens> {
         let StartedTurn { turn: mut owned, snapshot } = started;
         let id = owned.id;
+        let mut progress = Progress::default();
         let span = spans::start_turn(&owned);
-        let live = LiveTurn { stream: self.services.turn_streams.get(id), stop };
+        let live = LiveTurn { stream: self.services.turn_streams.get(id), stop: &signals.stop };
         if let Some(stream) = &live.stream {
             stream.begin();
         }
         let run = async {
             tokio::select! {
-                caught = AssertUnwindSafe(self.run_attempts(&mut owned, snapshot, &live)).catch_unwind() => match caught {
+                biased;
+                () = signals.cancelled.cancelled() => Ok(()),
+                caught = AssertUnwindSafe(self.run_attempts(&mut owned, snapshot, &mut progress, &live)).catch_unwind() => match caught {
                     Ok(result) => result,
                     Err(panic) => {
                         tracing::error!(turn.id = %id, "a turn panicked: {}", panic_text(&*panic));
                         // Another attempt would panic, too.
-                        self.end(&owned, TurnEnd::Failed(Failure::InternalError), None, None).await
+                        let failed = TurnEnd::Failed(Failure::InternalError);
+                        self.end(&owned, failed, None, None, progress.take_tokens()).await
                     }
                 },
-                () = hard_stop.cancelled() => self.stop(&owned).await,
-                () = live.is_silent() => self.end(&owned, TurnEnd::Failed(Failure::Timeout), None, None).await,
+                () = signals.hard_stop.cancelled() => self.stop(&owned, &mut progress).await,
+                () = live.is_silent() => {
+                    let failed = TurnEnd::Failed(Failure::Timeout);
+                    self.end(&owned, failed, None, None, progress.take_tokens()).await
+                }
             }
         };
         let result = span.run(run).await;
         if let Err(error) = result {
             tracing::error!(turn.id = %id, error = &error as &dyn std::error::Error, "a turn could not be continued");
         }
+        (progress.under_way > 0).then(|| CountTokens { turn: turn_ref(&owned), tokens: progress.under_way })
     }
 
     async fn run_attempts(
         &self,
         turn: &mut Turn,
         mut snapshot: Option<TurnSnapshot>,
+        progress: &mut Progress,
         live: &LiveTurn<'_>,
     ) -> Result<(), Error> {
-        let mut slow = Vec::new();
         loop {
-            let action = match attempt::run(self, turn, snapshot.take(), &mut slow, live).await {
+            let action = match attempt::run(self, turn, snapshot.take(), progress, live).await {
                 Ok(AttemptResult::Ended(end, journal)) => NextStep::End(end, journal, None),
                 Ok(AttemptResult::Failed(error)) if self.may_retry(turn, &error) => {
                     NextStep::Retry(self.delay(turn, &error), error)
@@ -167,15 +207,18 @@ impl Engine {
                 }
             };
             match action {
-                NextStep::End(end, journal, error) => return self.end(turn, end, journal, error).await,
+                NextStep::End(end, journal, error) => {
+                    return self.end(turn, end, journal, error, progress.tokens).await;
+                }
                 NextStep::Stop => return Ok(()),
                 NextStep::Retry(delay, error) => {
-                    if !self.retry(turn, delay, &error).await? {
+                    if !self.retry(turn, delay, &error, progress.tokens).await? {
                         return Ok(());
                     }
+                    progress.tokens = 0;
                     if self.is_too_old(turn) {
                         let failed = TurnEnd::Failed(error.kind.failure());
-                        return self.end(turn, failed, None, Some(error)).await;
+                        return self.end(turn, failed, None, Some(error), 0).await;
                     }
                     if let Some(stream) = &live.stream {
                         stream.break_off();
@@ -224,9 +267,15 @@ impl Engine {
     }
 
     /// Records the failed attempt and when the next one begins; `false` if the turn was fenced off.
-    async fn retry(&self, turn: &mut Turn, delay: Duration, error: &ModelError) -> Result<bool, Error> {
+    async fn retry(
+        &self,
+        turn: &mut Turn,
+        delay: Duration,
+        error: &ModelError,
+        tokens: i64,
+    ) -> Result<bool, Error> {
         let model_error = error.detail_json();
-        let retry = RetryTurn { turn: turn_ref(turn), fence: turn.fence, delay, model_error };
+        let retry = RetryTurn { turn: turn_ref(turn), fence: turn.fence, delay, model_error, tokens };
         match self.services.writer.execute(retry).await? {
             TurnWriteOutcome::Accepted(now) => *turn = *now,
             TurnWriteOutcome::FencedOff(_) => return Ok(false),
@@ -240,24 +289,27 @@ impl Engine {
         end: TurnEnd,
         journal: Option<JournalRow>,
         error: Option<ModelError>,
+        tokens: i64,
     ) -> Result<(), Error> {
         if let TurnEnd::Failed(failure) = &end {
             traces::fail_current(failure.as_str());
         }
         let model_error = error.and_then(|error| error.detail_json());
         let authority = EndAuthority::Owner { fence: turn.fence };
-        let command = EndTurn { turn: turn_ref(turn), authority, end, journal, model_error };
+        let command = EndTurn { turn: turn_ref(turn), authority, end, journal, model_error, tokens };
         let Err(error) = self.services.writer.execute(command).await else { return Ok(()) };
         tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn's end could not be written");
         let end = TurnEnd::Failed(failure_of(&error));
-        let command = EndTurn { turn: turn_ref(turn), authority, end, journal: None, model_error: None };
+        let command =
+            EndTurn { turn: turn_ref(turn), authority, end, journal: None, model_error: None, tokens };
         self.services.writer.execute(command).await.map(drop)
     }
 
     /// On shutdown: fails the turn if a request waits for it here; otherwise hands it back to another process.
-    async fn stop(&self, turn: &Turn) -> Result<(), Error> {
+    async fn stop(&self, turn: &Turn, progress: &mut Progress) -> Result<(), Error> {
         if self.services.waiters.has_waiter(turn.id) {
-            return self.end(turn, TurnEnd::Failed(Failure::ServiceUnavailable), None, None).await;
+            let failed = TurnEnd::Failed(Failure::ServiceUnavailable);
+            return self.end(turn, failed, None, None, progress.take_tokens()).await;
         }
         self.hand_back(turn, Duration::ZERO).await
     }

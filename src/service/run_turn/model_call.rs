@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::budget::Budget;
 use super::context::Context;
-use super::{Engine, LiveTurn, spans};
+use super::{Engine, LiveTurn, Progress, spans};
 use crate::domain::assistant::{AssistantVersion, ModelRef};
 use crate::domain::chat::{
     ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, VendorFields,
 };
 use crate::domain::retry::backoff;
+use crate::domain::token_budget::{estimate_input, tokens_used};
 use crate::domain::turn::Turn;
 use crate::model::{ConnectedModel, DEFAULT_CONNECTION, collect_showing};
 use crate::telemetry::{MODEL_CALL_DURATION_SECONDS, MODEL_TOKENS};
@@ -33,8 +34,8 @@ pub(super) enum ModelCallError {
     Paused(Instant),
 }
 
-/// Calls the models of an assistant in order until one answers. Those in `slow` may take all the time there is; a model that
-/// took too long joins them if no other answers.
+/// Calls the models of an assistant in order until one answers. Those that were too slow before may take all the time there is; a
+/// model that took too long joins them if no other answers. Adds the tokens of all calls.
 pub(super) async fn call_models(
     engine: &Engine,
     context: &Context,
@@ -42,13 +43,14 @@ pub(super) async fn call_models(
     turn: &Turn,
     live: &LiveTurn<'_>,
     budget: &mut Budget,
-    slow: &mut Vec<ModelRef>,
+    progress: &mut Progress,
 ) -> Result<ModelResponse, ModelCallError> {
     let mut failed = None;
     let mut timed_out = Vec::new();
     let mut paused_until: Option<Instant> = None;
     // A new attempt has no more time than that.
     let had_all_time = budget.is_whole();
+    let estimated_input = estimate_input(&messages, context.toolset.spec_bytes());
     let mut candidates: VecDeque<ModelRef> = candidates(engine, &context.version).into();
     while let Some(candidate) = candidates.pop_front() {
         let Some(model) = engine.models.get(&candidate.connection) else {
@@ -70,14 +72,15 @@ pub(super) async fn call_models(
             model: candidate.model.clone(),
             messages: without_foreign_fields(&messages, &candidate),
             tools: context.toolset.specs(),
-            has_fallback: !slow.contains(&candidate)
+            has_fallback: !progress.slow.contains(&candidate)
                 && candidates.iter().any(|other| is_available(engine, other)),
             parameters: context.version.parameters.clone(),
         };
         let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
         let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
         let _under_way = engine.services.model_calls.begin(turn.id, &under_way);
-        match call(engine, &candidate, &model, request, live, budget, under_way).await {
+        let call = call(engine, &candidate, &model, request, live, budget, under_way);
+        match count_tokens(progress, estimated_input, call).await {
             Ok(mut answer) => {
                 if let Some(fields) = &mut answer.vendor {
                     fields.source = Some(candidate.clone());
@@ -88,10 +91,7 @@ pub(super) async fn call_models(
                 if error.kind == ModelErrorKind::Timeout {
                     timed_out.push(candidate.clone());
                 }
-                if let ModelErrorKind::RateLimited { retry_after } = error.kind {
-                    let length = backoff(turn.attempts + 1, retry_after, engine.random());
-                    engine.rate_limit_backoff.pause(&candidate, Instant::now() + length);
-                }
+                pause_if_limited(engine, turn, &candidate, &error);
                 // A transient error is worth another attempt, whatever the fallbacks return, unless they took all the time.
                 let is_worth_more =
                     |failed: &ModelError| failed.kind.is_transient() && error.kind != ModelErrorKind::TooSlow;
@@ -99,12 +99,42 @@ pub(super) async fn call_models(
             }
         }
     }
-    slow.extend(timed_out);
+    progress.slow.extend(timed_out);
     Err(match (failed, paused_until) {
         (Some(error), _) => ModelCallError::Failed(error),
         (None, Some(until)) => ModelCallError::Paused(until),
         (None, None) => ModelCallError::Failed(ModelErrorKind::Unavailable.into()),
     })
+}
+
+/// Makes a call and adds its tokens.
+async fn count_tokens(
+    progress: &mut Progress,
+    estimated_input: i64,
+    call: impl Future<Output = Result<ModelAnswer, ModelError>>,
+) -> Result<ModelAnswer, ModelError> {
+    progress.under_way = estimated_input;
+    let answer = call.await;
+    progress.under_way = 0;
+    progress.tokens = progress.tokens.saturating_add(tokens_of(&answer, estimated_input));
+    answer
+}
+
+/// The tokens of a call that has ended.
+fn tokens_of(answer: &Result<ModelAnswer, ModelError>, estimated_input: i64) -> i64 {
+    match answer {
+        Ok(answer) => tokens_used(answer, estimated_input),
+        Err(error) if error.kind.uses_tokens() => estimated_input,
+        Err(_) => 0,
+    }
+}
+
+/// Pauses the calls of a model that is rate limited.
+fn pause_if_limited(engine: &Engine, turn: &Turn, model: &ModelRef, error: &ModelError) {
+    if let ModelErrorKind::RateLimited { retry_after } = error.kind {
+        let length = backoff(turn.attempts + 1, retry_after, engine.random());
+        engine.rate_limit_backoff.pause(model, Instant::now() + length);
+    }
 }
 
 /// Calls one model, at most for the rest of the budget, after which the call fails as `out_of_time`.

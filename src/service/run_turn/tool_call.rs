@@ -16,11 +16,15 @@ use crate::domain::tool_loop::{CallResult, PlannedCall};
 use crate::domain::turn::Turn;
 use crate::telemetry::TOOL_CALL_DURATION_SECONDS;
 use crate::tools::{Call, CallContext, StoreWriter, ToolOutcome, WriteError};
-use crate::writer::{AppendJournal, TurnWriteOutcome};
+use crate::writer::{AppendJournal, AppendOutcome, TurnWriteOutcome};
 
 /// The outcome of a call.
 pub(super) enum CallOutcome {
-    Finished(CallResult),
+    Finished {
+        result: CallResult,
+        /// A token budget was used up by then.
+        is_over_budget: bool,
+    },
     FencedOff,
 }
 
@@ -57,7 +61,7 @@ pub(super) async fn run(
         ToolOutcome::Write(write) => (None, Some(write)),
     };
     let finished = journal_result(engine, turn, row, result, write).await?;
-    if let CallOutcome::Finished(result) = &finished {
+    if let CallOutcome::Finished { result, .. } = &finished {
         let outcome = if result.fields().contains_key("error") { "error" } else { "ok" };
         spans::end_tool(&span, result);
         metrics::histogram!(TOOL_CALL_DURATION_SECONDS, "kind" => kind, "outcome" => outcome)
@@ -96,17 +100,31 @@ impl fmt::Debug for TurnWriter<'_> {
 #[async_trait]
 impl StoreWriter for TurnWriter<'_> {
     async fn write(&self, write: BookingWrite) -> Result<Value, WriteError> {
-        let (turn, fence) = (turn_ref(self.turn), self.turn.fence);
-        let append = AppendJournal { turn, fence, rows: Vec::new(), result: None, write: Some(write) };
+        let append = append(self.turn, None, Some(write));
         match self.engine.services.writer.execute(append).await {
-            Ok((TurnWriteOutcome::Accepted(_), decided)) => decided.ok_or(WriteError::Store),
-            Ok((TurnWriteOutcome::FencedOff(_), _)) => Err(WriteError::FencedOff),
+            Ok(AppendOutcome { turn: TurnWriteOutcome::Accepted(_), written, .. }) => {
+                written.ok_or(WriteError::Store)
+            }
+            Ok(AppendOutcome { turn: TurnWriteOutcome::FencedOff(_), .. }) => Err(WriteError::FencedOff),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(turn.id = %self.turn.id, error, "the write of a tool call failed");
                 Err(WriteError::Store)
             }
         }
+    }
+}
+
+/// The result of a call, or a write of it.
+fn append(turn: &Turn, result: Option<JournalRow>, write: Option<BookingWrite>) -> AppendJournal {
+    AppendJournal {
+        turn: turn_ref(turn),
+        fence: turn.fence,
+        rows: Vec::new(),
+        starting: Vec::new(),
+        result,
+        write,
+        tokens: 0,
     }
 }
 
@@ -119,15 +137,14 @@ async fn journal_result(
 ) -> Result<CallOutcome, Error> {
     row.finished_at = Some(engine.services.clock.now());
     row.result = result.as_ref().map(ToString::to_string);
-    let append =
-        AppendJournal { turn: turn_ref(turn), fence: turn.fence, rows: Vec::new(), result: Some(row), write };
-    Ok(match engine.services.writer.execute(append).await? {
-        (TurnWriteOutcome::FencedOff(_), _) => CallOutcome::FencedOff,
-        (TurnWriteOutcome::Accepted(_), decided) => {
-            let decided = decided.map(CallResult::new);
-            CallOutcome::Finished(
-                result.or(decided).unwrap_or_else(|| CallResult::failed("result unavailable")),
-            )
+    let AppendOutcome { turn, written, is_over_budget } =
+        engine.services.writer.execute(append(turn, Some(row), write)).await?;
+    Ok(match turn {
+        TurnWriteOutcome::FencedOff(_) => CallOutcome::FencedOff,
+        TurnWriteOutcome::Accepted(_) => {
+            let result = result.or(written.map(CallResult::new));
+            let result = result.unwrap_or_else(|| CallResult::failed("result unavailable"));
+            CallOutcome::Finished { result, is_over_budget }
         }
     })
 }

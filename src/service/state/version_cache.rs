@@ -10,7 +10,7 @@ use crate::domain::assistant::AssistantVersion;
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, WorkspaceId};
 use crate::service::Services;
-use crate::store::{Conn, StoreError, Tenant, assistants};
+use crate::store::{Conn, StoreError, Tenant, assistants, stored_json};
 
 /// The size of the cached versions together, in bytes of their JSON.
 const MAX_CACHED_BYTES: u64 = 64 << 20;
@@ -65,7 +65,7 @@ impl VersionCache {
         }
         let read = async |conn: Conn<'_>| assistants::find_version(conn, workspace, assistant, version).await;
         let Some(text) = services.db.read(workspace, read).await? else { return Ok(None) };
-        let version: AssistantVersion = serde_json::from_str(&text).map_err(StoreError::unreadable)?;
+        let version: AssistantVersion = stored_json::from_str(&text).map_err(StoreError::unreadable)?;
         let version = Arc::new(version);
         self.0.insert(key, CachedVersion { version: Arc::clone(&version), bytes: text.len() });
         Ok(Some(version))

@@ -1,6 +1,8 @@
 //! Refreshes the tool list of an MCP server. If it has changed, the assistants that use it get new versions; turns that
 //! are already running continue with the old ones.
 
+use serde_json::Value;
+
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::clock::Micros;
@@ -11,9 +13,9 @@ use crate::outbound::AllowHosts;
 use crate::service::{Services, resources, workspace_hosts};
 use crate::store::assistants::{self, AssistantRow};
 use crate::store::workspace_config::{self, ConfigRow, Section};
-use crate::store::{Conn, StoreError, workspaces};
+use crate::store::{Conn, StoreError, stored_json, workspaces};
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
-use crate::tools::{Adapters, Secrets};
+use crate::tools::{Secrets, ToolSecrets};
 
 /// The outcome of a refresh.
 #[derive(Debug)]
@@ -47,7 +49,8 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     let _permit = services.test_call_limiter.acquire(account.workspace).await?;
     let load = async |conn: Conn<'_>| workspace_hosts::load(conn, account.workspace).await;
     let allow_hosts = services.db.read(account.workspace, load).await?;
-    let listing = fetch_listing(&services.tools, server, &allow_hosts).await.map_err(|problem| {
+    let named_tool = (account.workspace, named.slug.as_str());
+    let listing = fetch_listing(services, named_tool, server, &allow_hosts).await.map_err(|problem| {
         let again = if matches!(problem, ListError::Unavailable(_)) { " Please retry." } else { "" };
         Error::Conflict(format!(
             "The MCP server of the tool '{}' cannot be used: {problem}.{again}",
@@ -73,12 +76,14 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
 }
 
 async fn fetch_listing(
-    adapters: &Adapters,
+    services: &Services,
+    (workspace, tool): (WorkspaceId, &str),
     server: &McpServer,
     allow_hosts: &AllowHosts,
 ) -> Result<Listing, ListError> {
-    let mut secrets = Secrets::new(adapters.seal_key.as_deref());
-    let connection = ServerConnection::open(server, &adapters.outbound, allow_hosts, &mut secrets);
+    let stored = services.seal_keys.as_deref().map(|keys| ToolSecrets { keys, workspace, tool });
+    let mut secrets = Secrets::new(stored);
+    let connection = ServerConnection::open(server, &services.tools.outbound, allow_hosts, &mut secrets);
     let connection = connection.map_err(ListError::Refused)?;
     mcp::list(connection, server.allow.as_deref(), &secrets).await
 }
@@ -93,7 +98,7 @@ async fn write(
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
     let row = workspace_config::find(conn.reborrow(), Section::Tools, workspace, named.id.0).await?;
     let Some(row) = row else { return Ok(WriteOutcome::Conflict) };
-    let mut tool: Tool = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
+    let mut tool: Tool = stored_json::from_str(&row.text).map_err(StoreError::unreadable)?;
     // The list was requested for the tool as it was then. Another process may have stored a newer list.
     if tool != named.tool {
         return Ok(WriteOutcome::Conflict);
@@ -101,11 +106,13 @@ async fn write(
     if tool.listing.as_ref() == Some(&listed) {
         return Ok(WriteOutcome::Done { tool, changed: false });
     }
+    let mut definition: Value = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
+    definition["listing"] = serde_json::to_value(&listed).map_err(StoreError::unreadable)?;
     tool.listing = Some(listed);
     let compiled = tool.compile(&row.slug, &std::collections::HashMap::new());
     let mut versions = Vec::new();
     for old in assistants::list_all(conn.reborrow(), workspace).await? {
-        match next_version(&old, &row.slug, &compiled)? {
+        match next_version(&old, &row.slug, &compiled, &definition["config"])? {
             Ok(version) => versions.extend(version),
             Err(problem) => return Ok(WriteOutcome::Refused(problem)),
         }
@@ -114,20 +121,21 @@ async fn write(
         assistants::put(conn.reborrow(), workspace, &version, now).await?;
         assistants::insert_version(conn.reborrow(), workspace, &version, now).await?;
     }
-    let text = serde_json::to_string(&tool).map_err(StoreError::unreadable)?;
-    workspace_config::put(conn, Section::Tools, workspace, &ConfigRow { text, ..row }, now).await?;
+    let row = ConfigRow { text: definition.to_string(), ..row };
+    workspace_config::put(conn, Section::Tools, workspace, &row, now).await?;
     Ok(WriteOutcome::Done { tool, changed: true })
 }
 
-/// The next version of an assistant, in which the new tools replace the old ones at the same position. `None` if it does
-/// not use the tool; the inner error is a name conflict.
+/// The next version of an assistant, in which the new tools, of this stored configuration, replace the old ones at the same
+/// position. `None` if it does not use the tool; the inner error is a name conflict.
 fn next_version(
     old: &AssistantRow,
     slug: &str,
     tools: &[CompiledTool],
+    config: &Value,
 ) -> Result<Result<Option<AssistantRow>, String>, StoreError> {
     let mut version: AssistantVersion =
-        serde_json::from_str(&old.compiled).map_err(StoreError::unreadable)?;
+        stored_json::from_str(&old.compiled).map_err(StoreError::unreadable)?;
     let first = version.tools.iter().position(|tool| tool.slug == slug);
     let Some(first) = first.filter(|_| !old.archived) else { return Ok(Ok(None)) };
     version.tools.retain(|tool| tool.slug != slug);
@@ -138,6 +146,26 @@ fn next_version(
             old.slug
         )));
     }
-    let compiled = serde_json::to_string(&version).map_err(StoreError::unreadable)?;
+    let compiled = replace_tools(&old.compiled, slug, tools, config).map_err(StoreError::unreadable)?;
     Ok(Ok(Some(AssistantRow { compiled, current_version: old.current_version + 1, ..old.clone() })))
+}
+
+/// The stored text of a version with other tools of this slug. Fields of a newer version stay, which the types do not have.
+fn replace_tools(
+    text: &str,
+    slug: &str,
+    tools: &[CompiledTool],
+    config: &Value,
+) -> Result<String, serde_json::Error> {
+    let mut version: Value = serde_json::from_str(text)?;
+    if let Some(stored) = version.get_mut("tools").and_then(Value::as_array_mut) {
+        let first = stored.iter().position(|tool| tool["slug"] == slug).unwrap_or(stored.len());
+        stored.retain(|tool| tool["slug"] != slug);
+        let mut new = tools.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
+        for tool in &mut new {
+            tool["kind"] = config.clone();
+        }
+        stored.splice(first..first, new);
+    }
+    Ok(version.to_string())
 }

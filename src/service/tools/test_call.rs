@@ -17,7 +17,7 @@ use crate::domain::tool_loop::{CallResult, Toolbox as _};
 use crate::outbound::AllowHosts;
 use crate::service::{Services, resources, workspace_hosts};
 use crate::store::workspace_config::{self, Section};
-use crate::store::{Conn, StoreError};
+use crate::store::{Conn, StoreError, stored_json};
 use crate::tools::{Call, CallContext, Exchange, StoreWriter, ToolOutcome, Toolset, WriteError};
 
 /// Maximum duration of a call, regardless of the tool's own timeout.
@@ -136,7 +136,7 @@ async fn read(
 ) -> Result<(HashMap<CalendarId, CalendarSettings>, AllowHosts), StoreError> {
     let rows = workspace_config::list(conn.reborrow(), Section::Calendars, account.workspace).await?;
     let parse_row = |row: workspace_config::ConfigRow| {
-        let settings = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
+        let settings = stored_json::from_str(&row.text).map_err(StoreError::unreadable)?;
         Ok((CalendarId(row.id), settings))
     };
     let calendars = rows.into_iter().map(parse_row).collect::<Result<_, StoreError>>()?;

@@ -5,7 +5,7 @@ use crate::domain::clock::Micros;
 use crate::domain::delivery::{DeliveryKey, DeliveryState};
 use crate::domain::delivery_log::{DeliveryDetails, DeliveryLogEntry};
 use crate::domain::error::Error;
-use crate::domain::event::EventType;
+use crate::domain::event::{EventCursor, EventType};
 use crate::domain::ids::{DeliveryId, EndpointId, ResourceId as _, WorkspaceId};
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::service::page::{self, Page};
@@ -117,7 +117,7 @@ pub struct ReplayResult {
     /// Without deliveries that were being sent.
     pub deliveries: u64,
     /// The cursor to continue from, if there are more events than one request replays.
-    pub next: Option<i64>,
+    pub next: Option<EventCursor>,
 }
 
 /// Sends retained events again, or for the first time if this endpoint never got them. A cursor before the oldest
@@ -129,12 +129,12 @@ pub async fn replay(
     request: ReplayRequest,
 ) -> Result<ReplayResult, Error> {
     let endpoint = find_enabled(services, account, name).await?;
-    let mut range = range(services, account, &endpoint, request).await?;
+    let (epoch, mut range) = range(services, account, &endpoint, request).await?;
     let mut result = ReplayResult { deliveries: 0, next: None };
     for _ in 0..MAX_REPLAY_EVENTS / REPLAY_BATCH {
         let limit = page::fetch_limit(REPLAY_BATCH - 1);
-        let list = async |conn: Conn<'_>| events::replay::list(conn, &range, limit).await;
-        let events = services.db.read(range.workspace, list).await?;
+        let next_events = async |conn: Conn<'_>| events::replay::list(conn, &range, limit).await;
+        let events = services.db.read(range.workspace, next_events).await?;
         let Some((last, _)) = events.last().copied() else { return Ok(result) };
         let is_full = events.len() == REPLAY_BATCH;
         result.deliveries += requeue(services, &endpoint, events).await?;
@@ -143,33 +143,37 @@ pub async fn replay(
             return Ok(result);
         }
     }
-    result.next = Some(range.after);
+    result.next = Some(EventCursor { epoch, number: range.after });
     Ok(result)
 }
 
+/// The events of a replay, and the epoch of the store.
 async fn range(
     services: &Services,
     account: &Account,
     endpoint: &Endpoint,
     request: ReplayRequest,
-) -> Result<EventRange, Error> {
+) -> Result<(i64, EventRange), Error> {
     let workspace = account.workspace;
     let types = request.types.unwrap_or_else(|| endpoint.types.clone());
     let latest = async |conn: Conn<'_>| events::replay::latest_cursor(conn, workspace).await;
     let last = services.db.read(workspace, latest).await?;
     let (after, since) = match request.from {
-        ReplayFrom::After(after) => {
-            let feed_query =
-                FeedQuery { after, after_source: "Field 'after'", types: Vec::new(), conversation: None };
-            (read_events::open_reader(services, account, &feed_query).await?.cursor, None)
-        }
-        ReplayFrom::Since(at) => {
+        ReplayFrom::After(after) => (after, None),
+        ReplayFrom::Since(at) => (StartPosition::Oldest, Some(at)),
+    };
+    let feed_query =
+        FeedQuery { after, after_source: "Field 'after'", types: Vec::new(), conversation: None };
+    let reader = read_events::open_reader(services, account, &feed_query).await?;
+    let after = match since {
+        None => reader.cursor,
+        Some(at) => {
             let before =
                 async |conn: Conn<'_>| events::replay::cursor_before(conn, workspace, at, last).await;
-            (services.db.read(workspace, before).await?, Some(at))
+            services.db.read(workspace, before).await?
         }
     };
-    Ok(EventRange { workspace, after, last, since, types })
+    Ok((reader.epoch, EventRange { workspace, after, last, since, types }))
 }
 
 /// Requires an enabled endpoint: deliveries to a disabled one would wait.

@@ -12,7 +12,7 @@ use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
-use crate::domain::seal::SealedSecret;
+use crate::domain::seal::{SealedSecret, SecretContext};
 use crate::domain::signature::SigningSecret;
 use crate::domain::webhook_endpoint::{Endpoint, EndpointPatch, NewEndpoint};
 use crate::outbound::{UrlError, check_url};
@@ -48,7 +48,9 @@ pub async fn create(
     request: CreateEndpoint,
 ) -> Result<EndpointAndSecret, Error> {
     check_target(services, account.workspace, &request.url).await?;
-    let (secret, sealed) = new_secret(services, request.secret, [])?;
+    let id = EndpointId(services.ids.uuid_v7(services.clock.as_ref()));
+    let context = SecretContext::of_endpoint(account.workspace, id);
+    let (secret, sealed) = new_secret(services, &context, request.secret, [])?;
     let new = NewEndpoint {
         slug: None,
         description: request.description,
@@ -57,7 +59,6 @@ pub async fn create(
         secret: sealed,
         disabled: None,
     };
-    let id = EndpointId(services.ids.uuid_v7(services.clock.as_ref()));
     let action = EndpointAction::Create(new);
     let endpoint = write(services, account, id, action).await?;
     Ok(EndpointAndSecret { endpoint, secret })
@@ -91,7 +92,8 @@ pub async fn rotate_secret(
     if secret.is_none() && !overlap.is_zero() && endpoint.secrets(services.clock.now()).len() > 1 {
         return Err(Error::invalid("secret", SECRET_REQUIRED));
     }
-    let (secret, sealed) = new_secret(services, secret, endpoint.stored_secrets())?;
+    let context = SecretContext::of_endpoint(endpoint.workspace, endpoint.id);
+    let (secret, sealed) = new_secret(services, &context, secret, endpoint.stored_secrets())?;
     let update = EndpointPatch { secret: Some((sealed, overlap)), ..EndpointPatch::default() };
     let endpoint = write(services, account, endpoint.id, EndpointAction::Update(update)).await?;
     Ok(EndpointAndSecret { endpoint, secret })
@@ -124,12 +126,13 @@ async fn check_target(services: &Services, workspace: WorkspaceId, url: &str) ->
 
 fn new_secret<'k>(
     services: &Services,
+    context: &SecretContext<'_>,
     given: Option<SigningSecret>,
     existing: impl IntoIterator<Item = &'k SealedSecret>,
 ) -> Result<(SecretString, SealedSecret), Error> {
     let text = given.unwrap_or_else(|| make_secret(&services.ids)).to_text();
-    let key = services.seal_key.as_ref().ok_or(Error::NotConfigured(NO_KEY))?;
-    let sealed = key.seal_or_reuse(&text, existing, services.ids.bytes());
+    let keys = services.seal_keys.as_ref().ok_or(Error::NotConfigured(NO_KEY))?;
+    let sealed = keys.seal_or_reuse(context, &text, existing, services.ids.bytes());
     Ok((text, sealed.map_err(Error::internal)?))
 }
 

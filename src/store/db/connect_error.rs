@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use sqlx::postgres::PgConnectOptions;
 
 use super::StoreError;
-use super::error::driver_message;
+use super::error::{driver_message, is_closed};
+use super::pool::is_unusable_server;
 
 /// No connection to a PostgreSQL database.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,7 @@ impl ConnectError {
 ///
 /// [`StoreError::Unusable`] if it is not the URL of a PostgreSQL database.
 pub fn describe_postgres(url: &str) -> Result<String, StoreError> {
-    Ok(target(&parse(url)?))
+    Ok(target(&parse(url, 1)?))
 }
 
 /// The parameters of a URL about TLS. sqlx ignores unknown ones, so a misspelled one would turn TLS off.
@@ -52,15 +53,33 @@ fn unknown_tls_parameter(url: &str) -> Option<String> {
     url.query_pairs().map(|(name, _)| name.into_owned()).find(is_unknown)
 }
 
-pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
+/// The parameter of a URL that is used instead of `store.statement_cache`.
+const STATEMENT_CACHE: &str = "statement-cache-capacity";
+
+fn parameter(url: &str, name: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+}
+
+/// The options of a URL.
+pub(super) fn parse(url: &str, statement_cache: usize) -> Result<PgConnectOptions, StoreError> {
     if let Some(name) = unknown_tls_parameter(url) {
         let known = TLS_PARAMETERS.join(", ");
         let text = format!("DATABASE_URL has the unknown parameter `{name}`; known are: {known}");
         return Err(StoreError::Unusable(text));
     }
-    url.parse().map_err(|error: sqlx::Error| {
+    let options: PgConnectOptions = url.parse().map_err(|error: sqlx::Error| {
         StoreError::Unusable(format!("DATABASE_URL is not the address of a PostgreSQL database: {error}"))
-    })
+    })?;
+    match parameter(url, STATEMENT_CACHE).map(|value| value.parse::<usize>()) {
+        // sqlx then names each statement anew and closes none.
+        Some(Ok(0)) => Err(StoreError::Unusable(format!(
+            "the parameter `{STATEMENT_CACHE}` of DATABASE_URL is 0: expected 1 or more. A pooler must keep prepared \
+             statements; PgBouncer does from version 1.21 on, with `max_prepared_statements`"
+        ))),
+        Some(_) => Ok(options),
+        None => Ok(options.statement_cache_capacity(statement_cache)),
+    }
 }
 
 fn target(options: &PgConnectOptions) -> String {
@@ -88,6 +107,12 @@ fn cause(error: &sqlx::Error) -> String {
 #[expect(clippy::wildcard_enum_match_arm, reason = "only these have an advice")]
 fn advice(options: &PgConnectOptions, error: &sqlx::Error) -> Option<String> {
     let text = match error {
+        error if is_unusable_server(error) => {
+            "check that DATABASE_URL leads to the primary, and that a proxy in between finds it"
+        }
+        sqlx::Error::Io(error) if is_closed(error) => {
+            "check that a server is up behind the proxy, and that the proxy's own check finds the primary"
+        }
         sqlx::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {
             "no server listens there: check host and port, and that PostgreSQL is running"
         }

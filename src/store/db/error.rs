@@ -1,6 +1,8 @@
 //! Database errors, classified by the reaction they call for. Each text includes the database's own message; the sqlx
 //! error is not exposed as a source, because it would repeat that message.
 
+use std::io;
+
 use super::ConnectError;
 
 /// A failed statement or connection.
@@ -21,6 +23,9 @@ pub enum StoreError {
     /// The database did not answer in time.
     #[error("the database did not answer in time")]
     TimedOut,
+    /// The database returned rows from before something that has been committed.
+    #[error("the database returned old rows: its server may be a standby, or no longer the primary")]
+    Stale,
     /// The process is stopping and accepts no more writes.
     #[error("the writer has stopped")]
     Stopped,
@@ -36,7 +41,7 @@ impl StoreError {
     /// Returns true if a retry may succeed.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::TimedOut)
+        matches!(self, Self::Unavailable(_) | Self::TimedOut | Self::Stale)
     }
 
     /// A stored value that cannot be parsed.
@@ -83,11 +88,32 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 #[expect(clippy::wildcard_enum_match_arm, reason = "sqlx may add kinds; the others have no prefix")]
 pub(super) fn driver_message(error: &sqlx::Error) -> String {
     match error {
+        sqlx::Error::Database(error) if is_unprepared(error.as_ref()) => {
+            format!("{}; {NO_PREPARED_STATEMENTS}", error.message())
+        }
         sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) if is_closed(error) => {
+            "the connection was closed by the server, or by a proxy that has no server up".to_owned()
+        }
         sqlx::Error::Io(error) => error.to_string(),
         sqlx::Error::PoolTimedOut => "no connection in time".to_owned(),
         other => other.to_string(),
     }
+}
+
+const NO_PREPARED_STATEMENTS: &str = "the pooler in between does not keep prepared statements: use PgBouncer 1.21 or later \
+    with `max_prepared_statements`, or its session mode";
+
+/// The connection was closed by its other end.
+pub(super) fn is_closed(error: &io::Error) -> bool {
+    use io::ErrorKind;
+
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+}
+
+/// A prepared statement exists already (42P05) or does not (26000): a pooler sent the statement to another session.
+fn is_unprepared(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.code().is_some_and(|code| code == "42P05" || code == "26000")
 }
 
 fn is_data_error(error: &dyn sqlx::error::DatabaseError) -> bool {
@@ -104,11 +130,12 @@ fn is_data_error(error: &dyn sqlx::error::DatabaseError) -> bool {
     ["21", "22", "23", "54"].iter().any(|class| code.starts_with(class))
 }
 
-/// Wrong SQL: PostgreSQL's class 42 except for missing privileges, which an operator may grant; SQLite's code 1.
+/// Wrong SQL: PostgreSQL's class 42 except for what an operator may repair, missing privileges and a pooler that mixes up prepared
+/// statements; SQLite's code 1.
 fn is_statement_error(error: &dyn sqlx::error::DatabaseError) -> bool {
     let Some(code) = error.code() else { return false };
     let is_sqlite = error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some();
-    if is_sqlite { code == "1" } else { code.starts_with("42") && code != "42501" }
+    if is_sqlite { code == "1" } else { code.starts_with("42") && code != "42501" && code != "42P05" }
 }
 
 /// The table of a statement does not exist: PostgreSQL's code 42P01, or SQLite's message.
@@ -126,6 +153,7 @@ impl From<StoreError> for crate::domain::error::Error {
             StoreError::Unavailable(_)
             | StoreError::NoConnection(_)
             | StoreError::TimedOut
+            | StoreError::Stale
             | StoreError::Stopped => {
                 Self::Unavailable { outcome_unknown: false, source: Some(Box::new(error)) }
             }

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{Connection as _, PgConnection, Postgres, Sqlite};
+use sqlx::{Connection as _, PgConnection, Postgres, Row as _, Sqlite};
 use tokio::time::timeout;
 
 pub use bulk::Statements;
@@ -32,6 +32,7 @@ pub(super) use error::is_missing_table;
 pub use now::store_now;
 pub(crate) use page::{PageRow, page_condition, page_end, page_of, page_start};
 pub use page::{PageRows, ReadLimit};
+use pool::PoolDatabase as _;
 pub use pool::{Pool, PooledConnection};
 use pools::{CONTROL_CONNECTIONS, HEALTH_CONNECTIONS, Purpose, read_permits, write_permits};
 pub use pools::{OTHER_WRITES, PoolUsage, Pools, Tenant};
@@ -46,9 +47,14 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long connections may take to close. The end of the process closes the others.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Begins a transaction that cannot keep its locks for long, even if this process hangs.
-const BEGIN_POSTGRES: &str =
-    "begin; set local statement_timeout = '5s'; set local idle_in_transaction_session_timeout = '2s'";
+/// Begins a transaction that cannot keep its locks for long, even if this process hangs. A transaction of a standby is read-only.
+const BEGIN_POSTGRES: &str = "begin; set local statement_timeout = '5s'; set local idle_in_transaction_session_timeout = '2s'; \
+     select case when pg_is_in_recovery() then 'the server is a standby' \
+     when current_setting('transaction_read_only') = 'on' then 'the server is read-only' end";
+
+/// Begins a transaction whose statements read the same snapshot.
+const BEGIN_SNAPSHOT: &str = "begin isolation level repeatable read, read only; \
+    select case when pg_is_in_recovery() then 'the server is a standby' end";
 
 /// The most reads at the same time.
 const SQLITE_READERS: u32 = 8;
@@ -61,6 +67,36 @@ const SQLITE_CHECKPOINT: &str = "2048";
 
 /// SQLite before this version has the WAL-reset corruption bug.
 const MIN_SQLITE_VERSION: i32 = 3_051_003;
+
+const UNDECLARED_POOLER: &str = "DATABASE_URL leads to a pooler in transaction mode: set `store.transaction_pooler` \
+    (REJOINDER_STORE__TRANSACTION_POOLER) to true";
+
+/// The statements that a connection keeps prepared, by default: more than there are.
+const STATEMENT_CACHE: usize = 512;
+
+/// How a PostgreSQL database is used.
+#[derive(Clone, Copy, Debug)]
+pub struct PostgresSettings {
+    pub write_connections: u32,
+    pub read_connections: u32,
+    /// How many statements a connection keeps prepared, unless the URL says it. At least 1.
+    pub statement_cache: usize,
+    /// Whether the URL leads to a pooler that gives each transaction another session of the server.
+    pub transaction_pooler: bool,
+}
+
+impl PostgresSettings {
+    /// The default settings, with these numbers of connections.
+    #[must_use]
+    pub fn new(write_connections: u32, read_connections: u32) -> Self {
+        Self {
+            write_connections,
+            read_connections,
+            statement_cache: STATEMENT_CACHE,
+            transaction_pooler: false,
+        }
+    }
+}
 
 /// A PostgreSQL or an SQLite database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -75,15 +111,29 @@ impl Db {
     ///
     /// # Errors
     ///
-    /// [`StoreError::NoConnection`] if the database cannot be reached.
+    /// See [`Self::postgres_with`].
     pub async fn postgres(
         url: &str,
         write_connections: u32,
         read_connections: u32,
     ) -> Result<Self, StoreError> {
-        let options = connect_error::parse(url)?;
-        let options = options.application_name("rejoinder").statement_cache_capacity(512);
-        check_connection(&options).await?;
+        Self::postgres_with(url, PostgresSettings::new(write_connections, read_connections)).await
+    }
+
+    /// Connects to a PostgreSQL database, with up to four connections for control and health besides those of the settings.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoConnection`] if the database cannot be reached or is a standby. [`StoreError::Unusable`] if the URL is invalid,
+    /// or leads to a transaction pooler that the settings do not declare.
+    pub async fn postgres_with(url: &str, settings: PostgresSettings) -> Result<Self, StoreError> {
+        let PostgresSettings { write_connections, read_connections, statement_cache, transaction_pooler } =
+            settings;
+        let options = connect_error::parse(url, statement_cache)?.application_name("rejoinder");
+        let has_transaction_pooler = check_connection(&options).await?;
+        if has_transaction_pooler && !transaction_pooler {
+            return Err(StoreError::Unusable(UNDECLARED_POOLER.to_owned()));
+        }
         let pool = |connections| Pool::new(options.clone(), connections);
         let control: Pool<Postgres> = pool(CONTROL_CONNECTIONS);
         Ok(Self::Postgres(Arc::new(Pools {
@@ -94,6 +144,7 @@ impl Db {
             control_write: control.clone(),
             control_read: control,
             health: pool(HEALTH_CONNECTIONS),
+            transaction_pooler,
         })))
     }
 
@@ -128,6 +179,7 @@ impl Db {
             read_permits: read_permits(SQLITE_READERS),
             control_read: read(CONTROL_CONNECTIONS),
             health: read(HEALTH_CONNECTIONS),
+            transaction_pooler: false,
         })))
     }
 
@@ -161,7 +213,7 @@ impl Db {
         let read = Box::pin(async {
             let mut conn = self.acquire_for(purpose).await?;
             let output = work(conn.conn()).await?;
-            conn.set_done();
+            conn.finish().await?;
             Ok(output)
         });
         tokio::time::timeout(READ_TIMEOUT, read).await.unwrap_or(Err(StoreError::TimedOut))
@@ -187,7 +239,7 @@ impl Db {
         Ok(match self {
             Self::Postgres(pools) => {
                 let mut conn = pools.acquire_read(purpose).await?;
-                conn.begin("begin isolation level repeatable read, read only").await?;
+                conn.begin(BEGIN_SNAPSHOT).await?;
                 Tx::Postgres(conn)
             }
             Self::Sqlite(pools) => {
@@ -263,7 +315,14 @@ impl Db {
 
     async fn acquire_for(&self, purpose: Purpose) -> Result<ReadConnection, StoreError> {
         Ok(match self {
-            Self::Postgres(pools) => ReadConnection::Postgres(pools.acquire_read(purpose).await?),
+            Self::Postgres(pools) => {
+                let mut conn = pools.acquire_read(purpose).await?;
+                // A connection to the pooler says nothing about the server of its next transaction.
+                if pools.transaction_pooler {
+                    conn.begin(BEGIN_POSTGRES).await?;
+                }
+                ReadConnection::Postgres(conn)
+            }
             Self::Sqlite(pools) => ReadConnection::Sqlite(pools.acquire_read(purpose).await?),
         })
     }
@@ -272,6 +331,23 @@ impl Db {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))
+    }
+
+    /// Why the database could not be connected to a moment ago, for the readiness check.
+    #[must_use]
+    pub fn connect_failure(&self) -> Option<String> {
+        match self {
+            Self::Postgres(pools) => pools.health.connect_failure(),
+            Self::Sqlite(pools) => pools.health.connect_failure(),
+        }
+    }
+
+    /// Returns true behind a pooler that gives each transaction another session of the server.
+    fn has_transaction_pooler(&self) -> bool {
+        match self {
+            Self::Postgres(pools) => pools.transaction_pooler,
+            Self::Sqlite(pools) => pools.transaction_pooler,
+        }
     }
 
     /// The connections of all pools, as they are now.
@@ -314,12 +390,26 @@ impl Db {
     }
 }
 
-/// Connects once without a pool, because a pool retries until its timeout and hides the cause.
-async fn check_connection(options: &PgConnectOptions) -> Result<(), StoreError> {
-    let connect = async { PgConnection::connect_with(options).await?.close().await };
+/// Connects without a pool, because a pool retries until its timeout and hides the cause. Returns true if two connections share a
+/// session of the server, so that a transaction pooler is in between.
+async fn check_connection(options: &PgConnectOptions) -> Result<bool, StoreError> {
+    let connect = async {
+        let mut first = PgConnection::connect_with(options).await?;
+        Postgres::check(&mut first).await?;
+        let mut second = PgConnection::connect_with(options).await?;
+        let is_shared = session(&mut first).await? == session(&mut second).await?;
+        first.close().await?;
+        second.close().await?;
+        Ok::<_, sqlx::Error>(is_shared)
+    };
     let outcome = timeout(pool::ACQUIRE_TIMEOUT, connect).await;
     let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut));
     outcome.map_err(|error| StoreError::NoConnection(Box::new(ConnectError::new(options, &error))))
+}
+
+/// The process of the server that runs this statement.
+async fn session(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    sqlx::raw_sql("select pg_backend_pid()").fetch_one(conn).await?.try_get(0)
 }
 
 fn libsqlite3_sys_version() -> i32 {

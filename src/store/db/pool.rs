@@ -1,27 +1,33 @@
 //! Pools of connections.
 //!
-//! A pool of sqlx pings each connection that is returned: one more round trip for each transaction. These pools ping only a
+//! A pool of sqlx pings each connection that is returned: one more round trip for each transaction. These pools check only a
 //! connection whose last use was broken off, and one that was idle for a while, before it is used again.
+//!
+//! A connection to a standby is never used, not even for reads: the rows there may be old. A proxy may lead a new connection to a
+//! standby, so each is checked when it is made. A server becomes a standby only by a restart, which ends its sessions, so a session
+//! that was checked leads to a primary for as long as it lasts. Behind a pooler that gives each transaction another session, each
+//! transaction is checked when it begins.
 
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use backon::{ExponentialBuilder, Retryable as _};
 use deadpool::managed::{self, Metrics, PoolError, QueueMode, RecycleError, RecycleResult};
-use sqlx::{Connection, Database, Postgres, Sqlite};
+use sqlx::{Connection, Database, PgConnection, Postgres, Row as _, Sqlite};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::error::{driver_message, is_closed};
 use super::{PoolUsage, Tenant};
 use crate::fair_semaphore::{FairPermit, FairSemaphore};
 
 /// How long callers wait for a connection of a pool, and the start for its first connection.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a connection may take to answer a ping, or to close.
-const PING_TIMEOUT: Duration = Duration::from_millis(500);
-/// Connections that were idle for less are not pinged before use.
-const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+/// How long a connection may take to answer its check, or to close.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(500);
+/// Connections that were idle for less are not checked before use.
+const CHECK_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// Connections that were idle for longer are closed.
 const MAX_IDLE: Duration = Duration::from_mins(10);
 /// Older connections are replaced: a process of PostgreSQL grows with the plans that it has cached.
@@ -29,8 +35,17 @@ const MAX_AGE: Duration = Duration::from_mins(30);
 
 /// A database that has pools.
 pub trait PoolDatabase: Database {
-    /// Statements for each new connection.
-    const ON_CONNECT: &'static str;
+    /// Prepares a new connection for use. Fails if it leads to a standby.
+    fn set_up(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Fails if a connection is lost, or leads to a standby.
+    fn check(conn: &mut Self::Connection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Begins a transaction with these statements. On PostgreSQL the last one returns why the server must not be used, or null.
+    fn begin(
+        conn: &mut Self::Connection,
+        statements: &'static str,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
     /// Runs statements without parameters.
     fn run(
@@ -40,10 +55,23 @@ pub trait PoolDatabase: Database {
 }
 
 impl PoolDatabase for Postgres {
-    /// Plans depend on indexes alone: a table may have grown from empty to millions of rows since a plan was made, or never have
-    /// been analysed. Every statement that runs often reads few rows through an index.
-    const ON_CONNECT: &'static str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; \
-        set enable_hashjoin = off; set enable_mergejoin = off; set jit = off";
+    async fn set_up(conn: &mut Self::Connection) -> Result<(), sqlx::Error> {
+        // Plans depend on indexes alone: a table may have grown from empty to millions of rows since a plan was made, or never have
+        // been analysed. Every statement that runs often reads few rows through an index.
+        let statements = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off; \
+            set enable_hashjoin = off; set enable_mergejoin = off; set jit = off; \
+            select case when pg_is_in_recovery() then 'the server is a standby' end";
+        require_usable(conn, statements).await
+    }
+
+    async fn check(conn: &mut Self::Connection) -> Result<(), sqlx::Error> {
+        let statement = "select case when pg_is_in_recovery() then 'the server is a standby' end";
+        require_usable(conn, statement).await
+    }
+
+    async fn begin(conn: &mut Self::Connection, statements: &'static str) -> Result<(), sqlx::Error> {
+        require_usable(conn, statements).await
+    }
 
     async fn run(conn: &mut Self::Connection, statements: &'static str) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(statements).execute(conn).await.map(drop)
@@ -51,11 +79,41 @@ impl PoolDatabase for Postgres {
 }
 
 impl PoolDatabase for Sqlite {
-    const ON_CONNECT: &'static str = "";
+    async fn set_up(_: &mut Self::Connection) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn check(conn: &mut Self::Connection) -> Result<(), sqlx::Error> {
+        conn.ping().await
+    }
+
+    async fn begin(conn: &mut Self::Connection, statements: &'static str) -> Result<(), sqlx::Error> {
+        Self::run(conn, statements).await
+    }
 
     async fn run(conn: &mut Self::Connection, statements: &'static str) -> Result<(), sqlx::Error> {
         sqlx::raw_sql(statements).execute(conn).await.map(drop)
     }
+}
+
+/// The server can be reached, and must not be used. The text says why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UnusableServer(String);
+
+/// Runs statements of which only the last returns a row: why the server must not be used, or null. They are one round trip.
+async fn require_usable(conn: &mut PgConnection, statements: &'static str) -> Result<(), sqlx::Error> {
+    let row = sqlx::raw_sql(statements).fetch_one(conn).await?;
+    match row.try_get::<Option<String>, _>(0)? {
+        Some(reason) => Err(sqlx::Error::Io(io::Error::other(UnusableServer(reason)))),
+        None => Ok(()),
+    }
+}
+
+/// Returns true if the server can be reached and must not be used, because it is a standby or read-only.
+pub(super) fn is_unusable_server(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Io(error) = error else { return false };
+    matches!(error.get_ref(), Some(error) if error.is::<UnusableServer>())
 }
 
 type Options<D> = <<D as Database>::Connection as Connection>::Options;
@@ -81,7 +139,8 @@ impl<D: PoolDatabase> fmt::Debug for Pool<D> {
 impl<D: PoolDatabase> Pool<D> {
     /// A pool without a connection yet.
     pub(super) fn new(options: Options<D>, max_size: u32) -> Self {
-        let manager = ConnectionManager { options, lost_at: Mutex::default() };
+        let manager =
+            ConnectionManager { options, lost_at: Mutex::default(), connect_failure: Mutex::default() };
         #[expect(clippy::expect_used, reason = "only a pool with timeouts of its own fails")]
         let connections = managed::Pool::builder(manager)
             .max_size(usize::try_from(max_size).unwrap_or(usize::MAX))
@@ -116,9 +175,19 @@ impl<D: PoolDatabase> Pool<D> {
             Err(PoolError::Backend(error)) => Err(error),
             Err(PoolError::Closed) => Err(sqlx::Error::PoolClosed),
             Err(PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
-                Err(sqlx::Error::PoolTimedOut)
+                Err(self.connect_failure().map_or(sqlx::Error::PoolTimedOut, |reason| {
+                    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason))
+                }))
             }
         }
+    }
+
+    /// Why the last attempt to connect failed, if that was a moment ago and none has succeeded since.
+    pub(super) fn connect_failure(&self) -> Option<String> {
+        let failure = self.connections.manager().connect_failure.lock();
+        let failure = failure.unwrap_or_else(PoisonError::into_inner);
+        let recent = failure.as_ref().filter(|failure| failure.at.elapsed() < ACQUIRE_TIMEOUT);
+        recent.map(|failure| failure.reason.clone())
     }
 
     pub(super) fn usage(&self, pool: &'static str) -> PoolUsage {
@@ -149,25 +218,54 @@ struct ConnectionManager<D: PoolDatabase> {
     options: Options<D>,
     /// When an idle connection was last found lost. The others that were idle at that moment probably are, too.
     lost_at: Mutex<Option<Instant>>,
+    /// Why the last attempt to connect failed; `None` if it succeeded.
+    connect_failure: Mutex<Option<ConnectFailure>>,
+}
+
+struct ConnectFailure {
+    at: Instant,
+    reason: String,
+}
+
+impl<D: PoolDatabase> ConnectionManager<D> {
+    async fn connect(&self) -> Result<D::Connection, sqlx::Error> {
+        let mut conn = D::Connection::connect_with(&self.options).await?;
+        if let Err(error) = D::set_up(&mut conn).await {
+            // The connection ends in any case.
+            let _ = timeout(CHECK_TIMEOUT, conn.close()).await;
+            return Err(error);
+        }
+        Ok(conn)
+    }
+
+    fn record_connect(&self, error: Option<&sqlx::Error>) {
+        let failure = error.map(|error| ConnectFailure { at: Instant::now(), reason: driver_message(error) });
+        *self.connect_failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    /// The connections that are idle now are not used again.
+    fn record_loss(&self) {
+        *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 impl<D: PoolDatabase> managed::Manager for ConnectionManager<D> {
     type Type = D::Connection;
     type Error = sqlx::Error;
 
-    /// Retries while the server restarts, or has too many connections, until its caller gives up.
+    /// Retries while the server restarts, has too many connections or is a standby, until its caller gives up: behind a proxy, the
+    /// next connection may lead to the primary.
     async fn create(&self) -> Result<D::Connection, sqlx::Error> {
-        let connect = || async { D::Connection::connect_with(&self.options).await };
         let backoff = ExponentialBuilder::default()
             .with_min_delay(Duration::from_millis(20))
             .with_max_delay(Duration::from_millis(500))
             .without_max_times();
         // Boxed: otherwise every caller's future has room for a connection that is made.
-        let mut conn = Box::pin(connect.retry(backoff).when(may_connect_soon).into_future()).await?;
-        if !D::ON_CONNECT.is_empty() {
-            D::run(&mut conn, D::ON_CONNECT).await?;
-        }
-        Ok(conn)
+        let connect = (|| self.connect()).retry(backoff).when(may_connect_soon);
+        let connect = connect.notify(|error: &sqlx::Error, _| self.record_connect(Some(error)));
+        let connected = Box::pin(connect.into_future()).await;
+        self.record_connect(connected.as_ref().err());
+        connected
     }
 
     async fn recycle(&self, conn: &mut D::Connection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
@@ -175,31 +273,34 @@ impl<D: PoolDatabase> managed::Manager for ConnectionManager<D> {
         if metrics.age() > MAX_AGE || lost_at.is_some_and(|lost_at| lost_at.elapsed() < metrics.last_used()) {
             return Err(RecycleError::message("it is old, or was idle when another was lost"));
         }
-        if metrics.last_used() < PING_AFTER_IDLE || is_alive::<D>(conn).await {
+        if metrics.last_used() < CHECK_AFTER_IDLE || is_usable::<D>(conn).await {
             return Ok(());
         }
-        *self.lost_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        Err(RecycleError::message("it is lost"))
+        self.record_loss();
+        Err(RecycleError::message("it is lost, or leads to a standby"))
     }
 }
 
-async fn is_alive<D: PoolDatabase>(conn: &mut D::Connection) -> bool {
-    matches!(timeout(PING_TIMEOUT, Box::pin(conn.ping())).await, Ok(Ok(())))
+async fn is_usable<D: PoolDatabase>(conn: &mut D::Connection) -> bool {
+    matches!(timeout(CHECK_TIMEOUT, Box::pin(D::check(conn))).await, Ok(Ok(())))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "all other errors are answers")]
 fn may_connect_soon(error: &sqlx::Error) -> bool {
-    use std::io::ErrorKind;
+    use io::ErrorKind;
 
     match error {
+        error if is_unusable_server(error) => true,
+        // A proxy with no server up accepts a connection and closes it.
         sqlx::Error::Io(error) => {
-            matches!(
-                error.kind(),
-                ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset
-            )
+            is_closed(error)
+                || matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted)
         }
-        // 53300: too many connections, as while those that this process has dropped still end. 57P03: it starts or stops.
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "53300" || code == "57P03"),
+        // 53300: too many connections, as while those that this process has dropped still end. 57P01: it stops. 57P03: it starts or
+        // stops.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code == "53300" || code == "57P01" || code == "57P03")
+        }
         _ => false,
     }
 }
@@ -242,10 +343,26 @@ impl<D: PoolDatabase> PooledConnection<D> {
         self.state = ConnectionState::Done;
     }
 
-    /// Begins a transaction with these statements.
+    /// Begins a transaction with these statements. On a standby this fails, this connection is closed, and its idle neighbours are not
+    /// used again.
     pub(super) async fn begin(&mut self, statements: &'static str) -> Result<(), sqlx::Error> {
         self.state = ConnectionState::InTransaction;
-        D::run(self.conn(), statements).await
+        let begun = D::begin(self.conn(), statements).await;
+        if begun.as_ref().is_err_and(is_unusable_server)
+            && let Some(pool) = self.conn.as_ref().and_then(Object::pool)
+        {
+            pool.manager().record_loss();
+        }
+        begun
+    }
+
+    /// Ends the use: all statements have ended. Commits a transaction.
+    pub(super) async fn finish(mut self) -> Result<(), sqlx::Error> {
+        if self.state == ConnectionState::InTransaction {
+            return self.commit().await;
+        }
+        self.set_done();
+        Ok(())
     }
 
     pub(super) async fn commit(mut self) -> Result<(), sqlx::Error> {
@@ -264,12 +381,12 @@ impl<D: PoolDatabase> Drop for PooledConnection<D> {
             (ConnectionState::Done, _) => {}
             (ConnectionState::InUse, Ok(runtime)) => {
                 drop(runtime.spawn(async move {
-                    return_if_alive(conn).await;
+                    return_if_usable(conn).await;
                     drop(permit);
                 }));
             }
             (ConnectionState::InTransaction, Ok(runtime)) => {
-                drop(runtime.spawn(timeout(PING_TIMEOUT, Object::take(conn).close())));
+                drop(runtime.spawn(timeout(CHECK_TIMEOUT, Object::take(conn).close())));
             }
             (ConnectionState::InUse | ConnectionState::InTransaction, Err(_)) => drop(Object::take(conn)),
         }
@@ -278,8 +395,8 @@ impl<D: PoolDatabase> Drop for PooledConnection<D> {
 
 /// Returns a connection whose statement may still be running, when that has ended. It says nothing of the others: its statement
 /// may be slow.
-async fn return_if_alive<D: PoolDatabase>(mut conn: Object<D>) {
-    if !is_alive::<D>(&mut conn).await {
+async fn return_if_usable<D: PoolDatabase>(mut conn: Object<D>) {
+    if !is_usable::<D>(&mut conn).await {
         drop(Object::take(conn));
     }
 }

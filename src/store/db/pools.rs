@@ -37,6 +37,8 @@ pub struct Pools<D: PoolDatabase> {
     pub(super) control_write: Pool<D>,
     pub(super) control_read: Pool<D>,
     pub(super) health: Pool<D>,
+    /// Behind a pooler that gives each transaction another session of the server.
+    pub(super) transaction_pooler: bool,
 }
 
 /// For whom a connection is used. A tenant may use most of those that tenants share, and never all, so that others need not wait for its

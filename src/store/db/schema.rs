@@ -13,7 +13,11 @@ static SQLITE_MIGRATIONS: LazyLock<Migrator> =
     LazyLock::new(|| compatible(sqlx::migrate!("migrations/sqlite")));
 
 /// The version of this binary. It refuses a database whose `schema_floor` is higher.
-const BINARY_VERSION: i64 = 1;
+const BINARY_VERSION: i64 = 2;
+
+/// The lock of a migration belongs to a session, which a transaction pooler does not keep.
+const MIGRATION_BEHIND_POOLER: &str = "a pooler in transaction mode cannot migrate the database: run `rejoinder migrate` with a \
+    DATABASE_URL of the server itself, and without `store.transaction_pooler`";
 
 /// The state of a database's schema, for this binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub enum Schema {
     Outdated,
     /// A newer version has migrated it, and this one cannot use it.
     TooNew,
+    /// This migration has begun and was not completed.
+    Incomplete(i64),
     /// Nothing was migrated, and another program has a table of this name, which a migration would create.
     Conflict(String),
 }
@@ -50,6 +56,11 @@ impl Schema {
                 "the database was migrated by a newer version, which this version does not support: run that \
                  version, or restore the backup from before its migration"
             }
+            Self::Incomplete(migration) => {
+                return Err(StoreError::Unusable(format!(
+                    "the migration {migration} of the database has failed halfway: restore the backup from before it"
+                )));
+            }
         };
         Err(StoreError::Unusable(text.to_owned()))
     }
@@ -65,7 +76,13 @@ impl Db {
     /// Migrates the schema to this version. Concurrent migrations run one after the other.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self.schema().await? {
-            schema @ (Schema::TooNew | Schema::Conflict(_)) => return schema.require_ready(),
+            schema @ (Schema::TooNew | Schema::Incomplete(_) | Schema::Conflict(_)) => {
+                return schema.require_ready();
+            }
+            Schema::Ready if self.has_transaction_pooler() => return self.check_schema().await,
+            Schema::Empty | Schema::Outdated if self.has_transaction_pooler() => {
+                return Err(StoreError::Unusable(MIGRATION_BEHIND_POOLER.to_owned()));
+            }
             Schema::Ready => {}
             Schema::Empty | Schema::Outdated => self.check_migration_rights().await?,
         }
@@ -118,17 +135,19 @@ impl Db {
 
     /// The state of the schema.
     pub async fn schema(&self) -> Result<Schema, StoreError> {
-        const STATE: &str = "select oldest_binary, (select max(version) from _sqlx_migrations where success) \
-            from schema_floor";
+        const STATE: &str = "select oldest_binary, (select max(version) from _sqlx_migrations where success), \
+            (select min(version) from _sqlx_migrations where not success) from schema_floor";
         let read = async |conn: Conn<'_>| Ok(on_conn!(conn, |c| sqlx::query_as(STATE).fetch_one(c).await));
-        let state: Result<(i64, Option<i64>), sqlx::Error> = self.read_for(Purpose::Health, read).await?;
+        let state: Result<(i64, Option<i64>, Option<i64>), sqlx::Error> =
+            self.read_for(Purpose::Health, read).await?;
         let newest = match self {
             Self::Postgres(_) => POSTGRES_MIGRATIONS.iter().map(|migration| migration.version).max(),
             Self::Sqlite(_) => SQLITE_MIGRATIONS.iter().map(|migration| migration.version).max(),
         };
         match state {
-            Ok((floor, _)) if floor > BINARY_VERSION => Ok(Schema::TooNew),
-            Ok((_, applied)) if applied < newest => Ok(Schema::Outdated),
+            Ok((floor, _, _)) if floor > BINARY_VERSION => Ok(Schema::TooNew),
+            Ok((_, _, Some(incomplete))) => Ok(Schema::Incomplete(incomplete)),
+            Ok((_, applied, None)) if applied < newest => Ok(Schema::Outdated),
             Ok(_) => Ok(Schema::Ready),
             Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => {
                 Ok(self.conflicting_table().await?.map_or(Schema::Empty, Schema::Conflict))

@@ -42,7 +42,7 @@ impl Tx {
     }
 }
 
-/// A connection for reads.
+/// A connection for reads, behind a transaction pooler in a transaction.
 #[derive(Debug)]
 pub enum ReadConnection {
     Postgres(PooledConnection<Postgres>),
@@ -59,10 +59,11 @@ impl ReadConnection {
     }
 
     /// All statements have ended.
-    pub(super) fn set_done(&mut self) {
+    pub(super) async fn finish(self) -> Result<(), StoreError> {
         match self {
-            Self::Postgres(conn) => conn.set_done(),
-            Self::Sqlite(conn) => conn.set_done(),
+            Self::Postgres(conn) => conn.finish().await?,
+            Self::Sqlite(conn) => conn.finish().await?,
         }
+        Ok(())
     }
 }

@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::delivery::{ClaimedDelivery, DeliveryKey, EventPayload, ORDERING_WINDOW};
+use crate::domain::event::EventCursor;
 use crate::domain::ids::{EndpointId, EventId, ProcessId, WorkspaceId};
-use crate::store::{Conn, StoreError, fetch, from_row, key_columns, on_conn, store_now};
+use crate::domain::render;
+use crate::store::{Conn, StoreError, fetch, from_row, key_columns, on_conn, store_epoch, store_now};
 
 /// An endpoint with due deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,18 +173,22 @@ pub async fn claim(
 
 /// The events of deliveries. Events that retention has removed are left out.
 pub async fn list_events(conn: Conn<'_>, keys: &[DeliveryKey]) -> Result<Vec<EventPayload>, StoreError> {
-    const LIST: &str = "select e.workspace_id, e.cursor, e.id, e.body, \
-        c.deleted_at is not null and e.type <> 'conversation.deleted' from new cross join events e \
-        left join conversations c on c.workspace_id = e.workspace_id and c.id = e.conversation_id \
-        where e.workspace_id = key_workspace and e.cursor = key_id";
+    const LIST: &str = concat!(
+        "select e.workspace_id, ",
+        store_epoch!(),
+        ", e.cursor, e.id, e.body, c.deleted_at is not null and e.type <> 'conversation.deleted' \
+         from new cross join events e \
+         left join conversations c on c.workspace_id = e.workspace_id and c.id = e.conversation_id \
+         where e.workspace_id = key_workspace and e.cursor = key_id"
+    );
     let distinct: HashSet<_> = keys.iter().map(|key| (key.workspace, key.cursor)).collect();
-    let rows: Vec<(WorkspaceId, i64, EventId, String, bool)> =
+    let rows: Vec<(WorkspaceId, i64, i64, EventId, String, bool)> =
         fetch(conn, &key_columns(), &distinct, LIST).await?;
-    let event = |(workspace, cursor, id, body, is_withheld)| EventPayload {
+    let event = |(workspace, epoch, cursor, id, body, is_withheld)| EventPayload {
         workspace,
         cursor,
         id,
-        body,
+        body: render::with_epoch(body, EventCursor { epoch, number: cursor }),
         is_withheld,
     };
     Ok(rows.into_iter().map(event).collect())

@@ -2,7 +2,7 @@
 
 use crate::domain::delivery::DeliveryState;
 use crate::domain::event::Delivery;
-use crate::store::{Statements, StoreError, insert_row};
+use crate::store::{Conn, Statements, StoreError, insert_row, on_conn};
 
 /// A delivery that waits for its first attempt, or for the first attempt of a replay.
 struct QueuedDelivery {
@@ -32,4 +32,10 @@ pub mod log;
 pub fn insert(statements: &mut Statements, rows: &[Delivery]) -> Result<(), StoreError> {
     let queued = |delivery: &Delivery| QueuedDelivery { delivery: *delivery, is_replay: false };
     statements.insert(&rows.iter().map(queued).collect::<Vec<_>>(), "")
+}
+
+/// The number of deliveries that are still to be sent, of all workspaces.
+pub async fn count_open(conn: Conn<'_>) -> Result<i64, StoreError> {
+    const COUNT: &str = "select count(*) from deliveries where state in ('queued', 'running')";
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(COUNT).fetch_one(c).await?))
 }

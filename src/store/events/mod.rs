@@ -7,13 +7,13 @@ pub mod retention;
 use sqlx::QueryBuilder;
 
 use crate::domain::clock::Micros;
-use crate::domain::event::{CursorRange, Event, EventFilter, EventType};
+use crate::domain::event::{CursorRange, Event, EventCursor, EventFilter, EventType};
 use crate::domain::ids::{ConversationId, EventId, WorkspaceId};
 use crate::domain::render;
 use crate::store::workspaces::WORKSPACE_KEY;
 use crate::store::{
     Conn, PageRows, ReadLimit, Statements, StoreError, fetch, insert_row, on_conn, page_condition, page_end,
-    page_start,
+    page_start, store_epoch,
 };
 
 insert_row!(Event, "events", |event| {
@@ -29,6 +29,7 @@ insert_row!(Event, "events", |event| {
 /// The range of a workspace's feed, and one of its events if there is any.
 #[derive(sqlx::FromRow)]
 struct FeedRow {
+    epoch: i64,
     events_from: i64,
     next_cursor: i64,
     cursor: Option<i64>,
@@ -56,6 +57,7 @@ impl FeedRow {
         if self.deleted_at.is_some() {
             event.body = render::redacted_event(&event);
         }
+        event.body = render::with_epoch(event.body, EventCursor { epoch: self.epoch, number: event.cursor });
         Some(event)
     }
 }
@@ -71,7 +73,9 @@ pub async fn read_after(
 ) -> Result<(CursorRange, PageRows<Event>), StoreError> {
     let rows: Vec<FeedRow> = on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(concat!(
-            "select s.events_from, s.next_cursor, e.cursor, e.id, e.type, e.conversation_id, e.body, \
+            "select ",
+            store_epoch!(),
+            " as epoch, s.events_from, s.next_cursor, e.cursor, e.id, e.type, e.conversation_id, e.body, \
              e.created_at, c.deleted_at, candidates from workspace_state s left join ",
             page_start!(),
             "select * from ("
@@ -111,6 +115,7 @@ pub async fn read_after(
     });
     let first = rows.first();
     let range = first.map_or(CursorRange::default(), |row| CursorRange {
+        epoch: row.epoch,
         oldest: row.events_from,
         latest: row.next_cursor - 1,
     });
@@ -124,13 +129,17 @@ pub async fn cursor_range(
     conn: Conn<'_>,
     workspace: WorkspaceId,
 ) -> Result<(CursorRange, Option<Micros>), StoreError> {
-    const CURSOR_RANGE: &str = "select s.events_from, s.next_cursor, e.created_at from workspace_state s \
-        left join events e on e.workspace_id = s.workspace_id and e.cursor = s.events_from \
-        where s.workspace_id = $1";
-    let found: Option<(i64, i64, Option<Micros>)> =
+    const CURSOR_RANGE: &str = concat!(
+        "select ",
+        store_epoch!(),
+        ", s.events_from, s.next_cursor, e.created_at from workspace_state s \
+         left join events e on e.workspace_id = s.workspace_id and e.cursor = s.events_from \
+         where s.workspace_id = $1"
+    );
+    let found: Option<(i64, i64, i64, Option<Micros>)> =
         on_conn!(conn, |c| sqlx::query_as(CURSOR_RANGE).bind(workspace).fetch_optional(c).await?);
-    Ok(found.map_or((CursorRange::default(), None), |(from, next, at)| {
-        (CursorRange { oldest: from, latest: next - 1 }, at)
+    Ok(found.map_or((CursorRange::default(), None), |(epoch, from, next, at)| {
+        (CursorRange { epoch, oldest: from, latest: next - 1 }, at)
     }))
 }
 
@@ -154,6 +163,15 @@ pub async fn latest_cursors(
     const LATEST: &str = "select workspace_id, next_cursor - 1 from new cross join workspace_state \
         where workspace_id = key_workspace";
     fetch(conn, &WORKSPACE_KEY, workspaces, LATEST).await
+}
+
+/// The time of the newest event of all workspaces.
+pub async fn newest(conn: Conn<'_>) -> Result<Option<Micros>, StoreError> {
+    // A subquery for each workspace reads one index entry.
+    const NEWEST: &str = "select max((select e.created_at from events e where e.workspace_id = s.workspace_id \
+        order by e.cursor desc limit 1)) from workspace_state s";
+    let (newest,): (Option<Micros>,) = on_conn!(conn, |c| sqlx::query_as(NEWEST).fetch_one(c).await?);
+    Ok(newest)
 }
 
 /// Returns true if the event at this cursor has this id.

@@ -1,9 +1,9 @@
-//! The open turns of all workspaces, counted for the metrics.
+//! The open turns of all workspaces: counted for the metrics, and listed after a restore.
 
 use std::time::Duration;
 
 use crate::domain::clock::{Clock, Micros};
-use crate::domain::turn::TurnState;
+use crate::domain::turn::{Turn, TurnState};
 use crate::store::{Conn, StoreError, on_conn, store_now};
 
 /// How many open turns are counted at most, so that a large backlog costs no more than a range of its index. The oldest
@@ -32,4 +32,14 @@ pub async fn count(mut conn: Conn<'_>, limit: i64, clock: &dyn Clock) -> Result<
         OpenTurns { state, count, oldest_age }
     };
     Ok(counted.into_iter().map(open).collect())
+}
+
+/// The oldest open turns, of all workspaces.
+pub async fn list(conn: Conn<'_>, limit: i64) -> Result<Vec<Turn>, StoreError> {
+    const LIST: &str = concat!(
+        "select ",
+        turn_columns!(),
+        " from turns where state in ('waiting', 'queued', 'running') order by admitted_at limit $1"
+    );
+    Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(limit).fetch_all(c).await?))
 }

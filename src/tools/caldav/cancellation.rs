@@ -29,7 +29,12 @@ impl Cancellation {
         config: &Caldav,
         adapters: &Adapters,
     ) -> Self {
-        Self { spec, calendar, client: CaldavClient::new(config, adapters), db: adapters.db.clone() }
+        Self {
+            spec,
+            calendar,
+            client: CaldavClient::new(calendar, config, adapters),
+            db: adapters.db.clone(),
+        }
     }
 
     async fn cancel(&self, call: &Call, request: CancelRequest, context: &CallContext<'_>) -> ToolOutcome {

@@ -18,7 +18,8 @@ use super::multistatus::{read_collection, read_user_addresses};
 use super::parsing::{has_uid, read_events};
 use super::readers::{CalendarReaders, Caller};
 use crate::domain::calendar::{Caldav, CalendarRules, Interval};
-use crate::domain::seal::SealKey;
+use crate::domain::ids::CalendarId;
+use crate::domain::seal::{SealKeys, SecretContext};
 use crate::formats::icalendar::{ParsedResource, user_address};
 use crate::outbound::{GuardedClient, OutboundRequest, OutboundResponse};
 use crate::tools::Adapters;
@@ -52,9 +53,10 @@ const PRINCIPAL_PROPFIND: &str = r#"<?xml version="1.0" encoding="utf-8"?>
 
 /// A calendar on a server.
 pub(super) struct CaldavClient {
+    calendar: CalendarId,
     config: Caldav,
     outbound: GuardedClient,
-    seal_key: Option<Arc<SealKey>>,
+    seal_keys: Option<Arc<SealKeys>>,
     pub(super) readers: CalendarReaders,
     /// The addresses of the calendar's user. Read once the server has confirmed that the address is a calendar's.
     users: OnceLock<Vec<String>>,
@@ -89,11 +91,12 @@ struct DavRequest<'r> {
 }
 
 impl CaldavClient {
-    pub(super) fn new(config: &Caldav, adapters: &Adapters) -> Self {
+    pub(super) fn new(calendar: CalendarId, config: &Caldav, adapters: &Adapters) -> Self {
         Self {
+            calendar,
             config: config.clone(),
             outbound: adapters.outbound.clone(),
-            seal_key: adapters.seal_key.clone(),
+            seal_keys: adapters.seal_keys.clone(),
             readers: adapters.calendar_readers.clone(),
             users: OnceLock::new(),
         }
@@ -270,7 +273,7 @@ impl CaldavClient {
         caller: Caller<'_>,
     ) -> Result<OutboundResponse, CaldavError> {
         let mut headers: HeaderMap = request.headers.into_iter().collect();
-        if let Some(credentials) = self.credentials()? {
+        if let Some(credentials) = self.credentials(caller)? {
             headers.insert(AUTHORIZATION, credentials);
         }
         let method = Method::from_bytes(request.method.as_bytes());
@@ -291,18 +294,18 @@ impl CaldavClient {
     }
 
     /// For HTTP's Basic authentication (RFC 7617).
-    fn credentials(&self) -> Result<Option<HeaderValue>, CaldavError> {
+    fn credentials(&self, caller: Caller<'_>) -> Result<Option<HeaderValue>, CaldavError> {
         let Some(username) = &self.config.username else { return Ok(None) };
         let password = match &self.config.password {
             None => SecretString::default(),
             Some(sealed) => {
-                let opened = self.seal_key.as_ref().and_then(|key| key.open(sealed).ok());
-                opened.ok_or(CaldavError::Secret)?
+                let keys = self.seal_keys.as_ref().ok_or(CaldavError::NoSecretKey)?;
+                keys.open(&SecretContext::of_calendar(caller.workspace, self.calendar), sealed)?
             }
         };
         let pair = SecretString::from(STANDARD.encode(format!("{username}:{}", password.expose_secret())));
         let mut value = HeaderValue::from_str(&format!("Basic {}", pair.expose_secret()))
-            .map_err(|_| CaldavError::Secret)?;
+            .map_err(|_| CaldavError::InvalidCredentials)?;
         value.set_sensitive(true);
         Ok(Some(value))
     }

@@ -1,12 +1,17 @@
 //! Errors of requests to a CalDAV server.
 
+use crate::domain::seal::SealError;
 use crate::outbound::OutboundError;
 
 /// For the log and for test calls of a tool, never for a model. Contains no secret, and nothing of the server's response except the address of an event.
 #[derive(Debug, thiserror::Error)]
 pub enum CaldavError {
-    #[error("the calendar's password cannot be opened with this REJOINDER_SECRET_KEY")]
-    Secret,
+    #[error("the calendar has a password, and REJOINDER_SECRET_KEY is not set")]
+    NoSecretKey,
+    #[error("the calendar's password cannot be used")]
+    Secret(#[from] SealError),
+    #[error("the calendar's user name and password do not fit into a header")]
+    InvalidCredentials,
     #[error("no answer: {0}")]
     NoAnswer(#[from] OutboundError),
     #[error(

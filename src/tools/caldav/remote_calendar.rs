@@ -38,7 +38,7 @@ impl RemoteCalendar {
         Self {
             id: calendar.id,
             rules: calendar.settings.rules.clone(),
-            client: CaldavClient::new(config, adapters),
+            client: CaldavClient::new(calendar.id, config, adapters),
             db: adapters.db.clone(),
         }
     }

@@ -35,7 +35,7 @@ pub async fn remove_event(
     match config {
         Some(config) => {
             let caller = Caller { workspace: booking.workspace, allow_hosts };
-            remove(&CaldavClient::new(config, adapters), booking, caller).await
+            remove(&CaldavClient::new(booking.calendar, config, adapters), booking, caller).await
         }
         None if booking.resource.is_some() && booking.cancelled_at.is_none() => {
             Err(RemoveError::OtherCalendar)

@@ -11,6 +11,7 @@ use url::form_urlencoded;
 
 use super::MAX_RESPONSE;
 use super::endpoint::{Endpoint, MAX_BODY, Payload};
+use crate::domain::seal::SecretField;
 use crate::domain::signature::{SigningSecret, sign};
 use crate::domain::template::{Values, argument_names, fill_header, fill_json, fill_url};
 use crate::domain::tool::{HeaderText, query_name, query_names};
@@ -132,7 +133,10 @@ impl RequestBuilder<'_> {
         let mut headers = HeaderMap::new();
         for (name, text) in &self.endpoint.headers {
             let (text, is_secret) = match text {
-                HeaderText::Secret(sealed) => (secrets.open(sealed)?.expose_secret().to_owned(), true),
+                HeaderText::Secret(sealed) => {
+                    let field = SecretField::Header(name.as_str());
+                    (secrets.open(field, sealed)?.expose_secret().to_owned(), true)
+                }
                 HeaderText::Plain(template) => {
                     let filled = fill_header(template, self.values(), MAX_HEADER);
                     (filled.map_err(|error| error.to_string())?, false)
@@ -151,7 +155,7 @@ impl RequestBuilder<'_> {
 
     fn sign(&self, headers: &mut HeaderMap, body: &[u8], secrets: &mut Secrets<'_>) -> Result<(), String> {
         let Some(sealed) = &self.endpoint.secret else { return Ok(()) };
-        let opened = secrets.open(sealed)?;
+        let opened = secrets.open(SecretField::Signing, sealed)?;
         let secret =
             SigningSecret::parse(opened.expose_secret().trim()).map_err(|invalid| invalid.to_string())?;
         let signature = sign(&self.call.id, self.timestamp, body, &[secret]);

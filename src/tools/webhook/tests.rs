@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::clock::FixedClock;
 use crate::domain::ids::{ConversationId, WorkspaceId};
-use crate::domain::seal::SealedSecret;
+use crate::domain::seal::{SealKey, SealedSecret, SecretContext};
 use crate::domain::tool::{HeaderText, Headers};
 use crate::outbound::AllowHosts;
 use crate::tools::tests::PanickingWriter;
@@ -23,16 +23,19 @@ use server::Server;
 
 /// A timeout that is long enough for a busy machine. No passing test waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
+const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::nil());
+const SLUG: &str = "hook";
 const CALL: &str = "call_trn_1_0_1";
 /// 2026-11-24T13:00:00Z.
 const NOW: i64 = 1_795_525_200;
 
-fn seal(secret: &str) -> SealedSecret {
-    SealKey::new([1; 32]).seal(&SecretString::from(secret), [7; 24]).unwrap()
+fn seal(field: SecretField<'_>, secret: &str) -> SealedSecret {
+    let context = SecretContext::of_tool(WORKSPACE, SLUG, field);
+    SealKeys::from(SealKey::new([1; 32])).seal(&context, &SecretString::from(secret), [7; 24]).unwrap()
 }
 
 fn sealed(name: &str, secret: &str) -> (String, HeaderText) {
-    (name.to_owned(), HeaderText::Secret(seal(secret)))
+    (name.to_owned(), HeaderText::Secret(seal(SecretField::Header(name), secret)))
 }
 
 fn plain(name: &str, template: &str) -> (String, HeaderText) {
@@ -58,9 +61,10 @@ fn tool(method: &str, server: &Server, path: &str) -> WebhookTool {
 fn build_webhook(tool: &WebhookTool) -> Webhook {
     Webhook {
         spec: ToolSpec { name: "hook".to_owned(), description: String::new(), parameters: json!({}) },
+        slug: SLUG.to_owned(),
         endpoint: Endpoint::read(tool).unwrap(),
         outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
-        seal_key: Some(Arc::new(SealKey::new([1; 32]))),
+        seal_keys: Some(Arc::new(SealKeys::from(SealKey::new([1; 32])))),
         clock: Arc::new(FixedClock::at(jiff::Timestamp::from_second(NOW).unwrap())),
     }
 }
@@ -70,7 +74,7 @@ async fn call_allowing(hosts: &[&str], webhook: &Webhook, arguments: Value) -> V
     let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
     let variables = Map::from_iter([("customer".to_owned(), json!("c/7"))]);
     let context = CallContext {
-        workspace: WorkspaceId(Uuid::nil()),
+        workspace: WORKSPACE,
         conversation: ConversationId(Uuid::nil()),
         variables: &variables,
         allow_hosts: &AllowHosts::parse(hosts).unwrap(),

@@ -49,7 +49,7 @@ async fn end_one(worker: &Worker, OverdueTurn { turn, reason }: OverdueTurn) -> 
     let turn_ref = TurnRef { workspace: turn.workspace, conversation: turn.conversation, turn: turn.id };
     let end = TurnEnd::Failed(failure);
     let model_error = worker.services.model_calls.error(turn.id);
-    let command = EndTurn { turn: turn_ref, authority, end, journal: None, model_error };
+    let command = EndTurn { turn: turn_ref, authority, end, journal: None, model_error, tokens: 0 };
     match worker.services.writer.execute(command).await {
         Ok(outcome) => matches!(outcome, TurnWriteOutcome::Accepted(_)),
         Err(error) => {

@@ -11,6 +11,7 @@ use super::registry::TaskRegistry;
 use crate::domain::error::Error;
 use crate::domain::ids::TurnId;
 use crate::domain::turn::{Turn, TurnRef};
+use crate::service::run_turn::TurnSignals;
 use crate::store::ownership::Owned;
 use crate::telemetry::{TURN_DURATION_SECONDS, TURNS_ENDED};
 use crate::writer::{HandBackTurn, StartedTurn, TurnSlot};
@@ -28,14 +29,17 @@ pub(super) fn run(worker: &Worker, started: StartedTurn, slot: Option<TurnSlot>)
     let guard = worker.turns.register(started.turn.id);
     let engine = Arc::clone(&worker.engine);
     let hard = worker.tasks.hard_stop();
+    let writer = worker.services.writer.clone();
     worker.tasks.spawn("turn", async move {
-        // Both are released however the task ends, also by a panic.
-        let (_slot, guard) = (slot, guard);
-        let (cancelled, stopped) = (guard.cancelled(), guard.stopped());
-        tokio::select! {
-            biased;
-            () = cancelled.cancelled() => {}
-            () = engine.run(started, &hard, &stopped) => {}
+        // Both are released however the turn ends, also by a panic.
+        let (slot, guard) = (slot, guard);
+        let signals = TurnSignals { hard_stop: hard, cancelled: guard.cancelled(), stop: guard.stopped() };
+        let broken_off = engine.run(started, &signals).await;
+        drop((slot, guard));
+        let Some(count) = broken_off else { return };
+        if let Err(error) = writer.execute(count).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(turn.id = %count.turn.turn, error, "a model call could not be counted");
         }
     });
 }

@@ -1,4 +1,4 @@
-//! Bounds and caps on the turns of a conversation, a workspace and a day.
+//! Bounds and caps on the turns, and on the tokens, of a conversation, a workspace and a day.
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
-use crate::domain::ids::WorkspaceId;
+use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::money::Money;
-use crate::domain::turn::Api;
+use crate::domain::token_budget::{ExhaustedBudget, TokenBudgets};
+use crate::domain::turn::{Api, TurnRef};
 use crate::domain::workspace::WorkspaceState;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ pub struct Bounds {
     pub spend_per_day: Option<i64>,
     pub test_turns_per_day: Option<i64>,
     pub untouched_conversations: Option<i64>,
+    /// Those of the server. A workspace may have lower ones.
+    pub token_budgets: TokenBudgets,
 }
 
 fn exceeds(limit: Option<i64>, count: i64) -> bool {
@@ -84,8 +87,47 @@ impl Batch<'_> {
             state.day = day;
             state.day_test_turns = 0;
             state.day_spent = Money::ZERO;
+            state.day_tokens = 0;
         }
         Some((state.day_test_turns, state.day_spent))
+    }
+
+    /// Checks the token budgets, which apply to all replies, of both APIs.
+    pub(in crate::writer) fn check_tokens(&self, conversation: &Conversation) -> Result<(), Error> {
+        match self.exhausted_budget(conversation.workspace, conversation.id) {
+            Some(ExhaustedBudget::Conversation) => Err(Error::LimitReached { retry_after: DAY }),
+            Some(ExhaustedBudget::Day) => Err(Error::LimitReached { retry_after: self.until_tomorrow() }),
+            None => Ok(()),
+        }
+    }
+
+    /// The token budget that is used up, if one is. A conversation that is not stored has used none.
+    pub(in crate::writer) fn exhausted_budget(
+        &self,
+        workspace: WorkspaceId,
+        conversation: ConversationId,
+    ) -> Option<ExhaustedBudget> {
+        let row = self.tables.workspaces.get(&workspace)?;
+        let budgets = self.context.bounds.token_budgets.lowest(row.config.settings.token_budgets);
+        let conversation = self.tables.conversations.get(&conversation);
+        let of_conversation = conversation.map_or(0, |conversation| conversation.tokens);
+        budgets.exhausted_by(of_conversation, row.state.tokens_on(self.context.now.day()))
+    }
+
+    /// Counts the tokens of a turn's model calls.
+    pub(in crate::writer) fn count_tokens(&mut self, turn: &TurnRef, tokens: i64) {
+        if tokens == 0 {
+            return;
+        }
+        if let Some(conversation) = self.tables.conversations.get_mut(&turn.conversation) {
+            conversation.tokens = conversation.tokens.saturating_add(tokens);
+            self.changes.touch_conversation(turn.conversation);
+        }
+        self.daily_usage(turn.workspace);
+        if let Some(row) = self.tables.workspaces.get_mut(&turn.workspace) {
+            row.state.day_tokens = row.state.day_tokens.saturating_add(tokens);
+            self.changes.touch_workspace(turn.workspace);
+        }
     }
 
     fn until_tomorrow(&self) -> Duration {

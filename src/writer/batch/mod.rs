@@ -119,6 +119,8 @@ pub struct TurnSnapshot {
     /// Without its metadata.
     pub conversation: Conversation,
     pub config: Arc<WorkspaceConfig>,
+    /// A token budget is used up.
+    pub is_over_budget: bool,
 }
 
 /// The context of all decisions of a batch.
@@ -171,8 +173,11 @@ impl<'a> Batch<'a> {
 
     fn snapshot(&self, turn: &Turn) -> Option<TurnSnapshot> {
         let conversation = self.tables.conversations.get(&turn.conversation)?;
-        let config = Arc::clone(&self.tables.workspaces.get(&turn.workspace)?.config);
-        Some(TurnSnapshot { conversation: Conversation { metadata: None, ..conversation.clone() }, config })
+        Some(TurnSnapshot {
+            conversation: Conversation { metadata: None, ..conversation.clone() },
+            config: Arc::clone(&self.tables.workspaces.get(&turn.workspace)?.config),
+            is_over_budget: self.exhausted_budget(turn.workspace, turn.conversation).is_some(),
+        })
     }
 
     /// Appends an event to the workspace's feed, and a delivery for each subscribed endpoint.

@@ -187,6 +187,7 @@ impl Admission {
             return Ok(AdmitOutcome::Answered { answer, turn: None });
         }
         batch.check_spending(conversation, self.has_api_key)?;
+        batch.check_tokens(conversation)?;
         let price = batch.price(conversation);
         if self.balance(batch) < price {
             return Err(Error::InsufficientBalance);
@@ -213,6 +214,7 @@ impl Admission {
         let reason = self.no_reply_reason(batch, &conversation);
         if reason.is_none() {
             batch.check_test_turns(&conversation, self.has_api_key)?;
+            batch.check_tokens(&conversation)?;
             batch.check_bounds(&conversation, self.api)?;
         }
         if matches!(self.target, Target::New { .. }) {

@@ -15,17 +15,29 @@ use crate::writer::batch::{Batch, LoadPlan, TurnWriteOutcome};
 pub struct AppendJournal {
     pub turn: TurnRef,
     pub fence: i64,
-    /// New rows: a model answer, and its calls as they start.
+    /// New rows: a model answer, and its calls that cannot be made.
     pub rows: Vec<JournalRow>,
+    /// The calls of the answer that start now. If a token budget is used up, they must not, because no model could answer then.
+    pub starting: Vec<JournalRow>,
     /// The result of a call whose row exists.
     pub result: Option<JournalRow>,
     /// A tool call that writes our own database. Its result is decided here and stored in the row of `result`.
     pub write: Option<BookingWrite>,
+    /// The tokens of model calls that are not counted yet.
+    pub tokens: i64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppendOutcome {
+    pub turn: TurnWriteOutcome,
+    /// The result of `write`, if the turn's owner wrote.
+    pub written: Option<Value>,
+    /// A token budget is used up: the turn must not call a model again.
+    pub is_over_budget: bool,
 }
 
 impl Decision for AppendJournal {
-    /// With the result of `write`, if the turn's owner wrote.
-    type Reply = (TurnWriteOutcome, Option<Value>);
+    type Reply = AppendOutcome;
 
     fn plan(&self, plan: &mut LoadPlan, now: Micros) {
         plan.add_turn(&self.turn);
@@ -33,21 +45,29 @@ impl Decision for AppendJournal {
         plan.bookings.extend(lookup);
     }
 
-    fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply, Error> {
+    fn decide(&self, batch: &mut Batch<'_>) -> Result<AppendOutcome, Error> {
         let turn = batch.tables.turns.get(&self.turn.turn).cloned().map(Box::new);
         let turn = match turn {
             Some(turn) if batch.owns(&turn, self.fence) => turn,
-            turn => return Ok((TurnWriteOutcome::FencedOff(turn), None)),
+            turn => {
+                let turn = TurnWriteOutcome::FencedOff(turn);
+                return Ok(AppendOutcome { turn, written: None, is_over_budget: false });
+            }
         };
+        batch.count_tokens(&self.turn, self.tokens);
+        let is_over_budget = batch.exhausted_budget(self.turn.workspace, self.turn.conversation).is_some();
         batch.changes.journal.extend(self.rows.iter().cloned());
-        let decided = self.write.as_ref().map(|write| batch.write_booking(&self.turn, write));
+        if !is_over_budget {
+            batch.changes.journal.extend(self.starting.iter().cloned());
+        }
+        let written = self.write.as_ref().map(|write| batch.write_booking(&self.turn, write));
         if let Some(mut row) = self.result.clone() {
-            if let Some(result) = &decided {
+            if let Some(result) = &written {
                 row.result = Some(result.to_string());
             }
             batch.changes.results.push(row);
         }
-        Ok((TurnWriteOutcome::Accepted(turn), decided))
+        Ok(AppendOutcome { turn: TurnWriteOutcome::Accepted(turn), written, is_over_budget })
     }
 }
 
@@ -59,7 +79,7 @@ impl Command for AppendJournal {
     }
 
     fn bytes(&self) -> usize {
-        let rows = self.rows.iter().chain(&self.result);
+        let rows = self.rows.iter().chain(&self.starting).chain(&self.result);
         rows.map(|row| row.content.len() + row.result.as_ref().map_or(0, String::len) + 256).sum()
     }
 }

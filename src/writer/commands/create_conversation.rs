@@ -24,6 +24,8 @@ pub struct NewConversation {
     pub key_variables: String,
     /// A JSON object.
     pub visitor_variables: String,
+    /// Names the variables that are ignored.
+    pub warning: Option<String>,
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
     /// Whether a visitor creates it, without a key: it is removed if nothing happens in it.
@@ -59,7 +61,8 @@ impl Decision for NewConversation {
         let (conversation, first_message) = (self.conversation(now), self.first_message(now));
         batch.changes.links.extend(self.link.map(|link| (link, self.workspace, self.id)));
         batch.insert_conversation(&conversation, first_message.as_ref());
-        let created = CreatedConversation { conversation, link: self.link, first_message };
+        let (link, warning) = (self.link, self.warning.clone());
+        let created = CreatedConversation { conversation, link, first_message, warning };
         if self.idempotency.is_some() {
             let answer = render::conversation_created(&created);
             batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer));

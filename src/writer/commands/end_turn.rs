@@ -31,6 +31,8 @@ pub struct EndTurn {
     pub journal: Option<JournalRow>,
     /// The failed call of a model that led to the end, for [`Turn::model_error`](crate::domain::turn::Turn::model_error).
     pub model_error: Option<String>,
+    /// The tokens of model calls that are not counted yet.
+    pub tokens: i64,
 }
 
 impl Decision for EndTurn {
@@ -55,6 +57,7 @@ impl Decision for EndTurn {
         if !is_authorized || !turn.state.is_open() {
             return Ok(TurnWriteOutcome::FencedOff(Some(Box::new(turn))));
         }
+        batch.count_tokens(&self.turn, self.tokens);
         batch.changes.journal.extend(self.journal.clone());
         turn.model_error = if by_owner {
             self.model_error.clone().or(turn.model_error)

@@ -3,6 +3,7 @@
 mod admit;
 mod append_journal;
 mod cancel_turn;
+mod count_tokens;
 mod create_conversation;
 mod end_turn;
 mod hand_back_turn;
@@ -13,8 +14,9 @@ mod update_conversation;
 mod webhook_endpoints;
 
 pub use admit::{Admission, AdmitOutcome, Target};
-pub use append_journal::AppendJournal;
+pub use append_journal::{AppendJournal, AppendOutcome};
 pub use cancel_turn::CancelTurn;
+pub use count_tokens::CountTokens;
 pub use create_conversation::{CreateOutcome, NewConversation};
 pub use end_turn::{EndAuthority, EndTurn};
 pub use hand_back_turn::HandBackTurn;
@@ -43,7 +45,8 @@ pub trait Decision: Send + Sync {
 }
 
 /// A command in the queue of a shard. Its batch may be decided again after a commit without an answer: if its changes are
-/// neither events, turns nor results of tools, by which that commit is found, deciding it again has to be harmless.
+/// neither events, turns, answers of models nor results of tools, by which that commit is found, deciding it again has to be
+/// harmless.
 pub trait Command: Decision<Reply: Send + Sync + 'static> + 'static {
     /// Whether a client waits for the reply: a request is answered within 4 s or not applied. Other commands wait for the
     /// database as long as the process lives.

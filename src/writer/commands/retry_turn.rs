@@ -17,6 +17,8 @@ pub struct RetryTurn {
     pub delay: Duration,
     /// Why the attempt failed, for [`Turn::model_error`](crate::domain::turn::Turn::model_error).
     pub model_error: Option<String>,
+    /// The tokens of model calls that are not counted yet.
+    pub tokens: i64,
 }
 
 impl Decision for RetryTurn {
@@ -28,11 +30,15 @@ impl Decision for RetryTurn {
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<TurnWriteOutcome, Error> {
         let not_before = batch.context.now.plus(self.delay);
-        Ok(batch.update_owned_turn(&self.turn, self.fence, |turn| {
+        let outcome = batch.update_owned_turn(&self.turn, self.fence, |turn| {
             turn.attempts += 1;
             turn.model_error.clone_from(&self.model_error);
             turn.not_before = not_before;
-        }))
+        });
+        if matches!(outcome, TurnWriteOutcome::Accepted(_)) {
+            batch.count_tokens(&self.turn, self.tokens);
+        }
+        Ok(outcome)
     }
 }
 

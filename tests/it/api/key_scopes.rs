@@ -23,9 +23,9 @@ async fn create_key(server: &TestServer, scope: Scope) -> String {
     created.unwrap().0.expose().to_owned()
 }
 
-/// A new conversation with a variable of the assistant.
+/// A new conversation with a variable that only a key may set.
 fn create_conversation(server: &TestServer) -> Request {
-    let body = json!({ "assistant_id": ASSISTANT, "variables": { "company": "acme" } });
+    let body = json!({ "assistant_id": ASSISTANT, "variables": { "plan": "acme" } });
     server.request("POST", "/api/conversations").json(&body)
 }
 
@@ -70,7 +70,7 @@ both_backends!(
 
 both_backends!(
     async fn tools_trust_the_variables_of_a_key_that_may_create_conversations(db: TestDb) {
-        let in_url = |text: String| text.replace("/orders/{order_id}", "/orders/{{company}}/{order_id}");
+        let in_url = |text: String| text.replace("/orders/{order_id}", "/orders/{{plan}}/{order_id}");
         let server = Setup::default().workspace(in_url).start(&db).await;
         let key = create_key(&server, Scope::MessagesWrite).await;
         let call = ToolCall::new("get_order_status", &json!({ "order_id": "7" }));

@@ -151,7 +151,7 @@ async fn disabled_limits_limit_nothing() {
 
 /// Asserts that a cap refuses a message in the envelope of limits, without the headers of a rate that still permits it, and
 /// that nothing is stored.
-async fn assert_capped(server: &TestServer, request: Request) {
+pub(super) async fn assert_capped(server: &TestServer, request: Request) {
     let before = server.row_counts().await;
     let answer = request.send().await;
     assert_eq!(answer.status, 429, "{}", answer.text());

@@ -11,4 +11,6 @@ mod limits;
 mod messages;
 mod model_faults;
 mod money;
+mod token_budgets;
 mod tools;
+mod variables;

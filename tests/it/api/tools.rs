@@ -370,9 +370,12 @@ both_backends!(
 
 both_backends!(
     async fn visitor_variables_fill_the_prompt_but_never_a_tool_url(db: TestDb) {
-        let in_url = |text: String| text.replace("/orders/{order_id}", "/orders/{{company}}/{order_id}");
+        let in_url = |text: String| {
+            text.replace("/orders/{order_id}", "/orders/{{company}}/{order_id}?name={{name}}")
+                .replace("front desk of {{company}}.", "front desk of {{company}} for {{name}}.")
+        };
         let server = Setup::default().workspace(in_url).start(&db).await;
-        let body = json!({ "assistant_id": ASSISTANT, "variables": { "company": "evil" } }).to_string();
+        let body = json!({ "assistant_id": ASSISTANT, "variables": { "name": "evil" } }).to_string();
         let created = server.request("POST", "/api/conversations").body(body).send().await.json();
         let call = ToolCall::new("get_order_status", &json!({ "order_id": "7" }));
         server.model.script().queue([Reply::tool_calls([call]), Reply::text("Done.")]);
@@ -380,8 +383,11 @@ both_backends!(
         server.post_message(created["conversation_id"].as_str().unwrap(), "Where is it?").send().await;
 
         let prompt = server.model.calls().all()[0].request.last_text("system").unwrap();
-        assert!(prompt.starts_with("You are the front desk of evil."), "{prompt}");
-        assert_eq!(server.tool.calls().all()[0].request.uri.path(), "/orders/Demo%20Ltd/7");
+        let expected =
+            "You are the front desk of Demo Ltd for <visitor_data name=\"name\">evil</visitor_data>.";
+        assert!(prompt.starts_with(expected), "{prompt}");
+        let uri = server.tool.calls().all()[0].request.uri.to_string();
+        assert!(uri.ends_with("/orders/Demo%20Ltd/7?name="), "{uri}");
     }
 );
 
@@ -399,10 +405,13 @@ both_backends!(
 
 both_backends!(
     async fn oversized_visitor_variables_are_left_out_of_the_prompt(db: TestDb) {
-        let much =
-            |text: String| text.replace("desk of {{company}}", &"desk of {{company}}{{pet}}".repeat(20));
+        let much = |text: String| {
+            text.replace("desk of {{company}}", &"desk of {{company}}{{name}}".repeat(20))
+                .replace("max_length = 80", "max_length = 4096")
+        };
         let server = Setup::default().workspace(much).start(&db).await;
-        let variables = json!({ "company": "evil", "pet": "x".repeat(15_000) });
+        // Four bytes each in the prompt.
+        let variables = json!({ "name": "<".repeat(4_096) });
         let body = json!({ "assistant_id": ASSISTANT, "variables": variables }).to_string();
         let created = server.request("POST", "/api/conversations").body(body).send().await.json();
         server.model.script().queue([Reply::text("Hello.")]);

@@ -10,8 +10,8 @@ use rejoinder::domain::delivery::{
 use rejoinder::domain::ids::DeliveryId;
 use rejoinder::outbound::{AllowHosts, GuardedClient};
 use rejoinder::service::deliver_event::WebhookSender;
-use rejoinder::store::{Conn, Tenant};
 use rejoinder::store::deliveries::attempts;
+use rejoinder::store::{Conn, Tenant};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -94,7 +94,7 @@ both_backends!(
         let services = server.services();
         let sender = WebhookSender {
             outbound: GuardedClient::new(AllowHosts::default()).unwrap(),
-            seal_key: services.seal_key.clone(),
+            seal_keys: services.seal_keys.clone(),
             clock: Arc::clone(&services.clock),
             ids: Arc::clone(&services.ids),
             timeout: Duration::from_secs(1),

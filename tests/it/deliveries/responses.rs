@@ -51,6 +51,25 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_secret_of_another_endpoint_signs_nothing(db: TestDb) {
+        let server = setup().start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        receiver.create_endpoint(&server, &db, "/first").await;
+        receiver.create_endpoint(&server, &db, "/second").await;
+        // Both get the same, so one gets that of the other.
+        let copy = "update webhook_endpoints set secret = (select min(secret) from webhook_endpoints)";
+        seed::configure(&db, copy).await;
+
+        server.store_message(None, "Hi").await;
+
+        let mut attempts = attempts(&server, &db, 2).await;
+        attempts.sort();
+        assert_eq!(attempts, ["delivered 200 delivered", "unsigned - queued"]);
+        assert_eq!(receiver.calls().all().len(), 1);
+    }
+);
+
+both_backends!(
     async fn a_delivery_without_a_response_records_the_reason(db: TestDb) {
         let server = setup().env("REJOINDER_WEBHOOKS__TIMEOUT", "300ms").start(&db).await;
         let slow = FakeReceiver::start().await;

@@ -7,4 +7,6 @@ mod lease;
 mod model;
 mod overload;
 mod ownership;
+mod pooler;
+mod standby;
 mod stopping;

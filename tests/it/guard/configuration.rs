@@ -39,7 +39,7 @@ async fn refusal(server: &TestServer, outbound: &GuardedClient, file: &str) -> O
         db: server.db(),
         clock: &SystemClock,
         ids: &ids,
-        seal: server.services().seal_key.as_deref(),
+        seal: server.services().seal_keys.as_deref(),
         outbound,
         allow_hosts: &allow_hosts,
         document_extractor: &document_extractor::child_process(),

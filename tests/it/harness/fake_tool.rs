@@ -51,6 +51,18 @@ async fn an_endpoint_hangs_until_its_gate_opens() {
 }
 
 #[tokio::test]
+async fn calls_that_are_not_recorded_are_answered_and_counted() {
+    let tool = FakeTool::start().await;
+    let http = Http::new(tool.url(""));
+    assert_eq!(http.get("/1").send().await.status, 200);
+    tool.calls().stop_recording();
+
+    assert_eq!(http.get("/2").send().await.status, 200);
+
+    assert_eq!(tool.calls().wait_for_count(2).await.len(), 1);
+}
+
+#[tokio::test]
 async fn bytes_are_sent_as_they_are() {
     let tool = FakeTool::start().await;
     let address = tool.host().parse().unwrap();

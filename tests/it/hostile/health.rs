@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use rejoinder::lifecycle::lease::lease_channel;
 use rejoinder::service::readiness::ReadinessCheck;
 use rejoinder::store::Db;
 
@@ -54,7 +55,7 @@ async fn many_probes_at_once_are_one_check() {
     let before = proxy.round_trips();
     checked.check_schema().await.unwrap();
     let of_one_check = proxy.round_trips() - before;
-    let readiness = ReadinessCheck::default();
+    let readiness = ReadinessCheck::new(lease_channel().1);
 
     let before = proxy.round_trips();
     let results = join_all((0..200).map(|_| readiness.run(&checked))).await;

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::binary::{Sandbox, ServerProcess};
+use crate::support::unread::{Protocol, requests};
 use crate::support::wait::{wait_for, within};
 use crate::support::workspaces::MINE;
 
@@ -31,15 +32,6 @@ struct Target {
     /// The path of the history.
     history: String,
     _sandbox: Sandbox,
-}
-
-/// How a client reads nothing.
-#[derive(Clone, Copy, Debug)]
-enum Protocol {
-    /// Its requests are pipelined.
-    Http1,
-    /// Each of its requests is a stream with this window; the window of the connection is the largest.
-    Http2 { window: u32 },
 }
 
 impl Target {
@@ -70,18 +62,15 @@ impl Target {
         within("a connection", socket.connect(self.address)).await.unwrap()
     }
 
-    fn http1_request(&self, path: &str, connection: &str) -> String {
-        let key = &self.key;
-        format!(
-            "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: {connection}\r\n\r\n"
-        )
-    }
-
     /// The response to a request over a connection of its own.
     async fn get(&self, from: Ipv4Addr, path: &str) -> String {
         let mut stream = self.connect(TcpSocket::new_v4().unwrap(), from).await;
         let exchange = async {
-            stream.write_all(self.http1_request(path, "close").as_bytes()).await.unwrap();
+            let key = &self.key;
+            let request = format!(
+                "GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\nconnection: close\r\n\r\n"
+            );
+            stream.write_all(request.as_bytes()).await.unwrap();
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).await.unwrap();
             String::from_utf8(answer).unwrap()
@@ -90,31 +79,12 @@ impl Target {
     }
 
     /// Sends requests for the history. Nothing is read from the connection.
-    async fn flood(&self, protocol: Protocol, requests: u32) -> TcpStream {
+    async fn flood(&self, protocol: Protocol, count: u32) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         // The least that the system buffers for a client.
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = self.connect(socket, GREEDY).await;
-        let bytes = match protocol {
-            Protocol::Http1 => {
-                let request = self.http1_request(&self.history, "keep-alive");
-                request.repeat(usize::try_from(requests).unwrap()).into_bytes()
-            }
-            Protocol::Http2 { window } => {
-                let fields = [
-                    // GET, http.
-                    vec![0x82, 0x86],
-                    field(1, "x"),
-                    field(4, &self.history),
-                    field(23, &format!("Bearer {}", self.key)),
-                ];
-                let streams = (0..requests).map(|number| frame(1, 5, 2 * number + 1, &fields.concat()));
-                let settings = frame(4, 0, 0, &[&[0_u8, 4][..], &window.to_be_bytes()].concat());
-                let window_update = frame(8, 0, 0, &0x7fff_0000_u32.to_be_bytes());
-                let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-                [preface, settings, window_update].into_iter().chain(streams).flatten().collect()
-            }
-        };
+        let bytes = requests(protocol, &self.history, &self.key, count);
         stream.write_all(&bytes).await.unwrap();
         stream
     }
@@ -129,18 +99,6 @@ impl Target {
     async fn wait_until_something_is_unread(&self) {
         wait_for("unread bytes", async || (self.unread_bytes().await > 0).then_some(())).await;
     }
-}
-
-/// A frame of HTTP/2.
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// A header with the name that has this index in HPACK's static table.
-fn field(index: u8, value: &str) -> Vec<u8> {
-    assert!(value.len() < 127, "the length is one byte");
-    [&[0x40 | index, u8::try_from(value.len()).unwrap()][..], value.as_bytes()].concat()
 }
 
 async fn assert_bounded_and_dropped(protocol: Protocol) {

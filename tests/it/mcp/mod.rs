@@ -28,8 +28,6 @@ fn with_mcp_tool(text: &str, url: &str, more: &str) -> String {
     let text = text.replace(balance, &format!("{balance}\nallow_hosts = [\"{host}\"]"));
     let own = r#"tools = ["availability", "booking", "cancelling", "orders", "notes"]"#;
     let text = text.replace(own, r#"tools = ["crm", "orders"]"#);
-    // Without the warning about a variable that has no default.
-    let text = text.replace("Hello {{name}}!", "Hello!");
     format!("{text}\n[[tools]]\nslug = \"crm\"\nkind = \"mcp\"\nurl = \"{url}\"\n{more}\n")
 }
 

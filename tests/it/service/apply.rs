@@ -4,6 +4,7 @@ use rejoinder::domain::assistant::AssistantVersion;
 use rejoinder::domain::event::EventFilter;
 use rejoinder::domain::ids::WidgetUuid;
 use rejoinder::domain::money::Money;
+use rejoinder::domain::seal::{SecretContext, SecretField};
 use rejoinder::domain::tool::{HeaderText, ToolConfig};
 use rejoinder::domain::workspace::Workspace;
 use rejoinder::service::apply_workspace::Mode;
@@ -198,7 +199,9 @@ both_backends!(
         let compiled: AssistantVersion = serde_json::from_str(&row.compiled).unwrap();
         let ToolConfig::Webhook(webhook) = &compiled.tools[1].kind else { panic!("no webhook") };
         let HeaderText::Secret(sealed) = &webhook.headers["authorization"] else { panic!("not sealed") };
-        let opened = operator.seal.as_ref().unwrap().open(sealed).unwrap();
+        let field = SecretField::Header("authorization");
+        let context = SecretContext::of_tool(workspace(&operator.db).await.id, "orders", field);
+        let opened = operator.seal.as_ref().unwrap().open(&context, sealed).unwrap();
         assert_eq!(opened.expose_secret(), "s3cret");
 
         assert_eq!(operator.apply(FILE).await, Vec::<String>::new());
@@ -398,9 +401,11 @@ both_backends!(
 
         let applied = operator.try_apply(&file, Mode::Apply).await.unwrap();
 
-        let warning = "assistant desk: its `variables` have no default for {{name}}, {{title}}: empty unless the conversation sets it";
+        let warning = "assistant desk: neither `variables` nor `visitor_variables` has {{name}}, {{title}}: empty unless an API key sets it";
         assert_eq!(applied.warnings, [warning]);
-        let complete = file.replace("{ company =", "{ name = \"\", title = \"\", company =");
+        let complete = file
+            .replace("{ company =", "{ title = \"\", company =")
+            .replace("tools = [\"booking\"", "visitor_variables = { name = {} }\ntools = [\"booking\"");
         assert_eq!(operator.try_apply(&complete, Mode::Apply).await.unwrap().warnings, Vec::<String>::new());
     }
 );

@@ -2,7 +2,7 @@
 
 use rejoinder::domain::event::EventType;
 use rejoinder::domain::ids::{EndpointId, WorkspaceId};
-use rejoinder::domain::seal::SealedSecret;
+use rejoinder::domain::seal::{SealedSecret, SecretContext};
 use rejoinder::domain::signature::SigningSecret;
 use rejoinder::domain::webhook_endpoint::{DisabledReason, Endpoint, EndpointPatch, NewEndpoint, Switch};
 use rejoinder::service::apply_workspace::Mode;
@@ -54,8 +54,9 @@ async fn endpoints(operator: &Operator) -> Vec<Endpoint> {
     all
 }
 
-fn opened(operator: &Operator, sealed: &SealedSecret) -> String {
-    operator.seal.as_ref().unwrap().open(sealed).unwrap().expose_secret().to_owned()
+fn opened(operator: &Operator, endpoint: &Endpoint, sealed: &SealedSecret) -> String {
+    let context = SecretContext::of_endpoint(endpoint.workspace, endpoint.id);
+    operator.seal.as_ref().unwrap().open(&context, sealed).unwrap().expose_secret().to_owned()
 }
 
 async fn write(operator: &Operator, endpoint: EndpointId, action: EndpointAction) {
@@ -85,11 +86,11 @@ both_backends!(
         let [reported] = &applied.secrets[..] else { panic!("{:?}", applied.secrets) };
         let [crm, log] = &endpoints(&operator).await[..] else { panic!("two endpoints") };
         assert_eq!(
-            (reported.endpoint.as_str(), opened(&operator, &log.secret)),
+            (reported.endpoint.as_str(), opened(&operator, log, &log.secret)),
             ("log", reported.secret.expose_secret().to_owned())
         );
         assert_eq!(
-            (crm.types.as_slice(), opened(&operator, &crm.secret)),
+            (crm.types.as_slice(), opened(&operator, crm, &crm.secret)),
             (&[EventType::MessageCreated][..], SECRET.to_owned())
         );
         assert!(crm.from_file && crm.is_active() && log.is_active());
@@ -111,7 +112,7 @@ both_backends!(
         assert_eq!(url, ["webhook endpoint crm: changed url"]);
         assert_eq!(rest, ["webhook endpoint crm: changed url, types, secret, enabled"]);
         let crm = endpoints(&operator).await.remove(0);
-        assert_eq!(opened(&operator, &crm.previous.unwrap().secret), SECRET);
+        assert_eq!(opened(&operator, &crm, &crm.previous.as_ref().unwrap().secret), SECRET);
         assert_eq!(crm.disabled_reason, Some(DisabledReason::File));
         assert_eq!(operator.apply(FILE).await, ["webhook endpoint crm: changed types, enabled"]);
     }

@@ -35,7 +35,7 @@ async fn serve(db: Db) -> (Server, Arc<FixedClock>) {
         db,
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         ids: Arc::new(IdGenerator::random()),
-        seal_key: None,
+        seal_keys: None,
         document_extractor: document_extractor::child_process(),
         metrics: None,
     };

@@ -6,3 +6,4 @@ mod apply_knowledge;
 mod demo;
 mod keys;
 mod operator;
+mod reencrypt;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use jiff::Timestamp;
 use rejoinder::domain::clock::FixedClock;
 use rejoinder::domain::ids::IdGenerator;
-use rejoinder::domain::seal::SealKey;
+use rejoinder::domain::seal::{SealKey, SealKeys};
 use rejoinder::outbound::{AllowHosts, GuardedClient};
 use rejoinder::service::apply_workspace::{self, ApplyContext, ApplyError, ApplyResult, Mode};
 use rejoinder::store::Db;
@@ -20,7 +20,7 @@ pub struct Operator {
     pub db: Db,
     pub clock: FixedClock,
     pub ids: IdGenerator,
-    pub seal: Option<SealKey>,
+    pub seal: Option<SealKeys>,
     /// The folder to which the paths of a file are relative.
     pub folder: Option<PathBuf>,
     pub environment: Mutex<HashMap<String, String>>,
@@ -32,7 +32,7 @@ impl Operator {
             db,
             clock: FixedClock::at("2026-11-02T09:00:00Z".parse::<Timestamp>().unwrap()),
             ids: IdGenerator::random(),
-            seal: Some(SealKey::new([7; 32])),
+            seal: Some(SealKeys::from(SealKey::new([7; 32]))),
             folder: None,
             environment: Mutex::default(),
         }

@@ -1,6 +1,6 @@
 //! The fenced blocks of the README and of `docs/`: each is run, applied or parsed, or is in a table that says why not.
 
-mod blocks;
+pub mod blocks;
 mod client;
 mod shell;
 

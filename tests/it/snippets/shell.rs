@@ -10,7 +10,7 @@ use crate::support::binary::{PROGRAM, Sandbox};
 use crate::support::pdf;
 
 /// Commands that cannot run here, by a text in them, and the reason. Their syntax is checked.
-const NOT_RUN: [(&str, &str); 9] = [
+const NOT_RUN: [(&str, &str); 10] = [
     ("scripts/test ", "builds the program, and runs these tests"),
     ("DATABASE_URL=postgres://user", "needs a PostgreSQL server and the key of a vendor"),
     ("CREATE ROLE", "needs a PostgreSQL server"),
@@ -19,6 +19,7 @@ const NOT_RUN: [(&str, &str); 9] = [
     ("systemd-run ", "needs systemd and the installed unit"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT=", "starts another server, which needs a collector of traces"),
     ("/v1/events/stream", "never ends; v1::events::snippets runs it"),
+    ("rejoinder restored", "needs a backup and no server; `restores` runs it"),
     ("scripts/retrieval", "needs a data set and an embeddings endpoint"),
 ];
 

@@ -4,7 +4,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
-use rejoinder::store::Db;
+use rejoinder::store::{Conn, Db, Tenant};
 
 use crate::support::db::TestDb;
 use crate::support::store;
@@ -72,6 +72,44 @@ async fn a_parameter_that_would_be_ignored_is_refused() {
 }
 
 #[tokio::test]
+async fn a_statement_cache_of_none_is_refused() {
+    let error = error_of("postgres://u:hunter2@127.0.0.1:1/d?statement-cache-capacity=0").await;
+
+    assert!(error.contains("`statement-cache-capacity` of DATABASE_URL is 0: expected 1 or more"), "{error}");
+}
+
+/// As HAProxy does with no server up.
+#[tokio::test]
+async fn a_proxy_that_closes_each_connection_is_explained() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+
+    let error = error_of(&format!("postgres://u:hunter2@127.0.0.1:{port}/d")).await;
+
+    assert!(error.contains("closed by the server, or by a proxy that has no server up; check"), "{error}");
+}
+
+#[tokio::test]
+async fn a_statement_cache_of_the_url_is_used() {
+    let db = store::postgres().await;
+    let cached = async |url: &str| {
+        let store = Db::postgres(url, 1, 1).await.unwrap();
+        let read = async |conn: Conn<'_>| {
+            let Conn::Postgres(conn) = conn else { panic!("a PostgreSQL") };
+            for text in ["select 1", "select 2", "select 3"] {
+                sqlx::query(text).execute(&mut *conn).await?;
+            }
+            Ok(sqlx::Connection::cached_statements_size(&*conn))
+        };
+        store.read(Tenant::Process, read).await.unwrap()
+    };
+
+    assert_eq!(cached(&db.url()).await, 3);
+    assert_eq!(cached(&format!("{}?statement-cache-capacity=2", db.url())).await, 2);
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_be_reached_is_explained() {
     let port = refusing_server("57P03", "starting");
 
@@ -106,7 +144,7 @@ async fn a_user_without_rights_on_a_table_is_told_the_grant() {
     let owner = store::open(&db).await;
     let execute = async |statement: String| {
         let mut tx = owner.begin().await.unwrap();
-        let rejoinder::store::Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
+        let Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(conn).await.unwrap();
         tx.commit().await.unwrap();
     };
@@ -139,7 +177,7 @@ async fn a_user_who_may_not_create_tables_is_told_which_right_is_missing() {
     let role = format!("r_{}", uuid::Uuid::new_v4().simple());
     let admin = store::open(&db).await;
     let mut tx = admin.begin().await.unwrap();
-    let rejoinder::store::Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
+    let Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
     let statement = format!("create role {role} login; revoke create on schema public from public");
     sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(conn).await.unwrap();
     tx.commit().await.unwrap();
@@ -151,7 +189,7 @@ async fn a_user_who_may_not_create_tables_is_told_which_right_is_missing() {
     user.close().await;
 
     let mut tx = admin.begin().await.unwrap();
-    let rejoinder::store::Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
+    let Conn::Postgres(conn) = tx.conn() else { panic!("a PostgreSQL") };
     sqlx::raw_sql(sqlx::AssertSqlSafe(format!("drop role {role}"))).execute(conn).await.unwrap();
     tx.commit().await.unwrap();
     admin.close().await;

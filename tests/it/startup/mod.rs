@@ -4,6 +4,7 @@
 mod certificates;
 mod connections;
 mod keys;
+mod upgrades;
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -263,8 +264,12 @@ both_backends!(
         let newer = program.run(&["keys", "list"]);
         let undo = "delete from _sqlx_migrations where version > 3; drop index turns_to_claim_by_workspace; \
             create index turns_to_claim on turns (api, not_before) where state = 'queued'; \
-            drop index conversations_untouched; \
-            alter table conversations drop column untouched; alter table workspace_state drop column untouched";
+            drop index conversations_untouched; alter table idempotency drop column warning; \
+            alter table conversations drop column untouched; alter table workspace_state drop column untouched; \
+            alter table conversations drop column tokens; alter table workspace_state drop column day_tokens; \
+            alter table workspaces drop column tokens_per_conversation; \
+            alter table workspaces drop column tokens_per_day; \
+            drop table store_epoch; drop table seal_keys; create table seal_check (id integer primary key, sealed text not null)";
         change(&db, &program, undo).await;
         let outdated = unmigrated.refusal("store");
         let migrated = program.run(&["migrate"]);

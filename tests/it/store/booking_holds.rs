@@ -68,7 +68,7 @@ fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> Booking
 async fn write(process: &Process, turn: TurnRef, write: BookingWrite) -> Value {
     let mut journaling = journal_append(turn, 1, Some(write));
     (journaling.rows, journaling.result) = (Vec::new(), None);
-    process.writer.execute(journaling).await.unwrap().1.unwrap()
+    process.writer.execute(journaling).await.unwrap().written.unwrap()
 }
 
 fn id(result: &Value) -> BookingId {

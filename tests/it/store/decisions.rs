@@ -15,6 +15,7 @@ use rejoinder::domain::ids::{
 };
 use rejoinder::domain::ledger::LedgerEntry;
 use rejoinder::domain::money::Money;
+use rejoinder::domain::token_budget::TokenBudgets;
 use rejoinder::domain::turn::{Api, Reply, TurnEnd, TurnRef, TurnState};
 use rejoinder::domain::workspace::{Pricing, Workspace, WorkspaceState};
 use rejoinder::writer::batch::{
@@ -132,7 +133,8 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
             };
             let end = if completes { TurnEnd::Completed(reply) } else { TurnEnd::Failed(Failure::Timeout) };
             let authority = fence.map_or(EndAuthority::ClientGone, |fence| EndAuthority::Owner { fence });
-            decide(EndTurn { turn: turn(admitted_by), authority, end, journal: None, model_error: None })
+            let (turn, tokens) = (turn(admitted_by), 7);
+            decide(EndTurn { turn, authority, end, journal: None, model_error: None, tokens })
         }
         Op::Update { conversation, ref patch } => decide(UpdateConversation {
             workspace: WORKSPACE,
@@ -140,7 +142,7 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
             patch: patch.clone(),
         }),
         Op::RetryTurn { admitted_by, fence } => {
-            decide(RetryTurn { turn: turn(admitted_by), fence, delay, model_error: None })
+            decide(RetryTurn { turn: turn(admitted_by), fence, delay, model_error: None, tokens: 0 })
         }
         Op::HandBackTurn { admitted_by, fence } => {
             decide(HandBackTurn { turn: turn(admitted_by), fence, delay, is_takeover: false })
@@ -161,6 +163,7 @@ fn tables(clock: &FixedClock) -> Tables {
         pricing: Pricing { widget: Money(10_000), test: Money::ZERO, api: Money(7_000) },
         balance_low: Some(Money(15_000)),
         allow_hosts: Vec::new(),
+        token_budgets: TokenBudgets::UNLIMITED,
     };
     let state = WorkspaceState { balance: Money(MONEY), ..WorkspaceState::new(0) };
     let mut tables = Tables::default();

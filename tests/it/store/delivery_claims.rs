@@ -10,11 +10,11 @@ use rejoinder::domain::delivery::{
     Attempt, AttemptOutcome, ClaimedDelivery, DeliveryKey, DeliveryOutcome, Disposition, OutcomeWrite,
 };
 use rejoinder::domain::ids::{EndpointId, ProcessId};
-use rejoinder::store::{Conn, Tenant};
 use rejoinder::store::deliveries;
 use rejoinder::store::deliveries::attempts;
 use rejoinder::store::deliveries::claims::ClaimRequest;
 use rejoinder::store::ownership;
+use rejoinder::store::{Conn, Tenant};
 use uuid::Uuid;
 
 use crate::support::db::{Backend, both_backends};

@@ -21,7 +21,9 @@ use crate::support::db::{TestDb, both_backends};
 use crate::support::seed::{self, assert_invariants};
 use crate::support::store;
 use crate::support::wait::{wait_for, within};
-use crate::support::writer_process::{BOUNDS, Process, admission, ai, balance, journal_append, turn_ref};
+use crate::support::writer_process::{
+    BOUNDS, Process, admission, ai, balance, journal_answer, journal_append, turn_ref,
+};
 
 both_backends!(
     async fn a_data_error_fails_only_its_own_command(db: TestDb) {
@@ -221,10 +223,16 @@ async fn an_unanswered_commit_is_not_repeated() {
     cutter.armed.store(true, Ordering::SeqCst);
     let retried = process
         .writer
-        .execute(RetryTurn { turn: first, fence: 1, delay: Duration::ZERO, model_error: None })
+        .execute(RetryTurn { turn: first, fence: 1, delay: Duration::ZERO, model_error: None, tokens: 5 })
         .await
         .unwrap();
     assert!(matches!(retried, TurnWriteOutcome::Accepted(turn) if turn.fence == 2 && turn.attempts == 1));
+
+    cutter.armed.store(true, Ordering::SeqCst);
+    let appended = process.writer.execute(journal_answer(first, 2, 0, 70)).await.unwrap();
+    assert!(matches!(appended.turn, TurnWriteOutcome::Accepted(_)), "{appended:?}");
+    let tokens = "select cast(sum(day_tokens) as bigint) from workspace_state";
+    assert_eq!(seed::query_number(&db, tokens).await, 75, "each commit counted its tokens once");
 
     cutter.armed.store(true, Ordering::SeqCst);
     assert!(matches!(process.complete(first, 2).await, TurnWriteOutcome::Accepted(_)));

@@ -16,4 +16,5 @@ mod passage_vectors;
 mod plans;
 mod pool;
 mod schema;
+mod token_budgets;
 mod webhook_endpoints;

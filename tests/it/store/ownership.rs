@@ -84,7 +84,13 @@ both_backends!(
         let turn = process.ask(&conversation).await;
         let retried = process
             .writer
-            .execute(RetryTurn { turn, fence: 1, delay: Duration::from_secs(4), model_error: None })
+            .execute(RetryTurn {
+                turn,
+                fence: 1,
+                delay: Duration::from_secs(4),
+                model_error: None,
+                tokens: 0,
+            })
             .await
             .unwrap();
         let TurnWriteOutcome::Accepted(retried) = retried else { panic!("{retried:?}") };
@@ -95,15 +101,19 @@ both_backends!(
         assert!(matches!(process.complete(turn, 1).await, TurnWriteOutcome::FencedOff(Some(_))));
         let delay = Duration::ZERO;
         assert!(matches!(
-            process.writer.execute(RetryTurn { turn, fence: 1, delay, model_error: None }).await.unwrap(),
+            process
+                .writer
+                .execute(RetryTurn { turn, fence: 1, delay, model_error: None, tokens: 9 })
+                .await
+                .unwrap(),
             TurnWriteOutcome::FencedOff(_)
         ));
         assert!(matches!(
             process.writer.execute(HandBackTurn { turn, fence: 1, delay, is_takeover: false }).await.unwrap(),
             TurnWriteOutcome::FencedOff(_)
         ));
-        let (step, _) = process.writer.execute(journal_append(turn, 1, None)).await.unwrap();
-        assert!(matches!(step, TurnWriteOutcome::FencedOff(_)));
+        let step = process.writer.execute(journal_append(turn, 1, None)).await.unwrap();
+        assert!(matches!(step.turn, TurnWriteOutcome::FencedOff(_)));
         let early = process
             .writer
             .execute(end_turn(turn, EndAuthority::Deadline, TurnEnd::Failed(Failure::Timeout)))
@@ -425,9 +435,9 @@ fn book(seeded: &Seed, call: &str, datetime: &str) -> BookingWrite {
 }
 
 async fn write(process: &Process, turn: TurnRef, write: BookingWrite) -> Value {
-    let (step, result) = process.writer.execute(journal_append(turn, 1, Some(write))).await.unwrap();
-    assert!(matches!(step, TurnWriteOutcome::Accepted(_)));
-    result.unwrap()
+    let step = process.writer.execute(journal_append(turn, 1, Some(write))).await.unwrap();
+    assert!(matches!(step.turn, TurnWriteOutcome::Accepted(_)));
+    step.written.unwrap()
 }
 
 both_backends!(
@@ -500,7 +510,7 @@ both_backends!(
 
         process
             .writer
-            .execute(RetryTurn { turn, fence: found, delay: Duration::ZERO, model_error: None })
+            .execute(RetryTurn { turn, fence: found, delay: Duration::ZERO, model_error: None, tokens: 0 })
             .await
             .unwrap();
 

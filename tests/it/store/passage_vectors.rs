@@ -75,9 +75,8 @@ async fn nearest(
 ) -> NearestPassages {
     let query = vector(query);
     let base_key = (base.workspace, base.id);
-    let read = async |conn: Conn<'_>| {
-        passage_vectors::nearest(conn, base_key, (model, &query), 10, asked).await
-    };
+    let read =
+        async |conn: Conn<'_>| passage_vectors::nearest(conn, base_key, (model, &query), 10, asked).await;
     store.read(Tenant::Process, read).await.unwrap()
 }
 

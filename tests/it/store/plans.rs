@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use rejoinder::domain::conversation::{Conversation, ConversationKind};
 use rejoinder::domain::turn::Api;
-use rejoinder::store::{Conn, Tenant};
 use rejoinder::store::turns::claims::{ClaimRequest, claim, list_due};
+use rejoinder::store::{Conn, Tenant};
 use rejoinder::writer::{Admission, TurnWriteOutcome};
 
 use crate::support::db::TestDb;

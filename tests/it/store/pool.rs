@@ -173,3 +173,23 @@ async fn the_writer_does_not_wait_for_the_queue_of_other_writes() {
 
     assert!(before < 10, "{before} writes came before");
 }
+
+/// As behind a pooler that sends statements to sessions which others have used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_that_mixes_up_prepared_statements_is_named() {
+    let db = store::postgres().await;
+    let store = Db::postgres(&db.url(), 1, 1).await.unwrap();
+    let prepare_after = async |statement: &'static str| {
+        let read = async |mut conn: Conn<'_>| {
+            run(conn.reborrow(), statement).await?;
+            let Conn::Postgres(conn) = conn else { panic!("a PostgreSQL") };
+            Ok(sqlx::query("select 1").execute(conn).await.map(drop)?)
+        };
+        store.read(tenant(1), read).await
+    };
+
+    // The driver's name of the first statement of a connection.
+    let error = prepare_after("prepare sqlx_s_1 as select 2").await.unwrap_err();
+
+    assert!(error.is_transient() && error.to_string().contains("max_prepared_statements"), "{error}");
+}

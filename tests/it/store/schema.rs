@@ -101,7 +101,7 @@ both_backends!(
         let end = match db.backend() {
             Backend::Sqlite => {
                 format!(
-                    "insert or rollback into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0, 0)"
+                    "insert or rollback into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0, 0, 0)"
                 )
             }
             Backend::Postgres => "select pg_terminate_backend(pg_backend_pid())".to_owned(),
@@ -124,7 +124,7 @@ both_backends!(
             format!(
                 "insert into api_keys values ('', {stranger}, {stranger}, '', '', '', 0, null, null, null)"
             ),
-            format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0, 0)"),
+            format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0, 0, 0)"),
             format!("update workspace_state set balance = -1 where workspace_id = {w}"),
             format!("insert into ledger values ({w}, 1, null, 1, 1, null, null, 0)"),
         ];

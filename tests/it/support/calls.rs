@@ -1,5 +1,6 @@
 //! The log of a fake's calls, with their beginnings and ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -26,26 +27,36 @@ impl<R> Call<R> {
 pub struct Calls<R> {
     entries: Arc<Mutex<Vec<Call<R>>>>,
     arrived: watch::Sender<usize>,
+    is_off: Arc<AtomicBool>,
 }
 
 impl<R> Clone for Calls<R> {
     fn clone(&self) -> Self {
-        Self { entries: Arc::clone(&self.entries), arrived: self.arrived.clone() }
+        let (entries, is_off) = (Arc::clone(&self.entries), Arc::clone(&self.is_off));
+        Self { entries, arrived: self.arrived.clone(), is_off }
     }
 }
 
 impl<R: Clone> Calls<R> {
     pub fn new() -> Self {
-        Self { entries: Arc::default(), arrived: watch::Sender::new(0) }
+        Self { entries: Arc::default(), arrived: watch::Sender::new(0), is_off: Arc::default() }
+    }
+
+    /// From now on calls are only counted, for a load that goes on for hours.
+    pub fn stop_recording(&self) {
+        self.is_off.store(true, Ordering::Relaxed);
     }
 
     /// Records a call, which ends when the returned value is dropped.
     pub fn begin(&self, request: R) -> OpenCall<R> {
         let mut entries = self.lock();
-        let index = entries.len();
-        entries.push(Call { request, began: Instant::now(), ended: None });
-        drop(entries);
+        let index = *self.arrived.borrow();
+        if !self.is_off.load(Ordering::Relaxed) {
+            entries.push(Call { request, began: Instant::now(), ended: None });
+        }
+        // Before the lock is released, so that each call has its own index.
         self.arrived.send_replace(index + 1);
+        drop(entries);
         OpenCall { calls: self.clone(), index }
     }
 
@@ -93,7 +104,7 @@ pub struct OpenCall<R: Clone> {
 }
 
 impl<R: Clone> OpenCall<R> {
-    /// Its index in the log.
+    /// Its number among all calls, which is its index in the log.
     pub fn index(&self) -> usize {
         self.index
     }
@@ -101,6 +112,8 @@ impl<R: Clone> OpenCall<R> {
 
 impl<R: Clone> Drop for OpenCall<R> {
     fn drop(&mut self) {
-        self.calls.lock()[self.index].ended = Some(Instant::now());
+        if let Some(call) = self.calls.lock().get_mut(self.index) {
+            call.ended = Some(Instant::now());
+        }
     }
 }

@@ -52,6 +52,14 @@ impl TestDb {
         }
     }
 
+    /// A copy, as a backup that is restored. No server may be running on this one.
+    pub async fn copy(&self) -> Self {
+        match self {
+            Self::Sqlite(folder) => Self::Sqlite(folder.copy().await),
+            Self::Postgres(database) => Self::Postgres(Box::new(database.copy().await)),
+        }
+    }
+
     pub fn backend(&self) -> Backend {
         match self {
             Self::Sqlite(_) => Backend::Sqlite,

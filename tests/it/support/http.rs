@@ -54,7 +54,7 @@ pub fn zero_window_http2_client() -> reqwest::Client {
     client.build().expect("a client without certificates")
 }
 
-fn client_builder() -> reqwest::ClientBuilder {
+pub fn client_builder() -> reqwest::ClientBuilder {
     install_tls_provider();
     reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(reqwest::redirect::Policy::none())
 }

@@ -21,13 +21,26 @@ pub struct Database {
 
 impl Database {
     pub async fn copy_of(template: &Template) -> Self {
-        let cluster = cluster();
+        Self::copy_in(cluster(), template).await
+    }
+
+    /// A copy in another cluster.
+    pub async fn copy_in(cluster: Url, template: &Template) -> Self {
         let mut maintenance = connect(&cluster).await.expect("the cluster accepts a connection");
         let template_name = ensure_template(template, &cluster, &mut maintenance).await;
         let name = format!("t_{}", Uuid::new_v4().simple());
         execute(&mut maintenance, format!("create database {name} template {template_name}")).await;
         maintenance.close().await.expect("the connection closes");
         Self { cluster, name }
+    }
+
+    pub async fn copy(&self) -> Self {
+        let mut maintenance = connect(&self.cluster).await.expect("the cluster accepts a connection");
+        let name = format!("t_{}", Uuid::new_v4().simple());
+        end_backends(&mut maintenance, &self.name).await;
+        execute(&mut maintenance, format!("create database {name} template {}", self.name)).await;
+        maintenance.close().await.expect("the connection closes");
+        Self { cluster: self.cluster.clone(), name }
     }
 
     pub fn url(&self) -> String {
@@ -86,12 +99,7 @@ async fn ensure_template(template: &Template, cluster: &Url, maintenance: &mut P
         execute(maintenance, format!("drop database if exists {unfinished} with (force)")).await;
         execute(maintenance, format!("create database {unfinished}")).await;
         (template.migrate)(url_of(cluster, &unfinished)).await.expect("the template is migrated");
-        // The backends of a closed pool take a moment to end, and a database in use can be neither renamed nor copied.
-        sqlx::query("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1")
-            .bind(&unfinished)
-            .execute(&mut *maintenance)
-            .await
-            .expect("the template has no user");
+        end_backends(maintenance, &unfinished).await;
         execute(maintenance, format!("alter database {unfinished} rename to {name}")).await;
     }
     sqlx::query("select pg_advisory_unlock($1)")
@@ -100,6 +108,15 @@ async fn ensure_template(template: &Template, cluster: &Url, maintenance: &mut P
         .await
         .expect("the lock is free");
     name
+}
+
+/// The backends of a closed pool take a moment to end, and a database in use can be neither renamed nor copied.
+async fn end_backends(maintenance: &mut PgConnection, database: &str) {
+    sqlx::query("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = $1")
+        .bind(database)
+        .execute(maintenance)
+        .await
+        .expect("the database has no user");
 }
 
 async fn execute(maintenance: &mut PgConnection, statement: String) {

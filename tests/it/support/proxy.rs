@@ -1,4 +1,4 @@
-//! A proxy between a server and its database, whose connections a test can break and whose commits it can withhold.
+//! A proxy between a server and its database, whose connections a test can break or lead elsewhere, and whose commits it can withhold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,35 +26,56 @@ pub enum LinkState {
 pub struct Proxy {
     url: String,
     state: watch::Sender<LinkState>,
+    /// Hosts with their ports; new connections lead to them in turn.
+    targets: watch::Sender<Vec<String>>,
     commits: CommitGate,
     round_trips: Arc<AtomicUsize>,
     task: JoinHandle<()>,
+}
+
+/// The host and the port of a URL.
+fn target_of(url: &Url) -> String {
+    format!("{}:{}", url.host_str().expect("a host"), url.port().expect("a port"))
 }
 
 impl Proxy {
     /// Starts a proxy in front of the database at a URL.
     pub async fn start(url: &str) -> Self {
         let mut url = Url::parse(url).expect("a URL");
-        let host = url.host_str().expect("a host").to_owned();
-        let target = format!("{host}:{}", url.port().expect("a port"));
+        let targets = watch::Sender::new(vec![target_of(&url)]);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a spare port");
         let port = listener.local_addr().expect("a bound listener has an address").port();
         url.set_port(Some(port)).expect("a URL with a host");
         let state = watch::Sender::new(LinkState::Up);
-        let shared_state = state.clone();
+        let (shared_state, shared_targets) = (state.clone(), targets.clone());
         let commits = CommitGate::default();
         let gate = commits.clone();
         let round_trips = Arc::<AtomicUsize>::default();
         let counted = Arc::clone(&round_trips);
         let task = tokio::spawn(async move {
+            let mut connections = 0;
             while let Ok((client, _)) = listener.accept().await {
                 if *shared_state.borrow() != LinkState::Down {
                     let (gate, count) = (gate.clone(), Arc::clone(&counted));
-                    tokio::spawn(relay(client, target.clone(), shared_state.subscribe(), gate, count));
+                    let targets = shared_targets.subscribe();
+                    tokio::spawn(relay(
+                        client,
+                        (targets, connections),
+                        shared_state.subscribe(),
+                        gate,
+                        count,
+                    ));
+                    connections += 1;
                 }
             }
         });
-        Self { url: url.into(), state, commits, round_trips, task }
+        Self { url: url.into(), state, targets, commits, round_trips, task }
+    }
+
+    /// Breaks all connections, and leads new ones to the databases at these URLs in turn.
+    pub fn lead_to(&self, urls: &[&str]) {
+        let targets = urls.iter().map(|url| target_of(&Url::parse(url).expect("a URL"))).collect();
+        self.targets.send_replace(targets);
     }
 
     /// The URL, as in `DATABASE_URL`.
@@ -85,11 +106,15 @@ impl Drop for Proxy {
 
 async fn relay(
     client: TcpStream,
-    target: String,
+    (mut targets, number): (watch::Receiver<Vec<String>>, usize),
     mut state: watch::Receiver<LinkState>,
     commits: CommitGate,
     round_trips: Arc<AtomicUsize>,
 ) {
+    let target = {
+        let targets = targets.borrow_and_update();
+        targets[number % targets.len()].clone()
+    };
     let Ok(server) = TcpStream::connect(target).await else { return };
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let mut requests = RequestCounter::default();
@@ -101,22 +126,27 @@ async fn relay(
         () = there => {}
         () = back => {}
         _ = state.wait_for(|state| *state == LinkState::Down) => {}
+        _ = targets.changed() => {}
     }
 }
+
+/// The statement with which a pool checks a connection that was idle.
+const CHECK: &[u8] = b"select case when pg_is_in_recovery() then 'the server is a standby' end\0";
 
 /// The message `Query` that commits a transaction.
 const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
 
 const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
 
-/// Counts the messages of PostgreSQL's protocol after which a client waits: `Query` and `Sync`.
+/// Counts the messages of PostgreSQL's protocol after which a client waits, `Query` and `Sync`, except the check of a connection that was
+/// idle.
 #[derive(Default)]
 struct RequestCounter {
     /// The start of the next message.
     pending: Vec<u8>,
     /// The first message of a connection has no type.
     has_started: bool,
-    /// Whether a `Sync` would end anything. A pool tests a connection that was idle with one alone.
+    /// Whether a `Sync` would end anything.
     has_statement: bool,
 }
 
@@ -134,7 +164,8 @@ impl RequestCounter {
             }
             if self.has_started {
                 let kind = self.pending[0];
-                count += usize::from(kind == b'Q' || kind == b'S' && self.has_statement);
+                let is_query = kind == b'Q' && self.pending[5..end] != *CHECK;
+                count += usize::from(is_query || kind == b'S' && self.has_statement);
                 self.has_statement = kind != b'S' && kind != b'Q';
             }
             // A request for TLS comes before the first message.

@@ -10,7 +10,7 @@ use rejoinder::app::{Listeners, Server, ServerDependencies};
 use rejoinder::config::Config;
 use rejoinder::domain::clock::{Clock, FixedClock, SystemClock};
 use rejoinder::domain::ids::IdGenerator;
-use rejoinder::domain::seal::SealKey;
+use rejoinder::domain::seal::{SealKey, SealKeys};
 use rejoinder::service::Services;
 use rejoinder::store::{Conn, Db};
 use rejoinder::worker::Worker;
@@ -184,6 +184,19 @@ pub struct TestServer {
     pub keys: Keys,
 }
 
+/// What remains of a server that was stopped.
+pub struct PausedServer {
+    model: Arc<FakeModel>,
+    tool: Arc<FakeTool>,
+    keys: Keys,
+}
+
+impl PausedServer {
+    pub async fn start(self, db: &TestDb, setup: Setup) -> TestServer {
+        TestServer::run(setup, db, self.model, self.tool, self.keys).await
+    }
+}
+
 impl TestServer {
     pub async fn start(db: &TestDb) -> Self {
         Setup::default().start(db).await
@@ -199,10 +212,10 @@ impl TestServer {
         let config = setup.config(db, &model, &tool);
         let clock = setup.fixed_clock();
         let dependencies = ServerDependencies {
-            db: store::open_url(&setup.url_of(db)).await,
+            db: store::open_with(&setup.url_of(db), &config).await,
             clock: setup.clock.clone().unwrap_or_else(|| clock_or_system(clock.as_ref())),
             ids: Arc::new(IdGenerator::random()),
-            seal_key: Some(Arc::new(SealKey::new(workspaces::SEAL_KEY))),
+            seal_keys: Some(Arc::new(SealKeys::from(SealKey::new(workspaces::SEAL_KEY)))),
             document_extractor: document_extractor::child_process(),
             metrics: None,
         };
@@ -215,10 +228,15 @@ impl TestServer {
         Self { server, http, operator_address, clock, model, tool, keys }
     }
 
-    /// Stops the server, and starts another on the same database, with the same fakes.
+    /// Stops the server, and starts another on this database, with the same fakes.
     pub async fn restart(self, db: &TestDb, setup: Setup) -> Self {
+        self.pause().await.start(db, setup).await
+    }
+
+    /// Stops the server, to start another with the same fakes later.
+    pub async fn pause(self) -> PausedServer {
         self.server.stop().await;
-        Self::run(setup, db, self.model, self.tool, self.keys).await
+        PausedServer { model: self.model, tool: self.tool, keys: self.keys }
     }
 
     pub async fn stop(self) {

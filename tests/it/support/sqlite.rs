@@ -1,8 +1,11 @@
 //! An SQLite file for one test, copied from a template that is created once for each build of the tests.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::time::{Duration, SystemTime};
 
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use tempfile::TempDir;
 
 use super::db::Template;
@@ -21,9 +24,28 @@ impl Folder {
         Self(folder)
     }
 
-    pub fn url(&self) -> String {
-        url_of(&self.0.path().join("test.sqlite"))
+    pub async fn copy(&self) -> Self {
+        let copy = Self(tempfile::tempdir().expect("a temporary folder"));
+        back_up(&self.path(), &copy.path()).await;
+        copy
     }
+
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("test.sqlite")
+    }
+
+    pub fn url(&self) -> String {
+        url_of(&self.path())
+    }
+}
+
+/// Makes a backup of a database, also while a server uses it.
+pub async fn back_up(file: &Path, copy: &Path) {
+    let options = SqliteConnectOptions::from_str(&url_of(file)).expect("a URL");
+    let mut connection = options.connect().await.expect("the file opens");
+    let statement = format!("vacuum into '{}'", copy.display());
+    sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await.expect("the copy is made");
+    connection.close().await.expect("the connection closes");
 }
 
 fn url_of(file: &Path) -> String {

@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
-use rejoinder::store::{Conn, Db};
+use rejoinder::config::Config;
+use rejoinder::store::{Conn, Db, PostgresSettings};
+use url::Url;
 
 use super::db::{Backend, Template, TestDb};
+use super::postgres::Database;
 
 /// Makes every transaction of every test fail that changes configuration which processes cache, and does not change its version.
 const CHECK_CONFIG_VERSION: &str = "
@@ -58,6 +61,11 @@ pub async fn postgres() -> TestDb {
     TestDb::copy_of(&STORE, Backend::Postgres).await
 }
 
+/// A database in another cluster than that of the run.
+pub async fn postgres_in(cluster: Url) -> TestDb {
+    TestDb::Postgres(Box::new(Database::copy_in(cluster, &STORE).await))
+}
+
 /// A handle on the test's database. Two handles act as two processes.
 pub async fn open(db: &TestDb) -> Db {
     open_url(&db.url()).await
@@ -69,4 +77,13 @@ pub async fn open_url(url: &str) -> Db {
         Some(path) => Db::sqlite(Path::new(path)).await.expect("the SQLite file opens"),
         None => Db::postgres(url, 4, 4).await.expect("the PostgreSQL database is there"),
     }
+}
+
+/// [`open_url`] with the settings for a pooler.
+pub async fn open_with(url: &str, config: &Config) -> Db {
+    if !config.store.transaction_pooler {
+        return open_url(url).await;
+    }
+    let settings = PostgresSettings { transaction_pooler: true, ..PostgresSettings::new(4, 4) };
+    Db::postgres_with(url, settings).await.expect("the pooler is there")
 }

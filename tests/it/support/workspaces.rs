@@ -6,7 +6,7 @@ use rejoinder::domain::account::Scope;
 use rejoinder::domain::api_key::ApiKey;
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::ids::IdGenerator;
-use rejoinder::domain::seal::SealKey;
+use rejoinder::domain::seal::{SealKey, SealKeys};
 use rejoinder::outbound::{AllowHosts, GuardedClient};
 use rejoinder::service::apply_workspace::{self, ApplyContext, ApplyError, ApplyResult, Mode};
 use rejoinder::service::keys::{self, CreateKey};
@@ -105,7 +105,7 @@ pub async fn try_apply(
         db,
         clock,
         ids: &ids,
-        seal: Some(&SealKey::new(SEAL_KEY)),
+        seal: Some(&SealKeys::from(SealKey::new(SEAL_KEY))),
         outbound: &outbound,
         allow_hosts: &allow_hosts,
         document_extractor: &document_extractor::child_process(),

@@ -14,6 +14,7 @@ use rejoinder::domain::ids::{
     ConversationId, IdGenerator, MessageId, ProcessId, TurnId, WidgetUuid, WorkspaceId,
 };
 use rejoinder::domain::journal::JournalRow;
+use rejoinder::domain::token_budget::TokenBudgets;
 use rejoinder::domain::turn::{Api, Reply, Turn, TurnEnd, TurnRef};
 use rejoinder::lifecycle::lease::{LeaseKeeper, lease_channel};
 use rejoinder::store::{Db, turns};
@@ -39,6 +40,7 @@ pub const BOUNDS: Bounds = Bounds {
     spend_per_day: None,
     test_turns_per_day: None,
     untouched_conversations: None,
+    token_budgets: TokenBudgets::UNLIMITED,
 };
 
 pub struct Process {
@@ -158,6 +160,7 @@ pub fn new_conversation(seed: &Seed, kind: ConversationKind) -> NewConversation 
         first_message: None,
         key_variables: "{}".to_owned(),
         visitor_variables: "{}".to_owned(),
+        warning: None,
         metadata: None,
         external_identifier: None,
         by_visitor: false,
@@ -229,13 +232,29 @@ pub fn completed(text: &str) -> TurnEnd {
 }
 
 pub fn end_turn(turn: TurnRef, authority: EndAuthority, end: TurnEnd) -> EndTurn {
-    EndTurn { turn, authority, end, journal: None, model_error: None }
+    EndTurn { turn, authority, end, journal: None, model_error: None, tokens: 0 }
 }
 
 /// The balance as the store has it.
 pub async fn balance(db: &Db, workspace: WorkspaceId) -> i64 {
     let mut read = db.acquire_read().await.unwrap();
     rejoinder::store::workspaces::balance(read.conn(), workspace).await.unwrap().unwrap().0
+}
+
+/// An answer of a model with one call, which starts, for the journal.
+pub fn journal_answer(turn: TurnRef, fence: i64, step: i64, tokens: i64) -> AppendJournal {
+    let answer = JournalRow {
+        turn,
+        step,
+        position: 0,
+        attempt: 1,
+        started_at: Micros(1),
+        finished_at: Some(Micros(2)),
+        content: "{}".to_owned(),
+        result: None,
+    };
+    let call = JournalRow { position: 1, finished_at: None, ..answer.clone() };
+    AppendJournal { turn, fence, rows: vec![answer], starting: vec![call], result: None, write: None, tokens }
 }
 
 /// A call with its result, for the journal.
@@ -251,5 +270,13 @@ pub fn journal_append(turn: TurnRef, fence: i64, write: Option<BookingWrite>) ->
         result: None,
     };
     let result = JournalRow { finished_at: Some(Micros(2)), ..row.clone() };
-    AppendJournal { turn, fence, rows: vec![row], result: Some(result), write }
+    AppendJournal {
+        turn,
+        fence,
+        rows: vec![row],
+        starting: Vec::new(),
+        result: Some(result),
+        write,
+        tokens: 0,
+    }
 }

@@ -332,8 +332,10 @@ both_backends!(
 
 both_backends!(
     async fn the_variables_of_a_new_conversation_are_in_the_prompt(db: TestDb) {
-        let server = TestServer::start(&db).await;
-        let body = json!({ "assistant_id": ASSISTANT, "variables": { "company": "{{name}} & Sons" } });
+        let with_shop = |text: String| text.replace("of {{company}}.", "of {{company}} and {{shop}}.");
+        let server = Setup::default().workspace(with_shop).start(&db).await;
+        let variables = json!({ "company": "evil", "shop": "{{name}} & Sons" });
+        let body = json!({ "assistant_id": ASSISTANT, "variables": variables });
         let created =
             server.request("POST", "/v1/conversations").bearer(&server.keys.full).json(&body).send().await;
         let created = created.json();
@@ -344,8 +346,8 @@ both_backends!(
 
         let prompt = server.model.calls().all()[0].request.last_text("system").unwrap();
         assert!(
-            prompt.starts_with("You are the front desk of {{name}} & Sons."),
-            "a variable is no template: {prompt}"
+            prompt.starts_with("You are the front desk of Demo Ltd and {{name}} & Sons."),
+            "a variable is no template, and none of the operator's is overridden: {prompt}"
         );
     }
 );

@@ -88,8 +88,8 @@ pub(super) async fn list(
     let wait = query::wait(query.wait.as_deref())?;
     let feed_query =
         query::feed_query(query.after.as_deref(), None, query.types.as_deref(), query.conversation_id)?;
-    let page = read_events::list(&state.services, &account, &feed_query, limit, wait).await?;
-    let items: Vec<Box<RawValue>> = page.events.iter().map(|event| raw(&event.body)).collect();
-    let events = EventsOut { items, next_cursor: page.next.to_string() };
+    let (events, next) = read_events::list(&state.services, &account, &feed_query, limit, wait).await?;
+    let items: Vec<Box<RawValue>> = events.iter().map(|event| raw(&event.body)).collect();
+    let events = EventsOut { items, next_cursor: next.to_string() };
     Ok(Success::new("Events retrieved successfully.", events))
 }

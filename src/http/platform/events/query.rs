@@ -33,8 +33,7 @@ fn position(source: &'static str, text: Option<&str>) -> Result<StartPosition, E
     if text == "latest" {
         return Ok(StartPosition::Latest);
     }
-    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let cursor = text.parse().ok().filter(|_| is_number).map(StartPosition::Cursor);
+    let cursor = text.parse().ok().map(StartPosition::Cursor);
     let position = cursor.or_else(|| text.parse().ok().map(StartPosition::Event));
     position.ok_or_else(|| {
         let text = format!("{source} must be a cursor of this list, the id of an event, or 'latest'.");
@@ -63,6 +62,7 @@ pub(super) fn wait(text: Option<&str>) -> Result<Duration, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::EventCursor;
 
     #[test]
     fn a_position_is_a_cursor_an_event_or_latest() {
@@ -70,7 +70,9 @@ mod tests {
 
         assert_eq!(position("", None).unwrap(), StartPosition::Oldest);
         assert_eq!(position("", Some("latest")).unwrap(), StartPosition::Latest);
-        assert_eq!(position("", Some("42")).unwrap(), StartPosition::Cursor(42));
+        let cursor = |epoch, number| StartPosition::Cursor(EventCursor { epoch, number });
+        assert_eq!(position("", Some("42")).unwrap(), cursor(0, 42));
+        assert_eq!(position("", Some("7-42")).unwrap(), cursor(7, 42));
         assert_eq!(position("", Some(id)).unwrap(), StartPosition::Event(id.parse().unwrap()));
         for garbage in
             ["", "-1", "+1", "1 ", "oldest", "evt_", "msg_00000000000000000000000001", "9223372036854775808"]
@@ -88,7 +90,7 @@ mod tests {
 
         assert_eq!(
             (feed_query.after, feed_query.after_source),
-            (StartPosition::Cursor(7), "Header 'Last-Event-ID'")
+            (StartPosition::Cursor(EventCursor { epoch: 0, number: 7 }), "Header 'Last-Event-ID'")
         );
         assert_eq!(feed_query.types, [EventType::MessageCreated, EventType::ReplyFailed]);
     }

@@ -18,7 +18,7 @@ use utoipa::IntoParams;
 
 use super::{FeedErrors, query};
 use crate::domain::error::Error;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, EventCursor};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{QueryParams, Read};
 use crate::http::platform::ReadErrors;
@@ -92,7 +92,7 @@ struct EventStream {
     /// Read from the feed, and not yet sent.
     events: VecDeque<Arc<Event>>,
     /// The last cursor that was sent.
-    last_sent: i64,
+    last_sent: EventCursor,
     next_ping: Instant,
 }
 
@@ -126,8 +126,9 @@ impl EventStream {
         // Events that were read before the key was revoked must not be sent.
         while !self.follower.has_ended() {
             if let Some(event) = self.events.pop_front() {
-                self.last_sent = event.cursor;
-                let sse_event = sse::Event::default().id(event.cursor.to_string()).event(event.kind.as_str());
+                self.last_sent = self.follower.position(event.cursor);
+                let sse_event =
+                    sse::Event::default().id(self.last_sent.to_string()).event(event.kind.as_str());
                 return Some(sse_event.data(one_line(&event.body)));
             }
             match tokio::time::timeout_at(self.next_ping, self.read()).await {
@@ -143,7 +144,7 @@ impl EventStream {
         match self.follower.next_batch(&self.services).await {
             Ok(events) => events,
             // The client is further behind than the stored events; it gets the error when it reconnects.
-            Err(Error::CursorExpired { .. }) => None,
+            Err(Error::CursorExpired(_)) => None,
             Err(_) => {
                 self.follower.pause(STORE_RETRY_DELAY).await;
                 Some(Vec::new())

@@ -181,7 +181,7 @@ async fn a_request_is_signed_over_the_bytes_that_are_sent() {
     let key = [9; 32];
     for method in ["POST", "GET"] {
         let mut tool = tool(method, &server, "/");
-        tool.secret = Some(seal(&format!("whsec_{}", STANDARD.encode(key))));
+        tool.secret = Some(seal(SecretField::Signing, &format!("whsec_{}", STANDARD.encode(key))));
 
         call(&tool, json!({"a": "ü"})).await;
 
@@ -209,13 +209,18 @@ async fn a_call_with_an_unusable_secret_is_not_sent() {
     let mut with_header = tool("GET", &server, "/");
     with_header.headers = Headers::from([sealed("authorization", "Bearer s3cret")]);
     let mut with_secret = tool("GET", &server, "/");
-    with_secret.secret = Some(seal("no signing secret"));
+    with_secret.secret = Some(seal(SecretField::Signing, "no signing secret"));
     let mut other_key = build_webhook(&with_header);
-    other_key.seal_key = Some(Arc::new(SealKey::new([2; 32])));
+    other_key.seal_keys = Some(Arc::new(SealKeys::from(SealKey::new([2; 32]))));
     let mut no_key = build_webhook(&with_header);
-    no_key.seal_key = None;
+    no_key.seal_keys = None;
+    let mut other_tool = build_webhook(&with_header);
+    other_tool.slug = "refunds".to_owned();
+    let mut other_field = tool("GET", &server, "/");
+    other_field.headers =
+        with_header.headers.values().map(|text| ("x-debug".to_owned(), text.clone())).collect();
 
-    for webhook in [other_key, no_key, build_webhook(&with_secret)] {
+    for webhook in [other_key, no_key, other_tool, build_webhook(&other_field), build_webhook(&with_secret)] {
         let result = call_allowing(&["127.0.0.1"], &webhook, json!({})).await.to_string();
 
         assert!(result.starts_with(r#"{"error":"The call was not sent: "#), "{result}");
