@@ -84,7 +84,9 @@ both_backends!(
         std::fs::write(with_key.sandbox.path().join("w.toml"), WORKSPACE).unwrap();
         let applied = with_key.run(&["apply", "w.toml"]);
         assert!(applied.status.success(), "{}", applied.stderr);
-        let undo = "delete from _sqlx_migrations where version = 9; drop table seal_keys; \
+        let undo = "delete from _sqlx_migrations where version > 8; alter table messages drop column is_stopped; \
+            alter table messages drop column earlier_texts; alter table cancellations drop column is_stop; \
+            drop table seal_keys; \
             create table seal_check (id integer primary key, sealed text not null); \
             insert into seal_check values (1, 'AAAA'); update webhook_endpoints set secret = 'AAAA'; \
             update schema_floor set oldest_binary = 1";
@@ -108,7 +110,9 @@ both_backends!(
         let program = Program::on(&db);
         let with_key = program.with("REJOINDER_SECRET_KEY", KEY);
         with_key.serve_once().await;
-        let undo = "delete from _sqlx_migrations where version = 9; drop table seal_keys; \
+        let undo = "delete from _sqlx_migrations where version > 8; alter table messages drop column is_stopped; \
+            alter table messages drop column earlier_texts; alter table cancellations drop column is_stop; \
+            drop table seal_keys; \
             create table seal_check (id integer primary key, sealed text not null); \
             insert into seal_check values (1, 'AAAA'); update schema_floor set oldest_binary = 1";
         change(&db, &program, undo).await;

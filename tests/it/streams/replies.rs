@@ -173,3 +173,24 @@ both_backends!(
         assert_eq!(server.balance().await, "9.99");
     }
 );
+
+both_backends!(
+    async fn a_reader_that_reads_nothing_delays_neither_the_turn_nor_others(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let gate = Gate::closed();
+        let text = "A long reply. ".repeat(14_000) + "The end.";
+        server.model.script().queue([Reply::text(&text).paused_by(&gate)]);
+        let con = server.conversation_id(WIDGET).await;
+
+        let mut slow = stream_message(&server, "Hi").await;
+        let mut other = resume(&server).await;
+        gate.open();
+        let (chunks, end) = read_all(&mut other).await;
+        server.wait_for_messages(&con, 3).await;
+        let (late, late_end) = read_all(&mut slow).await;
+
+        assert_eq!((end, late_end), (End::Done, End::Done));
+        assert!(texts(&chunks) == [text.clone()] && texts(&late) == [text.clone()]);
+        assert!(last_message(&server).await["text"] == text.as_str());
+    }
+);
