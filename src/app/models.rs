@@ -54,13 +54,13 @@ pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
     let default_model = match config.model_choice() {
         ModelChoice::OpenAi { base_url, key, model } => {
             let openai = open(&base_url, key).context("model.base_url or model.api_key cannot be used")?;
-            models.add(DEFAULT_CONNECTION, Arc::new(openai), max_in_flight);
+            models.add(DEFAULT_CONNECTION, Arc::new(openai), max_in_flight, config.model.begins_with_thoughts);
             model
         }
         ModelChoice::Offline { .. } => {
             let clock = Arc::clone(clock);
             let offline = Offline::new(Arc::new(move || clock.now().timestamp()), TimeZone::UTC);
-            models.add(DEFAULT_CONNECTION, Arc::new(offline), max_in_flight);
+            models.add(DEFAULT_CONNECTION, Arc::new(offline), max_in_flight, false);
             OFFLINE.to_owned()
         }
         ModelChoice::Missing(text) => bail!(text),
@@ -68,7 +68,8 @@ pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
     for (name, connection) in &config.connections {
         let openai = open(&connection.base_url, connection.api_key.clone());
         let openai = openai.with_context(|| format!("connections.{name} cannot be used"))?;
-        models.add(name.as_str(), Arc::new(openai), max_in_flight);
+        let begins_with_thoughts = connection.begins_with_thoughts.unwrap_or(false);
+        models.add(name.as_str(), Arc::new(openai), max_in_flight, begins_with_thoughts);
     }
     Ok((models, default_model))
 }

@@ -40,6 +40,9 @@ pub struct Model {
     /// The largest response.
     #[serde(deserialize_with = "required")]
     pub max_body: ByteSize,
+    /// The model begins with thoughts, without an opening tag.
+    #[serde(deserialize_with = "required")]
+    pub begins_with_thoughts: bool,
     /// Messages of history that are sent.
     #[serde(deserialize_with = "required")]
     pub history_messages: usize,
@@ -58,4 +61,7 @@ pub struct Connection {
     /// `None`: no key is sent.
     #[serde(default, deserialize_with = "optional")]
     pub api_key: Option<SecretString>,
+    /// Its models begin with thoughts, without an opening tag.
+    #[serde(default, deserialize_with = "optional")]
+    pub begins_with_thoughts: Option<bool>,
 }

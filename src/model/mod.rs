@@ -57,6 +57,7 @@ pub struct Models {
 pub struct ConnectedModel {
     model: Arc<dyn ChatModel>,
     permits: Option<FairSemaphore<WorkspaceId>>,
+    begins_with_thoughts: bool,
 }
 
 impl ConnectedModel {
@@ -81,6 +82,12 @@ impl ConnectedModel {
         self.model.describe(error)
     }
 
+    /// Whether its models begin with thoughts, without an opening tag.
+    #[must_use]
+    pub fn begins_with_thoughts(&self) -> bool {
+        self.begins_with_thoughts
+    }
+
     /// The server that is called; `None` if the model runs in this process.
     #[must_use]
     pub fn server(&self) -> Option<ServerAddress> {
@@ -90,9 +97,15 @@ impl ConnectedModel {
 
 impl Models {
     /// Adds a connection. `max_in_flight` limits its concurrent calls; the limit is at least one.
-    pub fn add(&mut self, name: impl Into<String>, model: Arc<dyn ChatModel>, max_in_flight: Option<usize>) {
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        model: Arc<dyn ChatModel>,
+        max_in_flight: Option<usize>,
+        begins_with_thoughts: bool,
+    ) {
         let permits = max_in_flight.map(|limit| FairSemaphore::new(Shares { total: limit, per_key: limit }));
-        self.connections.insert(name.into(), ConnectedModel { model, permits });
+        self.connections.insert(name.into(), ConnectedModel { model, permits, begins_with_thoughts });
     }
 
     /// The connection with this name.

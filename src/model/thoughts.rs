@@ -55,9 +55,9 @@ pub(super) struct TextFilter {
     /// `None` before the first ones.
     thoughts: Option<String>,
     /// The part of the reply that is not shown yet.
-    held: String,
+    pending: String,
     /// The end of its last character that is not white space; 0 if there is none.
-    held_end: usize,
+    pending_end: usize,
     shown: String,
     is_too_long: bool,
 }
@@ -99,8 +99,8 @@ impl TextFilter {
             is_blank: true,
             may_close: [true; TAGS.len()],
             thoughts: None,
-            held: String::new(),
-            held_end: 0,
+            pending: String::new(),
+            pending_end: 0,
             shown: String::new(),
             is_too_long: false,
         }
@@ -111,8 +111,8 @@ impl TextFilter {
         self.raw.push_str(text);
         self.sort(false)?;
         let before = self.shown.len();
-        if self.show == ShowText::AtOnce && self.held_end > 0 {
-            self.show_held(false);
+        if self.show == ShowText::AtOnce && self.pending_end > 0 {
+            self.show_pending(false);
         }
         Ok(&self.shown[before..])
     }
@@ -121,7 +121,7 @@ impl TextFilter {
     pub(super) fn finish(mut self) -> Result<(String, FilteredText), LateThoughts> {
         self.sort(true)?;
         let before = self.shown.len();
-        self.show_held(true);
+        self.show_pending(true);
         let rest = self.shown[before..].to_owned();
         let thoughts = self.thoughts.as_deref().unwrap_or_default().trim().to_owned();
         Ok((rest, FilteredText { text: self.shown, thoughts, is_too_long: self.is_too_long }))
@@ -195,8 +195,8 @@ impl TextFilter {
         // Only the first thoughts may lack their opening tag.
         self.may_close = [false; TAGS.len()];
         self.thoughts = Some(self.raw[..self.sorted].to_owned());
-        self.held.clear();
-        self.held_end = 0;
+        self.pending.clear();
+        self.pending_end = 0;
         self.end_thoughts(next);
         Ok(())
     }
@@ -229,23 +229,23 @@ impl TextFilter {
                 let text_end = text.trim_end().len();
                 if text_end > 0 {
                     self.is_blank = false;
-                    self.held_end = self.held.len() + text_end;
+                    self.pending_end = self.pending.len() + text_end;
                 }
-                self.held.push_str(text);
+                self.pending.push_str(text);
             }
         }
     }
 
-    /// Shows what is held back, but for white space at its end, which may be the end of the reply.
-    fn show_held(&mut self, is_last: bool) {
-        let end = if is_last && self.thoughts.is_none() { self.held.len() } else { self.held_end };
-        let rest = self.held.split_off(end);
-        let held = std::mem::replace(&mut self.held, rest);
-        self.held_end = 0;
+    /// Shows what is pending, but for white space at its end, which may be the end of the reply.
+    fn show_pending(&mut self, is_last: bool) {
+        let end = if is_last && self.thoughts.is_none() { self.pending.len() } else { self.pending_end };
+        let rest = self.pending.split_off(end);
+        let pending = std::mem::replace(&mut self.pending, rest);
+        self.pending_end = 0;
         if self.is_too_long {
             return;
         }
-        let text = if self.shown.is_empty() { held.trim_start() } else { held.as_str() };
+        let text = if self.shown.is_empty() { pending.trim_start() } else { pending.as_str() };
         let fitting = text.floor_char_boundary(MAX_TEXT.saturating_sub(self.shown.len()));
         self.is_too_long = fitting < text.len();
         self.shown.push_str(&text[..fitting]);

@@ -32,7 +32,7 @@ use crate::domain::tool_loop::TurnLimits;
 use crate::domain::turn::{Api, Turn, TurnEnd};
 use crate::lifecycle::lease::LeaseStatus;
 use crate::lifecycle::panic_text;
-use crate::model::{Models, ShowText};
+use crate::model::{ConnectedModel, Models, ShowText};
 use crate::store::StoreError;
 use crate::telemetry::traces;
 use crate::tools::Toolset;
@@ -333,11 +333,11 @@ impl Engine {
 }
 
 impl LiveTurn<'_> {
-    /// How text of this model is shown.
-    fn show(&self, engine: &Engine, model: &ModelRef) -> ShowText {
+    /// How the text of a model is shown.
+    fn show(&self, engine: &Engine, by: &ModelRef, model: &ConnectedModel) -> ShowText {
         if self.stream.is_none() {
             ShowText::AtEnd
-        } else if engine.late_thinkers.get(model).is_some() {
+        } else if model.begins_with_thoughts() || engine.late_thinkers.get(by).is_some() {
             ShowText::AfterThoughts
         } else {
             ShowText::AtOnce

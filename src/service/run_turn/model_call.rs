@@ -158,7 +158,7 @@ async fn call(
         }
     };
     let began = Instant::now();
-    let collecting = collect_showing(model.start(request), live.show(engine, by), on_text);
+    let collecting = collect_showing(model.start(request), live.show(engine, by, model), on_text);
     let answer = budget.spend(span.run(collecting)).await.unwrap_or(Err(out_of_time));
     let answer = answer.map_err(|error| named(error, by, model));
     if answer.as_ref().is_err_and(|error| error.kind == ModelErrorKind::LateThoughts) {

@@ -18,6 +18,8 @@ const MAX_BYTES: StreamBounds = StreamBounds { process: 128 << 20, workspace: 32
 const RESERVED: usize = 16 << 10;
 /// The longest arguments and results in a stream, in bytes of JSON; longer ones are excerpts. The whole is in the trace.
 const MAX_CALL: usize = 8 << 10;
+/// The longest name of a tool in a stream, in bytes.
+const MAX_NAME: usize = 256;
 /// The longest piece of text for a reader, in bytes: as JSON it fits into a frame of HTTP.
 const MAX_PIECE: usize = 2 << 10;
 
@@ -250,7 +252,9 @@ impl TurnStream {
 
     pub(in crate::service) fn start_call(&self, call: &PlannedCall) {
         let arguments = CallResult::new(Value::Object(call.arguments.clone())).shortened(MAX_CALL);
-        let (id, name) = (call.id.clone(), call.name.clone());
+        // The model may write any name.
+        let name = call.name[..call.name.floor_char_boundary(MAX_NAME)].to_owned();
+        let id = call.id.clone();
         self.add(&mut self.lock(), TurnPart::CallStarted { id, name, arguments });
     }
 

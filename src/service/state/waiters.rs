@@ -181,3 +181,44 @@ impl Drop for Waiter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::failure::Failure;
+
+    const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::nil());
+    const TURN: TurnId = TurnId(Uuid::nil());
+
+    #[test]
+    fn the_followers_of_a_workspace_leave_half_of_the_places_to_others() {
+        let waiters = Waiters::new(4);
+        let followers = [(), ()].map(|()| waiters.register_follower(WORKSPACE, TURN).unwrap());
+
+        assert!(waiters.register_follower(WORKSPACE, TURN).is_err());
+        assert!(!waiters.has_waiter(TURN), "followers come again");
+        let other = waiters.register_follower(WorkspaceId(Uuid::from_u128(1)), TURN).unwrap();
+        let waiting = waiters.register(WORKSPACE, TURN).unwrap();
+        assert!(waiters.has_waiter(TURN));
+        assert!(waiters.register(WORKSPACE, TURN).is_err());
+
+        drop((followers, other, waiting));
+        assert_eq!((waiters.count(), waiters.lock().by_turn.len(), waiters.lock().followers.len()), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_turn_reaches_all_that_wait_for_it() {
+        let waiters = Waiters::new(4);
+        let mut waiting = waiters.register(WORKSPACE, TURN).unwrap();
+        let mut follower = waiters.register_follower(WORKSPACE, TURN).unwrap();
+        assert!(waiting.wait_until(Instant::now()).await.is_none());
+
+        waiters.wake(TURN, TurnEnd::Failed(Failure::Timeout));
+
+        follower.ended().await;
+        let end = Some(Arc::new(TurnEnd::Failed(Failure::Timeout)));
+        assert_eq!((follower.end(), waiting.wait_until(Instant::now()).await), (end.clone(), end));
+    }
+}

@@ -70,6 +70,18 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_model_that_is_configured_to_begin_with_thoughts_shows_only_its_reply(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_MODEL__BEGINS_WITH_THOUGHTS", "true").start(&db).await;
+        server.model.script().queue([Reply::text("The visitor greets me.\n</think>\n\nHello!")]);
+
+        let mut stream = stream_message(&server, "Hi").await;
+        let (chunks, end) = read_all(&mut stream).await;
+
+        assert_eq!((texts(&chunks), end), (vec!["Hello!".to_owned()], End::Done));
+    }
+);
+
+both_backends!(
     async fn the_first_text_comes_within_the_deadline_or_the_turn_fails(db: TestDb) {
         let server = Setup::default().env("REJOINDER_WIDGET__DEADLINE", "3s").start(&db).await;
         let gate = Gate::closed();
