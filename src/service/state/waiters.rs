@@ -205,7 +205,8 @@ mod tests {
         assert!(waiters.register(WORKSPACE, TURN).is_err());
 
         drop((followers, other, waiting));
-        assert_eq!((waiters.count(), waiters.lock().by_turn.len(), waiters.lock().followers.len()), (0, 0, 0));
+        let state = waiters.lock();
+        assert_eq!((state.requests, state.by_turn.len(), state.followers.len()), (0, 0, 0));
     }
 
     #[tokio::test]
