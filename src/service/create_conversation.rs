@@ -76,7 +76,7 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
         return Err(Error::TestRefused);
     }
     let by_visitor = request.account.is_none();
-    let AcceptedVariables { variables: accepted, warning } = if by_visitor {
+    let AcceptedVariables { variables: accepted, ignored } = if by_visitor {
         version.accept_visitor_variables(request.variables)?
     } else {
         version.accept_key_variables(request.variables)
@@ -98,7 +98,7 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
             .map(|text| (MessageId(services.ids.uuid_v7(services.clock.as_ref())), text)),
         key_variables,
         visitor_variables,
-        warning,
+        ignored,
         metadata: request.metadata,
         external_identifier: request.external_identifier,
         by_visitor,
