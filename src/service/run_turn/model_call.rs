@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::TryStreamExt as _;
+
 use super::budget::Budget;
 use super::{Engine, Progress, spans};
 use crate::domain::assistant::{AssistantVersion, ModelRef};
@@ -11,7 +13,7 @@ use crate::domain::chat::{
     ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, VendorFields,
 };
 use crate::domain::retry::backoff;
-use crate::domain::token_budget::{estimate_input, tokens_used};
+use crate::domain::token_budget::{CallTokens, estimate_input};
 use crate::domain::turn::Turn;
 use crate::model::{ConnectedModel, DEFAULT_CONNECTION, collect};
 use crate::telemetry::{MODEL_CALL_DURATION_SECONDS, MODEL_TOKENS};
@@ -79,8 +81,10 @@ pub(super) async fn call_models(
         let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
         let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
         let _under_way = engine.services.model_calls.begin(turn.id, &under_way);
-        let call = call(&candidate, &model, request, budget, under_way);
-        match count_tokens(progress, estimated_input, call).await {
+        let tokens = progress.call.insert(CallTokens::new(estimated_input));
+        let answer = call(&candidate, &model, request, budget, under_way, tokens).await;
+        progress.end_call(&answer);
+        match answer {
             Ok(mut answer) => {
                 if let Some(fields) = &mut answer.vendor {
                     fields.source = Some(candidate.clone());
@@ -107,28 +111,6 @@ pub(super) async fn call_models(
     })
 }
 
-/// Makes a call and adds its tokens.
-async fn count_tokens(
-    progress: &mut Progress,
-    estimated_input: i64,
-    call: impl Future<Output = Result<ModelAnswer, ModelError>>,
-) -> Result<ModelAnswer, ModelError> {
-    progress.under_way = estimated_input;
-    let answer = call.await;
-    progress.under_way = 0;
-    progress.tokens = progress.tokens.saturating_add(tokens_of(&answer, estimated_input));
-    answer
-}
-
-/// The tokens of a call that has ended.
-fn tokens_of(answer: &Result<ModelAnswer, ModelError>, estimated_input: i64) -> i64 {
-    match answer {
-        Ok(answer) => tokens_used(answer, estimated_input),
-        Err(error) if error.kind.uses_tokens() => estimated_input,
-        Err(_) => 0,
-    }
-}
-
 /// Pauses the calls of a model that is rate limited.
 fn pause_if_limited(engine: &Engine, turn: &Turn, model: &ModelRef, error: &ModelError) {
     if let ModelErrorKind::RateLimited { retry_after } = error.kind {
@@ -144,10 +126,12 @@ async fn call(
     request: ChatRequest,
     budget: &mut Budget,
     out_of_time: ModelError,
+    tokens: &mut CallTokens,
 ) -> Result<ModelAnswer, ModelError> {
     let span = spans::start_chat(by, model, &request);
     let began = Instant::now();
-    let answer = budget.spend(span.run(collect(model.start(request)))).await.unwrap_or(Err(out_of_time));
+    let parts = model.start(request).inspect_ok(|part| tokens.add(part));
+    let answer = budget.spend(span.run(collect(parts))).await.unwrap_or(Err(out_of_time));
     let answer = answer.map_err(|error| named(error, by, model));
     spans::end_chat(&span, &answer);
     record(by, &answer, began.elapsed());
