@@ -109,7 +109,7 @@ impl Applier<'_> {
             kind: file.kind,
             assistant,
             link: Some(file.link),
-            first_message: first_message(version, &variables)
+            first_message: first_message(version, &variables.all())
                 .map(|text| (MessageId(ids.uuid_v7(clock)), text)),
             key_variables: "{}".to_owned(),
             visitor_variables: "{}".to_owned(),
