@@ -165,7 +165,8 @@ pub(super) async fn open_server_store(config: &Config) -> anyhow::Result<(Db, Op
         data_dir::restrict(&data_dir);
     }
     if config.store.migrate {
-        if db.schema().await? == Schema::Outdated {
+        let schema = db.schema().await.context("the database cannot be migrated")?;
+        if schema == Schema::Outdated {
             secret_key::refuse_former_secrets(&db).await?;
         }
         db.migrate().await.context("the database cannot be migrated")?;
