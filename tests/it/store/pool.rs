@@ -207,6 +207,7 @@ async fn work_without_a_connection_names_the_cause() {
     let (read, batch) = tokio::join!(read, store.begin());
 
     for error in [read.unwrap_err(), batch.unwrap_err()] {
-        assert!(error.is_transient() && error.to_string().contains("a proxy that has no server up"), "{error}");
+        let text = error.to_string();
+        assert!(error.is_transient() && text.contains("a proxy that has no server up"), "{text}");
     }
 }
