@@ -59,6 +59,7 @@ const BEGIN_READ: &str = "begin; set local idle_in_transaction_session_timeout =
 
 /// Begins a transaction whose statements read the same snapshot.
 const BEGIN_SNAPSHOT: &str = "begin isolation level repeatable read, read only; \
+    set local idle_in_transaction_session_timeout = '2s'; \
     select case when pg_is_in_recovery() then 'the server is a standby' end";
 
 /// The most reads at the same time.
