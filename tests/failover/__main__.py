@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from cluster import Cluster, http, signal_all
+from cluster import Cluster, Stuck, http, signal_all
 from load import Load, Readiness, Sessions, start_model
 from verdict import Verdict, observe_clients, observe_database, observe_readiness, wait_until_ended
 
@@ -25,14 +25,13 @@ def switchover(cluster):
     def check():
         thread.join()
         if not answer or answer[0][0] != 200:
-            raise SystemExit(f"failover: the switchover was refused: {answer}")
+            raise Stuck(f"the switchover was refused: {answer}")
 
     return check
 
 
 def kill_postmaster(cluster):
     cluster.leader().postmaster().kill()
-    return lambda: None
 
 
 def kill_node(cluster):
@@ -58,10 +57,9 @@ def restart_haproxy(cluster):
     cluster.haproxy.process.terminate()
     cluster.haproxy.process.wait()
     cluster.haproxy.start()
-    return lambda: None
 
 
-# Each returns what repairs it.
+# Each returns what repairs or checks it afterwards, if anything.
 FAULTS = {
     "switchover": switchover,
     "kill-postmaster": kill_postmaster,
@@ -84,9 +82,13 @@ def run_fault(cluster, name, number, options):
     time.sleep(WARM_UP)
     fault = time.monotonic()
     repair = FAULTS[name](cluster)
-    # The node returns while the load continues: it must not take back what others have written since.
-    time.sleep(options.ttl + 15)
-    repair()
+    if name in WITHOUT_ELECTION or repair is None:
+        time.sleep(15)
+    else:
+        # The node returns while the load continues: it must not take back what others have written since.
+        time.sleep(options.ttl + 15)
+    if repair is not None:
+        repair()
     time.sleep(options.after)
     ended = time.monotonic()
     load.stop()
@@ -130,7 +132,10 @@ COLUMNS = [
 
 
 def print_row(cells):
-    print("".join(f"{cell:<{width}}" if n < 3 else f"{cell:>{width}}" for n, (cell, (_, width)) in enumerate(zip(cells, COLUMNS))), flush=True)
+    widths = [width for _, width in COLUMNS]
+    texts = [f"{cell:<{width}}" for cell, width in zip(cells[:3], widths[:3])]
+    numbers = [f"{cell:>{width}}" for cell, width in zip(cells[3:], widths[3:])]
+    print("".join(texts + numbers), flush=True)
 
 
 def row(name, mode, sessions, v):
@@ -141,6 +146,20 @@ def row(name, mode, sessions, v):
     ]
 
 
+def run_cluster(cluster, mode, sessions, options, rows, problems):
+    """All faults, one after the other, in one cluster."""
+    cluster.start()
+    for number, name in enumerate(options.fault):
+        run = f"{name}, {mode}, sessions {sessions}"
+        print(f"failover: {run}", file=sys.stderr)
+        verdict = run_fault(cluster, name, number, options)
+        rows.append(row(name, mode, sessions, verdict))
+        problems += [f"{run}: {problem}" for problem in verdict.problems]
+    cluster.wait_until_healthy()
+    if reason := cluster.check_store():
+        problems.append(f"{mode}, sessions {sessions}: {reason}")
+
+
 def run_all(options):
     """True if every goal was met."""
     rows, problems = [], []
@@ -149,16 +168,9 @@ def run_all(options):
         for sessions in options.sessions:
             cluster = Cluster(options, mode == "strict", sessions == "cut", model.server_port)
             try:
-                cluster.start()
-                for number, name in enumerate(options.fault):
-                    print(f"failover: {name}, {mode}, sessions {sessions}", file=sys.stderr)
-                    verdict = run_fault(cluster, name, number, options)
-                    rows.append(row(name, mode, sessions, verdict))
-                    problems += [f"{name}, {mode}, sessions {sessions}: {problem}" for problem in verdict.problems]
-                    print(f"failover: {dict(zip([c for c, _ in COLUMNS], rows[-1]))} {verdict.problems[:10]}", file=sys.stderr)
-                cluster.wait_until_healthy()
-                if reason := cluster.check_store():
-                    problems.append(f"{mode}, sessions {sessions}: {reason}")
+                run_cluster(cluster, mode, sessions, options, rows, problems)
+            except Stuck as stuck:
+                problems.append(f"{mode}, sessions {sessions}: {stuck}")
             finally:
                 cluster.close(options.keep)
     print_row([name for name, _ in COLUMNS])

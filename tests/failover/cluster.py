@@ -40,6 +40,10 @@ system_prompt = "You are the desk."
 ASSISTANT = "550e8400-e29b-41d4-a716-446655440000"
 
 
+class Stuck(Exception):
+    """The cluster does not do what a run needs; the next cluster may."""
+
+
 def spare_port():
     """Below the range of ephemeral ports, so that no outgoing connection takes it while a program restarts."""
     while True:
@@ -60,7 +64,7 @@ def wait_for(what, look, seconds):
         except (OSError, psycopg.Error, ValueError) as failed:
             error = failed
         time.sleep(0.1)
-    raise SystemExit(f"failover: waited {seconds} s for {what}: {error}")
+    raise Stuck(f"waited {seconds} s for {what}: {error}")
 
 
 def http(method, url, body=None, headers=None, timeout=5):
@@ -140,6 +144,8 @@ class Node:
                 "dcs": {
                     "ttl": cluster.ttl, "loop_wait": 5, "retry_timeout": 5,
                     "synchronous_mode": True, "synchronous_mode_strict": cluster.strict,
+                    # Of two synchronous standbys the one that is further is promoted, so the other need not be rewound first.
+                    "synchronous_node_count": NODES - 1,
                     "postgresql": {"use_pg_rewind": True, "parameters": {"max_connections": 100}},
                 },
                 "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, "data-checksums"],
@@ -277,7 +283,7 @@ class Cluster:
             [self.rejoinder, *arguments], cwd=self.folder, env=self.command_env, capture_output=True, text=True
         )
         if done.returncode != 0:
-            raise SystemExit(f"failover: rejoinder {' '.join(arguments)}: {done.stdout}{done.stderr}")
+            raise Stuck(f"rejoinder {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout
 
     def check_store(self):

@@ -77,6 +77,7 @@ class Attempt:
     code: str | None
     body: dict | None
     has_turn: bool
+    is_replay: bool
 
     @property
     def is_unknown(self):
@@ -95,8 +96,16 @@ class Message:
         return any(attempt.status == 200 for attempt in self.attempts)
 
     @property
+    def is_unknown(self):
+        """Only a response to the first request, or its replay, decides: a repeat that is refused says nothing about it."""
+        last = self.attempts[-1]
+        if last.status == 200 or last.is_replay:
+            return False
+        return any(attempt.is_unknown for attempt in self.attempts)
+
+    @property
     def is_refused(self):
-        return not self.acknowledged and not self.attempts[-1].is_unknown
+        return not self.acknowledged and not self.is_unknown
 
 
 class Load:
@@ -153,9 +162,8 @@ class Load:
         server = (turn + turn // CONVERSATIONS) % len(self.cluster.urls)
         end = time.monotonic() + PATIENCE
         while True:
-            attempt = self.attempt(message, turn % CONVERSATIONS, server)
-            message.attempts.append(attempt)
-            if not attempt.is_unknown or time.monotonic() > end:
+            message.attempts.append(self.attempt(message, turn % CONVERSATIONS, server))
+            if not message.is_unknown or time.monotonic() > end:
                 return
             server = (server + 1) % len(self.cluster.urls)
             time.sleep(1)
@@ -173,7 +181,7 @@ class Load:
                 "sender_id": "usr_load", "sender_type": "user", "text": message.text,
             }
         began = time.monotonic()
-        status, code, answer, has_turn = 0, None, None, False
+        status, code, answer, has_turn, is_replay = 0, None, None, False, False
         connection = http.client.HTTPConnection(self.cluster.urls[server], timeout=70)
         try:
             connection.request("POST", path, json.dumps(body), headers)
@@ -181,12 +189,13 @@ class Load:
             text = response.read()
             status, code = response.status, response.getheader("rejoinder-error")
             has_turn = response.getheader("rejoinder-turn") is not None
+            is_replay = response.getheader("idempotent-replayed") is not None
             answer = json.loads(text)
         except (OSError, http.client.HTTPException, ValueError) as error:
             code = code or type(error).__name__
         finally:
             connection.close()
-        return Attempt(server, began, time.monotonic(), status, code, answer, has_turn)
+        return Attempt(server, began, time.monotonic(), status, code, answer, has_turn, is_replay)
 
 
 class Readiness:
