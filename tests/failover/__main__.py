@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from cluster import Cluster, Stuck, http, signal_all
 from load import Load, Readiness, Sessions, start_model
@@ -19,7 +20,12 @@ def switchover(cluster):
     url = f"http://127.0.0.1:{leader.rest_port}/switchover"
     # Answers when it is done; a refusal would make the run meaningless.
     answer = []
-    thread = threading.Thread(target=lambda: answer.append(http("POST", url, {"leader": leader.name}, timeout=60)))
+
+    def post():
+        with suppress(OSError):
+            answer.append(http("POST", url, {"leader": leader.name}, timeout=60))
+
+    thread = threading.Thread(target=post, daemon=True)
     thread.start()
 
     def check():

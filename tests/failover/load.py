@@ -117,7 +117,7 @@ class Load:
         self.threads = []
         self.stopping = threading.Event()
         self.conversations = [self.create("widget"), self.create("api")]
-        self.thread = threading.Thread(target=self.send_all)
+        self.thread = threading.Thread(target=self.send_all, daemon=True)
 
     def create(self, kind):
         ids = []
