@@ -295,11 +295,10 @@ fn may_connect_soon(error: &sqlx::Error) -> bool {
     use io::ErrorKind;
 
     match error {
-        error if is_unusable_server(error) => true,
         // A proxy with no server up accepts a connection and closes it.
+        error if is_unusable_server(error) || is_closed(error) => true,
         sqlx::Error::Io(error) => {
-            is_closed(error)
-                || matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted)
+            matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted)
         }
         // 53300: too many connections, as while those that this process has dropped still end. 57P01: it stops. 57P03: it starts or
         // stops.
