@@ -28,6 +28,15 @@ pub(super) struct ModelResponse {
     pub by: ModelRef,
 }
 
+impl ModelResponse {
+    fn new(mut answer: ModelAnswer, by: ModelRef) -> Self {
+        if let Some(fields) = &mut answer.vendor {
+            fields.source = Some(by.clone());
+        }
+        Self { answer, by }
+    }
+}
+
 /// Why no model answered.
 pub(super) enum ModelCallError {
     /// The error to report: the last one, unless an earlier one was transient.
@@ -85,12 +94,7 @@ pub(super) async fn call_models(
         let answer = call(&candidate, &model, request, budget, under_way, tokens).await;
         progress.end_call(&answer);
         match answer {
-            Ok(mut answer) => {
-                if let Some(fields) = &mut answer.vendor {
-                    fields.source = Some(candidate.clone());
-                }
-                return Ok(ModelResponse { answer, by: candidate });
-            }
+            Ok(answer) => return Ok(ModelResponse::new(answer, candidate)),
             Err(error) => {
                 if error.kind == ModelErrorKind::Timeout {
                     timed_out.push(candidate.clone());

@@ -151,8 +151,8 @@ both_backends!(
         let operator = operator(&db).await;
         let rows = rows_of(&db, 7).await;
         let widen = |table: &str, column: &str| {
-            let wider = format!("'{{\"of_a_newer_version\":{{\"nested\":[1]}},' || substr({column}, 2)");
-            format!("update {table} set {column} = {wider}")
+            let widened = format!("'{{\"of_a_newer_version\":{{\"nested\":[1]}},' || substr({column}, 2)");
+            format!("update {table} set {column} = {widened}")
         };
         let columns = [("calendars", "rules"), ("tools", "definition"), ("assistant_versions", "compiled")];
         for (table, column) in columns {
@@ -165,8 +165,8 @@ both_backends!(
         assert_eq!((rows_of(&db, 7).await, rows_of(&db, 8).await), (0, rows));
         for (table, column) in columns {
             let texts = seed::query_texts(&db, &format!("select {column} from {table}")).await;
-            let wider = |text: &String| text.starts_with(r#"{"of_a_newer_version":{"nested":[1]},"#);
-            assert!(texts.iter().all(wider), "{texts:?}");
+            let starts_wider = |text: &String| text.starts_with(r#"{"of_a_newer_version":{"nested":[1]},"#);
+            assert!(texts.iter().all(starts_wider), "{texts:?}");
         }
     }
 );
