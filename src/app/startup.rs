@@ -14,6 +14,7 @@ use super::data_dir::{self, DataDirError, absolute, database_file};
 use super::data_dir_lock::DataDirLock;
 use crate::config::{Config, Database};
 use crate::domain::clock::SystemClock;
+use crate::service::secret_key;
 use crate::store::db::OTHER_WRITES;
 use crate::store::{Conn, Db, PostgresSettings, Schema, Tenant, describe_postgres, processes};
 
@@ -164,6 +165,10 @@ pub(super) async fn open_server_store(config: &Config) -> anyhow::Result<(Db, Op
         data_dir::restrict(&data_dir);
     }
     if config.store.migrate {
+        let schema = db.schema().await.context("the database cannot be migrated")?;
+        if schema == Schema::Outdated {
+            secret_key::refuse_former_secrets(&db).await?;
+        }
         db.migrate().await.context("the database cannot be migrated")?;
     } else {
         db.check_schema().await?;

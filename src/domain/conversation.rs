@@ -2,6 +2,7 @@
 
 use super::clock::Micros;
 use super::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
+use super::ignored_names::IgnoredNames;
 use super::message::Message;
 use super::string_enum::string_enum;
 
@@ -117,8 +118,8 @@ pub struct CreatedConversation {
     pub conversation: Conversation,
     pub link: Option<WidgetUuid>,
     pub first_message: Option<Message>,
-    /// Names the variables that were ignored, for `Rejoinder-Warning`.
-    pub warning: Option<String>,
+    /// What was sent and has no effect.
+    pub ignored: IgnoredNames,
 }
 
 /// The filter of a list of conversations; absent fields match all.

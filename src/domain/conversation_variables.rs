@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::assistant::AssistantVersion;
 use super::error::Error;
+use super::ignored_names::{IgnoredNames, encode_name};
 use super::invalid_field::InvalidField;
 use super::template::is_variable;
 
@@ -18,10 +19,6 @@ const MAX_DECLARED: usize = 32;
 const MAX_NAME: usize = 64;
 /// The largest `max_length`, in characters.
 const MAX_LENGTH: usize = 4_096;
-/// The most names in one warning.
-const MAX_NAMES_IN_WARNING: usize = 8;
-/// The most characters of a name that a client chose, in a warning or an error.
-const MAX_PRINTED_NAME: usize = 40;
 
 /// A variable that visitors may set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,8 +76,8 @@ impl VisitorVariable {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AcceptedVariables {
     pub variables: Map<String, Value>,
-    /// Names those that are ignored, in ASCII, for `Rejoinder-Warning`.
-    pub warning: Option<String>,
+    /// Those that were sent besides.
+    pub ignored: IgnoredNames,
 }
 
 /// The values that count, by their origin.
@@ -133,10 +130,9 @@ impl<T> AssistantVersion<T> {
     /// The variables that a key has sent for a new conversation, without those of the assistant.
     #[must_use]
     pub fn accept_key_variables(&self, mut sent: Map<String, Value>) -> AcceptedVariables {
-        let ignored = sent.keys().filter(|name| self.variables.contains_key(*name));
-        let warning = warning(ignored, "set by the assistant");
+        let ignored = ignored(sent.keys().filter(|name| self.variables.contains_key(*name)));
         sent.retain(|name, _| !self.variables.contains_key(name));
-        AcceptedVariables { variables: sent, warning }
+        AcceptedVariables { variables: sent, ignored }
     }
 
     /// The variables that a visitor has sent for a new conversation: none if the assistant declares none.
@@ -146,8 +142,7 @@ impl<T> AssistantVersion<T> {
     /// A variable is not declared, or its value is invalid: in the wording of the widget API, the only one for visitors.
     pub fn accept_visitor_variables(&self, sent: Map<String, Value>) -> Result<AcceptedVariables, Error> {
         if self.visitor_variables.is_empty() {
-            let warning = warning(sent.keys(), "not declared by the assistant");
-            return Ok(AcceptedVariables { variables: Map::new(), warning });
+            return Ok(AcceptedVariables { variables: Map::new(), ignored: ignored(sent.keys()) });
         }
         for (name, value) in &sent {
             let checked = match self.visitor_variables.get(name) {
@@ -155,11 +150,11 @@ impl<T> AssistantVersion<T> {
                 None => Err("is not declared by the assistant".to_owned()),
             };
             checked.map_err(|problem| {
-                let text = format!("The variables.{} field {problem}.", printable(name));
+                let text = format!("The variables.{} field {problem}.", encode_name(name));
                 Error::invalid("variables", text)
             })?;
         }
-        Ok(AcceptedVariables { variables: sent, warning: None })
+        Ok(AcceptedVariables { variables: sent, ignored: IgnoredNames::default() })
     }
 
     /// The values that count in a conversation whose variables were set by a key and by a visitor. What a visitor has set is checked
@@ -185,28 +180,7 @@ impl<T> AssistantVersion<T> {
     }
 }
 
-/// A warning about variables that are ignored, if there are any. Its length is bounded, however many they are.
-fn warning<'a>(ignored: impl Iterator<Item = &'a String>, reason: &str) -> Option<String> {
-    let ignored: Vec<&String> = ignored.collect();
-    if ignored.is_empty() {
-        return None;
-    }
-    let mut names: Vec<String> =
-        ignored.iter().take(MAX_NAMES_IN_WARNING).map(|name| printable(name)).collect();
-    let further = ignored.len().saturating_sub(MAX_NAMES_IN_WARNING);
-    if further > 0 {
-        names.push(format!("{further} more"));
-    }
-    Some(format!("variables ignored: {} ({reason})", names.join(", ")))
-}
-
-/// A name that a client chose, as short ASCII text without line breaks or separators, so that it is safe in a header.
-fn printable(name: &str) -> String {
-    let is_safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-    let characters = name.chars().map(|c| if is_safe(c) { c } else { '?' });
-    let mut printed: String = characters.take(MAX_PRINTED_NAME).collect();
-    if name.chars().nth(MAX_PRINTED_NAME).is_some() {
-        printed.push_str("...");
-    }
-    if printed.is_empty() { "\"\"".to_owned() } else { printed }
+/// The variables as the fields of the request that they are.
+fn ignored<'a>(names: impl Iterator<Item = &'a String>) -> IgnoredNames {
+    names.map(|name| format!("variables.{name}")).collect()
 }

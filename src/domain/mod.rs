@@ -17,6 +17,7 @@ pub mod failure;
 pub mod history;
 pub mod idempotency;
 pub mod ids;
+pub mod ignored_names;
 pub mod invalid_field;
 pub mod journal;
 pub mod knowledge;

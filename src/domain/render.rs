@@ -329,7 +329,7 @@ pub fn conversation_created(made: &CreatedConversation) -> RenderedResponse {
         first_message: made.first_message.as_ref().map(MessageOut::from),
     };
     let body = Success::new("Conversation created successfully.", data).to_json();
-    RenderedResponse { status: 200, body, code: None, reason: None, warning: made.warning.clone() }
+    RenderedResponse { status: 200, body, code: None, reason: None, warning: made.ignored.to_header() }
 }
 
 /// The text of `error` in the ordinary envelope of the widget API (not the 422 and 429 bodies).

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use super::chat::{ChatMessage, ModelAnswer};
+use super::chat::{ChatMessage, ModelErrorKind, Part, Usage};
 
 /// A token has about four bytes.
 const BYTES_PER_TOKEN: usize = 4;
@@ -60,23 +60,50 @@ impl TokenBudgets {
 #[must_use]
 pub fn estimate_input(messages: &[ChatMessage], tool_bytes: usize) -> i64 {
     let bytes: usize = messages.iter().map(message_bytes).sum();
-    tokens_of(bytes.saturating_add(tool_bytes))
+    estimate(bytes.saturating_add(tool_bytes))
 }
 
-/// The tokens that an answer cost: as its model reported them, and estimated where it did not.
-#[must_use]
-pub fn tokens_used(answer: &ModelAnswer, estimated_input: i64) -> i64 {
-    let usage = answer.usage;
-    let input = if usage.input > 0 { usage.input } else { estimated_input };
-    let output = if usage.output > 0 { usage.output } else { estimate_output(answer) };
-    input.saturating_add(output)
+/// The tokens of a model call, counted as its response arrives: a call that fails or is broken off has used what came until then.
+#[derive(Clone, Copy, Debug)]
+pub struct CallTokens {
+    estimated_input: i64,
+    reported: Usage,
+    output_bytes: usize,
 }
 
-fn estimate_output(answer: &ModelAnswer) -> i64 {
-    let texts = [&answer.text, &answer.thoughts];
-    let text_bytes: usize = texts.into_iter().flatten().map(String::len).sum();
-    let call_bytes: usize = answer.calls.iter().map(|call| call.name.len() + call.arguments.len()).sum();
-    tokens_of(text_bytes + call_bytes)
+impl CallTokens {
+    /// A call whose response has not begun.
+    #[must_use]
+    pub fn new(estimated_input: i64) -> Self {
+        Self { estimated_input, reported: Usage::default(), output_bytes: 0 }
+    }
+
+    pub fn add(&mut self, part: &Part) {
+        match part {
+            Part::Text(piece) | Part::Thoughts(piece) => self.output_bytes += piece.len(),
+            Part::Call { name, arguments, .. } => {
+                self.output_bytes += name.as_ref().map_or(0, String::len) + arguments.len();
+            }
+            Part::Usage(reported) => self.reported = *reported,
+            Part::Vendor { .. } | Part::Finished { .. } => {}
+        }
+    }
+
+    /// The tokens until now: as the model reported them, and estimated where it did not.
+    #[must_use]
+    pub fn sum(&self) -> i64 {
+        let Usage { input, output, .. } = self.reported;
+        let input = if input > 0 { input } else { self.estimated_input };
+        let output = if output > 0 { output } else { estimate(self.output_bytes) };
+        input.saturating_add(output)
+    }
+
+    /// The tokens of a call that failed: none if the model sent nothing and did not work on the request.
+    #[must_use]
+    pub fn sum_of_failed(&self, kind: ModelErrorKind) -> i64 {
+        let has_response = self.output_bytes > 0 || self.reported != Usage::default();
+        if has_response || kind.uses_tokens() { self.sum() } else { 0 }
+    }
 }
 
 fn message_bytes(message: &ChatMessage) -> usize {
@@ -91,15 +118,13 @@ fn message_bytes(message: &ChatMessage) -> usize {
     }
 }
 
-/// At least one, so that no call is free.
-fn tokens_of(bytes: usize) -> i64 {
-    i64::try_from(bytes / BYTES_PER_TOKEN + 1).unwrap_or(i64::MAX)
+fn estimate(bytes: usize) -> i64 {
+    i64::try_from(bytes.div_ceil(BYTES_PER_TOKEN)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::chat::{ToolCall, Usage};
 
     #[test]
     fn the_lower_budget_applies() {
@@ -123,20 +148,32 @@ mod tests {
             ChatMessage::Assistant { text: Some("x".repeat(40)), calls: Vec::new(), vendor: None },
             ChatMessage::Tool { call_id: String::new(), content: "x".repeat(40) },
         ];
-        let call = ToolCall { id: "a".to_owned(), name: "find".to_owned(), arguments: "{}  ".to_owned() };
-        let mut answer =
-            ModelAnswer { text: Some("x".repeat(32)), calls: vec![call], ..ModelAnswer::default() };
+        let input = estimate_input(&request, 81);
+        let mut tokens = CallTokens::new(input);
 
-        let input = estimate_input(&request, 80);
+        assert_eq!((input, tokens.sum()), (51, 51));
+        tokens.add(&Part::Text("x".repeat(31)));
+        tokens.add(&Part::Thoughts("x".to_owned()));
+        let (id, name) = (Some("a".to_owned()), Some("find".to_owned()));
+        tokens.add(&Part::Call { index: 0, id, name, arguments: "{}  ".to_owned() });
+        assert_eq!(tokens.sum(), 51 + 10);
+        tokens.add(&Part::Usage(Usage { input: 7, ..Usage::default() }));
+        assert_eq!(tokens.sum(), 7 + 10);
+        tokens.add(&Part::Usage(Usage { input: 7, output: 3, ..Usage::default() }));
+        tokens.add(&Part::Finished { is_truncated: false });
+        assert_eq!(tokens.sum(), 10);
+        tokens.add(&Part::Usage(Usage { input: i64::MAX, output: i64::MAX, ..Usage::default() }));
+        assert_eq!(tokens.sum(), i64::MAX);
+    }
 
-        assert_eq!(input, 51);
-        assert_eq!(tokens_used(&answer, input), 51 + 11);
-        answer.usage = Usage { input: 7, ..Usage::default() };
-        assert_eq!(tokens_used(&answer, input), 7 + 11);
-        answer.usage.output = 3;
-        assert_eq!(tokens_used(&answer, input), 10);
-        answer.usage = Usage { input: i64::MAX, output: i64::MAX, ..Usage::default() };
-        assert_eq!(tokens_used(&answer, input), i64::MAX);
-        assert_eq!(tokens_used(&ModelAnswer::default(), 1), 2);
+    #[test]
+    fn a_failed_call_has_used_what_the_model_sent() {
+        let mut tokens = CallTokens::new(5);
+
+        assert_eq!(tokens.sum_of_failed(ModelErrorKind::Refused), 0);
+        assert_eq!(tokens.sum_of_failed(ModelErrorKind::Timeout), 5);
+        tokens.add(&Part::Text("x".repeat(400)));
+        assert_eq!(tokens.sum_of_failed(ModelErrorKind::Unavailable), 105);
+        assert_eq!(tokens.sum_of_failed(ModelErrorKind::TooSlow), 105);
     }
 }

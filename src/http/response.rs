@@ -16,7 +16,7 @@ use crate::service::ApiResponse;
 pub(super) const REJOINDER_TURN: HeaderName = HeaderName::from_static("rejoinder-turn");
 /// The reason that no reply was enqueued.
 pub(super) const REJOINDER_REASON: HeaderName = HeaderName::from_static("rejoinder-reason");
-/// A new conversation was created without a part of what was sent.
+/// Names what the request has and what has no effect.
 pub(super) const REJOINDER_WARNING: HeaderName = HeaderName::from_static("rejoinder-warning");
 /// The response is the one that was stored for the request's `Idempotency-Key`.
 pub(super) const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");

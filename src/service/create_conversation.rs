@@ -5,7 +5,7 @@ use super::{ApiResponse, Services};
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::{ConversationKind, CreatedConversation};
-use crate::domain::conversation_variables::{AcceptedVariables, ConversationVariables};
+use crate::domain::conversation_variables::AcceptedVariables;
 use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, WidgetUuid};
@@ -76,7 +76,7 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
         return Err(Error::TestRefused);
     }
     let by_visitor = request.account.is_none();
-    let AcceptedVariables { variables: accepted, warning } = if by_visitor {
+    let AcceptedVariables { variables: accepted, ignored } = if by_visitor {
         version.accept_visitor_variables(request.variables)?
     } else {
         version.accept_key_variables(request.variables)
@@ -86,7 +86,7 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
     let (key_variables, visitor_variables) = (to_json(&key), to_json(&visitor));
     let variables = version.rank_variables(key, visitor);
     let is_for_widget = request.kind != ConversationKind::Api;
-    let first_message = is_for_widget.then(|| first_message(&version, &variables)).flatten();
+    let first_message = is_for_widget.then(|| first_message(&version, &variables.all())).flatten();
     let link = is_for_widget.then(|| WidgetUuid(services.ids.uuid_v4()));
     Ok(NewConversation {
         workspace,
@@ -98,7 +98,7 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
             .map(|text| (MessageId(services.ids.uuid_v7(services.clock.as_ref())), text)),
         key_variables,
         visitor_variables,
-        warning,
+        ignored,
         metadata: request.metadata,
         external_identifier: request.external_identifier,
         by_visitor,
@@ -113,7 +113,7 @@ fn to_json(variables: &Map<String, Value>) -> String {
 
 /// The first message of a conversation with this version, filled from the variables. The visitor's own values are plain text in
 /// it, because it is for the visitor.
-pub(super) fn first_message(version: &AssistantVersion, variables: &ConversationVariables) -> Option<String> {
+pub(super) fn first_message(version: &AssistantVersion, variables: &Map<String, Value>) -> Option<String> {
     let template = version.first_message.as_deref()?;
-    fill_prompt(template, &variables.all(), MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())
+    fill_prompt(template, variables, MAX_FIRST_MESSAGE).ok().filter(|text| !text.trim().is_empty())
 }

@@ -4,15 +4,16 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::AddAssign;
 
 use crate::domain::assistant::AssistantVersion;
-use crate::domain::calendar::{Caldav, CalendarSettings};
+use crate::domain::calendar::CalendarSettings;
 use crate::domain::ids::{CalendarId, EndpointId, WorkspaceId};
 use crate::domain::seal::{SealKeys, SealedSecret, SecretContext};
-use crate::domain::tool::{CompiledCalendar, CompiledTool, Tool};
+use crate::domain::tool::{Tool, ToolConfig};
 use crate::store::sealed_secrets::{self, RowKey, SealedColumn, SealedRow};
-use crate::store::{Conn, Db, StoreError, Tenant, seal_keys, workspaces};
+use crate::store::{Conn, Db, StoreError, Tenant, seal_keys, stored_json, workspaces};
 
 /// Another process may encrypt with an earlier key meanwhile, so the rows are read again until nothing is left to do.
 const MAX_PASSES: usize = 5;
@@ -24,6 +25,8 @@ pub struct Reencrypted {
     pub values: usize,
     /// Values that stay as they are, because they cannot be decrypted, by the reason.
     pub unreadable: BTreeMap<String, usize>,
+    /// Rows that cannot be parsed and have secrets of earlier keys, perhaps because a newer version has stored them.
+    pub unparsable_rows: usize,
     /// Whether nothing was left to do at the end, so that a process without the earlier keys can start.
     pub is_complete: bool,
 }
@@ -38,12 +41,15 @@ pub async fn reencrypt(db: &Db, keys: &SealKeys) -> Result<Reencrypted, StoreErr
         }
         result.values += pass.values;
         result.unreadable = pass.unreadable;
+        result.unparsable_rows = pass.unparsable_rows;
         if pass.values == 0 && pass.conflicts == 0 {
-            let key = keys.current_id();
-            db.write(Tenant::Process, async |conn| seal_keys::delete_others(conn, key).await).await?;
-            result.is_complete = true;
+            result.is_complete = pass.unparsable_rows == 0;
             break;
         }
+    }
+    if result.is_complete {
+        let key = keys.current_id();
+        db.write(Tenant::Process, async |conn| seal_keys::delete_others(conn, key).await).await?;
     }
     Ok(result)
 }
@@ -53,6 +59,7 @@ pub async fn reencrypt(db: &Db, keys: &SealKeys) -> Result<Reencrypted, StoreErr
 struct Counts {
     values: usize,
     unreadable: BTreeMap<String, usize>,
+    unparsable_rows: usize,
     /// Rows that others changed meanwhile.
     conflicts: usize,
 }
@@ -60,6 +67,7 @@ struct Counts {
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.values += other.values;
+        self.unparsable_rows += other.unparsable_rows;
         self.conflicts += other.conflicts;
         for (reason, count) in other.unreadable {
             *self.unreadable.entry(reason).or_default() += count;
@@ -90,13 +98,16 @@ async fn reencrypt_row(
     key: RowKey,
 ) -> Result<Counts, StoreError> {
     let found = db.read(Tenant::Process, async |conn| sealed_secrets::find(conn, column, key).await).await?;
-    let Some(row) = found.filter(|row| !row.text.is_empty()) else { return Ok(Counts::default()) };
-    let resealer = Resealer { keys, workspace: key.workspace_id, counts: RefCell::default() };
-    let Ok(text) = resealer.reseal_row(column, key, &row) else {
-        tracing::error!(workspace.id = %key.workspace_id, object.id = %key.id, "a row with secrets cannot be parsed");
-        let unreadable = BTreeMap::from([("its row cannot be parsed".to_owned(), 1)]);
-        return Ok(Counts { unreadable, ..Counts::default() });
-    };
+    let Some(row) = found else { return Ok(Counts::default()) };
+    let (workspace, text) = (key.workspace_id, RefCell::new(row.text.clone()));
+    let resealer = Resealer { keys, workspace, text, counts: RefCell::default() };
+    if let Err(error) = resealer.reseal_row(column, key, &row) {
+        let error = &error as &dyn std::error::Error;
+        tracing::error!(workspace.id = %workspace, object.id = %key.id, error, "a row with secrets cannot be parsed");
+        let unparsable_rows = usize::from(has_earlier_key(keys, &row.text));
+        return Ok(Counts { unparsable_rows, ..Counts::default() });
+    }
+    let text = resealer.text.into_inner();
     let mut counts = resealer.counts.into_inner();
     if counts.values > 0 {
         let is_replaced = db
@@ -107,6 +118,11 @@ async fn reencrypt_row(
         }
     }
     Ok(counts)
+}
+
+/// Whether some sealed secrets of a JSON text do not name the current key.
+fn has_earlier_key(keys: &SealKeys, text: &str) -> bool {
+    text.matches(r#""sealed":""#).count() > text.matches(keys.current_id().as_str()).count()
 }
 
 /// The lock keeps a writer that has read the old text from writing it back.
@@ -125,84 +141,74 @@ async fn replace(
 struct Resealer<'a> {
     keys: &'a SealKeys,
     workspace: WorkspaceId,
+    /// The text of the row, in which sealed secrets are replaced. The rest stays as it is, also what only a newer version knows.
+    text: RefCell<String>,
     counts: RefCell<Counts>,
 }
 
 impl Resealer<'_> {
-    /// The text of the row with sealed secrets of the current key. A secret that cannot be opened stays.
     fn reseal_row(
         &self,
         column: SealedColumn,
         key: RowKey,
         row: &SealedRow,
-    ) -> Result<String, serde_json::Error> {
+    ) -> Result<(), serde_json::Error> {
         match column {
             SealedColumn::Calendars => {
-                let settings = self.reseal_calendar(CalendarId(key.id), serde_json::from_str(&row.text)?);
-                serde_json::to_string(&settings)
+                self.reseal_calendar(CalendarId(key.id), &stored_json::from_str(&row.text)?);
             }
             SealedColumn::Tools => {
-                let tool: Tool = serde_json::from_str(&row.text)?;
-                let config = tool.config.try_map(
-                    |id| Ok::<_, serde_json::Error>(*id),
-                    |id| Ok(*id),
-                    |field, sealed| {
-                        Ok(self.reseal(&SecretContext::of_tool(self.workspace, &row.slug, field), sealed))
-                    },
-                )?;
-                serde_json::to_string(&Tool { config, ..tool })
+                let tool: Tool = stored_json::from_str(&row.text)?;
+                self.reseal_tool(&row.slug, &tool.config, |_| ());
             }
             SealedColumn::AssistantVersions => {
-                let mut version: AssistantVersion = serde_json::from_str(&row.text)?;
-                let tools = version.tools.into_iter().map(|tool| self.reseal_compiled(tool));
-                version.tools = tools.collect::<Result<_, _>>()?;
-                serde_json::to_string(&version)
+                let version: AssistantVersion = stored_json::from_str(&row.text)?;
+                for tool in &version.tools {
+                    self.reseal_tool(&tool.slug, &tool.kind, |calendar| {
+                        self.reseal_calendar(calendar.id, &calendar.settings);
+                    });
+                }
             }
             SealedColumn::EndpointSecrets | SealedColumn::PreviousEndpointSecrets => {
                 let context = SecretContext::of_endpoint(self.workspace, EndpointId(key.id));
-                let sealed = SealedSecret::from_stored(row.text.clone());
-                Ok(self.reseal(&context, &sealed).as_str().to_owned())
+                self.reseal(&context, &SealedSecret::from_stored(row.text.clone()));
             }
+        }
+        Ok(())
+    }
+
+    fn reseal_calendar(&self, id: CalendarId, settings: &CalendarSettings) {
+        let password = settings.caldav.as_ref().and_then(|caldav| caldav.password.as_ref());
+        if let Some(password) = password {
+            self.reseal(&SecretContext::of_calendar(self.workspace, id), password);
         }
     }
 
-    fn reseal_calendar(&self, id: CalendarId, settings: CalendarSettings) -> CalendarSettings {
-        let context = SecretContext::of_calendar(self.workspace, id);
-        let reseal = |sealed: &SealedSecret| self.reseal(&context, sealed);
-        let caldav = settings.caldav.map(|caldav| {
-            let password = caldav.password.as_ref().map(reseal);
-            Box::new(Caldav { password, ..*caldav })
-        });
-        CalendarSettings { caldav, ..settings }
-    }
-
-    fn reseal_compiled(&self, tool: CompiledTool) -> Result<CompiledTool, serde_json::Error> {
-        let kind = tool.kind.try_map(
+    fn reseal_tool<C, K>(&self, slug: &str, config: &ToolConfig<C, K>, reseal_calendar: impl Fn(&C)) {
+        let Ok(_): Result<ToolConfig<(), (), ()>, Infallible> = config.try_map(
             |calendar| {
-                let CompiledCalendar { id, settings } = (**calendar).clone();
-                let settings = self.reseal_calendar(id, settings);
-                Ok::<_, serde_json::Error>(Box::new(CompiledCalendar { id, settings }))
+                reseal_calendar(calendar);
+                Ok(())
             },
-            |id| Ok(*id),
+            |_| Ok(()),
             |field, sealed| {
-                Ok(self.reseal(&SecretContext::of_tool(self.workspace, &tool.slug, field), sealed))
+                self.reseal(&SecretContext::of_tool(self.workspace, slug, field), sealed);
+                Ok(())
             },
-        )?;
-        Ok(CompiledTool { kind, ..tool })
+        );
     }
 
-    fn reseal(&self, context: &SecretContext<'_>, sealed: &SealedSecret) -> SealedSecret {
+    /// A secret that cannot be opened stays.
+    fn reseal(&self, context: &SecretContext<'_>, sealed: &SealedSecret) {
         let mut counts = self.counts.borrow_mut();
         match self.keys.reseal(context, sealed) {
-            Ok(None) => sealed.clone(),
+            Ok(None) => {}
             Ok(Some(resealed)) => {
                 counts.values += 1;
-                resealed
+                let text = self.text.borrow().replace(sealed.as_str(), resealed.as_str());
+                *self.text.borrow_mut() = text;
             }
-            Err(error) => {
-                *counts.unreadable.entry(error.to_string()).or_default() += 1;
-                sealed.clone()
-            }
+            Err(error) => *counts.unreadable.entry(error.to_string()).or_default() += 1,
         }
     }
 }

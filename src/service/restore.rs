@@ -1,15 +1,20 @@
 //! What must follow a restore from a backup before a server starts: a new epoch of event cursors, and the end of the turns that were
 //! open at the backup, because their replies may have been given since.
 
+use uuid::Uuid;
+
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::failure::Failure;
-use crate::domain::ids::IdGenerator;
+use crate::domain::ids::{IdGenerator, WorkspaceId};
 use crate::domain::turn::{Turn, TurnEnd, TurnRef};
 use crate::store::{Conn, Db, StoreError, Tenant, deliveries, epoch, events, turns};
 use crate::writer::{EndAuthority, EndTurn, TurnWriteOutcome, decide_inline};
 
 /// Turns that are read at once.
 const BATCH: i64 = 200;
+
+/// Workspaces whose counters one transaction raises.
+const WORKSPACE_BATCH: i64 = 1000;
 
 /// Why a restored database was not made ready, or not completely. The same can be done again.
 #[derive(Debug, thiserror::Error)]
@@ -35,15 +40,32 @@ pub struct RestoreResult {
 
 /// Makes a restored database ready for a server. No server may be running. Doing it again is harmless.
 pub async fn finish(db: &Db, clock: &dyn Clock, ids: &IdGenerator) -> Result<RestoreResult, RestoreError> {
-    let newest_event = db.read(Tenant::Process, async |conn| events::newest(conn).await).await?;
-    let now = clock.now();
-    // First, so that the events of the turns are already of the new epoch.
+    // Over all workspaces, so it may take longer than a read of a request.
+    let newest_event = events::newest(db.acquire_read().await?.conn()).await?;
+    let epoch = begin_epoch(db, clock.now()).await?;
+    let failed_turns = fail_open_turns(db, clock, ids).await?;
+    let open_deliveries = deliveries::count_open(db.acquire_read().await?.conn()).await?;
+    Ok(RestoreResult { newest_event, epoch, failed_turns, open_deliveries })
+}
+
+/// Begins an epoch before anything else, so that old cursors are refused even if what follows is interrupted and not done again.
+async fn begin_epoch(db: &Db, now: Micros) -> Result<i64, StoreError> {
     let epoch = db.write(Tenant::Process, async |conn| epoch::begin(conn, now).await).await?;
+    let mut last = WorkspaceId(Uuid::nil());
+    loop {
+        let raise = async |conn: Conn<'_>| epoch::raise_counters(conn, epoch, last, WORKSPACE_BATCH).await;
+        let Some(raised) = db.write(Tenant::Process, raise).await? else { return Ok(epoch) };
+        last = raised;
+    }
+}
+
+/// Ends all open turns, with events of the new epoch. Returns their number.
+async fn fail_open_turns(db: &Db, clock: &dyn Clock, ids: &IdGenerator) -> Result<usize, RestoreError> {
     let mut failed_turns = 0;
     loop {
         let open = db.read(Tenant::Process, async |conn| turns::open::list(conn, BATCH).await).await?;
         if open.is_empty() {
-            break;
+            return Ok(failed_turns);
         }
         let mut failed = 0;
         for turn in &open {
@@ -54,9 +76,6 @@ pub async fn finish(db: &Db, clock: &dyn Clock, ids: &IdGenerator) -> Result<Res
         }
         failed_turns += failed;
     }
-    let open_deliveries =
-        db.read(Tenant::Process, async |conn: Conn<'_>| deliveries::count_open(conn).await).await?;
-    Ok(RestoreResult { newest_event, epoch, failed_turns, open_deliveries })
 }
 
 /// Ends a turn without a reply, and refunds it. Returns false if it has changed since it was read.

@@ -109,9 +109,17 @@ pub async fn load_or_create(
     check(config, db).await
 }
 
-/// The keys of a migrated database, all of which they contain. Changes nothing. `None` if there is no key and none is needed yet.
+/// Fails if an older version has stored secrets in a form that this one does not read. Before a migration, because the older version no
+/// longer starts after it.
+pub async fn refuse_former_secrets(db: &Db) -> Result<(), SecretKeyError> {
+    let has_former = async |conn: Conn<'_>| seal_keys::has_former_secrets(conn).await;
+    if db.read(Tenant::Process, has_former).await? { Err(SecretKeyError::Former) } else { Ok(()) }
+}
+
+/// The keys of a database, all of which they contain. Changes nothing. `None` if there is no key and none is needed yet.
 pub async fn check(config: &Config, db: &Db) -> Result<Option<SealKeys>, SecretKeyError> {
     let found = find(config)?;
+    refuse_former_secrets(db).await?;
     let records = db.read(Tenant::Process, async |conn| seal_keys::list(conn).await).await?;
     if records.iter().any(|record| record.key_id == seal_keys::FORMER) {
         return Err(SecretKeyError::Former);

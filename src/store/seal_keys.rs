@@ -28,6 +28,31 @@ pub async fn list(conn: Conn<'_>) -> Result<Vec<KeyRecord>, StoreError> {
     }
 }
 
+/// Whether an older version, which does not have this table, has stored secrets.
+pub async fn has_former_secrets(conn: Conn<'_>) -> Result<bool, StoreError> {
+    macro_rules! has_former_secrets {
+        ($is_older:literal) => {
+            concat!(
+                "select ",
+                $is_older,
+                " and (exists (select 1 from webhook_endpoints) \
+                 or exists (select 1 from tools where definition like '%\"sealed\":\"%') \
+                 or exists (select 1 from calendars where rules like '%\"sealed\":\"%'))"
+            )
+        };
+    }
+    let query = conn.pick(
+        has_former_secrets!("to_regclass('seal_keys') is null"),
+        has_former_secrets!("not exists (select 1 from sqlite_master where name = 'seal_keys')"),
+    );
+    let found: Result<bool, sqlx::Error> = on_conn!(conn, |c| sqlx::query_scalar(query).fetch_one(c).await);
+    match found {
+        Ok(found) => Ok(found),
+        Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Waits for other transactions that record a key, so that the records can be read before one is added. SQLite has one writer.
 pub async fn lock(conn: Conn<'_>) -> Result<(), StoreError> {
     const LOCK: &str = "lock table seal_keys in share row exclusive mode";

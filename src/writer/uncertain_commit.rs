@@ -22,7 +22,7 @@ pub(super) struct UncertainCommit {
 pub(super) enum CommitProbe {
     Event(WorkspaceId, i64, EventId),
     /// The turns as the batch wrote them. If all have changed since, this process no longer owns them, so deciding again changes
-    /// nothing.
+    /// nothing but the count of tokens.
     Turns(Vec<Turn>),
     /// The answer of a model, or the result of a tool call.
     Journal(Box<JournalRow>),

@@ -71,6 +71,9 @@ pub async fn migrate(
     let has_processes = matches!(schema, Schema::Ready | Schema::Outdated);
     let _lock = if accepts_new_key && has_processes { require_no_server(config, &db).await? } else { None };
     let has_key = config.read_secret_keys()?.is_some();
+    if schema == Schema::Outdated && !accepts_new_key {
+        secret_key::refuse_former_secrets(&db).await?;
+    }
     progress(Step::Migrate);
     db.migrate().await.context("the database cannot be migrated")?;
     let ids = IdGenerator::random();

@@ -20,6 +20,13 @@ pub async fn reencrypt(config: &Config) -> anyhow::Result<Report> {
     db.close().await;
     let key = keys.current_id();
     ensure!(
+        result.unparsable_rows == 0,
+        "{} values were encrypted with the key {key}, but rows with secrets of earlier keys cannot be parsed: {}. The log names them. \
+         Keep the earlier keys, and run this with the newest version that has used the database",
+        result.values,
+        result.unparsable_rows
+    );
+    ensure!(
         result.is_complete,
         "{} values were encrypted with the key {key}, but another process still encrypts with another one: restart all processes with \
          {key} as the first key, and run this again",

@@ -1,10 +1,11 @@
-//! Who may set a variable, whose value counts, and warnings that a header can hold.
+//! Who may set a variable, whose value counts, and which are ignored.
 
 use serde_json::{Map, Value, json};
 
 use super::{MAX_DECLARED, MAX_LENGTH, MAX_NAME};
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::error::Error;
+use crate::domain::ignored_names::IgnoredNames;
 
 fn map(value: Value) -> Map<String, Value> {
     let Value::Object(map) = value else { panic!("not an object: {value}") };
@@ -68,7 +69,7 @@ fn a_visitor_sets_only_declared_variables_of_a_bounded_length() {
     let several = json!({"name": 123, "größe": true});
     for sent in [json!({}), json!({"name": "Zoë"}), json!({"name": ""}), several] {
         let accepted = assistant.accept_visitor_variables(map(sent.clone())).unwrap();
-        assert_eq!((accepted.variables, accepted.warning), (map(sent), None));
+        assert_eq!((accepted.variables, accepted.ignored), (map(sent), IgnoredNames::default()));
     }
     let type_error = "The variables.name field must be a string, a number or a boolean.";
     for value in [json!(null), json!([]), json!({"a": 1})] {
@@ -78,36 +79,31 @@ fn a_visitor_sets_only_declared_variables_of_a_bounded_length() {
     for value in [json!("Zoë!"), json!(1234), json!(true), json!("x".repeat(17_000))] {
         assert_eq!(refusal(&assistant, json!({"name": value})), too_long);
     }
-    for (name, printed) in [
-        ("company", "company".to_owned()),
-        ("", "\"\"".to_owned()),
-        ("a\r\nSet-Cookie: x", "a??Set-Cookie??x".to_owned()),
-        ("größe2", "gr??e2".to_owned()),
-        ("x".repeat(16_000).as_str(), format!("{}...", "x".repeat(40))),
+    let long = "x".repeat(16_000);
+    for (name, encoded) in [
+        ("company", "company"),
+        ("", ""),
+        ("a\r\nSet-Cookie: x", "a%0D%0ASet-Cookie%3A%20x"),
+        ("größe2", "gr%C3%B6%C3%9Fe2"),
+        (long.as_str(), &long[..64]),
     ] {
-        let expected = format!("The variables.{printed} field is not declared by the assistant.");
+        let expected = format!("The variables.{encoded} field is not declared by the assistant.");
         assert_eq!(refusal(&assistant, json!({name: "x"})), expected);
     }
 }
 
 #[test]
-fn an_assistant_that_declares_none_ignores_all_with_a_warning_that_fits_into_a_header() {
+fn an_assistant_that_declares_none_ignores_all() {
     let assistant = assistant(&json!({"company": "Demo"}), &json!({}));
-    let warning = |sent: Value| {
+    let ignored = |sent: Value| {
         let accepted = assistant.accept_visitor_variables(map(sent)).unwrap();
         assert_eq!(accepted.variables, Map::new());
-        accepted.warning
+        accepted.ignored
     };
 
-    assert_eq!(warning(json!({})), None);
-    let two = "variables ignored: plan, company (not declared by the assistant)";
-    assert_eq!(warning(json!({"plan": [], "company": "evil"})).as_deref(), Some(two));
-    let odd = "variables ignored: ??????1, a?b (not declared by the assistant)";
-    assert_eq!(warning(json!({"日本\r\n, 1": 1, "a(b": 1})).as_deref(), Some(odd));
-    let many: Map<_, _> = (0..2_000).map(|n| (format!("{}{n}", "long".repeat(20)), json!(n))).collect();
-    let many = warning(Value::Object(many)).unwrap();
-    assert!(many.ends_with(", 1992 more (not declared by the assistant)"), "{many}");
-    assert!(many.len() < 512 && many.chars().all(|c| c.is_ascii() && !c.is_ascii_control()), "{many}");
+    assert_eq!(ignored(json!({})), IgnoredNames::default());
+    let two = IgnoredNames::from_iter(["variables.plan", "variables.company"]);
+    assert_eq!(ignored(json!({"plan": [], "company": "evil"})), two);
 }
 
 #[test]
@@ -119,9 +115,9 @@ fn a_key_sets_any_variable_except_the_assistants_own() {
     let silent = assistant.accept_key_variables(map(json!({"plan": null})));
 
     assert_eq!(accepted.variables, map(json!({"plan": {"a": 1}, "name": "Ada"})));
-    let warning = "variables ignored: company (set by the assistant)";
-    assert_eq!(accepted.warning.as_deref(), Some(warning));
-    assert_eq!((silent.variables, silent.warning), (map(json!({"plan": null})), None));
+    assert_eq!(accepted.ignored, IgnoredNames::from_iter(["variables.company"]));
+    let none = IgnoredNames::default();
+    assert_eq!((silent.variables, silent.ignored), (map(json!({"plan": null})), none));
 }
 
 #[test]

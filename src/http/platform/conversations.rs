@@ -190,7 +190,7 @@ type RenewErrors = Errors<Platform, (MessagesWrite, NotFound<ConversationId>, Ov
     request_body = ConversationIn,
     responses((status = 200, description = "The conversation", body = Success<CreatedConversationOut>, headers(
         ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
-        ("Rejoinder-Warning" = String, description = "Names the variables that were ignored, if any were"),
+        ("Rejoinder-Warning" = String, description = "What was sent and has no effect, such as `variables.plan`: at most 8 names, percent-encoded, then `+` and the number of the others"),
     )), CreateErrors),
 )]
 pub(super) async fn create(

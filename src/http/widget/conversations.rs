@@ -237,7 +237,7 @@ type HistoryErrors =
     security((), ("bearer" = ["messages:write"])),
     request_body = ConversationIn,
     responses((status = 200, description = "The conversation", body = ConversationOut, headers(
-        ("Rejoinder-Warning" = String, description = "Names the variables that were ignored, if any were"),
+        ("Rejoinder-Warning" = String, description = "What was sent and has no effect, such as `variables.plan`: at most 8 names, percent-encoded, then `+` and the number of the others"),
     )), CreateErrors),
 )]
 pub(super) async fn create(
@@ -265,7 +265,7 @@ pub(super) async fn create(
         conversation_id: created.link.ok_or_else(missing_link)?,
         history: history.into_iter().collect(),
     });
-    set_header(response.headers_mut(), REJOINDER_WARNING, created.warning);
+    set_header(response.headers_mut(), REJOINDER_WARNING, created.ignored.to_header());
     Ok(response)
 }
 

@@ -8,6 +8,7 @@ use super::{Action, Applier, ApplyError, CurrentState, PreparedFile};
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid, WorkspaceId};
+use crate::domain::ignored_names::IgnoredNames;
 use crate::formats::workspace_file::FileConversation;
 use crate::service::create_conversation::first_message;
 use crate::store::{Conn, conversations};
@@ -108,11 +109,11 @@ impl Applier<'_> {
             kind: file.kind,
             assistant,
             link: Some(file.link),
-            first_message: first_message(version, &variables)
+            first_message: first_message(version, &variables.all())
                 .map(|text| (MessageId(ids.uuid_v7(clock)), text)),
             key_variables: "{}".to_owned(),
             visitor_variables: "{}".to_owned(),
-            warning: None,
+            ignored: IgnoredNames::default(),
             metadata: None,
             external_identifier: None,
             by_visitor: false,

@@ -245,6 +245,7 @@ impl Attempt<'_> {
         rows: Vec<JournalRow>,
         starting: Vec<JournalRow>,
     ) -> Result<Option<AttemptResult>, Error> {
+        let tokens = self.progress.take_tokens();
         let append = AppendJournal {
             turn: turn_ref(self.turn),
             fence: self.turn.fence,
@@ -252,12 +253,16 @@ impl Attempt<'_> {
             starting,
             result: None,
             write: None,
-            tokens: self.progress.tokens,
+            tokens,
         };
-        let AppendOutcome { turn, is_over_budget, .. } = self.engine.services.writer.execute(append).await?;
+        let written = self.engine.services.writer.execute(append).await;
+        if written.is_err() {
+            // The end of the turn counts them.
+            self.progress.tokens = tokens;
+        }
+        let AppendOutcome { turn, is_over_budget, .. } = written?;
         match turn {
             TurnWriteOutcome::Accepted(_) => {
-                self.progress.tokens = 0;
                 self.is_over_budget = is_over_budget;
                 Ok(None)
             }

@@ -26,6 +26,7 @@ use crate::domain::tool_loop::{CallResult, JournalEntry, JournalRecord};
 use crate::domain::trace::JournalledAnswer;
 use crate::domain::turn::{Turn, TurnRef};
 use crate::outbound::AllowHosts;
+use crate::service::create_conversation::first_message;
 use crate::service::workspace_hosts;
 use crate::store::turns::journal;
 use crate::store::{Conn, ReadLimit, StoreError, conversations, messages, workspaces};
@@ -81,6 +82,9 @@ pub(super) async fn load(
     let variables = variables(&version, &conversation);
     let prompt = prompt(engine, &version, &variables);
     let mut entries: Vec<HistoryEntry> = messages.iter().map(|message| entry(message)).collect();
+    if conversation.visitor_variables != "{}" {
+        replace_first_message(&mut entries, &version, &variables);
+    }
     entries.extend(unanswered.iter().filter_map(|(turn, position)| {
         let of_turn = |row: &&JournalRow| row.turn.turn == *turn;
         let rows: Vec<JournalRow> = calls.iter().filter(of_turn).cloned().collect();
@@ -203,6 +207,19 @@ fn unanswered(messages: &[Arc<Message>], before: i64) -> Vec<(TurnId, i64)> {
 fn variables(version: &AssistantVersion, conversation: &Conversation) -> ConversationVariables {
     let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
     version.rank_variables(read(&conversation.key_variables), read(&conversation.visitor_variables))
+}
+
+/// The visitor has chosen the values in the first message, so the model sees it with others: it believes what it has said itself.
+fn replace_first_message(
+    entries: &mut [HistoryEntry],
+    version: &AssistantVersion,
+    variables: &ConversationVariables,
+) {
+    // A reply comes after the message that it answers, so nothing else of the assistant is the first.
+    let is_first = |entry: &&mut HistoryEntry| entry.position == 1 && entry.speaker == Speaker::Assistant;
+    if let Some(first) = entries.iter_mut().find(is_first) {
+        first.text = first_message(version, &variables.without_visitor()).unwrap_or_default();
+    }
 }
 
 /// The system prompt, followed by the dates, so that its prefix stays cacheable. Values of the visitor that would make it too

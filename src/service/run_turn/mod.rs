@@ -20,14 +20,14 @@ use tokio_util::sync::CancellationToken;
 use super::Services;
 use super::state::{RateLimitBackoff, TurnStream};
 use crate::domain::assistant::{AssistantVersion, ModelRef};
-use crate::domain::chat::{ModelError, ModelErrorKind};
+use crate::domain::chat::{ModelAnswer, ModelError, ModelErrorKind};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::history::HistoryBounds;
 use crate::domain::ids::AssistantId;
 use crate::domain::journal::JournalRow;
 use crate::domain::retry::backoff;
-use crate::domain::token_budget::TokenBudgets;
+use crate::domain::token_budget::{CallTokens, TokenBudgets};
 use crate::domain::tool_loop::TurnLimits;
 use crate::domain::turn::{Api, Turn, TurnEnd};
 use crate::lifecycle::lease::LeaseStatus;
@@ -107,14 +107,25 @@ struct Progress {
     slow: Vec<ModelRef>,
     /// The tokens of model calls that have ended, until a write counts them.
     tokens: i64,
-    /// The tokens of a model call that is under way, estimated.
-    under_way: i64,
+    /// Those of the model call that is under way.
+    call: Option<CallTokens>,
 }
 
 impl Progress {
-    /// All tokens that are not counted yet, for a write that counts them.
+    /// Adds the tokens of the model call that was under way.
+    fn end_call(&mut self, answer: &Result<ModelAnswer, ModelError>) {
+        let Some(tokens) = self.call.take() else { return };
+        let used = match answer {
+            Ok(_) => tokens.sum(),
+            Err(error) => tokens.sum_of_failed(error.kind),
+        };
+        self.tokens = self.tokens.saturating_add(used);
+    }
+
+    /// All tokens that are not counted yet, for a write that counts them: it may do so even if nobody hears of its outcome.
     fn take_tokens(&mut self) -> i64 {
-        std::mem::take(&mut self.tokens).saturating_add(std::mem::take(&mut self.under_way))
+        let under_way = self.call.take().map_or(0, |tokens| tokens.sum());
+        std::mem::take(&mut self.tokens).saturating_add(under_way)
     }
 }
 
@@ -145,8 +156,8 @@ impl Engine {
     }
 
     /// Runs a turn that this process owns until it ends or is fenced off. Once `hard_stop` is cancelled, the turn is failed if a
-    /// request of this process waits for it, and handed back otherwise. Returns the tokens of a model call that was broken off, which
-    /// nothing has counted.
+    /// request of this process waits for it, and handed back otherwise. Returns the tokens that no write counts, such as those of a
+    /// model call that was broken off.
     pub async fn run(&self, started: StartedTurn, signals: &TurnSignals) -> Option<CountTokens> {
         let StartedTurn { turn: mut owned, snapshot } = started;
         let id = owned.id;
@@ -166,13 +177,13 @@ impl Engine {
                         tracing::error!(turn.id = %id, "a turn panicked: {}", panic_text(&*panic));
                         // Another attempt would panic, too.
                         let failed = TurnEnd::Failed(Failure::InternalError);
-                        self.end(&owned, failed, None, None, progress.take_tokens()).await
+                        self.end(&owned, failed, None, None, &mut progress).await
                     }
                 },
                 () = signals.hard_stop.cancelled() => self.stop(&owned, &mut progress).await,
                 () = live.is_silent() => {
                     let failed = TurnEnd::Failed(Failure::Timeout);
-                    self.end(&owned, failed, None, None, progress.take_tokens()).await
+                    self.end(&owned, failed, None, None, &mut progress).await
                 }
             }
         };
@@ -180,7 +191,8 @@ impl Engine {
         if let Err(error) = result {
             tracing::error!(turn.id = %id, error = &error as &dyn std::error::Error, "a turn could not be continued");
         }
-        (progress.under_way > 0).then(|| CountTokens { turn: turn_ref(&owned), tokens: progress.under_way })
+        let tokens = progress.take_tokens();
+        (tokens > 0).then(|| CountTokens { turn: turn_ref(&owned), tokens })
     }
 
     async fn run_attempts(
@@ -208,17 +220,16 @@ impl Engine {
             };
             match action {
                 NextStep::End(end, journal, error) => {
-                    return self.end(turn, end, journal, error, progress.tokens).await;
+                    return self.end(turn, end, journal, error, progress).await;
                 }
                 NextStep::Stop => return Ok(()),
                 NextStep::Retry(delay, error) => {
-                    if !self.retry(turn, delay, &error, progress.tokens).await? {
+                    if !self.retry(turn, delay, &error, progress.take_tokens()).await? {
                         return Ok(());
                     }
-                    progress.tokens = 0;
                     if self.is_too_old(turn) {
                         let failed = TurnEnd::Failed(error.kind.failure());
-                        return self.end(turn, failed, None, Some(error), 0).await;
+                        return self.end(turn, failed, None, Some(error), progress).await;
                     }
                     if let Some(stream) = &live.stream {
                         stream.break_off();
@@ -289,13 +300,14 @@ impl Engine {
         end: TurnEnd,
         journal: Option<JournalRow>,
         error: Option<ModelError>,
-        tokens: i64,
+        progress: &mut Progress,
     ) -> Result<(), Error> {
         if let TurnEnd::Failed(failure) = &end {
             traces::fail_current(failure.as_str());
         }
         let model_error = error.and_then(|error| error.detail_json());
         let authority = EndAuthority::Owner { fence: turn.fence };
+        let tokens = progress.take_tokens();
         let command = EndTurn { turn: turn_ref(turn), authority, end, journal, model_error, tokens };
         let Err(error) = self.services.writer.execute(command).await else { return Ok(()) };
         tracing::error!(turn.id = %turn.id, error = &error as &dyn std::error::Error, "a turn's end could not be written");
@@ -309,7 +321,7 @@ impl Engine {
     async fn stop(&self, turn: &Turn, progress: &mut Progress) -> Result<(), Error> {
         if self.services.waiters.has_waiter(turn.id) {
             let failed = TurnEnd::Failed(Failure::ServiceUnavailable);
-            return self.end(turn, failed, None, None, progress.take_tokens()).await;
+            return self.end(turn, failed, None, None, progress).await;
         }
         self.hand_back(turn, Duration::ZERO).await
     }

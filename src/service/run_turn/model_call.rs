@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::TryStreamExt as _;
+
 use super::budget::Budget;
 use super::context::Context;
 use super::{Engine, LiveTurn, Progress, spans};
@@ -12,7 +14,7 @@ use crate::domain::chat::{
     ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, VendorFields,
 };
 use crate::domain::retry::backoff;
-use crate::domain::token_budget::{estimate_input, tokens_used};
+use crate::domain::token_budget::{CallTokens, estimate_input};
 use crate::domain::turn::Turn;
 use crate::model::{ConnectedModel, DEFAULT_CONNECTION, collect_showing};
 use crate::telemetry::{MODEL_CALL_DURATION_SECONDS, MODEL_TOKENS};
@@ -24,6 +26,15 @@ const NO_ANSWER: &str = "no complete answer in time";
 pub(super) struct ModelResponse {
     pub answer: ModelAnswer,
     pub by: ModelRef,
+}
+
+impl ModelResponse {
+    fn new(mut answer: ModelAnswer, by: ModelRef) -> Self {
+        if let Some(fields) = &mut answer.vendor {
+            fields.source = Some(by.clone());
+        }
+        Self { answer, by }
+    }
 }
 
 /// Why no model answered.
@@ -79,14 +90,11 @@ pub(super) async fn call_models(
         let out_of_time = if had_all_time { ModelErrorKind::TooSlow } else { ModelErrorKind::Timeout };
         let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
         let _under_way = engine.services.model_calls.begin(turn.id, &under_way);
-        let call = call(engine, &candidate, &model, request, live, budget, under_way);
-        match count_tokens(progress, estimated_input, call).await {
-            Ok(mut answer) => {
-                if let Some(fields) = &mut answer.vendor {
-                    fields.source = Some(candidate.clone());
-                }
-                return Ok(ModelResponse { answer, by: candidate });
-            }
+        let tokens = progress.call.insert(CallTokens::new(estimated_input));
+        let answer = call(engine, &candidate, &model, request, live, budget, under_way, tokens).await;
+        progress.end_call(&answer);
+        match answer {
+            Ok(answer) => return Ok(ModelResponse::new(answer, candidate)),
             Err(error) => {
                 if error.kind == ModelErrorKind::Timeout {
                     timed_out.push(candidate.clone());
@@ -107,28 +115,6 @@ pub(super) async fn call_models(
     })
 }
 
-/// Makes a call and adds its tokens.
-async fn count_tokens(
-    progress: &mut Progress,
-    estimated_input: i64,
-    call: impl Future<Output = Result<ModelAnswer, ModelError>>,
-) -> Result<ModelAnswer, ModelError> {
-    progress.under_way = estimated_input;
-    let answer = call.await;
-    progress.under_way = 0;
-    progress.tokens = progress.tokens.saturating_add(tokens_of(&answer, estimated_input));
-    answer
-}
-
-/// The tokens of a call that has ended.
-fn tokens_of(answer: &Result<ModelAnswer, ModelError>, estimated_input: i64) -> i64 {
-    match answer {
-        Ok(answer) => tokens_used(answer, estimated_input),
-        Err(error) if error.kind.uses_tokens() => estimated_input,
-        Err(_) => 0,
-    }
-}
-
 /// Pauses the calls of a model that is rate limited.
 fn pause_if_limited(engine: &Engine, turn: &Turn, model: &ModelRef, error: &ModelError) {
     if let ModelErrorKind::RateLimited { retry_after } = error.kind {
@@ -146,6 +132,7 @@ async fn call(
     live: &LiveTurn<'_>,
     budget: &mut Budget,
     out_of_time: ModelError,
+    tokens: &mut CallTokens,
 ) -> Result<ModelAnswer, ModelError> {
     let span = spans::start_chat(by, model, &request);
     let stream = live.stream.as_deref();
@@ -158,7 +145,8 @@ async fn call(
         }
     };
     let began = Instant::now();
-    let collecting = collect_showing(model.start(request), live.show(engine, by, model), on_text);
+    let parts = model.start(request).inspect_ok(|part| tokens.add(part));
+    let collecting = collect_showing(parts, live.show(engine, by, model), on_text);
     let answer = budget.spend(span.run(collecting)).await.unwrap_or(Err(out_of_time));
     let answer = answer.map_err(|error| named(error, by, model));
     if answer.as_ref().is_err_and(|error| error.kind == ModelErrorKind::LateThoughts) {

@@ -110,7 +110,7 @@ fn advice(options: &PgConnectOptions, error: &sqlx::Error) -> Option<String> {
         error if is_unusable_server(error) => {
             "check that DATABASE_URL leads to the primary, and that a proxy in between finds it"
         }
-        sqlx::Error::Io(error) if is_closed(error) => {
+        error if is_closed(error) => {
             "check that a server is up behind the proxy, and that the proxy's own check finds the primary"
         }
         sqlx::Error::Io(error) if error.kind() == ErrorKind::ConnectionRefused => {

@@ -92,7 +92,7 @@ pub(super) fn driver_message(error: &sqlx::Error) -> String {
             format!("{}; {NO_PREPARED_STATEMENTS}", error.message())
         }
         sqlx::Error::Database(error) => error.message().to_owned(),
-        sqlx::Error::Io(error) if is_closed(error) => {
+        error if is_closed(error) => {
             "the connection was closed by the server, or by a proxy that has no server up".to_owned()
         }
         sqlx::Error::Io(error) => error.to_string(),
@@ -105,10 +105,21 @@ const NO_PREPARED_STATEMENTS: &str = "the pooler in between does not keep prepar
     with `max_prepared_statements`, or its session mode";
 
 /// The connection was closed by its other end.
-pub(super) fn is_closed(error: &io::Error) -> bool {
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other errors are answers")]
+pub(super) fn is_closed(error: &sqlx::Error) -> bool {
     use io::ErrorKind;
 
-    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+    match error {
+        sqlx::Error::Io(error) => {
+            matches!(
+                error.kind(),
+                ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+            )
+        }
+        // The driver reads a zero if the connection ends before the answer to its request for TLS.
+        sqlx::Error::Protocol(text) => text.contains("SSLRequest: 0x00"),
+        _ => false,
+    }
 }
 
 /// A prepared statement exists already (42P05) or does not (26000): a pooler sent the statement to another session.

@@ -52,8 +52,14 @@ const BEGIN_POSTGRES: &str = "begin; set local statement_timeout = '5s'; set loc
      select case when pg_is_in_recovery() then 'the server is a standby' \
      when current_setting('transaction_read_only') = 'on' then 'the server is read-only' end";
 
+/// Begins a transaction of reads behind a transaction pooler. As elsewhere, a server that is read-only is read, and the statements of a
+/// command may take long.
+const BEGIN_READ: &str = "begin; set local idle_in_transaction_session_timeout = '2s'; \
+    select case when pg_is_in_recovery() then 'the server is a standby' end";
+
 /// Begins a transaction whose statements read the same snapshot.
 const BEGIN_SNAPSHOT: &str = "begin isolation level repeatable read, read only; \
+    set local idle_in_transaction_session_timeout = '2s'; \
     select case when pg_is_in_recovery() then 'the server is a standby' end";
 
 /// The most reads at the same time.
@@ -165,7 +171,7 @@ impl Db {
             // Otherwise each statement over several rows writes the pages that it changes to a temporary file first.
             .pragma("temp_store", "memory")
             .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT)
-            .statement_cache_capacity(512);
+            .statement_cache_capacity(STATEMENT_CACHE);
         let write: Pool<Sqlite> = Pool::new(options.clone().pragma("cache_size", SQLITE_WRITER_CACHE), 1);
         let reading = options.read_only(true);
         let read = |connections| Pool::new(reading.clone(), connections);
@@ -319,7 +325,7 @@ impl Db {
                 let mut conn = pools.acquire_read(purpose).await?;
                 // A connection to the pooler says nothing about the server of its next transaction.
                 if pools.transaction_pooler {
-                    conn.begin(BEGIN_POSTGRES).await?;
+                    conn.begin(BEGIN_READ).await?;
                 }
                 ReadConnection::Postgres(conn)
             }
@@ -391,16 +397,17 @@ impl Db {
 }
 
 /// Connects without a pool, because a pool retries until its timeout and hides the cause. Returns true if two connections share a
-/// session of the server, so that a transaction pooler is in between.
+/// session of the server, or if one changes it, as behind a pooler that others use: then a transaction pooler is in between.
 async fn check_connection(options: &PgConnectOptions) -> Result<bool, StoreError> {
     let connect = async {
         let mut first = PgConnection::connect_with(options).await?;
         Postgres::check(&mut first).await?;
         let mut second = PgConnection::connect_with(options).await?;
-        let is_shared = session(&mut first).await? == session(&mut second).await?;
+        let (before, other) = (session(&mut first).await?, session(&mut second).await?);
+        let after = session(&mut first).await?;
         first.close().await?;
         second.close().await?;
-        Ok::<_, sqlx::Error>(is_shared)
+        Ok::<_, sqlx::Error>(before == other || before != after)
     };
     let outcome = timeout(pool::ACQUIRE_TIMEOUT, connect).await;
     let outcome = outcome.unwrap_or(Err(sqlx::Error::PoolTimedOut));

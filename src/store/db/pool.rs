@@ -153,7 +153,7 @@ impl<D: PoolDatabase> Pool<D> {
 
     /// Waits for a connection for at most [`ACQUIRE_TIMEOUT`].
     pub(super) async fn acquire(&self) -> Result<PooledConnection<D>, sqlx::Error> {
-        timeout(ACQUIRE_TIMEOUT, self.get(None)).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        timeout(ACQUIRE_TIMEOUT, self.get(None)).await.unwrap_or_else(|_| Err(self.timeout_error()))
     }
 
     /// Like [`Self::acquire`], including the wait for a permit of this tenant.
@@ -166,7 +166,7 @@ impl<D: PoolDatabase> Pool<D> {
             let permit = permits.acquire(tenant, 1).await;
             self.get(Some(permit)).await
         });
-        acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        acquired.await.unwrap_or_else(|_| Err(self.timeout_error()))
     }
 
     async fn get(&self, permit: Option<FairPermit<Tenant>>) -> Result<PooledConnection<D>, sqlx::Error> {
@@ -175,11 +175,16 @@ impl<D: PoolDatabase> Pool<D> {
             Err(PoolError::Backend(error)) => Err(error),
             Err(PoolError::Closed) => Err(sqlx::Error::PoolClosed),
             Err(PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_)) => {
-                Err(self.connect_failure().map_or(sqlx::Error::PoolTimedOut, |reason| {
-                    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason))
-                }))
+                Err(sqlx::Error::PoolTimedOut)
             }
         }
+    }
+
+    /// No connection in time: with the reason why none could be made, if there is one.
+    fn timeout_error(&self) -> sqlx::Error {
+        self.connect_failure().map_or(sqlx::Error::PoolTimedOut, |reason| {
+            sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, reason))
+        })
     }
 
     /// Why the last attempt to connect failed, if that was a moment ago and none has succeeded since.
@@ -290,11 +295,10 @@ fn may_connect_soon(error: &sqlx::Error) -> bool {
     use io::ErrorKind;
 
     match error {
-        error if is_unusable_server(error) => true,
         // A proxy with no server up accepts a connection and closes it.
+        error if is_unusable_server(error) || is_closed(error) => true,
         sqlx::Error::Io(error) => {
-            is_closed(error)
-                || matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted)
+            matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted)
         }
         // 53300: too many connections, as while those that this process has dropped still end. 57P01: it stops. 57P03: it starts or
         // stops.

@@ -34,12 +34,12 @@ pub(super) fn run(worker: &Worker, started: StartedTurn, slot: Option<TurnSlot>)
         // Both are released however the turn ends, also by a panic.
         let (slot, guard) = (slot, guard);
         let signals = TurnSignals { hard_stop: hard, cancelled: guard.cancelled(), stop: guard.stopped() };
-        let broken_off = engine.run(started, &signals).await;
+        let uncounted = engine.run(started, &signals).await;
         drop((slot, guard));
-        let Some(count) = broken_off else { return };
+        let Some(count) = uncounted else { return };
         if let Err(error) = writer.execute(count).await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(turn.id = %count.turn.turn, error, "a model call could not be counted");
+            tracing::warn!(turn.id = %count.turn.turn, error, "the tokens of a turn could not be counted");
         }
     });
 }

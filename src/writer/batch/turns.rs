@@ -16,7 +16,7 @@ use crate::domain::turn::{Api, Reply, Turn, TurnEnd, TurnRef, TurnState};
 pub enum TurnWriteOutcome {
     /// It did; the new state of the turn.
     Accepted(Box<Turn>),
-    /// Nothing was changed, because the turn was fenced off or has ended; its state, if the turn exists.
+    /// The turn was not changed, because it was fenced off or has ended; its state, if it exists.
     FencedOff(Option<Box<Turn>>),
 }
 

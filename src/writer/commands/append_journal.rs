@@ -23,7 +23,7 @@ pub struct AppendJournal {
     pub result: Option<JournalRow>,
     /// A tool call that writes our own database. Its result is decided here and stored in the row of `result`.
     pub write: Option<BookingWrite>,
-    /// The tokens of model calls that are not counted yet.
+    /// The tokens of model calls that are not counted yet. They count even if the turn belongs to another by now.
     pub tokens: i64,
 }
 
@@ -46,6 +46,7 @@ impl Decision for AppendJournal {
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<AppendOutcome, Error> {
+        batch.count_tokens(&self.turn, self.tokens);
         let turn = batch.tables.turns.get(&self.turn.turn).cloned().map(Box::new);
         let turn = match turn {
             Some(turn) if batch.owns(&turn, self.fence) => turn,
@@ -54,7 +55,6 @@ impl Decision for AppendJournal {
                 return Ok(AppendOutcome { turn, written: None, is_over_budget: false });
             }
         };
-        batch.count_tokens(&self.turn, self.tokens);
         let is_over_budget = batch.exhausted_budget(self.turn.workspace, self.turn.conversation).is_some();
         batch.changes.journal.extend(self.rows.iter().cloned());
         if !is_over_budget {

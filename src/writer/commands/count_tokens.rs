@@ -1,5 +1,5 @@
-//! Counts the tokens of a model call that was broken off, because its turn was ended by another or handed back. A commit without
-//! an answer may be repeated, and then the call counts twice: its tokens are an estimate.
+//! Counts the tokens of model calls when no other write of their turn does, such as those of a call that was broken off, because its
+//! turn was ended by another or handed back. A commit without an answer may be repeated, and then they count twice.
 
 use super::{Command, Decision};
 use crate::domain::clock::Micros;

@@ -6,6 +6,7 @@ use crate::domain::conversation::{Conversation, ConversationKind, CreatedConvers
 use crate::domain::error::Error;
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, WidgetUuid, WorkspaceId};
+use crate::domain::ignored_names::IgnoredNames;
 use crate::domain::message::Message;
 use crate::domain::render;
 use crate::writer::batch::{Batch, LoadPlan};
@@ -24,8 +25,8 @@ pub struct NewConversation {
     pub key_variables: String,
     /// A JSON object.
     pub visitor_variables: String,
-    /// Names the variables that are ignored.
-    pub warning: Option<String>,
+    /// What was sent and has no effect.
+    pub ignored: IgnoredNames,
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
     /// Whether a visitor creates it, without a key: it is removed if nothing happens in it.
@@ -61,8 +62,8 @@ impl Decision for NewConversation {
         let (conversation, first_message) = (self.conversation(now), self.first_message(now));
         batch.changes.links.extend(self.link.map(|link| (link, self.workspace, self.id)));
         batch.insert_conversation(&conversation, first_message.as_ref());
-        let (link, warning) = (self.link, self.warning.clone());
-        let created = CreatedConversation { conversation, link, first_message, warning };
+        let (link, ignored) = (self.link, self.ignored.clone());
+        let created = CreatedConversation { conversation, link, first_message, ignored };
         if self.idempotency.is_some() {
             let answer = render::conversation_created(&created);
             batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer));

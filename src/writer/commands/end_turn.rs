@@ -31,7 +31,7 @@ pub struct EndTurn {
     pub journal: Option<JournalRow>,
     /// The failed call of a model that led to the end, for [`Turn::model_error`](crate::domain::turn::Turn::model_error).
     pub model_error: Option<String>,
-    /// The tokens of model calls that are not counted yet.
+    /// The tokens of model calls that are not counted yet. They count even if the turn belongs to another by now.
     pub tokens: i64,
 }
 
@@ -44,6 +44,7 @@ impl Decision for EndTurn {
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<TurnWriteOutcome, Error> {
+        batch.count_tokens(&self.turn, self.tokens);
         let Some(mut turn) = batch.tables.turns.get(&self.turn.turn).cloned() else {
             return Ok(TurnWriteOutcome::FencedOff(None));
         };
@@ -57,7 +58,6 @@ impl Decision for EndTurn {
         if !is_authorized || !turn.state.is_open() {
             return Ok(TurnWriteOutcome::FencedOff(Some(Box::new(turn))));
         }
-        batch.count_tokens(&self.turn, self.tokens);
         batch.changes.journal.extend(self.journal.clone());
         turn.model_error = if by_owner {
             self.model_error.clone().or(turn.model_error)

@@ -17,7 +17,7 @@ pub struct RetryTurn {
     pub delay: Duration,
     /// Why the attempt failed, for [`Turn::model_error`](crate::domain::turn::Turn::model_error).
     pub model_error: Option<String>,
-    /// The tokens of model calls that are not counted yet.
+    /// The tokens of model calls that are not counted yet. They count even if the turn belongs to another by now.
     pub tokens: i64,
 }
 
@@ -30,15 +30,12 @@ impl Decision for RetryTurn {
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<TurnWriteOutcome, Error> {
         let not_before = batch.context.now.plus(self.delay);
-        let outcome = batch.update_owned_turn(&self.turn, self.fence, |turn| {
+        batch.count_tokens(&self.turn, self.tokens);
+        Ok(batch.update_owned_turn(&self.turn, self.fence, |turn| {
             turn.attempts += 1;
             turn.model_error.clone_from(&self.model_error);
             turn.not_before = not_before;
-        });
-        if matches!(outcome, TurnWriteOutcome::Accepted(_)) {
-            batch.count_tokens(&self.turn, self.tokens);
-        }
-        Ok(outcome)
+        }))
     }
 }
 

@@ -8,6 +8,7 @@ use super::limits::assert_capped;
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::script::Gate;
+use crate::support::seed;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::wait::wait_for;
 
@@ -92,6 +93,37 @@ both_backends!(
         assert!(tokens(&server).await > 1, "its request is estimated");
         assert_capped(&server, server.post_message(WIDGET, "Hi")).await;
         assert_eq!(server.balance().await, "10.00");
+    }
+);
+
+both_backends!(
+    async fn a_call_that_fails_counts_with_the_answer_that_came_before(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.model.script().queue([Reply::unfinished(&"long ".repeat(1_600))]);
+
+        let failed = server.post_message(WIDGET, "Hi").send().await;
+
+        assert_eq!(failed.header("rejoinder-error"), Some("model_unreadable"));
+        // The model sent at least the first half of 8,000 bytes.
+        let tokens = tokens(&server).await;
+        assert!(tokens >= 1_000, "{tokens}");
+    }
+);
+
+both_backends!(
+    async fn a_call_of_an_owner_that_was_fenced_off_counts(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let gate = Gate::closed();
+        server.model.script().queue([Reply::text("Late.").gated_by(&gate)]);
+        let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi" });
+        assert_eq!(server.enqueue(body.to_string()).send().await.status, 200);
+        server.model.calls().wait_for_count(1).await;
+
+        seed::execute(&db, "update turns set fence = fence + 1").await;
+        gate.open();
+
+        wait_for("the tokens of the call", async || (tokens(&server).await == 150).then_some(())).await;
+        assert_eq!(server.events("message.created").await.len(), 1, "no reply was stored");
     }
 );
 

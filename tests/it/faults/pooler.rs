@@ -1,11 +1,14 @@
 //! PgBouncer in transaction mode, which sends each transaction of a connection to another session of the server.
 
 use futures::future::join_all;
-use rejoinder::store::Db;
+use rejoinder::store::{Db, PostgresSettings, Tenant, workspaces};
 use serde_json::json;
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
 
 use crate::support::fake_model::{ModelRequest, Reply, ToolCall};
 use crate::support::pgbouncer::PgBouncer;
+use crate::support::seed;
 use crate::support::server::{Setup, TestServer};
 use crate::support::store;
 use crate::support::wait::wait_for;
@@ -61,4 +64,42 @@ async fn a_pooler_that_is_not_declared_is_refused() {
     let error = Db::postgres(bouncer.url(), 1, 1).await.unwrap_err().to_string();
 
     assert!(error.contains("set `store.transaction_pooler`"), "{error}");
+}
+
+/// Two connections of a pooler that others use may have two sessions of the server, but none keeps its session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_with_many_sessions_that_is_not_declared_is_refused() {
+    let db = store::postgres().await;
+    let bouncer = PgBouncer::start(&db.url(), "server_round_robin = 1").await;
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let mut other = PgConnection::connect(bouncer.url()).await.unwrap();
+        sqlx::raw_sql("begin").execute(&mut other).await.unwrap();
+        others.push(other);
+    }
+    for other in &mut others {
+        sqlx::raw_sql("commit").execute(other).await.unwrap();
+    }
+
+    let error = Db::postgres(bouncer.url(), 1, 1).await.unwrap_err().to_string();
+
+    assert!(error.contains("set `store.transaction_pooler`"), "{error}");
+}
+
+/// As without a pooler: its rows are not old.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_only_server_is_read_and_not_written() {
+    let db = store::postgres().await;
+    let set = "do $$ begin execute format('alter database %I set default_transaction_read_only = on', \
+        current_database()); end $$";
+    seed::execute(&db, set).await;
+    let bouncer = PgBouncer::start(&db.url(), "").await;
+    let settings = PostgresSettings { transaction_pooler: true, ..PostgresSettings::new(1, 1) };
+    let store = Db::postgres_with(bouncer.url(), settings).await.unwrap();
+
+    let read = store.read(Tenant::Process, async |conn| workspaces::count(conn).await).await;
+    let written = store.begin().await.unwrap_err().to_string();
+
+    assert_eq!(read.unwrap(), 0);
+    assert!(written.contains("the server is read-only"), "{written}");
 }

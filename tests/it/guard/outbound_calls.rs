@@ -2,6 +2,9 @@
 //! check), a response redirects to it, or the model's arguments contain it.
 
 use http::{StatusCode, header};
+use rejoinder::domain::ids::EndpointId;
+use rejoinder::domain::seal::{SealKey, SealKeys, SecretContext};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -14,6 +17,7 @@ use crate::support::receiver;
 use crate::support::seed;
 use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
 use crate::support::wait::wait_for;
+use crate::support::workspaces::SEAL_KEY;
 
 const REDIRECTS: [StatusCode; 5] = [
     StatusCode::MOVED_PERMANENTLY,
@@ -128,11 +132,16 @@ both_backends!(
         let canary = Canary::start();
         let urls = all(&canary);
         let good = server.tool.url("/hook");
-        receiver::create_endpoint(&server, &db, good.clone()).await;
+        let workspace = receiver::create_endpoint(&server, &db, good.clone()).await.account.workspace;
+        let keys = SealKeys::from(SealKey::new(SEAL_KEY));
         for url in &urls {
-            let (id, url) = (seed::literal(&db, Uuid::now_v7()), quoted(url));
+            let id = Uuid::now_v7();
+            // The same for all would not open.
+            let context = SecretContext::of_endpoint(workspace, EndpointId(id));
+            let secret = keys.seal(&context, &SecretString::from("secret"), [1; 24]).unwrap();
+            let (id, url, secret) = (seed::literal(&db, id), quoted(url), quoted(secret.as_str()));
             let put = format!(
-                "insert into webhook_endpoints select workspace_id, {id}, null, null, {url}, types, secret, \
+                "insert into webhook_endpoints select workspace_id, {id}, null, null, {url}, types, {secret}, \
                  null, null, enabled, null, null, from_file, null, created_at, updated_at \
                  from webhook_endpoints where url = {}",
                 quoted(&good)

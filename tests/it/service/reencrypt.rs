@@ -147,6 +147,51 @@ both_backends!(
 );
 
 both_backends!(
+    async fn what_only_a_newer_version_knows_stays_and_its_secrets_get_the_current_key(db: TestDb) {
+        let operator = operator(&db).await;
+        let rows = rows_of(&db, 7).await;
+        let widen = |table: &str, column: &str| {
+            let widened = format!("'{{\"of_a_newer_version\":{{\"nested\":[1]}},' || substr({column}, 2)");
+            format!("update {table} set {column} = {widened}")
+        };
+        let columns = [("calendars", "rules"), ("tools", "definition"), ("assistant_versions", "compiled")];
+        for (table, column) in columns {
+            seed::execute(&db, &widen(table, column)).await;
+        }
+
+        let result = reencrypt(&operator.db, &rotated()).await.unwrap();
+
+        assert_eq!(result, Reencrypted { values: VALUES + 5, is_complete: true, ..Reencrypted::default() });
+        assert_eq!((rows_of(&db, 7).await, rows_of(&db, 8).await), (0, rows));
+        for (table, column) in columns {
+            let texts = seed::query_texts(&db, &format!("select {column} from {table}")).await;
+            let starts_wider = |text: &String| text.starts_with(r#"{"of_a_newer_version":{"nested":[1]},"#);
+            assert!(texts.iter().all(starts_wider), "{texts:?}");
+        }
+    }
+);
+
+both_backends!(
+    async fn a_row_that_cannot_be_parsed_keeps_the_earlier_keys(db: TestDb) {
+        let operator = operator(&db).await;
+        let rename = |from: &str, to: &str| {
+            format!("update tools set definition = replace(definition, '\"{from}\":', '\"{to}\":')")
+        };
+        seed::execute(&db, &rename("webhook", "kind_of_a_newer_version")).await;
+
+        let first = reencrypt(&operator.db, &rotated()).await.unwrap();
+        seed::execute(&db, &rename("kind_of_a_newer_version", "webhook")).await;
+        let second = reencrypt(&operator.db, &rotated()).await.unwrap();
+
+        assert_eq!((first.unparsable_rows, first.is_complete), (1, false));
+        // The tool has four secrets.
+        assert_eq!((first.values, second.values), (VALUES + 5 - 4, 4));
+        assert!(second.is_complete, "{second:?}");
+        assert_rotated(&db, operator).await;
+    }
+);
+
+both_backends!(
     async fn values_that_do_not_open_stay_and_are_reported(db: TestDb) {
         let operator = operator(&db).await;
         operator.apply(&FILE.replace("\"shop\"", "\"other\"")).await;

@@ -93,11 +93,16 @@ both_backends!(
         change(&db, &program, undo).await;
 
         let refused = with_key.refusal("secret_key");
+        let not_migrated = with_key.run(&["migrate"]);
+        let untouched = with_key.run(&["keys", "list"]);
         let accepted = with_key.run(&["migrate", "--accept-new-secret-key"]);
         let reencrypted = with_key.run(&["reencrypt"]);
 
         assert!(refused.contains("encrypted by an older version"), "{refused}");
         assert!(refused.contains("rejoinder migrate --accept-new-secret-key"), "{refused}");
+        assert!(not_migrated.stderr.contains("encrypted by an older version"), "{}", not_migrated.stderr);
+        // The older version can go on.
+        assert!(untouched.stderr.contains("migrated by an older version"), "{}", untouched.stderr);
         assert!(accepted.status.success(), "{}", accepted.stderr);
         let unreadable = "1 values stay as they are: a stored secret is not in the form of this version";
         assert!(reencrypted.stdout.contains(unreadable), "{}{}", reencrypted.stdout, reencrypted.stderr);

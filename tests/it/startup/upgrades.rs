@@ -149,10 +149,10 @@ both_backends!(
         let program = Program::on(&db);
         let migrated = program.run(&["migrate"]);
 
-        change(&db, &program, "update schema_floor set oldest_binary = 2").await;
+        change(&db, &program, "update schema_floor set oldest_binary = 1000").await;
         let below_floor = program.refusal("store");
         let not_migrated = program.run(&["migrate"]);
-        change(&db, &program, "update schema_floor set oldest_binary = 1").await;
+        change(&db, &program, "update schema_floor set oldest_binary = 2").await;
 
         change(&db, &program, "update _sqlx_migrations set success = false where version = 9999").await;
         let failed_halfway = program.refusal("store");

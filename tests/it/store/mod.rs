@@ -6,6 +6,7 @@ mod byte_pages;
 mod context_reads;
 mod decisions;
 mod delivery_claims;
+mod epoch;
 mod failures;
 mod integrity;
 mod keys;

@@ -103,7 +103,7 @@ both_backends!(
         assert!(matches!(
             process
                 .writer
-                .execute(RetryTurn { turn, fence: 1, delay, model_error: None, tokens: 9 })
+                .execute(RetryTurn { turn, fence: 1, delay, model_error: None, tokens: 0 })
                 .await
                 .unwrap(),
             TurnWriteOutcome::FencedOff(_)

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::support::db::both_backends;
+use crate::support::proxy::{LinkState, Proxy};
 use crate::support::store;
 use crate::support::wait::wait_for;
 
@@ -192,4 +193,21 @@ async fn a_pooler_that_mixes_up_prepared_statements_is_named() {
     let error = prepare_after("prepare sqlx_s_1 as select 2").await.unwrap_err();
 
     assert!(error.is_transient() && error.to_string().contains("max_prepared_statements"), "{error}");
+}
+
+/// As behind a proxy with no server up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn work_without_a_connection_names_the_cause() {
+    let db = store::postgres().await;
+    let proxy = Proxy::start(&db.url()).await;
+    let store = Db::postgres(proxy.url(), 1, 1).await.unwrap();
+    proxy.set(LinkState::Down);
+
+    let read = store.read(tenant(1), async |conn| run(conn, "select 1").await);
+    let (read, batch) = tokio::join!(read, store.begin());
+
+    for error in [read.unwrap_err(), batch.unwrap_err()] {
+        let text = error.to_string();
+        assert!(error.is_transient() && text.contains("a proxy that has no server up"), "{text}");
+    }
 }

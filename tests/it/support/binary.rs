@@ -1,7 +1,7 @@
 //! The program as a child process: servers and commands in a temporary folder.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
@@ -13,9 +13,6 @@ use super::wait::wait_for;
 
 /// The path of the program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_rejoinder");
-
-/// Part of the last line that a server with the demo prints at its start.
-const LAST_LINE: &str = "Hello from curl!";
 
 /// A temporary folder in which the program runs, with an empty environment.
 pub struct Sandbox(TempDir);
@@ -59,20 +56,17 @@ impl Sandbox {
         let mut command = self.command(&[]);
         change(&mut command).stdout(Stdio::piped());
         let mut process = command.spawn().expect("the program starts");
-        let output = process.stdout.take().expect("its output is piped");
-        let (sender, lines) = std::sync::mpsc::channel();
+        let mut output = process.stdout.take().expect("its output is piped");
+        let (sender, banners) = std::sync::mpsc::channel();
         // Reads to the end, because a server that writes to a closed pipe may fail.
         std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
+            let mut piece = [0; 4096];
+            while let Ok(bytes @ 1..) = output.read(&mut piece) {
+                let _ = sender.send(String::from_utf8_lossy(&piece[..bytes]).into_owned());
             }
         });
-        let mut banner = String::new();
-        wait_for("the last line of the banner", || {
-            banner.extend(lines.try_iter().map(|line| line + "\n"));
-            std::future::ready(banner.contains(LAST_LINE).then_some(()))
-        })
-        .await;
+        // The banner is one write, which a pipe does not divide if it has at most 4 KiB.
+        let banner = wait_for("the banner", || std::future::ready(banners.try_recv().ok())).await;
         let address = banner.lines().next().and_then(|line| line.rsplit(' ').next()).expect("its address");
         let http = Http::new(address);
         let server = ServerProcess { process, banner, http };

@@ -13,6 +13,7 @@ use rejoinder::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
 use rejoinder::domain::ids::{
     ConversationId, IdGenerator, MessageId, ProcessId, TurnId, WidgetUuid, WorkspaceId,
 };
+use rejoinder::domain::ignored_names::IgnoredNames;
 use rejoinder::domain::journal::JournalRow;
 use rejoinder::domain::token_budget::TokenBudgets;
 use rejoinder::domain::turn::{Api, Reply, Turn, TurnEnd, TurnRef};
@@ -160,7 +161,7 @@ pub fn new_conversation(seed: &Seed, kind: ConversationKind) -> NewConversation 
         first_message: None,
         key_variables: "{}".to_owned(),
         visitor_variables: "{}".to_owned(),
-        warning: None,
+        ignored: IgnoredNames::default(),
         metadata: None,
         external_identifier: None,
         by_visitor: false,
