@@ -84,6 +84,14 @@ impl Reply {
         Self::of(Kind::Answer(Content { text: None, calls, finish_reason: "tool_calls" }))
     }
 
+    /// Adds a text, which is sent before the calls.
+    pub fn with_text(mut self, text: &str) -> Self {
+        if let Kind::Answer(content) = &mut self.kind {
+            content.text = Some(text.to_owned());
+        }
+        self
+    }
+
     /// An answer with another finish reason: `length`, `content_filter`.
     pub fn stopped(text: &str, finish_reason: &'static str) -> Self {
         Self::of(Kind::Answer(Content { finish_reason, ..spoken(text) }))
