@@ -109,7 +109,7 @@ both_backends!(
             recording.scenarios.iter().map(move |scenario| (recording, scenario))
         });
         let replayed = stream::iter(all)
-            .map(async |(recording, scenario)| replay(&server, recording, scenario).await)
+            .map(|(recording, scenario)| replay(&server, recording, scenario))
             .buffer_unordered(AT_ONCE);
         assert!(replayed.count().await > 0);
     }
@@ -156,7 +156,8 @@ async fn replay(server: &TestServer, recording: &Recording, scenario: &Scenario)
     ]));
     let mut exchanges = scenario.exchanges.iter().enumerate().peekable();
     while let Some((nth, exchange)) = exchanges.next() {
-        let what = |nth: usize| format!("{}, {}, {} [{nth}]", recording.client, recording.route, scenario.name);
+        let (client, route, name) = (&recording.client, &recording.route, &scenario.name);
+        let what = |nth: usize| format!("{client}, {route}, {name} [{nth}]");
         let mut answer = Answer::open(server, exchange, &ids).await;
         while let Some((inner_nth, inner)) = exchanges.next_if(|(_, next)| next.during.is_some()) {
             answer.read_frames(inner.during.unwrap_or(0)).await;
@@ -257,8 +258,9 @@ impl Answer {
             && frame["type"] == "text-delta"
             && (&last["type"], &last["id"]) == (&frame["type"], &frame["id"])
         {
-            let delta = |frame: &Value| frame["delta"].as_str().unwrap_or_default().to_owned();
-            last["delta"] = json!(delta(last) + &delta(&frame));
+            let more = frame["delta"].as_str().unwrap_or_default();
+            let text = format!("{}{more}", last["delta"].as_str().unwrap_or_default());
+            last["delta"] = json!(text);
         } else {
             self.frames.push(frame);
         }
@@ -302,16 +304,16 @@ impl Answer {
 /// The keys whose texts are compared, because clients depend on them.
 const COMPARED: [&str; 7] = ["type", "toolName", "errorText", "error", "message", "status", "state"];
 
-/// A value with other texts and numbers replaced by their kind. The text of a reply is compared if `is_whole`.
+/// A value with other texts and numbers replaced by their kind. The text of a reply stays if `is_whole`.
 fn shape(value: &Value, is_whole: bool) -> Value {
     match value {
         Value::Object(fields) => {
-            let shape = |(name, value): (&String, &Value)| {
+            let field = |(name, value): (&String, &Value)| {
                 let is_compared = COMPARED.contains(&name.as_str()) || (is_whole && name == "delta");
-                let value = if is_compared && value.is_string() { value.clone() } else { shape(value, is_whole) };
-                (name.clone(), value)
+                let is_kept = is_compared && value.is_string();
+                (name.clone(), if is_kept { value.clone() } else { shape(value, is_whole) })
             };
-            Value::Object(fields.iter().map(shape).collect())
+            Value::Object(fields.iter().map(field).collect())
         }
         Value::Array(items) => items.iter().map(|item| shape(item, is_whole)).collect(),
         // The end of a stream.
