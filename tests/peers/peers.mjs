@@ -28,6 +28,8 @@ const { values: options } = parseArgs({
   },
 });
 
+if (options.record && options.only) throw new Error("a recording has all scenarios: --record without --only");
+
 /** Starts the program on an empty database with the workspace of the integration tests; returns its address and a key. */
 async function startServer(folder, program) {
   const [models, tools] = [await listen(model), await listen(tool)];
