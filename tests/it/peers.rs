@@ -135,7 +135,7 @@ fn planned_reply(plans: &Value, request: &ModelRequest) -> Reply {
                 let name = call["name"].as_str().expect("a name");
                 ToolCall::new(name, &call["arguments"])
             });
-            Reply::tool_calls(calls).with_text(text)
+            Reply::text_and_tool_calls(text, calls)
         }
     };
     let reply = if round["slow"] == true { reply.paced(PACE) } else { reply };

@@ -84,12 +84,10 @@ impl Reply {
         Self::of(Kind::Answer(Content { text: None, calls, finish_reason: "tool_calls" }))
     }
 
-    /// Adds a text, which is sent before the calls.
-    pub fn with_text(mut self, text: &str) -> Self {
-        if let Kind::Answer(content) = &mut self.kind {
-            content.text = Some(text.to_owned());
-        }
-        self
+    /// A text beside calls.
+    pub fn text_and_tool_calls(text: &str, calls: impl IntoIterator<Item = ToolCall>) -> Self {
+        let calls = calls.into_iter().collect();
+        Self::of(Kind::Answer(Content { calls, finish_reason: "tool_calls", ..spoken(text) }))
     }
 
     /// An answer with another finish reason: `length`, `content_filter`.
