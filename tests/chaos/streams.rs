@@ -103,7 +103,8 @@ async fn break_stream(client: &Arc<Client>, number: usize, cut: Cut, api: Api) -
         };
         async move { client.perform_streamed(operation, 0, watch).await }
     });
-    wait_for("the first text or the call", async || trigger.is_done.load(Ordering::SeqCst).then_some(())).await;
+    let is_done = async || trigger.is_done.load(Ordering::SeqCst).then_some(());
+    wait_for("the first text or the call", is_done).await;
     if matches!(cut, Cut::StopInText | Cut::StopInTime) {
         let status = cluster.ended(0).await;
         assert_eq!(status.code(), Some(0), "{}", cluster.log(0));

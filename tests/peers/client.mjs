@@ -70,17 +70,14 @@ async function contextOf(name) {
     const find = () => chat.messages.findLast((message) => message.metadata?.turn_id)?.metadata.turn_id ?? turn;
     const transport = new Transport(ROUTES[ROUTE](conversation, find));
     const generateId = () => `${CLIENT}-${ROUTE}-${name.replace(" ", "-")}-${++count}`;
-    const chat = new Chat({ id: conversation.uuid, messages, generateId, transport });
+    const chat = new Chat({ id: conversation.uuid ?? conversation.id, messages, generateId, transport });
     return chat;
   };
   const stored = async () => (await read(`/v1/conversations/${id}/messages?limit=200`)).items;
   return {
     recorder,
-    known: [
-      [KEY, "key"],
-      [uuid, "uuid"],
-      [id, "conversation"],
-    ],
+    // A conversation of the platform API has no UUID.
+    known: [[KEY, "key"], [id, "conversation"], ...(uuid ? [[uuid, "uuid"]] : [])],
     shownConversation: ROUTE === "platform" ? id : uuid,
     chat: (messages, turn) => open({ id, uuid }, structuredClone(messages), turn),
     unknownChat: () => open({ id: "con_unknown", uuid: "00000000-0000-4000-8000-000000000000" }),
