@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::checker::{names, violated_by};
-use crate::client::{Api, Client, Operation, Outcome};
+use crate::client::{Api, Client, CompletedOperation, Operation, Outcome};
 use crate::cluster::{Cluster, Setup};
 use crate::evidence::{Evidence, gather};
 use crate::fakes::Plan;
@@ -18,7 +18,7 @@ use crate::support::db::Backend;
 /// Description, falsification, and the codes of the invariants that must report it.
 type Falsified = (&'static str, fn(&mut Evidence), &'static [&'static str]);
 
-const FALSIFIED: [Falsified; 20] = [
+const FALSIFIED: [Falsified; 22] = [
     ("a reply without a charge", |evidence| evidence.balance += 10_000, &["M1", "M5"]),
     ("a balance below zero", |evidence| evidence.ledger[1]["balance_after"] = json!("-0.01"), &["M2", "M5"]),
     ("a charge that is taken twice", |evidence| repeat(&mut evidence.ledger, is_charge), &["M3", "M5"]),
@@ -33,6 +33,8 @@ const FALSIFIED: [Falsified; 20] = [
     ("an end that is announced twice", |evidence| repeat(&mut evidence.events, is_reply_event), &["A3"]),
     ("replies in another order", swap_replies, &["A5"]),
     ("a reply that differs from the client's", change_reply, &["I1"]),
+    ("a streamed text that is doubled", |evidence| double(streamed_text(evidence)), &["S1", "S2"]),
+    ("a streamed text that lacks its end", |evidence| shorten(streamed_text(evidence)), &["S1"]),
     ("a tool that is called twice", repeat_note, &["T1"]),
     ("a call that nobody asked for", |evidence| change_calls(evidence), &["I1", "T2"]),
     ("a test conversation that is charged", charge_test, &["M4"]),
@@ -68,15 +70,22 @@ async fn the_checker_finds_each_falsification() {
     let free = client.create_test_conversation().await;
     let mut done = Vec::new();
     let plans = [
-        (&conversation, Plan::Note),
-        (&conversation, Plan::Refuse),
-        (&conversation, Plan::Plain),
-        (&free, Plan::Lookup),
+        (&conversation, Plan::Note, false),
+        (&conversation, Plan::Refuse, false),
+        (&conversation, Plan::Plain, false),
+        (&conversation, Plan::Keyed, true),
+        (&free, Plan::Lookup, false),
     ];
-    for (number, (conversation, plan)) in plans.into_iter().enumerate() {
+    for (number, (conversation, plan, is_streamed)) in plans.into_iter().enumerate() {
         let text = format!("conversation-{} {number} {}", conversation.id, plan.word());
-        let operation =
-            Operation { number, conversation: conversation.clone(), text, key: None, auto_reply: true };
+        let operation = Operation {
+            number,
+            conversation: conversation.clone(),
+            text,
+            key: None,
+            auto_reply: true,
+            is_streamed,
+        };
         done.push(client.perform(operation, 0).await);
     }
     let evidence = gather(&cluster, done, monitor.stop().await).await;
@@ -130,6 +139,23 @@ fn swap_replies(evidence: &mut Evidence) {
 fn change_reply(evidence: &mut Evidence) {
     messages(evidence).iter_mut().find(|message| is_reply(message)).expect("a reply")["text"] =
         json!("other");
+}
+
+/// The text of the reply that was streamed.
+fn streamed_text(evidence: &mut Evidence) -> &mut String {
+    let is_streamed = |done: &&mut CompletedOperation| done.operation.is_streamed;
+    let done = evidence.done.iter_mut().find(is_streamed).expect("a stream");
+    let Outcome::Ok(response) = &mut done.outcome else { panic!("the stream has no reply") };
+    let reply = response.streamed.as_mut().expect("a stream");
+    reply.transcripts.last_mut().and_then(|last| last.texts.last_mut()).expect("a text")
+}
+
+fn double(text: &mut String) {
+    *text = text.repeat(2);
+}
+
+fn shorten(text: &mut String) {
+    text.pop();
 }
 
 fn change_calls(evidence: &mut Evidence) {

@@ -1,4 +1,5 @@
 //! A client of both APIs that follows their documentation: it retries with the same idempotency key, at another process.
+//! `streaming.rs` is the client that asks for a stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,9 +14,10 @@ use crate::cluster::Cluster;
 use crate::history::History;
 use crate::support::http::client;
 use crate::support::wait::{wait_at_most, wait_for};
+use crate::transcript::StreamedReply;
 
 /// Longer than any turn; only a failing test reaches it.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Api {
@@ -59,6 +61,8 @@ pub struct Operation {
     pub text: String,
     pub key: Option<String>,
     pub auto_reply: bool,
+    /// The client asks for a stream.
+    pub is_streamed: bool,
 }
 
 impl Operation {
@@ -88,15 +92,33 @@ pub struct Response {
     pub error: Option<String>,
     pub is_replay: bool,
     pub turn: Option<String>,
+    /// The reply, if it was streamed; there is no body then.
+    pub streamed: Option<StreamedReply>,
 }
 
 impl Response {
+    /// Reads a response that is not a stream.
+    pub async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
+        let header =
+            |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let (error, turn) = (header("rejoinder-error"), header("rejoinder-turn"));
+        let is_replay = header("idempotent-replayed").is_some();
+        let status = response.status().as_u16();
+        Ok(Self { status, error, is_replay, turn, body: response.bytes().await?, streamed: None })
+    }
+
+    /// The id of the stored message, if the response has it.
+    pub fn message(&self) -> Option<String> {
+        let acknowledged = || self.json()["data"]["message"]["id"].as_str().map(str::to_owned);
+        self.streamed.as_ref().map_or_else(acknowledged, StreamedReply::user_message)
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
     /// True if a retry with a key can find out more.
-    fn is_unsure(&self) -> bool {
+    pub fn is_unsure(&self) -> bool {
         let is_open = matches!(self.error.as_deref(), Some("outcome_unknown" | "service_unavailable"));
         !self.is_replay && (matches!(self.status, 409 | 429 | 500..) || is_open)
     }
@@ -116,6 +138,20 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The outcome that a response means.
+    pub fn of(operation: &Operation, response: Response) -> Self {
+        match response.status {
+            200 => Self::Ok(response),
+            _ if response.error.as_deref() == Some("outcome_unknown") => Self::Unknown,
+            400 if operation.conversation.api == Api::Widget
+                && response.error.as_deref().is_some_and(is_failure) =>
+            {
+                Self::Failed(response)
+            }
+            _ => Self::Refused(response),
+        }
+    }
+
     pub fn response(&self) -> Option<&Response> {
         match self {
             Self::Ok(response) | Self::Failed(response) | Self::Refused(response) => Some(response),
@@ -137,7 +173,7 @@ pub async fn join_operations(tasks: Vec<JoinHandle<CompletedOperation>>) -> Vec<
 }
 
 pub struct Client {
-    http: reqwest::Client,
+    pub http: reqwest::Client,
     pub cluster: Arc<Cluster>,
     pub history: Arc<History>,
 }
@@ -149,6 +185,9 @@ impl Client {
 
     /// Sends the message, first to process `node`, until the outcome is known or, without a key, cannot be known.
     pub async fn perform(&self, operation: Operation, node: usize) -> CompletedOperation {
+        if operation.is_streamed {
+            return self.perform_streamed(operation, node, |_| {}).await;
+        }
         let tries = AtomicUsize::new(0);
         let what = format!("an outcome of {operation:?}");
         let attempt = async || self.attempt(&operation, node + tries.fetch_add(1, Ordering::Relaxed)).await;
@@ -163,7 +202,7 @@ impl Client {
         self.record("invoke", operation, &details);
         match self.send(operation, &address).await {
             Ok(response) => {
-                let outcome = judge(operation, response.clone());
+                let outcome = Outcome::of(operation, response.clone());
                 let what = match &outcome {
                     Outcome::Ok(_) => "ok",
                     Outcome::Unknown => "info",
@@ -187,12 +226,22 @@ impl Client {
     /// Sends the message once, to this process.
     pub async fn perform_at(&self, operation: Operation, address: &str) -> CompletedOperation {
         let response = self.send(&operation, address).await;
-        let outcome = response.map_or(Outcome::Unknown, |response| judge(&operation, response));
+        let outcome = response.map_or(Outcome::Unknown, |response| Outcome::of(&operation, response));
         CompletedOperation { operation, outcome, tries: 1 }
     }
 
-    /// One request, at one process.
+    /// One request without a stream, at one process.
     pub async fn send(&self, operation: &Operation, address: &str) -> reqwest::Result<Response> {
+        Response::read(self.post(operation, address, None).await?).await
+    }
+
+    /// Sends the message, and returns the response before its body is read.
+    pub async fn post(
+        &self,
+        operation: &Operation,
+        address: &str,
+        accept: Option<&str>,
+    ) -> reqwest::Result<reqwest::Response> {
         let url = format!("{address}{}", operation.path());
         let mut request = self.http.post(url).timeout(PATIENCE).json(&operation.body());
         if operation.conversation.api == Api::Platform {
@@ -201,18 +250,10 @@ impl Client {
         if let Some(key) = &operation.key {
             request = request.header("idempotency-key", key);
         }
-        let response = request.send().await?;
-        let header =
-            |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
-        let (error, turn) = (header("rejoinder-error"), header("rejoinder-turn"));
-        let is_replay = header("idempotent-replayed").is_some();
-        Ok(Response {
-            status: response.status().as_u16(),
-            error,
-            is_replay,
-            turn,
-            body: response.bytes().await?,
-        })
+        if let Some(accept) = accept {
+            request = request.header("accept", accept);
+        }
+        request.send().await
     }
 
     /// Creates a conversation for this API exactly once, even if processes are killed meanwhile.
@@ -239,23 +280,10 @@ impl Client {
         Conversation { api, id: text("id"), uuid: text("widget_uuid") }
     }
 
-    fn record(&self, what: &str, operation: &Operation, details: &Value) {
+    pub fn record(&self, what: &str, operation: &Operation, details: &Value) {
         let mut details = details.clone();
         details["operation"] = operation.number.into();
         self.history.record(what, &details);
-    }
-}
-
-fn judge(operation: &Operation, response: Response) -> Outcome {
-    match response.status {
-        200 => Outcome::Ok(response),
-        _ if response.error.as_deref() == Some("outcome_unknown") => Outcome::Unknown,
-        400 if operation.conversation.api == Api::Widget
-            && response.error.as_deref().is_some_and(is_failure) =>
-        {
-            Outcome::Failed(response)
-        }
-        _ => Outcome::Refused(response),
     }
 }
 

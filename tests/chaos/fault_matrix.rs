@@ -187,7 +187,7 @@ fn misbehave(cluster: &Cluster) {
 async fn send(client: &Client, number: usize, api: Api, fault: &str) -> CompletedOperation {
     let conversation = client.create_conversation(api).await;
     let text = format!("conversation-{number} {fault}");
-    let operation = Operation { number, conversation, text, key: None, auto_reply: true };
+    let operation = Operation { number, conversation, text, key: None, auto_reply: true, is_streamed: false };
     client.perform(operation, 0).await
 }
 

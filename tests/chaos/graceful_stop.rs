@@ -45,7 +45,14 @@ async fn run(test: &str, backend: Backend, processes: usize) {
         let conversation = client.create_conversation(Api::nth(number)).await;
         let haste = if number % 4 < 2 { "early" } else { "late" };
         let message = format!("conversation-{number} {haste} {}", Plan::Plain.word());
-        let operation = Operation { number, conversation, text: message, key: None, auto_reply: true };
+        let operation = Operation {
+            number,
+            conversation,
+            text: message,
+            key: None,
+            auto_reply: true,
+            is_streamed: false,
+        };
         let (client, address) = (Arc::clone(&client), address.clone());
         waiting.push(tokio::spawn(async move { client.perform_at(operation, &address).await }));
     }

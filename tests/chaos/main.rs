@@ -38,6 +38,8 @@ mod outages;
 mod random_kills;
 mod resource_exhaustion;
 mod sizes;
+mod streaming;
+mod streams;
 #[path = "../it/support/mod.rs"]
 #[expect(
     dead_code,
@@ -47,4 +49,5 @@ mod sizes;
 )]
 mod support;
 mod takeover;
+mod transcript;
 mod webhooks;

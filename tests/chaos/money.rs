@@ -169,5 +169,6 @@ fn keyed_operation(number: usize, conversation: &Conversation, text: String) -> 
         text,
         key: Some(format!("key-{number}")),
         auto_reply: true,
+        is_streamed: false,
     }
 }

@@ -1,5 +1,5 @@
-//! Messages through both APIs, with and without keys, while at random moments processes are killed, stopped and frozen, and
-//! their database is unreachable or hangs.
+//! Messages through both APIs, with and without keys, some of them answered as streams, while at random moments processes are
+//! killed, stopped and frozen, and their database is unreachable or hangs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 
 use crate::checker::check;
-use crate::client::{Api, Client, CompletedOperation, Conversation, Operation};
+use crate::client::{Api, Client, CompletedOperation, Conversation, Operation, Outcome};
 use crate::cluster::{Cluster, DatabaseRoute, Setup};
 use crate::evidence::gather;
 use crate::fakes::Plan;
@@ -137,12 +137,15 @@ impl Sender {
         // The same few keys are used in each widget conversation and in the platform API: their scopes differ.
         let name = if is_platform { number } else { self.counts[nth].fetch_add(1, Ordering::Relaxed) };
         let has_key = is_platform || nth == 0 || self.random.random_range(0..3) > 0;
+        // A third of them.
+        let is_streamed = auto_reply && self.random.random_range(0..3) == 0;
         Operation {
             number,
             conversation,
             text: format!("conversation-{nth} {number} of sender {}, {}", self.number, plan.word()),
             key: has_key.then(|| format!("key-{name}")),
             auto_reply,
+            is_streamed,
         }
     }
 }
@@ -216,15 +219,25 @@ impl Fault {
     }
 }
 
-/// Every operation with a key is replayed with the same bytes, by any process.
+/// Every operation with a key is replayed with the same bytes or, as a stream, with the same text, by any process.
 async fn replay_all(client: &Client, done: &[CompletedOperation]) {
     let keyed = done.iter().filter(|done| done.operation.key.is_some()).enumerate();
     let replay = async |(nth, done): (usize, &CompletedOperation)| {
         let Some(response) = done.outcome.response() else { return };
+        if done.operation.is_streamed {
+            let again = client.perform_streamed(done.operation.clone(), nth, |_| {}).await;
+            assert_eq!(streamed_text(&again.outcome), streamed_text(&done.outcome), "{done:?} {again:?}");
+            return;
+        }
         let address = client.cluster.some_address(nth).await;
         let again = client.send(&done.operation, &address).await.unwrap();
         assert_eq!((again.status, &again.body), (response.status, &response.body), "{:?}", done.operation);
         assert!(again.is_replay, "{:?}", done.operation);
     };
     stream::iter(keyed).for_each_concurrent(8, replay).await;
+}
+
+/// The text with which the client of a stream has ended, if there is a reply.
+fn streamed_text(outcome: &Outcome) -> Option<&str> {
+    outcome.response()?.streamed.as_ref()?.text()
 }

@@ -129,5 +129,12 @@ async fn all_answered(running: Running) -> Vec<CompletedOperation> {
 
 fn message(number: usize, conversation: &Conversation, plan: Plan) -> Operation {
     let text = format!("conversation-{}-{number} {}", conversation.id, plan.word());
-    Operation { number, conversation: conversation.clone(), text, key: None, auto_reply: true }
+    Operation {
+        number,
+        conversation: conversation.clone(),
+        text,
+        key: None,
+        auto_reply: true,
+        is_streamed: false,
+    }
 }

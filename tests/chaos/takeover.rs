@@ -43,7 +43,7 @@ async fn turns_of_a_killed_process_are_taken_over_within_the_lease_and_five_seco
         let conversation = client.create_conversation(Api::nth(number)).await;
         let text = format!("conversation-{number} {}", Plan::Plain.word());
         let key = Some(format!("key-{number}"));
-        let operation = Operation { number, conversation, text, key, auto_reply: true };
+        let operation = Operation { number, conversation, text, key, auto_reply: true, is_streamed: false };
         let client = Arc::clone(&client);
         waiting.push(tokio::spawn(async move { client.perform(operation, 0).await }));
     }

@@ -27,6 +27,7 @@ mod mcp;
 mod model;
 mod ops;
 mod pages;
+mod peers;
 mod processes;
 mod progress;
 mod public_names;

@@ -1,9 +1,11 @@
 //! The invariants, each a function that lists its violations. Their codes, which the failure table and the self-test use:
-//! `M` for money, `A` for acknowledged messages, `I` for idempotency, `T` for tools. [`INVARIANTS`] says what each means.
+//! `M` for money, `A` for acknowledged messages, `I` for idempotency, `S` for streams, `T` for tools. [`INVARIANTS`] says what
+//! each means.
 
 mod figures;
 mod messages;
 mod money;
+mod streams;
 mod turns;
 
 use std::collections::HashSet;
@@ -21,7 +23,7 @@ type Violations = Vec<String>;
 /// Code, meaning, and the function that finds its violations.
 type Invariant = (&'static str, &'static str, fn(&Evidence) -> Violations);
 
-const INVARIANTS: [Invariant; 17] = [
+const INVARIANTS: [Invariant; 19] = [
     ("M1", "the money spent is the price of the stored replies", money::spent_is_price_of_replies),
     ("M2", "the balance was never below zero", money::never_below_zero),
     (
@@ -48,6 +50,12 @@ const INVARIANTS: [Invariant; 17] = [
     ("A5b", "no two turns of a conversation call the model at once", turns::never_overlapping),
     ("A6", "a refusal stores nothing", messages::refusal_stores_nothing),
     ("I1", "the reply that a client received is the stored one", messages::received_reply_is_stored),
+    (
+        "S1",
+        "a client that reads a stream ends with exactly the stored reply",
+        streams::ends_with_stored_reply,
+    ),
+    ("S2", "each stream is well-formed, and never joins the texts of two attempts", streams::well_formed),
     (
         "T1",
         "a tool that must not be repeated is called once; a repeated call has the same id",
@@ -90,9 +98,11 @@ pub fn violated_by(evidence: &Evidence) -> Vec<&'static str> {
 fn summary(evidence: &Evidence) -> String {
     let count = |is: fn(&Outcome) -> bool| evidence.done.iter().filter(|done| is(&done.outcome)).count();
     let ended = |state: &str| evidence.turns.values().filter(|turn| turn["state"] == state).count();
+    let [streams, breaks, histories] = streams::counts(evidence);
     format!(
         "  messages {}: ok {}, failed {}, refused {}, unknown {}; retried {}\n  turns {}: completed {}, failed {}, \
-         the last ended {:?} after the last answer; model calls {}, tool calls {}; the money was read {} times\n",
+         the last ended {:?} after the last answer; model calls {}, tool calls {}; the money was read {} times\n  \
+         streams {streams}: broken off {breaks}, ended in the history {histories}\n",
         evidence.done.len(),
         count(|outcome| matches!(outcome, Outcome::Ok(_))),
         count(|outcome| matches!(outcome, Outcome::Failed(_))),

@@ -61,7 +61,7 @@ impl Scenario {
         let conversation = client.create_conversation(api).await;
         let text = format!("conversation-{number} {point:?} {}", plan.word());
         let key = Some(format!("key-{number}"));
-        let operation = Operation { number, conversation, text, key, auto_reply: true };
+        let operation = Operation { number, conversation, text, key, auto_reply: true, is_streamed: false };
         let trigger = Arc::new(Trigger {
             is_set: AtomicBool::new(true),
             cluster: Arc::downgrade(&client.cluster),
