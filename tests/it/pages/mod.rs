@@ -1,5 +1,7 @@
 //! The pages in a real browser, served with the demo and the offline model.
 
+mod streaming;
+
 use rejoinder::service::demo::{DEMO_CONVERSATION, DEMO_FILE};
 use serde_json::json;
 
