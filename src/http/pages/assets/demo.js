@@ -360,12 +360,13 @@ function jumpToEnd() {
   window.scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
 }
 
-/** Keeps a reader who is at the end of the page there, while `entry` grows. More than a screen at once is read from its beginning. */
+/** Keeps a reader who is at the end of the page there while `entry` grows. More than fits on the screen at once is read from its beginning. */
 function followEnd(entry) {
   if (!isFollowing) return;
+  const [header, dock] = document.querySelectorAll(".top, .dock");
   const added = document.documentElement.scrollHeight - window.innerHeight - window.scrollY;
-  if (added < window.innerHeight / 2) return jumpToEnd();
-  entry.scrollIntoView({ block: "start", behavior: "instant" });
+  if (added < window.innerHeight - header.offsetHeight - dock.offsetHeight) return jumpToEnd();
+  if (entry.getBoundingClientRect().top > header.offsetHeight) entry.scrollIntoView({ block: "start", behavior: "instant" });
   setFollowing(false);
 }
 
