@@ -32,7 +32,9 @@ async fn the_demo_page_answers_shows_the_call_and_survives_a_reload() {
     browser.wait_for_text("#chips", QUESTION).await;
     browser.find("#chips button").await.click().await;
     browser.wait_for_text(".entry.visitor", QUESTION).await;
-    browser.wait_for_text(".call summary", "check_calendar_availability").await;
+    browser.wait_for_text(".call summary", "found").await;
+    // The reply is complete when the next message can be sent.
+    browser.find("#send[aria-label=Send]").await;
     let reply = browser.find("#log .entry.assistant:last-of-type").await.text().await;
     let before = browser.find("#log").await.text().await;
     browser.reload().await;

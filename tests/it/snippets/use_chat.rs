@@ -25,8 +25,8 @@ fn parts(stream: &str) -> Vec<Value> {
 async fn the_routes_of_the_example_for_use_chat_send_resume_read_and_stop() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let program = &of("docs/streaming.md", "jsx")[0].text;
-    let api = path_in(program, "/chat");
+    let program = of("docs/streaming.md", "jsx")[0].text.clone();
+    let api = path_in(&program, "/chat");
     let sent = json!({
         "id": WIDGET,
         "messages": [{"id": "OBrGWRchv8l8TU90", "role": "user", "parts": [{"type": "text", "text": "Hello"}]}],
@@ -36,10 +36,10 @@ async fn the_routes_of_the_example_for_use_chat_send_resume_read_and_stop() {
     // `useChat` names no type.
     let answer = server.request("POST", &api).header("accept", "*/*").json(&sent).send().await;
     let resumed = server.request("GET", &format!("{api}/{WIDGET}/stream")).send().await;
-    let history = server.request("GET", &path_in(program, "/${conversation}")).send().await;
+    let history = server.request("GET", &path_in(&program, "/${conversation}")).send().await;
     let received = parts(answer.text());
     let stop = json!({"turn_id": received[0]["messageMetadata"]["turn_id"]});
-    let stopped = server.request("POST", &path_in(program, "/cancel")).json(&stop).send().await;
+    let stopped = server.request("POST", &path_in(&program, "/cancel")).json(&stop).send().await;
 
     let deltas = received.iter().filter_map(|part| part["delta"].as_str());
     let reply = history.json()["history"].as_array().unwrap().last().unwrap().clone();
