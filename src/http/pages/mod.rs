@@ -39,6 +39,8 @@ fn demo() -> HtmlPage {
         scripts: &[
             include_str!("assets/shared.js"),
             include_str!("assets/markdown.js"),
+            include_str!("assets/sse.js"),
+            include_str!("assets/turn_stream.js"),
             include_str!("assets/demo_api.js"),
             include_str!("assets/demo_view.js"),
             include_str!("assets/demo.js"),

@@ -3,6 +3,7 @@
 pub mod blocks;
 mod client;
 mod shell;
+mod use_chat;
 
 use std::collections::BTreeMap;
 
@@ -13,10 +14,11 @@ use crate::support::binary::Sandbox;
 use blocks::{Block, all};
 
 /// The programs that other tests run: page, language, number of blocks, module of the test.
-const PROGRAMS: [(&str, &str, usize, &str); 8] = [
+const PROGRAMS: [(&str, &str, usize, &str); 9] = [
     ("docs/events.md", "js", 1, "v1::events::snippets"),
     ("docs/events.md", "python", 1, "v1::events::snippets"),
     ("docs/events.md", "rust", 1, "v1::events::snippets"),
+    ("docs/streaming.md", "jsx", 1, "snippets::use_chat"),
     ("docs/webhooks.md", "javascript", 1, "receivers"),
     ("docs/webhooks.md", "python", 1, "receivers"),
     ("docs/webhooks.md", "rust", 1, "receivers"),

@@ -9,21 +9,42 @@ const SUGGESTIONS = [
 
 /** Time between looks for messages of a human. */
 const POLL_MS = 5000;
+/** The most connections of one turn that may break before the visitor is asked. */
+const MAX_BREAKS = 7;
+/** The distance from the end of the page, in pixels, within which a reader is at the end. */
+const NEAR_END = 40;
 
 let conversation = storage.read("conversation");
-let busy = false;
+/** The turn that is shown as it runs: its `reply`, whether it `isStopping`, and `leave`, which ends its connection. */
+let running = null;
 /** The id of the newest message that was read. */
 let newest = "";
+/** Whether the page stays at its end while a reply grows. */
+let isFollowing = true;
 
 async function start() {
   showState(el("p", {}, "Opening the conversation…"), "busy");
   try {
-    const opened = (conversation && (await resumeConversation())) || (await beginConversation());
+    // The stream is opened before the history is read, so a turn that ends in between is in the history.
+    const stream = conversation && (await resumeStream());
+    const { history } = (conversation && (await resumeConversation())) || (await beginConversation());
     $("state").replaceChildren();
-    showHistory(opened.history);
-    await finishPending();
+    showHistory(history);
+    await resumeTurn(stream, history);
   } catch (failure) {
     showStartError(failure);
+  }
+}
+
+/** The stream of the turn that is running, and what ends its connection; null if none is. */
+async function resumeStream() {
+  const leave = new AbortController();
+  try {
+    const body = await api.resume(conversation, leave.signal);
+    return body && { body, leave };
+  } catch (failure) {
+    if (failure.kind !== "gone") throw failure;
+    return null;
   }
 }
 
@@ -49,30 +70,28 @@ async function restart() {
   conversation = null;
   storage.write("conversation", null);
   storage.write("pending", null);
-  setBusy(false);
+  running?.leave.abort();
+  setRunning(null);
   await start();
 }
 
 function showHistory(history) {
   newest = history.at(-1)?.id ?? "";
   const log = $("log");
-  log.setAttribute("aria-busy", "true");
   log.classList.add("still");
-  const entries = history.map((message) =>
-    message.role === "user" ? visitorEntry(message.content) : assistantEntry(message.content, message.function_calls),
-  );
-  log.replaceChildren(...entries);
+  log.replaceChildren(...history.map((message) => (message.role === "user" ? visitorEntry(message.content) : assistantEntry(message))));
   requestAnimationFrame(() => log.classList.remove("still"));
-  log.setAttribute("aria-busy", "false");
   $("composer").hidden = false;
+  announce("");
   showBeginning();
-  scrollToEnd("instant");
+  scrollToEnd();
   focusMessage();
 }
 
-/** Does nothing on a phone, where the focus would open the keyboard. */
+/** Takes the focus from nothing else that the visitor uses. Does nothing on a phone, where the focus would open the keyboard. */
 function focusMessage() {
-  if (!matchMedia("(pointer: coarse)").matches) $("message").focus({ preventScroll: true });
+  const isFree = [document.body, $("send")].includes(document.activeElement);
+  if (isFree && !matchMedia("(pointer: coarse)").matches) $("message").focus({ preventScroll: true });
 }
 
 /** Shows the welcome and the suggestions until the visitor has sent a message. */
@@ -82,60 +101,143 @@ function showBeginning() {
   $("restart").hidden = untouched;
 }
 
-/** Resends a message that was in flight when the page was closed; the same key returns the same response. */
-async function finishPending() {
-  const pending = storage.read("pending");
+/** Shows the turn that is running, from its start. Where none is, resends a message that was in flight when the page was closed, if it has
+ * no reply; the same key returns the same response. */
+async function resumeTurn(stream, history) {
+  const visitors = [...$("log").querySelectorAll(".visitor")];
+  const isAnswered = history.findLast((message) => message.sender_type !== "agent")?.role !== "user";
+  let pending = storage.read("pending");
+  const isStored = pending && visitors.length > pending.before;
+  if (isStored && isAnswered) {
+    storage.write("pending", null);
+    pending = null;
+  }
+  if (stream && isAnswered) {
+    stream.leave.abort();
+    stream = null;
+  }
+  if (stream) return deliver(visitors.at(-1), isStored ? pending : null, stream);
   if (!pending) return;
-  const said = [...$("log").querySelectorAll(".visitor")];
-  const entry = said.length > pending.before ? said.at(-1) : visitorEntry(pending.text);
+  const entry = isStored ? visitors.at(-1) : visitorEntry(pending.text);
   if (!entry.isConnected) $("log").append(entry);
   showBeginning();
-  if (await deliver(entry, pending)) showHistory((await api.history(conversation)).history);
+  await deliver(entry, pending);
 }
 
 function submit(text) {
   const message = text.trim();
-  if (busy || !message || lengthOf(message) > LIMIT) return;
+  if (running || !message || lengthOf(message) > LIMIT) return;
   const before = $("log").querySelectorAll(".visitor").length;
   const entry = visitorEntry(message);
   $("log").append(entry);
   $("message").value = "";
   showBeginning();
+  scrollToEnd();
   void deliver(entry, { text: message, key: newKey(), before });
 }
 
-/** Sends a message and shows its reply, or an error with an action. Returns whether there was a reply. */
-async function deliver(entry, pending) {
-  setBusy(true);
-  storage.write("pending", pending);
+/** Sends a message and shows its reply as it comes, or an error with an action. A turn whose `stream` is open already is joined; without
+ * `pending` it was sent by another page. */
+async function deliver(entry, pending, stream = null) {
+  if (pending) storage.write("pending", pending);
   entry.classList.add("pending");
-  const typing = typingEntry();
-  entry.after(typing.entry);
-  scrollToEnd();
-  let reply = null;
-  let failure = null;
+  const reply = new Reply(() => {
+    entry.classList.remove("pending");
+    if (turn.isStopping) void cancel(turn);
+  });
+  const turn = { reply, isStopping: false, leave: stream?.leave ?? new AbortController() };
+  setRunning(turn);
+  entry.after(reply.entry);
+  reply.wait();
+  announce("The assistant is answering.");
+  let end;
   try {
-    reply = await api.send(conversation, pending.text, pending.key);
-  } catch (error) {
-    failure = error;
+    end = await follow(turn, pending, stream?.body);
+  } catch (failure) {
+    end = { failure: failure instanceof ChatError ? failure : defect(failure) };
   }
-  typing.end();
   // The visitor has started another conversation in the meantime.
-  if (!entry.isConnected) return false;
-  const next = failure && (await showError(entry, pending, failure));
+  if (running !== turn) return;
+  const next = await showEnd(entry, pending, reply, end);
   if (next) return deliver(entry, next);
-  if (reply) {
-    storage.write("pending", null);
-    entry.after(reply.ai_disabled ? note("The assistant is paused here. Your message has been saved for a person to answer.") : assistantEntry(reply.message, reply.function_calls));
-  }
   entry.classList.remove("pending");
-  setBusy(false);
-  scrollToEnd();
-  return reply !== null;
+  setRunning(null);
+  followEnd(reply.entry);
+}
+
+/** Shows a turn until it ends, over as many connections as that takes. Each begins with the turn's start. Returns the turn's end;
+ * where there is no turn, the server's `answer`. */
+async function follow({ reply, leave }, pending, body) {
+  const send = () => api.send(conversation, pending.text, pending.key, leave.signal);
+  const open = pending ? send : () => api.resume(conversation, leave.signal);
+  for (let breaks = 0; ; breaks += 1) {
+    let failure = lostConnection();
+    try {
+      const opened = (breaks === 0 && body) || (await open());
+      if (!(opened instanceof ReadableStream)) return { answer: opened };
+      const end = await readTurn(opened, reply);
+      if (end?.kind === "failed") return { failure: noReply(end.error.replace("Failed to process message: ", "")) };
+      if (end) return end;
+    } catch (error) {
+      failure = error;
+    }
+    if (!failure.uncertain || reply.turn === null || breaks === MAX_BREAKS || leave.signal.aborted) throw failure;
+    reply.wait("Reconnecting…");
+    const pause = Math.max(500 * 2 ** Math.min(breaks, 4), 1000 * failure.after);
+    await new Promise((done) => setTimeout(done, pause));
+  }
+}
+
+/** Shows how a turn ended. Returns the message to send instead, or null. */
+async function showEnd(entry, pending, reply, { kind, answer, failure }) {
+  if (failure) {
+    reply.remove();
+    announce(`${failure.title} ${failure.detail}`);
+    return showError(entry, pending, failure);
+  }
+  if (answer === null) {
+    // The turn has ended while this page was not connected.
+    setTimeout(start);
+    return null;
+  }
+  storage.write("pending", null);
+  if (answer?.ai_disabled) {
+    reply.entry.replaceWith(note("The assistant is paused here. Your message has been saved for a person to answer."));
+    announce("The assistant is paused here.");
+  } else {
+    if (answer) answer.function_calls.forEach((call) => reply.addCall(call));
+    if (answer?.message) reply.addText(answer.message);
+    reply.end(kind ?? "finished");
+    announce(kind === "stopped" ? "The reply was stopped." : reply.shownText);
+  }
+  return null;
+}
+
+/** Stops the turn. What the model has written so far becomes the reply. */
+function stopRunning() {
+  running.isStopping = true;
+  fitComposer();
+  // Without its id it is stopped when its stream begins.
+  if (running.reply.turn) void cancel(running);
+}
+
+async function cancel(turn) {
+  try {
+    await api.cancel(conversation, turn.reply.turn);
+  } catch (failure) {
+    if (running !== turn) return;
+    turn.isStopping = false;
+    fitComposer();
+    turn.reply.wait(`It could not be stopped: ${failure.title}`);
+  }
 }
 
 /** Shows an error. Returns the message to resend immediately, or null. */
 async function showError(entry, pending, failure) {
+  if (!pending) {
+    entry.append(errorBox(failure, "Try again", () => void start()));
+    return null;
+  }
   if (failure.kind === "gone") return resendInNewConversation(entry, pending);
   if (!failure.uncertain) storage.write("pending", null);
   if (failure.kind === "invalid") {
@@ -146,7 +248,7 @@ async function showError(entry, pending, failure) {
   const ended = failure.kind === "ended";
   const box = errorBox(failure, ended ? "Start a new one" : "Try again", () => {
     if (ended) return void restart();
-    if (busy) return;
+    if (running) return;
     box.remove();
     // The server repeats a definite response for the same key, so a real retry needs a new one.
     void deliver(entry, failure.uncertain ? pending : { ...pending, key: newKey() });
@@ -160,7 +262,7 @@ async function resendInNewConversation(entry, pending) {
   storage.write("pending", null);
   try {
     const { history } = await beginConversation();
-    const greeting = history.map((message) => assistantEntry(message.content));
+    const greeting = history.map(assistantEntry);
     $("log").replaceChildren(note("The earlier conversation no longer exists, so this is a new one."), ...greeting, entry);
     return { text: pending.text, key: newKey(), before: 0 };
   } catch (failure) {
@@ -172,7 +274,7 @@ async function resendInNewConversation(entry, pending) {
 /** Shows messages of a human, for which no request of this page waits. */
 async function poll() {
   const polled = conversation;
-  const isIdle = () => polled !== null && polled === conversation && !busy && !$("composer").hidden;
+  const isIdle = () => polled !== null && polled === conversation && !running && !$("composer").hidden;
   if (isIdle() && !document.hidden) {
     try {
       const { history } = await api.history(polled, newest);
@@ -186,7 +288,9 @@ async function poll() {
 
 function showIfHuman(message) {
   newest = message.id;
-  if (message.sender_type === "agent") $("log").append(assistantEntry(message.content));
+  if (message.sender_type !== "agent") return;
+  $("log").append(assistantEntry(message));
+  announce(message.content);
 }
 
 function showStartError(failure) {
@@ -214,12 +318,19 @@ function showState(content, className = "") {
   $("log").replaceChildren();
   $("state").className = `state ${className}`;
   $("state").replaceChildren(...[content].flat());
+  announce($("state").querySelector("h1, p").textContent);
 }
 
-function setBusy(value) {
-  busy = value;
+/** Says a text to those who hear the page. */
+function announce(text) {
+  $("status").textContent = text;
+}
+
+function setRunning(turn) {
+  running = turn;
+  $("log").setAttribute("aria-busy", String(running !== null));
   fitComposer();
-  if (!busy) focusMessage();
+  if (!running) focusMessage();
 }
 
 /** The length as the server counts it: code points of the trimmed text. */
@@ -235,17 +346,55 @@ function fitComposer() {
   $("counter").textContent = length > LIMIT ? `${length - LIMIT} too many` : `${length} / ${LIMIT}`;
   $("counter").className = `counter${length > LIMIT ? " over" : length > LIMIT * 0.9 ? " near" : ""}`;
   field.setAttribute("aria-invalid", String(length > LIMIT));
-  $("send").disabled = busy || length === 0 || length > LIMIT;
+  $("send").classList.toggle("stop", running !== null);
+  $("send").setAttribute("aria-label", running ? "Stop" : "Send");
+  $("send").disabled = running ? running.isStopping : length === 0 || length > LIMIT;
 }
 
-function scrollToEnd(behavior = "smooth") {
-  requestAnimationFrame(() => window.scrollTo({ top: document.documentElement.scrollHeight, behavior }));
+function scrollToEnd() {
+  setFollowing(true);
+  requestAnimationFrame(jumpToEnd);
+}
+
+function jumpToEnd() {
+  window.scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+}
+
+/** Keeps a reader who is at the end of the page there while `entry` grows. More than fits on the screen at once is read from its beginning. */
+function followEnd(entry) {
+  if (!isFollowing) return;
+  const [header, dock] = document.querySelectorAll(".top, .dock");
+  const added = document.documentElement.scrollHeight - window.innerHeight - window.scrollY;
+  if (added < window.innerHeight - header.offsetHeight - dock.offsetHeight) return jumpToEnd();
+  if (entry.getBoundingClientRect().top > header.offsetHeight) entry.scrollIntoView({ block: "start", behavior: "instant" });
+  setFollowing(false);
+}
+
+function setFollowing(value) {
+  isFollowing = value;
+  $("to-end").hidden = isFollowing;
+}
+
+let scrolled = window.scrollY;
+
+/** A reader who scrolls up stays there; one who is at the end follows it. A page that grows scrolls nobody. */
+function readScroll() {
+  const isUp = window.scrollY < scrolled;
+  scrolled = window.scrollY;
+  const isAtEnd = document.documentElement.scrollHeight - window.innerHeight - scrolled < NEAR_END;
+  if (isAtEnd || isUp) setFollowing(isAtEnd);
 }
 
 $("chips").append(
   ...SUGGESTIONS.map((text) => el("button", { type: "button", class: "chip", onclick: () => submit(text) }, text)),
 );
-$("composer").addEventListener("submit", (event) => (event.preventDefault(), submit($("message").value)));
+$("composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (running) stopRunning();
+  else submit($("message").value);
+});
+// The second click of a double click would stop what the first has sent.
+$("send").addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
 $("message").addEventListener("input", fitComposer);
 $("message").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
@@ -253,5 +402,8 @@ $("message").addEventListener("keydown", (event) => {
   submit($("message").value);
 });
 $("restart").addEventListener("click", () => void restart());
+$("to-end").addEventListener("click", scrollToEnd);
+window.addEventListener("scroll", readScroll, { passive: true });
+new ResizeObserver(() => running && followEnd(running.reply.entry)).observe($("log"));
 void start();
 setTimeout(poll, POLL_MS);

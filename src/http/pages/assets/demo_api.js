@@ -1,8 +1,8 @@
-// The three requests of the widget API that this page makes, and the meaning of their responses.
+// The requests of the widget API that this page makes, and the meaning of their responses.
 
 const ASSISTANT = "550e8400-e29b-41d4-a716-446655440000";
 const LIMIT = 2000;
-/** Longer than the server waits for a reply (`widget.deadline`). */
+/** Longer than the server waits for a reply (`widget.deadline`). A stream takes as long as its turn, but begins at once. */
 const REPLY_TIMEOUT_MS = 75_000;
 
 /** An error, described for a visitor.
@@ -19,19 +19,44 @@ class ChatError extends Error {
 const api = {
   begin: () => call("POST", "api/conversations", { body: { assistant_id: ASSISTANT } }),
   history: (uuid, after = "") => call("GET", `api/conversations/${uuid}${after && `?after=${after}`}`),
-  send: (uuid, message, key) =>
-    call("POST", `api/conversations/${uuid}/messages`, { body: { message }, key }),
+  /** The body of the turn's stream; where no turn is made, the contract's answer. The same key joins the same turn. */
+  send: (uuid, message, key, signal) =>
+    openStream("POST", `api/conversations/${uuid}/messages`, { body: { message }, key, signal }),
+  /** The body of the stream of the turn that is running; null if none is. */
+  resume: (uuid, signal) => openStream("GET", `api/chat/${uuid}/stream`, { signal }),
+  cancel: (uuid, turn) => call("POST", `api/conversations/${uuid}/cancel`, { body: { turn_id: turn } }),
 };
 
-async function call(method, path, { body, key } = {}) {
-  const headers = { Accept: "application/json" };
+async function call(method, path, { body } = {}) {
+  return answerOf(await request(method, path, { Accept: "application/json" }, { body }));
+}
+
+async function openStream(method, path, { body, key, signal }) {
+  const response = await request(method, path, { Accept: "text/event-stream" }, { body, key, signal });
+  if (response.status === 204) return null;
+  const type = response.headers.get("Content-Type") ?? "";
+  return response.ok && type.startsWith("text/event-stream") ? response.body : answerOf(response);
+}
+
+async function request(method, path, headers, { body, key, signal }) {
   if (body) headers["Content-Type"] = "application/json";
   if (key) headers["Idempotency-Key"] = key;
-  let response, answer;
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new DOMException("There was no answer in time.", "TimeoutError")), REPLY_TIMEOUT_MS);
   try {
-    const signal = AbortSignal.timeout(REPLY_TIMEOUT_MS);
-    response = await fetch(path, { method, headers, signal, body: body && JSON.stringify(body) });
-    answer = await response.json();
+    const signals = AbortSignal.any(signal ? [signal, late.signal] : [late.signal]);
+    return await fetch(path, { method, headers, signal: signals, body: body && JSON.stringify(body) });
+  } catch (error) {
+    throw connectionError(error);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function answerOf(response) {
+  let answer;
+  try {
+    answer = await within(response.json(), REPLY_TIMEOUT_MS);
   } catch (error) {
     throw connectionError(error, response);
   }
@@ -46,6 +71,16 @@ function connectionError(error, response) {
   if (error.name === "TimeoutError") {
     return new ChatError("The server did not respond in time.", { detail: "Trying again will not send it twice.", uncertain: true });
   }
+  return lostConnection();
+}
+
+/** A fault of this page, which its console describes. */
+function defect(error) {
+  console.error(error);
+  return new ChatError("Something went wrong on this page.", { uncertain: true });
+}
+
+function lostConnection() {
   return new ChatError("The connection was lost.", { detail: "Trying again will not send it twice.", uncertain: true });
 }
 
@@ -79,7 +114,11 @@ function contractError(response, answer) {
   if (code === "outcome_unknown") {
     return new ChatError(`${reason}.`, { detail: "Trying again will not send it twice.", uncertain: true });
   }
-  return new ChatError("There was no reply.", { detail: `${reason}. You were not charged.`, after });
+  return noReply(reason, after);
+}
+
+function noReply(reason, after = 0) {
+  return new ChatError("There was no reply.", { detail: `${reason.replace(/\.$/, "")}. You were not charged.`, after });
 }
 
 /** A new key. `randomUUID` is not available without TLS. */

@@ -4,20 +4,154 @@ function visitorEntry(text) {
   return el("article", { class: "entry visitor", "aria-label": "You" }, el("div", { class: "bubble" }, text));
 }
 
-function assistantEntry(text, calls) {
-  const entry = el("article", { class: "entry assistant", "aria-label": "Assistant" });
-  if (calls?.length) {
-    entry.append(el("div", { class: "calls", role: "group", "aria-label": "Function calls" }, calls.map(callDetails)));
-  }
-  if (text) entry.append(markdown(text));
-  return entry;
+/** A stored message of the assistant, or of a person. */
+function assistantEntry(message) {
+  const reply = new Reply();
+  for (const text of message.earlier_texts ?? []) reply.addText(text);
+  for (const call of message.function_calls ?? []) reply.addCall(call);
+  if (message.content) reply.addText(message.content);
+  reply.end(message.stopped ? "stopped" : "finished");
+  return reply.entry;
 }
 
-function typingEntry() {
+/** An entry of the assistant. It grows part by part, in the order in which they come. */
+class Reply {
+  entry = el("article", { class: "entry assistant", "aria-label": "Assistant" });
+  /** The turn's id, once its stream has begun. */
+  turn = null;
+  /** The text that is written now or was written last. */
+  text = "";
+  #onBegin;
+  #waiting = null;
+  #writer = null;
+  #frame = 0;
+  /** The group that the next call joins. */
+  #group = null;
+  #running = new Map();
+
+  constructor(onBegin = () => {}) {
+    this.#onBegin = onBegin;
+  }
+
+  /** Its last text as it is shown. */
+  get shownText() {
+    return [...this.entry.querySelectorAll(".prose")].at(-1)?.textContent ?? "";
+  }
+
+  /** Called when a stream of the turn begins, also one that begins anew. What is shown then comes once more, or is obsolete. */
+  begin({ turn_id: turn = null }) {
+    // The page keeps its height, so that a reader who has scrolled up stays there.
+    if (this.entry.childNodes.length > 0) this.entry.style.minHeight = `${this.entry.offsetHeight}px`;
+    this.turn = turn;
+    this.#clear();
+    this.wait();
+    this.#onBegin();
+  }
+
+  /** Shows that more will come. */
+  wait(words = "") {
+    this.#waiting?.end();
+    this.#waiting = waitingDots(words);
+    this.entry.append(this.#waiting.element);
+  }
+
+  startText() {
+    this.#stopWaiting();
+    this.#group = null;
+    this.text = "";
+    this.#writer = markdownWriter();
+    this.entry.append(this.#writer.prose);
+  }
+
+  appendText(delta) {
+    this.text += delta;
+    this.#writer.append(delta);
+    this.#frame ||= requestAnimationFrame(() => this.#render(false));
+  }
+
+  endText() {
+    this.#finishText();
+    this.wait();
+  }
+
+  startCall(id, call) {
+    this.#running.set(id, { call, details: this.#appendCall(call, true) });
+    this.wait();
+  }
+
+  endCall(id, result) {
+    const { call, details } = this.#running.get(id);
+    this.#running.delete(id);
+    const ended = callDetails({ ...call, result });
+    ended.open = details.open;
+    patch(details, ended);
+  }
+
+  addText(text) {
+    this.startText();
+    this.#writer.append(text);
+    this.#finishText();
+    this.text = text;
+  }
+
+  addCall(call) {
+    this.#appendCall(call, false);
+  }
+
+  /** Shows the end of the turn: `finished` or `stopped`. */
+  end(kind) {
+    this.#render(true);
+    this.#stopWaiting();
+    this.entry.style.minHeight = "";
+    if (kind === "stopped") this.entry.append(el("p", { class: "stopped" }, this.text ? "Stopped." : "Stopped before there was a reply."));
+  }
+
+  remove() {
+    this.#clear();
+    this.entry.remove();
+  }
+
+  #appendCall(call, isRunning) {
+    this.#group ??= el("div", { class: "calls", role: "group", "aria-label": "Function calls" });
+    const details = callDetails(call, isRunning);
+    this.#group.append(details);
+    if (this.#group.parentNode !== this.entry) this.entry.append(this.#group);
+    return details;
+  }
+
+  #render(isComplete) {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    this.#writer?.render(isComplete);
+  }
+
+  #finishText() {
+    this.#render(true);
+    this.#writer = null;
+  }
+
+  #stopWaiting() {
+    this.#waiting?.end();
+    this.#waiting = null;
+  }
+
+  #clear() {
+    this.#render(true);
+    this.#stopWaiting();
+    this.#writer = this.#group = null;
+    this.#running.clear();
+    this.text = "";
+    this.entry.replaceChildren();
+  }
+}
+
+/** Three dots, and the words beside them: after 8 s some that the server still works. */
+function waitingDots(words) {
+  const text = el("p", { class: "slow" }, words);
   const dots = el("div", { class: "typing", "aria-hidden": "true" }, el("i"), el("i"), el("i"));
-  const entry = el("article", { class: "entry assistant" }, dots, el("span", { class: "visually-hidden" }, "The assistant is answering."));
-  const slow = setTimeout(() => dots.after(el("p", { class: "slow" }, "Still working on it.")), 8000);
-  return { entry, end: () => (clearTimeout(slow), entry.remove()) };
+  const slow = words ? 0 : setTimeout(() => (text.textContent = "Still working on it."), 8000);
+  const element = el("div", { class: "waiting" }, dots, text);
+  return { element, end: () => (clearTimeout(slow), element.remove()) };
 }
 
 function note(text) {
@@ -29,7 +163,7 @@ function errorBox(failure, label, action) {
   const button = el("button", { type: "button", class: "outline", onclick: action }, label);
   countDown(button, label, failure.after);
   const detail = failure.detail ? el("span", {}, ...inline(failure.detail)) : null;
-  return el("div", { class: "failure", role: "alert" }, el("div", {}, el("strong", {}, failure.title), detail), button);
+  return el("div", { class: "failure" }, el("div", {}, el("strong", {}, failure.title), detail), button);
 }
 
 function countDown(button, label, seconds) {
@@ -38,30 +172,29 @@ function countDown(button, label, seconds) {
   if (seconds > 0) setTimeout(() => countDown(button, label, seconds - 1), 1000);
 }
 
+/** What a function does: while it runs, when it has run, when it has failed. */
 const CALL_TITLES = {
-  check_calendar_availability: "Looked for free times",
-  book_appointment: "Booked an appointment",
-  cancel_appointment: "Cancelled an appointment",
-  search_knowledge_base: "Searched the documents",
-};
-const FAILED_CALL_TITLES = {
-  book_appointment: "Tried to book",
-  cancel_appointment: "Tried to cancel",
+  check_calendar_availability: ["Looking for free times", "Looked for free times"],
+  book_appointment: ["Booking an appointment", "Booked an appointment", "Tried to book"],
+  cancel_appointment: ["Cancelling an appointment", "Cancelled an appointment", "Tried to cancel"],
+  search_knowledge_base: ["Searching the documents", "Searched the documents"],
 };
 
-function callDetails({ name, arguments: given, result }) {
+function callDetails({ name, arguments: given, result }, isRunning = false) {
   const failed = Boolean(result?.error) || result?.success === false;
-  const title = (failed && FAILED_CALL_TITLES[name]) || CALL_TITLES[name];
+  const [running, done, tried = done] = CALL_TITLES[name] ?? [];
+  const title = isRunning ? running : failed ? tried : done;
   const what = title ? [title, el("code", {}, name)] : [el("code", { class: "alone" }, name)];
+  const copy = () => JSON.stringify({ name, arguments: given, result }, null, 2);
   return el(
     "details",
-    { class: failed ? "call failed" : "call" },
+    { class: `call${isRunning ? " running" : ""}${failed ? " failed" : ""}` },
     el(
       "summary",
       {},
       el("span", { class: "dot", "aria-hidden": "true" }),
       el("span", { class: "what" }, what),
-      el("span", { class: "came" }, failed ? "failed" : resultSummary(result)),
+      el("span", { class: "came" }, isRunning ? "running" : failed ? "failed" : resultSummary(result)),
       chevron(),
     ),
     el(
@@ -69,8 +202,8 @@ function callDetails({ name, arguments: given, result }) {
       { class: "inside" },
       title ? el("section", { class: "name" }, el("h3", {}, "Function"), el("code", {}, name)) : null,
       el("section", {}, el("h3", {}, "Arguments"), readable(given)),
-      el("section", {}, el("h3", {}, "Result"), readable(result)),
-      copyButton(() => JSON.stringify({ name, arguments: given, result }, null, 2), "Copy as JSON"),
+      isRunning ? null : el("section", {}, el("h3", {}, "Result"), readable(result)),
+      isRunning ? null : copyButton(copy, "Copy as JSON"),
     ),
   );
 }

@@ -183,9 +183,9 @@ function samplePath({ path, parameters }) {
 }
 
 /** The variable of an id, named after its resource: `/v1/webhook_endpoints/{id}` has `WEBHOOK_ENDPOINT`. A conversation's id
- * in the widget API has the name of the field in which the platform API returns it. */
+ * in the widget API, which `useChat` calls a chat, has the name of the field in which the platform API returns it. */
 function variableOf(path, name) {
-  if (name === "uuid") return "WIDGET_UUID";
+  if (name === "uuid" || path.startsWith("/api/chat/")) return "WIDGET_UUID";
   const parts = path.split("/");
   const resource = parts[parts.indexOf(`{${name}}`) - 1] ?? name;
   return resource.replace(/ies$/, "y").replace(/s$/, "").toUpperCase();

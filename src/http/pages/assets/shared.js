@@ -13,6 +13,27 @@ function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Gives `parent` the children of `fresh`, from the child `from` on. Nodes that stay the same stay in place, with the visitor's selection and
+ * focus; the listeners of an element that stays are its own. */
+function patchChildren(parent, fresh, from = 0) {
+  const old = [...parent.childNodes].slice(from);
+  const wanted = [...fresh.childNodes];
+  wanted.forEach((node, index) => (old[index] ? patch(old[index], node) : parent.append(node)));
+  old.slice(wanted.length).forEach((node) => node.remove());
+}
+
+function patch(old, fresh) {
+  if (old.nodeName !== fresh.nodeName) return old.replaceWith(fresh);
+  if (old.nodeType === Node.TEXT_NODE) {
+    if (fresh.data.startsWith(old.data)) old.appendData(fresh.data.slice(old.data.length));
+    else old.data = fresh.data;
+    return;
+  }
+  for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of fresh.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  patchChildren(old, fresh);
+}
+
 /** A button that copies the result of `text()` and confirms it. */
 function copyButton(text, label = "Copy") {
   const button = el("button", { type: "button", class: "copy", onclick: copy }, label);

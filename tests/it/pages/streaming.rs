@@ -1,0 +1,370 @@
+//! The demo page while a reply is written. The model stops in the middle of its text until the test lets it continue.
+
+use http::StatusCode;
+use rejoinder::service::demo::DEMO_FILE;
+use serde_json::{Value, json};
+
+use crate::support::browser::Browser;
+use crate::support::db::TestDb;
+use crate::support::fake_model::{ModelRequest, Reply, ToolCall};
+use crate::support::proxy::{LinkState, Proxy};
+use crate::support::script::Gate;
+use crate::support::server::{Setup, TestServer};
+use crate::support::store;
+use crate::support::wait::wait_for;
+
+/// The newest message of the assistant.
+const LAST: &str = "#log .entry.assistant:last-of-type";
+
+/// The lines of [`long_text`].
+const LINES: usize = 200;
+
+/// A text whose first half is longer than a screen; each line is a paragraph.
+fn long_text() -> String {
+    (1..=LINES).map(|line| format!("Line {line} of the reply.")).collect::<Vec<_>>().join("\n\n")
+}
+
+struct Chat {
+    browser: Browser,
+    server: TestServer,
+    /// Lets the model continue.
+    gate: Gate,
+    _db: TestDb,
+}
+
+impl Chat {
+    async fn open() -> Self {
+        let chat = Self::start().await;
+        chat.visit(&chat.server.url()).await;
+        chat
+    }
+
+    /// Starts the server, whose model answers with the long text.
+    async fn start() -> Self {
+        let db = store::sqlite().await;
+        let server = Setup::default().workspace(|_| DEMO_FILE.to_owned()).system_clock().start(&db).await;
+        let gate = Gate::closed();
+        let closed = gate.clone();
+        server
+            .model
+            .script()
+            .respond_with(move |_: &ModelRequest| Reply::text(&long_text()).paused_by(&closed));
+        Self { browser: Browser::open().await, server, gate, _db: db }
+    }
+
+    async fn visit(&self, url: &str) {
+        self.browser.visit(url).await;
+        self.browser.wait_for_text("#log", "I am the front desk").await;
+    }
+
+    async fn say(&self, text: &str) {
+        self.browser.find("#message").await.type_text(text).await;
+        self.browser.find("#send").await.click().await;
+    }
+
+    /// Waits for the first half of the long text, and checks that there is no more.
+    async fn wait_for_half(&self) {
+        let shown = self.browser.wait_for_text(LAST, "Line 90 of the reply.").await;
+        assert!(!shown.contains("Line 150 of the reply."), "{shown}");
+    }
+
+    async fn wait_for_end(&self) {
+        self.browser.wait_for_text(LAST, &format!("Line {LINES} of the reply.")).await;
+        self.wait_until_idle().await;
+    }
+
+    async fn wait_until_idle(&self) {
+        let look = async || (self.state().await == json!(["false", "Send"])).then_some(());
+        wait_for("the end of the turn", look).await;
+    }
+
+    /// Whether the log is busy, and what the button does.
+    async fn state(&self) -> Value {
+        let read = "return [document.getElementById('log').getAttribute('aria-busy'),
+                            document.getElementById('send').getAttribute('aria-label')];";
+        self.browser.evaluate(read).await
+    }
+
+    /// The text of the region that is read out.
+    async fn announced(&self) -> String {
+        let text = self.browser.evaluate("return document.getElementById('status').textContent;").await;
+        text.as_str().unwrap().to_owned()
+    }
+
+    async fn log(&self) -> String {
+        self.browser.find("#log").await.text().await
+    }
+
+    async fn scroll_position(&self) -> Value {
+        self.browser.evaluate("return window.scrollY;").await
+    }
+
+    async fn wait_for_page_end(&self) {
+        let read = "return document.documentElement.scrollHeight - window.innerHeight - window.scrollY < 40;";
+        let look = async || (self.browser.evaluate(read).await == json!(true)).then_some(());
+        wait_for("the end of the page", look).await;
+    }
+
+    /// Checks that the long text is shown once, by one turn and one call of the model.
+    async fn assert_is_shown_once(&self) {
+        let read = "return document.querySelectorAll('#log .entry.assistant:last-of-type p').length;";
+        assert_eq!(self.browser.evaluate(read).await, json!(LINES));
+        assert_eq!(self.server.query_number("select count(*) from turns").await, 1);
+        assert_eq!(self.server.model.calls().all().len(), 1);
+    }
+
+    /// The messages as the widget API lists them.
+    async fn history(&self) -> Vec<Value> {
+        let read = "return JSON.parse(localStorage.getItem('rejoinder.demo.conversation'));";
+        let uuid = self.browser.evaluate(read).await;
+        let path = format!("/api/conversations/{}", uuid.as_str().unwrap());
+        let listed = self.server.request("GET", &path).send().await.json();
+        listed["history"].as_array().unwrap().clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_appears_as_it_is_written_and_is_announced_when_it_is_complete() {
+    let chat = Chat::open().await;
+
+    chat.say("Tell me all.").await;
+    chat.wait_for_half().await;
+    let busy = chat.state().await;
+    let announced = chat.announced().await;
+    chat.gate.open();
+    chat.wait_for_end().await;
+    let shown = chat.log().await;
+    let at_the_end = chat.announced().await;
+    chat.browser.reload().await;
+    chat.browser.wait_for_text(LAST, "Line 1 of the reply.").await;
+
+    assert_eq!(busy, json!(["true", "Stop"]));
+    assert_eq!(announced, "The assistant is answering.");
+    assert!(at_the_end.contains("Line 200 of the reply."), "{at_the_end}");
+    assert_eq!(chat.log().await, shown);
+    chat.assert_is_shown_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stopped_reply_is_kept_as_far_as_it_was_written() {
+    let chat = Chat::open().await;
+
+    chat.say("Tell me all.").await;
+    chat.wait_for_half().await;
+    chat.browser.find("#send").await.click().await;
+    chat.browser.wait_for_text(LAST, "Stopped.").await;
+    let shown = chat.log().await;
+    let history = chat.history().await;
+    chat.browser.reload().await;
+    chat.browser.wait_for_text(LAST, "Stopped.").await;
+
+    let reply = history.last().unwrap();
+    assert_eq!(reply["stopped"], json!(true), "{reply}");
+    assert!(long_text().starts_with(reply["content"].as_str().unwrap()), "{reply}");
+    assert_eq!(chat.log().await, shown);
+    assert_eq!(chat.state().await, json!(["false", "Send"]));
+    assert_eq!(chat.server.query_number("select count(*) from turns where state = 'completed'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_is_reloaded_in_the_middle_shows_the_whole_reply_once() {
+    let chat = Chat::open().await;
+
+    chat.say("Tell me all.").await;
+    chat.wait_for_half().await;
+    chat.browser.reload().await;
+    chat.wait_for_half().await;
+    chat.gate.open();
+    chat.wait_for_end().await;
+
+    chat.assert_is_shown_once().await;
+    let pending = chat.browser.evaluate("return localStorage.getItem('rejoinder.demo.pending');").await;
+    assert_eq!(pending, Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_page_of_the_conversation_shows_the_reply_that_is_written() {
+    let chat = Chat::open().await;
+
+    chat.say("Tell me all.").await;
+    chat.wait_for_half().await;
+    // As if the message had been sent elsewhere.
+    chat.browser.evaluate("localStorage.removeItem('rejoinder.demo.pending');").await;
+    chat.browser.reload().await;
+    chat.wait_for_half().await;
+    chat.gate.open();
+    chat.wait_for_end().await;
+
+    chat.assert_is_shown_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_breaks_in_the_middle_is_resumed_without_doubling_the_text() {
+    let chat = Chat::start().await;
+    let link = Proxy::start(&chat.server.url()).await;
+    chat.visit(link.url()).await;
+
+    chat.say("Tell me all.").await;
+    chat.wait_for_half().await;
+    link.set(LinkState::Down);
+    chat.browser.wait_for_text(LAST, "Reconnecting…").await;
+    link.set(LinkState::Up);
+    chat.gate.open();
+    chat.wait_for_end().await;
+
+    chat.assert_is_shown_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_stays_where_the_reader_is() {
+    let chat = Chat::open().await;
+    let script = chat.server.model.script();
+    script.queue((1..=12).map(|number| Reply::text(&format!("A short reply, number {number}."))));
+    for number in 1..=12 {
+        chat.say("Hello").await;
+        chat.browser.wait_for_text(LAST, &format!("A short reply, number {number}.")).await;
+        chat.wait_until_idle().await;
+        chat.wait_for_page_end().await;
+    }
+
+    // More than a screen at once is shown from its beginning.
+    chat.say("Tell me all.").await;
+    chat.wait_for_half().await;
+    let top = format!("return document.querySelector('{LAST}').getBoundingClientRect().top;");
+    let top = chat.browser.evaluate(&top).await.as_f64().unwrap();
+    let before = chat.scroll_position().await;
+    chat.gate.open();
+    chat.wait_for_end().await;
+
+    assert!((0.0..300.0).contains(&top), "{top}");
+    assert_eq!(chat.scroll_position().await, before);
+    chat.browser.find("#to-end").await.click().await;
+    chat.wait_for_page_end().await;
+    let hidden = chat.browser.evaluate("return document.getElementById('to-end').hidden;").await;
+    assert_eq!(hidden, json!(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_fails_can_be_tried_again() {
+    let chat = Chat::open().await;
+    let script = chat.server.model.script();
+    script.respond_with(|_: &ModelRequest| Reply::error(StatusCode::BAD_REQUEST, "No."));
+
+    chat.say("Hello").await;
+    chat.browser.wait_for_text(".failure", "You were not charged.").await;
+    script.respond_with(|_: &ModelRequest| Reply::text("At last."));
+    chat.browser.find(".failure button").await.click().await;
+    chat.browser.wait_for_text(LAST, "At last.").await;
+
+    assert_eq!(chat.browser.find_all(".failure").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_shown_before_the_text_that_follows_it() {
+    let chat = Chat::open().await;
+    let arguments = json!({"start_date": "2030-01-07", "end_date": "2030-01-11"});
+    let call = ToolCall::new("check_calendar_availability", &arguments);
+    chat.server.model.script().queue([Reply::tool_calls([call])]);
+
+    chat.say("What times are free?").await;
+    chat.wait_for_half().await;
+    chat.browser.wait_for_text(".call summary", "Looked for free times").await;
+    chat.gate.open();
+    chat.wait_for_end().await;
+}
+
+/// Shows a call as its parts arrive. Returns the texts of its line and whether it stays open.
+const CALL: &str = "
+    const reply = new Reply();
+    document.body.append(reply.entry);
+    const summary = () => reply.entry.querySelector('summary').textContent;
+    const input = { toolCallId: 'c', toolName: 'check_calendar_availability', input: { start_date: '2030-01-07' } };
+    showPart({ type: 'tool-input-available', ...input }, reply);
+    const running = summary();
+    reply.entry.querySelector('details').open = true;
+    showPart({ type: 'tool-output-available', toolCallId: 'c', output: { available_slots: ['2030-01-07 10:00'] } }, reply);
+    const result = [running, summary(), reply.entry.querySelector('details').open];
+    reply.remove();
+    return result;";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_shown_when_it_starts_and_its_result_when_it_arrives() {
+    let chat = Chat::open().await;
+
+    let shown = chat.browser.evaluate(CALL).await;
+
+    let name = "check_calendar_availability";
+    let running = format!("Looking for free times{name}running");
+    let done = format!("Looked for free times{name}1 found");
+    assert_eq!(shown, json!([running, done, true]));
+}
+
+/// Reads a stream in chunks of each size. Returns the different results, and the error of a stream that is silent.
+const READ: &str = r"
+    const text = '\uFEFF: hi\r\ndata: grüße 🎉\r\n\r\nevent: x\nid: 3\ndata:a\ndata: b\n\n:\n\nretry: 5\r\rdata: c\r\rdata\n\ndata: cut';
+    const bytes = new TextEncoder().encode(text);
+    async function read(size) {
+        let at = 0;
+        const pull = (to) => (at < bytes.length ? to.enqueue(bytes.slice(at, (at += size))) : to.close());
+        const found = [];
+        for await (const data of readEvents(new ReadableStream({ pull }), 20000)) found.push(data);
+        return JSON.stringify(found);
+    }
+    async function readSilence() {
+        try {
+            await readEvents(new ReadableStream(), 10).next();
+        } catch (error) {
+            return error.name;
+        }
+    }
+    return (async () => {
+        const found = new Set();
+        for (let size = 1; size <= bytes.length; size += 1) found.add(await read(size));
+        return [...found, await readSilence()];
+    })();";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_read_however_their_bytes_are_cut() {
+    let chat = Chat::open().await;
+
+    let read = chat.browser.evaluate(READ).await;
+
+    assert_eq!(read, json!([r#"["grüße 🎉","a\nb","c",""]"#, "TimeoutError"]));
+}
+
+/// Renders texts piece by piece, in pieces of each size. Returns those that do not look like the whole text, and a marked text that is not
+/// complete.
+const RENDER: &str = r"
+    const texts = [
+        '# H\n\npara *it* **bo\nld** x\n- a\n- b `c` \n-\n- d\n1. x\n2) y\n```js\n**x** `y`\n\n\nz\n```\nend [l](https://e.com/a_b) ok\r\n\r\nlast\rline',
+        '**', '* a\n* b\n\n\n# t', 'a\n-\n- b\n`x', '', '\n\n', 'x [a](https://e.c/', '**a** *b*\n**c', '```\nopen',
+    ];
+    const different = [];
+    for (const text of texts) {
+        for (let size = 1; size <= 7; size += 1) {
+            const writer = markdownWriter();
+            for (let at = 0; at < text.length; at += size) {
+                writer.append(text.slice(at, at + size));
+                writer.render(false);
+            }
+            writer.render(true);
+            if (writer.prose.outerHTML !== markdown(text).outerHTML) different.push([text, size]);
+        }
+    }
+    const writer = markdownWriter();
+    writer.append('a\n\nsome **bol');
+    writer.render(false);
+    const first = writer.prose.firstChild;
+    writer.append('d** and `cod');
+    writer.render(false);
+    return [different, writer.prose.innerHTML, writer.prose.firstChild === first];";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn text_that_grows_looks_like_the_whole_text() {
+    let chat = Chat::open().await;
+
+    let rendered = chat.browser.evaluate(RENDER).await;
+
+    let partial = "<p>a</p><p>some <strong>bold</strong> and <code>cod</code></p>";
+    assert_eq!(rendered, json!([[], partial, true]));
+}
