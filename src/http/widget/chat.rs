@@ -63,7 +63,10 @@ pub(super) struct ChatIn {
     id: String,
     /// Only the text of the last message of the user is used: the server has the conversation. Its `id` serves as
     /// `Idempotency-Key`, unless that header is sent.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(
+        value_type = Vec<Object>,
+        example = json!([{ "id": "m1", "role": "user", "parts": [{ "type": "text", "text": "Hello" }] }])
+    )]
     messages: Vec<Box<RawValue>>,
     /// Must not be `regenerate-message`.
     #[serde(default)]
