@@ -111,7 +111,8 @@ both_backends!(
 both_backends!(
     async fn a_turn_that_is_too_old_is_not_retried(db: TestDb) {
         let setup = Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "5").system_clock();
-        let server = setup.env("REJOINDER_TURN__MAX_AGE", "1ms").start(&db).await;
+        // Less than the pause before the next attempt, and more than it takes until the first call.
+        let server = setup.env("REJOINDER_TURN__MAX_AGE", "700ms").start(&db).await;
         server.model.script().respond_with(|_| Reply::error(StatusCode::BAD_GATEWAY, "Oops"));
 
         send(&server, "Hi").await;

@@ -132,16 +132,17 @@ both_backends!(
         let canary = Canary::start();
         let urls = all(&canary);
         let good = server.tool.url("/hook");
-        let workspace = receiver::create_endpoint(&server, &db, good.clone()).await.account.workspace;
+        let endpoint = receiver::create_endpoint(&server, &db, good.clone()).await;
+        let (workspace, secret) = (endpoint.account.workspace, SecretString::from(endpoint.secret));
         let keys = SealKeys::from(SealKey::new(SEAL_KEY));
         for url in &urls {
             let id = Uuid::now_v7();
             // The same for all would not open.
             let context = SecretContext::of_endpoint(workspace, EndpointId(id));
-            let secret = keys.seal(&context, &SecretString::from("secret"), [1; 24]).unwrap();
-            let (id, url, secret) = (seed::literal(&db, id), quoted(url), quoted(secret.as_str()));
+            let sealed = keys.seal(&context, &secret, [1; 24]).unwrap();
+            let (id, url, sealed) = (seed::literal(&db, id), quoted(url), quoted(sealed.as_str()));
             let put = format!(
-                "insert into webhook_endpoints select workspace_id, {id}, null, null, {url}, types, {secret}, \
+                "insert into webhook_endpoints select workspace_id, {id}, null, null, {url}, types, {sealed}, \
                  null, null, enabled, null, null, from_file, null, created_at, updated_at \
                  from webhook_endpoints where url = {}",
                 quoted(&good)
