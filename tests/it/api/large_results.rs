@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::db::both_backends;
+use crate::support::db::{TestDb, both_backends};
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::fake_tool::ToolReply;
 use crate::support::http::Response;
-use crate::support::server::{TestServer, WIDGET};
+use crate::support::server::{Setup, TestServer, WIDGET};
 
 const KIB: usize = 1024;
 
@@ -25,6 +25,12 @@ async fn history(server: &TestServer) -> Vec<Value> {
     body["history"].as_array().unwrap().clone()
 }
 
+/// A server whose tool may take its time: eight large results at once are slow on a busy machine.
+async fn start(db: &TestDb) -> TestServer {
+    let patient = |text: String| text.replace("timeout = \"1s\"", "timeout = \"30s\"");
+    Setup::default().workspace(patient).start(db).await
+}
+
 /// The traced calls of the turn behind a response.
 async fn traced_calls(server: &TestServer, response: &Response) -> Vec<Value> {
     let turn = response.header("rejoinder-turn").unwrap();
@@ -35,7 +41,7 @@ async fn traced_calls(server: &TestServer, response: &Response) -> Vec<Value> {
 
 both_backends!(
     async fn a_reply_has_excerpts_of_long_results_and_its_trace_has_the_whole(db: TestDb) {
-        let server = TestServer::start(&db).await;
+        let server = start(&db).await;
         let large = large_result();
         server.tool.script().queue([
             ToolReply::json(&large),
@@ -81,7 +87,7 @@ both_backends!(
 
 both_backends!(
     async fn the_results_of_a_turn_are_bounded_together(db: TestDb) {
-        let server = TestServer::start(&db).await;
+        let server = start(&db).await;
         let large = large_result();
         server.tool.script().respond_with(move |_| ToolReply::json(&large));
         let rounds = [0, 8, 16].map(|first| Reply::tool_calls((first..first + 8).map(order)));
@@ -103,7 +109,7 @@ both_backends!(
 
 both_backends!(
     async fn a_very_long_reply_is_truncated(db: TestDb) {
-        let server = TestServer::start(&db).await;
+        let server = start(&db).await;
         server.model.script().queue([Reply::text(&"x".repeat(300 * KIB))]);
 
         let response = server.post_message(WIDGET, "Tell me everything").send().await.json();
