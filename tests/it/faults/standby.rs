@@ -71,8 +71,13 @@ async fn assert_refused(request: Request, text: &str) {
 }
 
 async fn wait_for_readiness(server: &TestServer, reason: Option<&str>) {
+    let mut last = String::new();
     wait_for("the readiness", async || {
         let answer = server.request("GET", "/readyz").send().await;
+        if answer.text() != last {
+            last = answer.text().to_owned();
+            println!("/readyz: {last}");
+        }
         let is_expected = match reason {
             None => answer.status == 200,
             Some(reason) => answer.status == 503 && answer.text().contains(reason),
