@@ -1,6 +1,5 @@
 //! Connections that lead to a standby, whose rows are old, or to a server that is read-only.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -72,14 +71,8 @@ async fn assert_refused(request: Request, text: &str) {
 }
 
 async fn wait_for_readiness(server: &TestServer, reason: Option<&str>) {
-    let last = Mutex::default();
     wait_for("the readiness", async || {
         let answer = server.request("GET", "/readyz").send().await;
-        // Shown if the test fails.
-        if *last.lock().unwrap() != answer.text() {
-            println!("/readyz: {}", answer.text());
-            *last.lock().unwrap() = answer.text().to_owned();
-        }
         let is_expected = match reason {
             None => answer.status == 200,
             Some(reason) => answer.status == 503 && answer.text().contains(reason),
