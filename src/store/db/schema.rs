@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use sqlx::error::DatabaseError;
 use sqlx::migrate::Migrator;
 
 use super::pools::Purpose;
@@ -11,6 +12,9 @@ static POSTGRES_MIGRATIONS: LazyLock<Migrator> =
     LazyLock::new(|| compatible(sqlx::migrate!("migrations/postgres")));
 static SQLITE_MIGRATIONS: LazyLock<Migrator> =
     LazyLock::new(|| compatible(sqlx::migrate!("migrations/sqlite")));
+
+/// The oldest binary that may serve, the newest migration, and the first that failed halfway.
+type State = (i64, Option<i64>, Option<i64>);
 
 /// The version of this binary. It refuses a database whose `schema_floor` is higher.
 const BINARY_VERSION: i64 = 2;
@@ -137,9 +141,13 @@ impl Db {
     pub async fn schema(&self) -> Result<Schema, StoreError> {
         const STATE: &str = "select oldest_binary, (select max(version) from _sqlx_migrations where success), \
             (select min(version) from _sqlx_migrations where not success) from schema_floor";
-        let read = async |conn: Conn<'_>| Ok(on_conn!(conn, |c| sqlx::query_as(STATE).fetch_one(c).await));
-        let state: Result<(i64, Option<i64>, Option<i64>), sqlx::Error> =
-            self.read_for(Purpose::Health, read).await?;
+        // Only an answer of the server is a result: after any other error the connection must not be used again.
+        let read = async |conn: Conn<'_>| match on_conn!(conn, |c| sqlx::query_as(STATE).fetch_one(c).await) {
+            Ok(state) => Ok(Ok(state)),
+            Err(sqlx::Error::Database(error)) => Ok(Err(error)),
+            Err(error) => Err(error.into()),
+        };
+        let state: Result<State, Box<dyn DatabaseError>> = self.read_for(Purpose::Health, read).await?;
         let newest = match self {
             Self::Postgres(_) => POSTGRES_MIGRATIONS.iter().map(|migration| migration.version).max(),
             Self::Sqlite(_) => SQLITE_MIGRATIONS.iter().map(|migration| migration.version).max(),
@@ -149,17 +157,17 @@ impl Db {
             Ok((_, _, Some(incomplete))) => Ok(Schema::Incomplete(incomplete)),
             Ok((_, applied, None)) if applied < newest => Ok(Schema::Outdated),
             Ok(_) => Ok(Schema::Ready),
-            Err(sqlx::Error::Database(error)) if is_missing_table(error.as_ref()) => {
+            Err(error) if is_missing_table(error.as_ref()) => {
                 Ok(self.conflicting_table().await?.map_or(Schema::Empty, Schema::Conflict))
             }
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42501") => {
+            Err(error) if error.code().as_deref() == Some("42501") => {
                 const PLACE: &str = "select coalesce(current_schema(), 'public'), current_user::text";
                 let read =
                     async |conn: Conn<'_>| Ok(on_conn!(conn, |c| sqlx::query_as(PLACE).fetch_one(c).await?));
                 let (schema, user): (String, String) = self.read_for(Purpose::Health, read).await?;
                 Err(StoreError::Unusable(missing_rights(error.message(), &schema, &user)))
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(sqlx::Error::Database(error).into()),
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::support::db::both_backends;
 use crate::support::fake_model::{ModelRequest, Reply};
 use crate::support::http::{Request, Response};
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{LinkState, Proxy};
 use crate::support::replication::Replication;
 use crate::support::script::Gate;
 use crate::support::seed;
@@ -153,6 +153,22 @@ async fn a_read_only_server_is_read_and_reported() {
     wait_for_readiness(&server, None).await;
     let replied = accepted("the reply", || server.post_message(WIDGET, "two")).await;
     assert_eq!(replied.text(), reply_to("two"));
+    server.stop().await;
+}
+
+/// The probe comes so often that its connection is never idle, so nothing but its error shows that it is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_lost_connection_of_a_probe_is_replaced() {
+    let db = store::postgres().await;
+    let proxy = Proxy::start(&db.url()).await;
+    let server = Setup::default().system_clock().database_url(proxy.url()).start(&db).await;
+    wait_for_readiness(&server, None).await;
+
+    proxy.set(LinkState::Down);
+    wait_for_readiness(&server, Some("the connection was closed")).await;
+    proxy.set(LinkState::Up);
+
+    wait_for_readiness(&server, None).await;
     server.stop().await;
 }
 

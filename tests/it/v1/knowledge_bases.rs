@@ -409,7 +409,8 @@ async fn documents_waiting_for_their_base_leave_connections_to_others() {
         wait_for("a document to wait", async || (seed::query_number(&db, waiting).await >= 1).then_some(()))
             .await;
         for slug in ["one", "two", "three"] {
-            let created = ask(&server, "POST", BASES, &json!({ "slug": slug })).await;
+            let create = server.request("POST", BASES).bearer(&server.keys.other_workspace);
+            let created = create.json(&json!({ "slug": slug })).send().await;
             assert_eq!(created.status, 200, "{}", created.text());
         }
         assert_eq!(seed::query_number(&db, waiting).await, 1, "those of one workspace take turns");
