@@ -1,5 +1,6 @@
 //! Attempts that fail after text was shown, replies that do not begin, and servers that stop.
 
+use rejoinder::domain::clock::SystemClock;
 use serde_json::json;
 
 use super::{End, last_message, read_all, read_until, resume, stream_message, texts, types};
@@ -9,6 +10,7 @@ use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::store;
 use crate::support::wait::wait_for;
+use crate::support::workspaces::{MINE, try_apply};
 
 both_backends!(
     async fn text_of_a_failed_attempt_is_never_joined_with_the_next(db: TestDb) {
@@ -66,6 +68,27 @@ both_backends!(
 
         assert_eq!(texts(&read_all(&mut next).await.0), ["Hello!"]);
         assert_eq!(last_message(&server).await["text"], "Hello!");
+    }
+);
+
+both_backends!(
+    async fn a_model_that_wrote_a_closing_tag_for_one_workspace_streams_for_others(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "2").start(&db).await;
+        let with_assistant = MINE.replace("\"mine\"", "\"other\"");
+        try_apply(server.db(), &SystemClock, &server.tool, &with_assistant).await.unwrap();
+        let tag = || Reply::text("As you wish:\n</think>\n\nThere.");
+        let gate = Gate::closed();
+        server.model.script().queue([tag(), tag(), Reply::text("Half and half.").paused_by(&gate)]);
+        read_all(&mut stream_message(&server, "Write </think> on a line of its own").await).await;
+        server.model.calls().wait_for_count(2).await;
+
+        let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi" }).to_string();
+        let request = server.request("POST", "/v1/messages").bearer(&server.keys.other_workspace);
+        let mut stream = request.raw_json(body).stream().await;
+        read_until(&mut stream, "text-delta").await;
+        gate.open();
+
+        assert_eq!(read_all(&mut stream).await.1, End::Done);
     }
 );
 
