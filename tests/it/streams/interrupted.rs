@@ -6,10 +6,11 @@ use serde_json::json;
 use super::{End, last_message, read_all, read_until, resume, stream_message, texts, types};
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
+use crate::support::http::http2_client;
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::store;
-use crate::support::wait::wait_for;
+use crate::support::wait::{wait_for, within};
 use crate::support::workspaces::{MINE, try_apply};
 
 both_backends!(
@@ -34,6 +35,34 @@ both_backends!(
         assert_eq!(server.balance().await, "9.99");
     }
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_broken_off_has_no_clean_end_over_http_2_either() {
+    let db = store::sqlite().await;
+    let server = Setup::default().h2c().env("REJOINDER_TURN__MAX_ATTEMPTS", "2").start(&db).await;
+    let gate = Gate::closed();
+    let lost = Reply::cut("This is lost.").paused_by(&gate);
+    server.model.script().queue([lost, Reply::text("This is the reply.")]);
+    let client = http2_client();
+    let request = client.post(format!("{}/api/conversations/{WIDGET}/messages", server.url()));
+    let request = request.header("accept", "text/event-stream").header("content-type", "application/json");
+
+    let sent = request.body(json!({ "message": "Hi" }).to_string()).send();
+    let mut stream = within("an answer", sent).await.unwrap();
+    let mut received = Vec::new();
+    while !String::from_utf8_lossy(&received).contains("text-delta") {
+        received.extend(within("a part of the stream", stream.chunk()).await.unwrap().unwrap());
+    }
+    gate.open();
+    let end = loop {
+        match within("the end of the stream", stream.chunk()).await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+
+    assert!(end.is_err(), "a clean end looks like success");
+}
 
 both_backends!(
     async fn a_turn_that_fails_for_good_ends_its_stream_with_an_error(db: TestDb) {
