@@ -83,6 +83,8 @@ pub struct Turn {
     pub model_error: Option<String>,
     pub reply: Option<MessageId>,
     pub ended_at: Option<Micros>,
+    /// A client has asked to stop it while it ran. If its owner dies before it does so, the next one discards the turn.
+    pub is_stop_requested: bool,
 }
 
 /// The key of a turn, with its conversation.

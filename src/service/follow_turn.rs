@@ -238,8 +238,8 @@ impl ReplyFollower {
 
     /// Ends the turn, unless a task of this process has begun it: then that ends it, if it is too slow.
     async fn end_unstarted(&mut self) {
-        self.begins_by = None;
         if self.reader.as_ref().is_none_or(|reader| reader.stream().has_begun()) {
+            self.begins_by = None;
             return;
         }
         let turn =
@@ -250,6 +250,8 @@ impl ReplyFollower {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(turn.id = %self.turn, error, "a turn that did not begin in time could not be ended");
         }
+        // Not before: a ping drops this, and it is tried again.
+        self.begins_by = None;
     }
 
     fn show(&mut self, part: TurnPart) {
@@ -322,7 +324,8 @@ impl ReplyFollower {
 
     /// Shows what is missing of a reply; false if another text was shown, because another process has made the reply.
     fn complete(&mut self, reply: &Reply) -> bool {
-        match self.reader.as_ref().and_then(TurnReader::last_text) {
+        let Ok(shown) = self.reader.as_ref().map_or(Ok(None), TurnReader::last_text) else { return false };
+        match shown {
             Some(shown) => {
                 let Some(rest) = reply.text.strip_prefix(shown.as_str()) else { return false };
                 self.show_text(rest);

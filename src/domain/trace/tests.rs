@@ -31,6 +31,7 @@ fn turn() -> Turn {
         model_error: None,
         reply: None,
         ended_at: None,
+        is_stop_requested: false,
     }
 }
 

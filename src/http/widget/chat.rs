@@ -4,7 +4,6 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -81,8 +80,32 @@ struct UserMessage {
     text: String,
 }
 
+/// A message as it is sent. Nothing else of it is parsed: as JSON values it would take many times its size.
+#[derive(Debug, Deserialize)]
+struct MessageIn<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    parts: Option<&'a RawValue>,
+    /// Of clients without parts.
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PartIn<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+}
+
 fn invalid(text: impl Into<String>) -> Error {
     Error::invalid("body", text)
+}
+
+fn unreadable() -> Error {
+    invalid("The last message of the user contains an invalid character.")
 }
 
 impl ChatIn {
@@ -106,25 +129,42 @@ impl ChatIn {
         };
         let last = self.messages.iter().rev().find(is_of_user);
         let last = last.ok_or_else(|| invalid("The messages must contain one with the role user."))?;
-        let unreadable = |_| invalid("The last message of the user contains an invalid character.");
-        let message: Value = serde_json::from_str(last.get()).map_err(unreadable)?;
-        let parts = message["parts"].as_array();
-        let texts = parts.into_iter().flatten().filter(|part| part["type"] == "text");
-        let text: String = texts.filter_map(|part| part["text"].as_str()).collect();
-        let text = if parts.is_some() { text } else { message["content"].as_str().unwrap_or_default().to_owned() };
+        let message: MessageIn<'_> = serde_json::from_str(last.get()).map_err(|_| unreadable())?;
+        let parts = message.parts.and_then(|parts| serde_json::from_str(parts.get()).ok());
+        let text = match parts {
+            Some(parts) => text_of(parts)?,
+            None => message.content.map(string).transpose()?.flatten().unwrap_or_default(),
+        };
         let text = text.trim();
         if text.is_empty() {
             return Err(invalid("The last message of the user must have a text."));
         }
         if text.contains('\0') {
-            return Err(invalid("The last message of the user contains an invalid character."));
+            return Err(unreadable());
         }
         if text.chars().count() > MAX_CHARS {
             let text = format!("The last message of the user must not be greater than {MAX_CHARS} characters.");
             return Err(invalid(text));
         }
-        Ok(UserMessage { id: message["id"].as_str().map(str::to_owned), text: text.to_owned() })
+        let id = message.id.map(string).transpose()?.flatten();
+        Ok(UserMessage { id, text: text.to_owned() })
     }
+}
+
+/// The text of a message with these parts, of which those of other types are ignored.
+fn text_of(parts: Vec<&RawValue>) -> Result<String, Error> {
+    let parts = parts.into_iter().filter_map(|part| serde_json::from_str::<PartIn<'_>>(part.get()).ok());
+    let texts = parts.filter(|part| part.kind.is_some_and(|kind| kind.get() == "\"text\""));
+    let texts: Result<Vec<_>, Error> = texts.filter_map(|part| part.text).map(string).collect();
+    Ok(texts?.into_iter().flatten().collect())
+}
+
+/// A string; `None` if the value is of another type.
+fn string(value: &RawValue) -> Result<Option<String>, Error> {
+    if !value.get().starts_with('"') {
+        return Ok(None);
+    }
+    serde_json::from_str(value.get()).map(Some).map_err(|_| unreadable())
 }
 
 error_sets! {
@@ -226,7 +266,7 @@ pub(super) async fn resume(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -249,8 +289,15 @@ mod tests {
         let last = message(&body).unwrap();
 
         assert_eq!((last.id.as_deref(), last.text.as_str()), (Some("b"), "Hello you"));
-        let older = json!({ "id": "x", "messages": [{ "role": "user", "content": "Hi" }] });
+        let older = json!({ "id": "x", "messages": [{ "role": "user", "content": "Hi", "parts": null }] });
         assert_eq!(message(&older).unwrap().text, "Hi");
+        let odd_parts = json!([1, [], { "type": "text", "text": 1 }, { "type": 1 }, { "type": "text", "text": "Hi" }]);
+        let odd = json!({ "id": "x", "messages": [{ "id": 1, "role": "user", "parts": odd_parts }] });
+        let last = message(&odd).unwrap();
+        assert_eq!((last.id, last.text.as_str()), (None, "Hi"));
+        let half = r#"{"id":"x","messages":[{"role":"user","parts":[{"type":"text","text":"\ud800"}]}]}"#;
+        let error = ChatIn::parse(half.as_bytes()).unwrap().last_message().unwrap_err().to_string();
+        assert!(error.starts_with("The last message of the user contains"), "{error}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::domain::chat::{ModelAnswer, ModelError, ModelErrorKind};
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
 use crate::domain::history::HistoryBounds;
-use crate::domain::ids::AssistantId;
+use crate::domain::ids::{AssistantId, WorkspaceId};
 use crate::domain::journal::JournalRow;
 use crate::domain::retry::backoff;
 use crate::domain::token_budget::{CallTokens, TokenBudgets};
@@ -43,8 +43,10 @@ use attempt::AttemptResult;
 use context::turn_ref;
 
 const MAX_CACHED_TOOLSETS: usize = 1_000;
-/// The models that are remembered to think without an opening tag.
-const MAX_LATE_THINKERS: usize = 256;
+/// The models that are remembered to think without an opening tag, and for how long. A visitor can make any model write a closing
+/// tag, so that is remembered for one workspace, and not for ever.
+const MAX_LATE_THINKERS: usize = 1_000;
+const LATE_THINKER_TTL: Duration = Duration::from_hours(1);
 
 /// The limits of turns.
 #[derive(Clone, Debug)]
@@ -71,8 +73,9 @@ pub struct Engine {
     lease: LeaseStatus,
     toolsets: Cache<(AssistantId, i64), Arc<Toolset>>,
     rate_limit_backoff: RateLimitBackoff,
-    /// Models whose text was shown and turned out to be thoughts. It is held back from then on until their thoughts have ended.
-    late_thinkers: Cache<ModelRef, ()>,
+    /// Models whose text was shown and turned out to be thoughts, and when. It is held back from then on until their thoughts have
+    /// ended.
+    late_thinkers: Cache<(WorkspaceId, ModelRef), Instant>,
 }
 
 /// What may end a task of a turn early.
@@ -88,6 +91,7 @@ pub struct TurnSignals {
 
 /// What a running turn has in this process beside its task.
 struct LiveTurn<'a> {
+    workspace: WorkspaceId,
     /// If the turn was asked for as a stream.
     stream: Option<Arc<TurnStream>>,
     /// Cancelled when a client cancels the turn.
@@ -163,7 +167,8 @@ impl Engine {
         let id = owned.id;
         let mut progress = Progress::default();
         let span = spans::start_turn(&owned);
-        let live = LiveTurn { stream: self.services.turn_streams.get(id), stop: &signals.stop };
+        let stream = self.services.turn_streams.get(id);
+        let live = LiveTurn { workspace: owned.workspace, stream, stop: &signals.stop };
         if let Some(stream) = &live.stream {
             stream.begin();
         }
@@ -349,11 +354,16 @@ impl LiveTurn<'_> {
     fn show(&self, engine: &Engine, by: &ModelRef, model: &ConnectedModel) -> ShowText {
         if self.stream.is_none() {
             ShowText::AtEnd
-        } else if model.begins_with_thoughts() || engine.late_thinkers.get(by).is_some() {
+        } else if model.begins_with_thoughts() || self.thinks_late(engine, by) {
             ShowText::AfterThoughts
         } else {
             ShowText::AtOnce
         }
+    }
+
+    fn thinks_late(&self, engine: &Engine, by: &ModelRef) -> bool {
+        let since = engine.late_thinkers.get(&(self.workspace, by.clone()));
+        since.is_some_and(|since| since.elapsed() < LATE_THINKER_TTL)
     }
 
     /// Waits until the first text is overdue; for ever if it has no deadline or comes in time.
@@ -363,7 +373,7 @@ impl LiveTurn<'_> {
             return std::future::pending().await;
         };
         tokio::time::sleep_until(deadline.into()).await;
-        if stream.has_text() {
+        if stream.has_had_text() {
             std::future::pending::<()>().await;
         }
     }

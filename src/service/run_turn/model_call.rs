@@ -150,7 +150,7 @@ async fn call(
     let answer = budget.spend(span.run(collecting)).await.unwrap_or(Err(out_of_time));
     let answer = answer.map_err(|error| named(error, by, model));
     if answer.as_ref().is_err_and(|error| error.kind == ModelErrorKind::LateThoughts) {
-        engine.late_thinkers.insert(by.clone(), ());
+        engine.late_thinkers.insert((live.workspace, by.clone()), Instant::now());
     }
     spans::end_chat(&span, &answer);
     record(by, &answer, began.elapsed());

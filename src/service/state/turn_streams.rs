@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use crate::domain::ids::{TurnId, WorkspaceId};
 use crate::domain::tool_loop::{CallResult, PlannedCall, RoundSoFar};
 
-/// The most bytes that the streams of this process keep, and those of one workspace and of one turn. A stream beyond them is broken
-/// off; its readers follow the turn through the store.
+/// The most bytes that the streams of this process keep, and those of one workspace and of one turn. A stream that reaches them gets no
+/// more; its readers get the rest from the store, when the turn has ended.
 const MAX_BYTES: StreamBounds = StreamBounds { process: 128 << 20, workspace: 32 << 20, turn: 4 << 20 };
 /// How much a stream reserves of them at once.
 const RESERVED: usize = 16 << 10;
@@ -99,6 +99,8 @@ struct Log {
     has_begun: bool,
     /// Nothing more is added, because a bound was reached.
     is_full: bool,
+    /// Whether there ever was a text, even if it was taken back or did not fit.
+    has_had_text: bool,
 }
 
 impl Log {
@@ -240,6 +242,7 @@ impl TurnStream {
             return;
         }
         let mut log = self.lock();
+        log.has_had_text = true;
         if !matches!(log.parts.last(), Some(TurnPart::Text(_))) {
             self.add(&mut log, TurnPart::Text(text.to_owned()));
         } else if self.reserve(&mut log, text.len()) {
@@ -285,8 +288,8 @@ impl TurnStream {
         texts.collect()
     }
 
-    pub(in crate::service) fn has_text(&self) -> bool {
-        self.lock().parts.iter().any(|part| matches!(part, TurnPart::Text(_)))
+    pub(in crate::service) fn has_had_text(&self) -> bool {
+        self.lock().has_had_text
     }
 
     pub(in crate::service) fn has_begun(&self) -> bool {
@@ -311,7 +314,6 @@ impl TurnStream {
             let fits = needed <= MAX_BYTES.turn && self.reserve_more(more);
             if !fits {
                 log.is_full = true;
-                self.changed.send_replace(());
                 return false;
             }
             log.reserved += more;
@@ -368,9 +370,13 @@ pub(in crate::service) enum ReadOutcome {
     Part(TurnPart),
     /// There is no more so far.
     UpToDate,
-    /// Parts that were read were taken back, or later ones are missing.
+    /// Parts that were read were taken back.
     BrokenOff,
 }
+
+/// Parts that were read were taken back.
+#[derive(Debug)]
+pub(in crate::service) struct TakenBack;
 
 impl TurnReader {
     pub(in crate::service) fn new(stream: Arc<TurnStream>) -> Self {
@@ -386,8 +392,7 @@ impl TurnReader {
     /// Reads the next part, or the next piece of a text.
     pub(in crate::service) fn read(&mut self) -> ReadOutcome {
         let log = self.stream.lock();
-        let has_read = self.next > 0 || self.offset > 0;
-        if self.generation != log.generation && has_read {
+        if self.is_taken_back(&log) {
             return ReadOutcome::BrokenOff;
         }
         self.generation = log.generation;
@@ -403,7 +408,6 @@ impl TurnReader {
                     self.next += 1;
                     self.offset = 0;
                 }
-                None | Some(TurnPart::Text(_)) if log.is_full => return ReadOutcome::BrokenOff,
                 None | Some(TurnPart::Text(_)) => return ReadOutcome::UpToDate,
                 Some(part) => {
                     self.next += 1;
@@ -420,11 +424,20 @@ impl TurnReader {
     }
 
     /// What was read of the last text, unless another part follows it.
-    pub(in crate::service) fn last_text(&self) -> Option<String> {
-        match self.stream.lock().parts.get(self.next) {
+    pub(in crate::service) fn last_text(&self) -> Result<Option<String>, TakenBack> {
+        let log = self.stream.lock();
+        if self.is_taken_back(&log) {
+            return Err(TakenBack);
+        }
+        Ok(match log.parts.get(self.next) {
             Some(TurnPart::Text(text)) if self.offset > 0 => Some(text[..self.offset].to_owned()),
             Some(_) | None => None,
-        }
+        })
+    }
+
+    fn is_taken_back(&self, log: &Log) -> bool {
+        let has_read = self.next > 0 || self.offset > 0;
+        has_read && self.generation != log.generation
     }
 }
 

@@ -33,6 +33,7 @@ insert_row!(Turn, "turns", turn_columns, |turn| {
     "model_error": &turn.model_error,
     "reply_id": turn.reply,
     "ended_at": turn.ended_at,
+    "is_stop_requested": turn.is_stop_requested,
 });
 
 from_row!(Turn, |row| {
@@ -61,6 +62,7 @@ from_row!(Turn, |row| {
         model_error: row.try_get("model_error")?,
         reply: row.try_get("reply_id")?,
         ended_at: row.try_get("ended_at")?,
+        is_stop_requested: row.try_get("is_stop_requested")?,
     }
 });
 
@@ -134,11 +136,12 @@ pub fn update(statements: &mut Statements, rows: &[&Turn]) -> Result<(), StoreEr
         "reply_id": row.reply,
         "ended_at": row.ended_at,
         "model_error": &row.model_error,
+        "is_stop_requested": row.is_stop_requested,
     });
     const UPDATE: &str = "update turns set state = new.state, owner = new.owner, fence = new.fence, \
         attempts = new.attempts, takeovers = new.takeovers, not_before = new.not_before, \
         first_started_at = new.first_started_at, reason = new.reason, reply_id = new.reply_id, \
-        ended_at = new.ended_at, model_error = new.model_error \
+        ended_at = new.ended_at, model_error = new.model_error, is_stop_requested = new.is_stop_requested \
         from new where turns.workspace_id = new.workspace_id and turns.id = new.id";
     statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }

@@ -27,6 +27,10 @@ pub(super) fn record_end(turn: &Turn) {
 /// Runs a turn that this process owns as a task, which goes on when the turn's client leaves.
 pub(super) fn run(worker: &Worker, started: StartedTurn, slot: Option<TurnSlot>) {
     let guard = worker.turns.register(started.turn.id);
+    // Its last owner was asked to stop it, and died before it did.
+    if started.turn.is_stop_requested {
+        worker.turns.stop(started.turn.id);
+    }
     let engine = Arc::clone(&worker.engine);
     let hard = worker.tasks.hard_stop();
     let writer = worker.services.writer.clone();

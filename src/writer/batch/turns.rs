@@ -102,7 +102,10 @@ impl Batch<'_> {
     }
 
     /// Asks the owner of a running turn to stop it.
-    pub(in crate::writer) fn request_stop(&mut self, turn: &Turn) {
+    pub(in crate::writer) fn request_stop(&mut self, turn: &mut Turn) {
+        turn.is_stop_requested = true;
+        self.changes.touch_turn(turn.id);
+        self.tables.put_turn(turn.clone());
         match turn.owner {
             Some(owner) if owner == self.context.process => self.effects.stop_requested.push(turn.id),
             Some(owner) => {

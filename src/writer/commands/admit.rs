@@ -329,6 +329,7 @@ impl Admission {
             model_error: None,
             reply: None,
             ended_at: None,
+            is_stop_requested: false,
         };
         let is_first = conversation.open_turns == 0;
         if is_first {

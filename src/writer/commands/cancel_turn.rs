@@ -35,10 +35,10 @@ impl Decision for CancelTurn {
                 && self.turn.is_none_or(|id| id == turn.id)
                 && self.api.is_none_or(|api| api == turn.api)
         });
-        let Some(turn) = turn.cloned() else { return Ok(None) };
+        let Some(mut turn) = turn.cloned() else { return Ok(None) };
         match turn.state {
             TurnState::Running => {
-                batch.request_stop(&turn);
+                batch.request_stop(&mut turn);
                 Ok(Some(turn))
             }
             TurnState::Waiting | TurnState::Queued => {

@@ -16,7 +16,7 @@ use rejoinder::store::turns::claims::ClaimRequest;
 use rejoinder::store::turns::overdue::{self, LifetimeLimits, OverdueReason};
 use rejoinder::store::turns::{cancellations, journal};
 use rejoinder::store::{ownership, processes, turns};
-use rejoinder::writer::{EndAuthority, HandBackTurn, RetryTurn, TurnWriteOutcome};
+use rejoinder::writer::{CancelTurn, EndAuthority, HandBackTurn, RetryTurn, TurnWriteOutcome};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -286,6 +286,31 @@ both_backends!(
         assert!(due(&process, Api::Platform).await.is_empty());
     }
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_to_stop_reaches_the_owner_and_who_takes_the_turn_over() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 1_000_000).await;
+    let (owner, other) = (Process::start(&db).await, Process::start(&db).await);
+    renew(&owner).await;
+    let conversation = owner.conversation(&seeded, ConversationKind::Api).await;
+    owner.writer.execute(admission(&conversation, Api::Platform)).await.unwrap();
+    let TurnRef { workspace, conversation, turn } = owned(&owner).await[0];
+    let stop = CancelTurn { workspace, conversation, turn: Some(turn), api: None };
+
+    for _ in 0..2 {
+        let asked = other.writer.execute(stop).await.unwrap().unwrap();
+        assert_eq!((asked.state, asked.fence), (TurnState::Running, 1), "the owner goes on until it hears of it");
+    }
+    let mut tx = owner.db.begin().await.unwrap();
+    assert_eq!(cancellations::drain(tx.conn(), owner.id).await.unwrap(), [(turn, true)]);
+    drop(tx);
+    other.advance_clock(&db, LEASE + Duration::from_secs(1)).await;
+    renew(&other).await;
+    assert_eq!(take_over(&other).await, 1);
+
+    assert!(claim(&other, Api::Platform, 9).await[0].is_stop_requested);
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_process_is_notified_of_an_end() {

@@ -7,6 +7,7 @@ use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::fake_tool::ToolReply;
 use crate::support::script::Gate;
+use crate::support::seed;
 use crate::support::server::{Setup, TEST, TestServer, WIDGET};
 use crate::support::store;
 use crate::support::wait::wait_for;
@@ -166,6 +167,29 @@ both_backends!(
         assert_eq!(types(&rest), ["abort"]);
         assert_eq!(texts(&read_all(&mut first).await.0), ["First."]);
         assert_eq!(server.balance().await, "9.99");
+    }
+);
+
+both_backends!(
+    async fn a_turn_whose_owner_died_before_it_stopped_it_is_not_run_again(db: TestDb) {
+        let one_at_a_time = Setup::default().env("REJOINDER_TURN__MAX_IN_FLIGHT_PER_WORKSPACE", "1");
+        let server = one_at_a_time.start(&db).await;
+        let gate = Gate::closed();
+        server.model.script().queue([Reply::text("First.").gated_by(&gate), Reply::text("Never.")]);
+        let body = |text: &str| json!({ "sender_id": "u", "sender_type": "user", "text": text }).to_string();
+        server.enqueue(body("one")).send().await;
+        server.model.calls().wait_for_count(1).await;
+        let balance = server.balance().await;
+        server.enqueue(body("two")).send().await;
+
+        // As after a takeover.
+        seed::execute(&db, "update turns set is_stop_requested = true where state = 'queued'").await;
+        gate.open();
+
+        let discarded = server.wait_for_events("reply.discarded", 1).await;
+        assert_eq!(discarded[0]["data"]["reason"], "cancelled");
+        assert_eq!(server.model.calls().all().len(), 1, "the model is not called for it");
+        assert_eq!(server.balance().await, balance);
     }
 );
 

@@ -1,14 +1,17 @@
 //! Attempts that fail after text was shown, replies that do not begin, and servers that stop.
 
+use rejoinder::domain::clock::SystemClock;
 use serde_json::json;
 
 use super::{End, last_message, read_all, read_until, resume, stream_message, texts, types};
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
+use crate::support::http::http2_client;
 use crate::support::script::Gate;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::store;
-use crate::support::wait::wait_for;
+use crate::support::wait::{wait_for, within};
+use crate::support::workspaces::{MINE, try_apply};
 
 both_backends!(
     async fn text_of_a_failed_attempt_is_never_joined_with_the_next(db: TestDb) {
@@ -32,6 +35,34 @@ both_backends!(
         assert_eq!(server.balance().await, "9.99");
     }
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_broken_off_has_no_clean_end_over_http_2_either() {
+    let db = store::sqlite().await;
+    let server = Setup::default().h2c().env("REJOINDER_TURN__MAX_ATTEMPTS", "2").start(&db).await;
+    let gate = Gate::closed();
+    let lost = Reply::cut("This is lost.").paused_by(&gate);
+    server.model.script().queue([lost, Reply::text("This is the reply.")]);
+    let client = http2_client();
+    let request = client.post(format!("{}/api/conversations/{WIDGET}/messages", server.url()));
+    let request = request.header("accept", "text/event-stream").header("content-type", "application/json");
+
+    let sent = request.body(json!({ "message": "Hi" }).to_string()).send();
+    let mut stream = within("an answer", sent).await.unwrap();
+    let mut received = Vec::new();
+    while !String::from_utf8_lossy(&received).contains("text-delta") {
+        received.extend(within("a part of the stream", stream.chunk()).await.unwrap().unwrap());
+    }
+    gate.open();
+    let end = loop {
+        match within("the end of the stream", stream.chunk()).await {
+            Ok(Some(_)) => {}
+            end => break end,
+        }
+    };
+
+    assert!(end.is_err(), "a clean end looks like success");
+}
 
 both_backends!(
     async fn a_turn_that_fails_for_good_ends_its_stream_with_an_error(db: TestDb) {
@@ -66,6 +97,27 @@ both_backends!(
 
         assert_eq!(texts(&read_all(&mut next).await.0), ["Hello!"]);
         assert_eq!(last_message(&server).await["text"], "Hello!");
+    }
+);
+
+both_backends!(
+    async fn a_model_that_wrote_a_closing_tag_for_one_workspace_streams_for_others(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_TURN__MAX_ATTEMPTS", "2").start(&db).await;
+        let with_assistant = MINE.replace("\"mine\"", "\"other\"");
+        try_apply(server.db(), &SystemClock, &server.tool, &with_assistant).await.unwrap();
+        let tag = || Reply::text("As you wish:\n</think>\n\nThere.");
+        let gate = Gate::closed();
+        server.model.script().queue([tag(), tag(), Reply::text("Half and half.").paused_by(&gate)]);
+        read_all(&mut stream_message(&server, "Write </think> on a line of its own").await).await;
+        server.model.calls().wait_for_count(2).await;
+
+        let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi" }).to_string();
+        let request = server.request("POST", "/v1/messages").bearer(&server.keys.other_workspace);
+        let mut stream = request.raw_json(body).stream().await;
+        read_until(&mut stream, "text-delta").await;
+        gate.open();
+
+        assert_eq!(read_all(&mut stream).await.1, End::Done);
     }
 );
 

@@ -61,7 +61,7 @@ fn a_late_reader_is_replayed_from_the_start_and_both_read_the_same_text() {
 
     let rest = [text("look."), started("a"), finished("a"), TurnPart::RoundStarted, text("Here.")];
     assert_eq!(read_all(&mut early), (rest.to_vec(), ReadOutcome::UpToDate));
-    assert_eq!(early.last_text().as_deref(), Some("Here."));
+    assert_eq!(early.last_text().unwrap().as_deref(), Some("Here."));
     let mut late = TurnReader::new(stream);
     let all = [[TurnPart::RoundStarted, text("Let me look.")].as_slice(), &rest[1..]].concat();
     assert_eq!(read_all(&mut late), (all, ReadOutcome::UpToDate));
@@ -82,6 +82,8 @@ fn text_of_a_failed_attempt_is_never_joined_with_the_next() {
 
     stream.break_off();
     assert_eq!(read_all(&mut reader), (vec![], ReadOutcome::BrokenOff));
+    assert!(reader.last_text().is_err(), "what was read is not the beginning of the reply");
+    assert!(stream.has_had_text(), "its first text came in time");
     stream.start_round();
     stream.add_text("Whole");
 
@@ -129,7 +131,7 @@ fn pieces_are_short_and_readers_are_woken() {
 }
 
 #[test]
-fn a_stream_beyond_its_bound_is_broken_off_and_gives_its_bytes_back() {
+fn a_stream_that_reaches_its_bound_keeps_what_it_has_and_gives_its_bytes_back() {
     let streams = TurnStreams::default();
     let (stream, mut reader) = open(&streams);
     stream.start_round();
@@ -139,8 +141,9 @@ fn a_stream_beyond_its_bound_is_broken_off_and_gives_its_bytes_back() {
 
     let (parts, end) = read_all(&mut reader);
 
-    assert_eq!(end, ReadOutcome::BrokenOff);
+    assert_eq!(end, ReadOutcome::UpToDate, "the rest comes from the store");
     assert!(parts.len() <= MAX_BYTES.turn / MAX_PIECE + 1);
+    assert_eq!(reader.last_text().unwrap().unwrap().len(), (parts.len() - 1) * MAX_PIECE);
     assert!(streams.reserved.lock().unwrap().total <= MAX_BYTES.turn + RESERVED);
     streams.close(TURN);
     drop((stream, reader));
@@ -160,6 +163,10 @@ fn one_workspace_leaves_room_for_others() {
         stream.add_text(&"x".repeat(MAX_BYTES.turn / 2));
     }
     assert!(streams.reserved.lock().unwrap().total <= MAX_BYTES.workspace);
+
+    let late = streams.open(WORKSPACE, TURN, None).keep().unwrap();
+    late.stream().add_text(&"x".repeat(MAX_BYTES.turn / 2));
+    assert!(late.stream().texts().is_empty() && late.stream().has_had_text(), "the turn is not overdue");
 
     let other = WorkspaceId(Uuid::from_u128(1));
     let mut reader = streams.open(other, TURN, None).keep().unwrap();
