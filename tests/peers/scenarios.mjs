@@ -37,7 +37,7 @@ async function endsAsStored(chat, stored) {
   assert.equal(reply(chat).id, stored.id);
 }
 
-/** `context` has: chat(messages), post(path, body), stored(), cancel(), recorder, route. */
+/** client.mjs makes the `context`. */
 export const scenarios = {
   async text(context) {
     const chat = context.chat();
