@@ -54,6 +54,9 @@ enum Workload {
     PassThrough,
     /// Widget turns.
     Widget,
+    /// The same, with the reply as a stream. The time is that from the model's first token to the client's; it needs a model that
+    /// sends tokens.
+    Stream,
     /// Platform messages without a reply.
     Enqueue,
     /// Platform messages whose replies are made meanwhile.
@@ -66,6 +69,7 @@ struct Target {
     url: String,
     key: Option<String>,
     body: String,
+    is_streamed: bool,
 }
 
 impl Run {
@@ -93,6 +97,7 @@ impl Run {
             targets[client].push(match self.workload {
                 Workload::PassThrough => widget_target(tenant.server, "none"),
                 Workload::Widget => tenant.widget_conversation(http).await?.0,
+                Workload::Stream => Target { is_streamed: true, ..tenant.widget_conversation(http).await?.0 },
                 Workload::Enqueue => tenant.platform_target(http, false).await?,
                 Workload::Reply => tenant.platform_target(http, true).await?,
             });
@@ -157,25 +162,31 @@ impl Tenant<'_> {
         let sent = post(http, &url, key.as_deref(), &body).await?;
         body["conversation_id"] = sent["data"]["conversation_id"].clone();
         body["auto_reply"] = auto_reply.into();
-        Ok(Target { url, key, body: body.to_string() })
+        Ok(Target { url, key, body: body.to_string(), is_streamed: false })
     }
 }
 
 fn widget_target(server: &str, conversation: &str) -> Target {
     let url = format!("{server}/api/conversations/{conversation}/messages");
-    Target { url, key: None, body: json!({ "message": "When are you open?" }).to_string() }
+    let body = json!({ "message": "When are you open?" }).to_string();
+    Target { url, key: None, body, is_streamed: false }
 }
 
 async fn post(http: &reqwest::Client, url: &str, key: Option<&str>, body: &Value) -> anyhow::Result<Value> {
-    let target = Target { url: url.to_owned(), key: key.map(str::to_owned), body: body.to_string() };
+    let (url, key) = (url.to_owned(), key.map(str::to_owned));
+    let target = Target { url, key, body: body.to_string(), is_streamed: false };
     let answer = request(http, &target).send().await?;
     let (status, text) = (answer.status(), answer.text().await?);
-    ensure!(status.is_success(), "{url}: {status}: {text}");
+    ensure!(status.is_success(), "{}: {status}: {text}", target.url);
     Ok(serde_json::from_str(&text)?)
 }
 
 fn request(http: &reqwest::Client, target: &Target) -> reqwest::RequestBuilder {
-    let request = http.post(&target.url).header("content-type", "application/json").body(target.body.clone());
+    let mut request =
+        http.post(&target.url).header("content-type", "application/json").body(target.body.clone());
+    if target.is_streamed {
+        request = request.header("accept", "text/event-stream");
+    }
     match &target.key {
         Some(key) => request.bearer_auth(key),
         None => request,
@@ -232,9 +243,35 @@ async fn one_client(
         }
         let sent = Instant::now();
         let answer = request(&http, target).send().await?;
+        if target.is_streamed {
+            times.push(first_token(answer).await?);
+            continue;
+        }
         let (status, text) = (answer.status(), answer.text().await?);
         ensure!(status.is_success() && text.contains("\"status\":"), "{}: {status}: {text}", target.url);
         times.push(sent.elapsed());
     }
     Ok(times)
+}
+
+/// Reads a streamed reply to its end. Returns the time from the model's first token, which is the time at which it was sent.
+async fn first_token(mut answer: reqwest::Response) -> anyhow::Result<Duration> {
+    let (mut received, mut time) = (Vec::new(), None);
+    while let Some(chunk) = answer.chunk().await? {
+        received.extend_from_slice(&chunk);
+        if time.is_none() {
+            let now = crate::time()?;
+            time = sent_at(&received).map(|sent| now.saturating_sub(sent));
+        }
+    }
+    let text = String::from_utf8_lossy(&received);
+    ensure!(text.ends_with("data: [DONE]\n\n") && text.contains(r#""type":"finish""#), "no reply: {text}");
+    time.context("the model sends no tokens")
+}
+
+/// The text of the first delta, if it is complete.
+fn sent_at(received: &[u8]) -> Option<Duration> {
+    let (_, delta) = std::str::from_utf8(received).ok()?.split_once(r#""delta":""#)?;
+    let (text, _) = delta.split_once('"')?;
+    text.trim().parse().ok().map(Duration::from_micros)
 }

@@ -13,7 +13,7 @@ mod table;
 mod writer;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Parser, Subcommand};
 
@@ -29,9 +29,8 @@ enum Command {
     Model {
         #[arg(long)]
         listen: SocketAddr,
-        /// The delay of its response.
-        #[arg(long, default_value_t = 0)]
-        delay_ms: u64,
+        #[command(flatten)]
+        pace: servers::Pace,
     },
     /// Serves a bare axum and reqwest pass-through of the widget API.
     PassThrough {
@@ -57,7 +56,7 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     match Arguments::parse().command {
-        Command::Model { listen, delay_ms } => servers::model(listen, Duration::from_millis(delay_ms)).await,
+        Command::Model { listen, pace } => servers::model(listen, pace).await,
         Command::PassThrough { listen, model } => servers::pass_through(listen, model).await,
         Command::Run(run) => run.measure().await,
         Command::Writer(writer) => writer.measure().await,
@@ -65,6 +64,11 @@ async fn main() -> anyhow::Result<()> {
         Command::Streams(streams) => streams.measure().await,
         Command::Deliveries(deliveries) => deliveries.measure().await,
     }
+}
+
+/// The time since 1970, the same for the model and the clients, which run on one machine.
+fn time() -> anyhow::Result<Duration> {
+    Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?)
 }
 
 /// A client for this machine only, without a limit of connections.

@@ -46,7 +46,10 @@ impl Figures {
     }
 }
 
-const ROWS: [Row; 21] = [
+/// The tokens of a reply in `scripts/bench`.
+const TOKENS: f64 = 100.0;
+
+const ROWS: [Row; 25] = [
     Row {
         label: "enqueue, 64 clients, of one transaction a message",
         unit: "x",
@@ -106,6 +109,32 @@ const ROWS: [Row; 21] = [
         unit: "x",
         value: |figures| figures.ratio("widget-9000.peak", "pass-through-9000.peak"),
         goals: [Goal::AtMost(1.5), Goal::AtMost(1.5)],
+    },
+    Row {
+        label: "64 streams: from the model's first token to the client's, p50",
+        unit: "ms",
+        value: |figures| figures.get("stream-64.p50"),
+        goals: [Goal::None, Goal::None],
+    },
+    Row {
+        label: "the same, p99",
+        unit: "ms",
+        value: |figures| figures.get("stream-64.p99"),
+        goals: [Goal::AtMost(20.0), Goal::AtMost(20.0)],
+    },
+    Row {
+        label: "CPU of the server for a token of a stream, beyond that of a JSON reply",
+        unit: "µs",
+        value: |figures| Some((figures.get("stream-64.cpu")? - figures.get("widget-64-tokens.cpu")?) / TOKENS),
+        goals: [Goal::None, Goal::None],
+    },
+    Row {
+        label: "1,000 open streams: memory of each beyond the idle server's",
+        unit: "KiB",
+        value: |figures| {
+            Some((figures.get("stream-1000.peak")? - figures.get("stream-1000.idle")?) / 1000.0)
+        },
+        goals: [Goal::None, Goal::None],
     },
     Row {
         label: "turn in a history of 10,000 messages, of one in a short history",

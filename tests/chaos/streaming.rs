@@ -70,7 +70,9 @@ impl Client {
             (Some(turn), false) if status == 204 => self.outcome_in_store(operation, &turn, reply).await,
             (Some(_), false) => None,
             (None, false) => {
-                let response = Response::read(response).await.ok()?;
+                let Ok(response) = Response::read(response).await else {
+                    return operation.key.is_none().then_some(Outcome::Unknown);
+                };
                 let is_final = operation.key.is_none() || !response.is_unsure();
                 is_final.then(|| Outcome::of(operation, response))
             }

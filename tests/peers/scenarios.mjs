@@ -37,7 +37,7 @@ async function endsAsStored(chat, stored) {
   assert.equal(reply(chat).id, stored.id);
 }
 
-/** `context` has: chat(messages), post(path, body), stored(), cancel(), recorder, route. */
+/** client.mjs makes the `context`. */
 export const scenarios = {
   async text(context) {
     const chat = context.chat();
@@ -153,6 +153,8 @@ export const scenarios = {
     const chat = context.chat();
     const sent = chat.sendMessage({ text: "Please be late" });
     const turn_id = await whenStarted(chat);
+    // Otherwise it depends on the time whether the stream has a round.
+    await until("the first round", () => context.recorder.exchanges.at(-1).response.frames.length > 1);
     assert.equal((await context.cancel(turn_id)).status, 200);
     await sent;
     assert.equal(chat.status, "ready", chat.error?.message);

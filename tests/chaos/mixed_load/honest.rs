@@ -1,4 +1,4 @@
-//! Honest tenants: visitors of a widget, a back end that sends messages, a reader of the event feed and a webhook receiver. Every
+//! Honest tenants: visitors of a widget, half of whom read streams, a back end that sends messages, a reader of the event feed and a webhook receiver. Every
 //! request must succeed, and every reply must be right and arrive everywhere.
 
 use std::collections::HashSet;
@@ -17,6 +17,7 @@ use super::client_from;
 use super::doubles::reply_to;
 use super::record::Record;
 use crate::cluster::Cluster;
+use crate::transcript::{Ending, Transcript};
 
 const WORKSPACE: &str = include_str!("honest.toml");
 
@@ -145,7 +146,7 @@ async fn visit(tenant: Arc<Tenant>, nth: u32, stop: CancellationToken) {
         let Some(created) = tenant.send(tenant.post("/api/conversations", &body)).await else { continue };
         let path = format!("/api/conversations/{}", created["conversation_id"].as_str().unwrap_or_default());
         for _ in 0..MESSAGES {
-            tenant.chat(&path).await;
+            tenant.chat(&path, nth.is_multiple_of(2)).await;
             if !is_next(&mut pace, &stop).await {
                 return;
             }
@@ -219,12 +220,17 @@ impl Tenant {
     }
 
     /// Sends a visitor's message, and looks at its reply and at the history.
-    async fn chat(&self, path: &str) {
+    async fn chat(&self, path: &str, is_streamed: bool) {
         let (text, reply) = self.next_message();
-        let sent = self.send(self.post(&format!("{path}/messages"), &json!({ "message": text }))).await;
-        match sent {
-            Some(answer) if answer["message"] == *reply => {}
-            Some(answer) => return self.fail(&reply, &format!("another reply: {answer}")),
+        let request = self.post(&format!("{path}/messages"), &json!({ "message": text }));
+        let received = if is_streamed {
+            self.stream(request).await
+        } else {
+            self.send(request).await.map(|answer| answer["message"].as_str().unwrap_or_default().to_owned())
+        };
+        match received {
+            Some(received) if received == reply => {}
+            Some(received) => return self.fail(&reply, &format!("another reply: {received:?}")),
             None => return self.expected.forget(&reply),
         }
         let history = self.send(self.http.get(format!("{}{path}", self.base))).await;
@@ -234,6 +240,26 @@ impl Tenant {
                 self.record.error(format!("{}: {reply:?} is not in the history: {last:?}", self.name));
             }
         }
+    }
+
+    /// Sends a message, and reads its reply as a stream, which must succeed. Records its time.
+    async fn stream(&self, request: RequestBuilder) -> Option<String> {
+        let began = Instant::now();
+        let request = request.header("accept", "text/event-stream").timeout(PATIENCE);
+        let read = async { request.send().await?.error_for_status() };
+        let transcript = match read.await {
+            Ok(response) => Transcript::read(response, |_| {}).await,
+            Err(error) => {
+                self.record.error(format!("{}: a stream: {error:?}", self.name));
+                return None;
+            }
+        };
+        if transcript.ending != Ending::Finished || !transcript.faults.is_empty() {
+            self.record.error(format!("{}: {transcript:?}", self.name));
+            return None;
+        }
+        self.record.request(began);
+        Some(transcript.text().to_owned())
     }
 
     /// Sends a request, which must succeed, and records its time.

@@ -40,7 +40,7 @@ const BURST: usize = 40;
 const INVALID_KEYS: usize = 4;
 
 /// The names of all attacks, sorted.
-pub const ATTACKS: [&str; 17] = [
+pub const ATTACKS: [&str; 18] = [
     "broken requests",
     "clients that leave",
     "documents",
@@ -56,6 +56,7 @@ pub const ATTACKS: [&str; 17] = [
     "slow turns",
     "tools that hang",
     "unread histories",
+    "unread replies",
     "unread streams",
     "unused conversations",
 ];
@@ -82,6 +83,7 @@ pub fn start(target: &Arc<Target>) -> JoinSet<()> {
     spawn(&mut tasks, target, 8, slow_bodies);
     spawn(&mut tasks, target, 300, idle_connections);
     spawn(&mut tasks, target, 8, unread_histories);
+    spawn(&mut tasks, target, 8, unread_replies);
     spawn(&mut tasks, target, 24, unread_streams);
     spawn(&mut tasks, target, INVALID_KEYS, invalid_keys);
     spawn(&mut tasks, target, 2, visitors);
@@ -277,6 +279,20 @@ async fn unread_histories(target: Arc<Target>, worker: usize) {
     let bytes = requests(protocols[worker % protocols.len()], &target.history, &target.key, 20);
     loop {
         leave_unread(&target, "unread histories", &bytes).await;
+    }
+}
+
+/// Streams of long replies.
+async fn unread_replies(target: Arc<Target>, _worker: usize) {
+    let mut body = message("text");
+    body["conversation_id"] = target.conversation(TALKER).await;
+    let (head, body) = (target.head("POST /v1/messages"), body.to_string());
+    let length = body.len();
+    let bytes = format!(
+        "{head}accept: text/event-stream\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    loop {
+        leave_unread(&target, "unread replies", bytes.as_bytes()).await;
     }
 }
 

@@ -19,9 +19,14 @@ const LAST: &str = "#log .entry.assistant:last-of-type";
 /// The lines of [`long_text`].
 const LINES: usize = 200;
 
-/// A text whose first half is longer than a screen; each line is a paragraph.
+/// A text whose lines are paragraphs.
+fn text_of(lines: usize) -> String {
+    (1..=lines).map(|line| format!("Line {line} of the reply.")).collect::<Vec<_>>().join("\n\n")
+}
+
+/// A text whose first half is longer than a screen.
 fn long_text() -> String {
-    (1..=LINES).map(|line| format!("Line {line} of the reply.")).collect::<Vec<_>>().join("\n\n")
+    text_of(LINES)
 }
 
 struct Chat {
@@ -93,6 +98,12 @@ impl Chat {
 
     async fn log(&self) -> String {
         self.browser.find("#log").await.text().await
+    }
+
+    /// The distance of the newest message from the top of the window.
+    async fn top(&self) -> f64 {
+        let read = format!("return document.querySelector('{LAST}').getBoundingClientRect().top;");
+        self.browser.evaluate(&read).await.as_f64().unwrap()
     }
 
     async fn scroll_position(&self) -> Value {
@@ -230,8 +241,7 @@ async fn the_page_stays_where_the_reader_is() {
     // More than a screen at once is shown from its beginning.
     chat.say("Tell me all.").await;
     chat.wait_for_half().await;
-    let top = format!("return document.querySelector('{LAST}').getBoundingClientRect().top;");
-    let top = chat.browser.evaluate(&top).await.as_f64().unwrap();
+    let top = chat.top().await;
     let before = chat.scroll_position().await;
     chat.gate.open();
     chat.wait_for_end().await;
@@ -242,6 +252,22 @@ async fn the_page_stays_where_the_reader_is() {
     chat.wait_for_page_end().await;
     let hidden = chat.browser.evaluate("return document.getElementById('to-end').hidden;").await;
     assert_eq!(hidden, json!(true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_outgrows_the_screen_is_read_from_its_beginning() {
+    let chat = Chat::open().await;
+    // The first half fits on the screen, the whole does not.
+    chat.server.model.script().queue([Reply::text(&text_of(16)).paused_by(&chat.gate)]);
+
+    chat.say("Tell me all.").await;
+    chat.browser.wait_for_text(LAST, "Line 7 of the reply.").await;
+    chat.gate.open();
+    chat.browser.wait_for_text(LAST, "Line 16 of the reply.").await;
+    chat.wait_until_idle().await;
+
+    let top = chat.top().await;
+    assert!((0.0..300.0).contains(&top), "{top}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

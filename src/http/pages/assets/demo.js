@@ -11,8 +11,9 @@ const SUGGESTIONS = [
 const POLL_MS = 5000;
 /** The most connections of one turn that may break before the visitor is asked. */
 const MAX_BREAKS = 7;
-/** The distance from the end of the page, in pixels, within which a reader is at the end. */
-const NEAR_END = 40;
+/** The distance from the end of the page, in pixels, within which a reader is at the end. It is less than what the page goes back to the
+ * beginning of a long reply: the entry's `scroll-margin-top` without the header. */
+const NEAR_END = 20;
 
 let conversation = storage.read("conversation");
 /** The turn that is shown as it runs: its `reply`, whether it `isStopping`, and `leave`, which ends its connection. */
@@ -21,6 +22,8 @@ let running = null;
 let newest = "";
 /** Whether the page stays at its end while a reply grows. */
 let isFollowing = true;
+/** The newest reply that became longer than the screen. */
+let longEntry = null;
 
 async function start() {
   showState(el("p", {}, "Opening the conversation…"), "busy");
@@ -360,13 +363,15 @@ function jumpToEnd() {
   window.scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
 }
 
-/** Keeps a reader who is at the end of the page there while `entry` grows. More than fits on the screen at once is read from its beginning. */
+/** Keeps a reader who is at the end of the page there while `entry` grows. Once it is longer than the screen, it is read from its
+ * beginning, unless the reader goes to the end again. */
 function followEnd(entry) {
   if (!isFollowing) return;
-  const [header, dock] = document.querySelectorAll(".top, .dock");
   const added = document.documentElement.scrollHeight - window.innerHeight - window.scrollY;
-  if (added < window.innerHeight - header.offsetHeight - dock.offsetHeight) return jumpToEnd();
-  if (entry.getBoundingClientRect().top > header.offsetHeight) entry.scrollIntoView({ block: "start", behavior: "instant" });
+  const top = entry.getBoundingClientRect().top - added;
+  if (entry === longEntry || top >= document.querySelector(".top").offsetHeight) return jumpToEnd();
+  longEntry = entry;
+  entry.scrollIntoView({ block: "start", behavior: "instant" });
   setFollowing(false);
 }
 
