@@ -125,15 +125,15 @@ const ROWS: [Row; 25] = [
     Row {
         label: "CPU of the server for a token of a stream, beyond that of a JSON reply",
         unit: "µs",
-        value: |figures| Some((figures.get("stream-64.cpu")? - figures.get("widget-64-tokens.cpu")?) / TOKENS),
+        value: |figures| {
+            Some((figures.get("stream-64.cpu")? - figures.get("widget-64-tokens.cpu")?) / TOKENS)
+        },
         goals: [Goal::None, Goal::None],
     },
     Row {
         label: "1,000 open streams: memory of each beyond the idle server's",
         unit: "KiB",
-        value: |figures| {
-            Some((figures.get("stream-1000.peak")? - figures.get("stream-1000.idle")?) / 1000.0)
-        },
+        value: |figures| Some((figures.get("stream-1000.peak")? - figures.get("stream-1000.idle")?) / 1000.0),
         goals: [Goal::None, Goal::None],
     },
     Row {

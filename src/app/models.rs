@@ -54,7 +54,12 @@ pub(super) fn build(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<(
     let default_model = match config.model_choice() {
         ModelChoice::OpenAi { base_url, key, model } => {
             let openai = open(&base_url, key).context("model.base_url or model.api_key cannot be used")?;
-            models.add(DEFAULT_CONNECTION, Arc::new(openai), max_in_flight, config.model.begins_with_thoughts);
+            models.add(
+                DEFAULT_CONNECTION,
+                Arc::new(openai),
+                max_in_flight,
+                config.model.begins_with_thoughts,
+            );
             model
         }
         ModelChoice::Offline { .. } => {

@@ -27,11 +27,21 @@ const DONE: &str = "[DONE]";
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 enum Chunk<'a> {
-    Start { message_id: MessageId, message_metadata: StartMetadata<'a> },
+    Start {
+        message_id: MessageId,
+        message_metadata: StartMetadata<'a>,
+    },
     StartStep,
-    TextStart { id: String },
-    TextDelta { id: String, delta: String },
-    TextEnd { id: String },
+    TextStart {
+        id: String,
+    },
+    TextDelta {
+        id: String,
+        delta: String,
+    },
+    TextEnd {
+        id: String,
+    },
     ToolInputAvailable {
         tool_call_id: String,
         tool_name: String,
@@ -39,15 +49,30 @@ enum Chunk<'a> {
         provider_executed: bool,
         dynamic: bool,
     },
-    ToolOutputAvailable { tool_call_id: String, output: CallResult, provider_executed: bool, dynamic: bool },
-    ToolOutputError { tool_call_id: String, error_text: String, provider_executed: bool, dynamic: bool },
+    ToolOutputAvailable {
+        tool_call_id: String,
+        output: CallResult,
+        provider_executed: bool,
+        dynamic: bool,
+    },
+    ToolOutputError {
+        tool_call_id: String,
+        error_text: String,
+        provider_executed: bool,
+        dynamic: bool,
+    },
     FinishStep,
-    Finish { message_metadata: FinishMetadata },
-    Error { error_text: String },
+    Finish {
+        message_metadata: FinishMetadata,
+    },
+    Error {
+        error_text: String,
+    },
     Abort,
 }
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the format")]
 struct StartMetadata<'a> {
     turn_id: TurnId,
     conversation_id: &'a str,
@@ -230,12 +255,12 @@ mod tests {
         let object = CallResult::new(json!({ "n": 1 }));
         let (turn, message) = (TurnId(Uuid::nil()), MessageId(Uuid::nil()));
         let metadata = StartMetadata { turn_id: turn, conversation_id: "c", user_message_id: message };
-        let (trn, msg) = (turn.to_string(), message.to_string());
+        let (turn_text, message_text) = (turn.to_string(), message.to_string());
         let cases = [
             (
                 Chunk::Start { message_id: message, message_metadata: metadata },
-                json!({ "type": "start", "messageId": msg, "messageMetadata": {
-                    "turn_id": trn, "conversation_id": "c", "user_message_id": msg,
+                json!({ "type": "start", "messageId": message_text, "messageMetadata": {
+                    "turn_id": turn_text, "conversation_id": "c", "user_message_id": message_text,
                 } }),
             ),
             (Chunk::StartStep, json!({ "type": "start-step" })),
@@ -269,12 +294,9 @@ mod tests {
             (Chunk::FinishStep, json!({ "type": "finish-step" })),
             (
                 Chunk::Finish { message_metadata: FinishMetadata { turn_id: turn, truncated: false } },
-                json!({ "type": "finish", "messageMetadata": { "turn_id": trn } }),
+                json!({ "type": "finish", "messageMetadata": { "turn_id": turn_text } }),
             ),
-            (
-                Chunk::Error { error_text: "no".to_owned() },
-                json!({ "type": "error", "errorText": "no" }),
-            ),
+            (Chunk::Error { error_text: "no".to_owned() }, json!({ "type": "error", "errorText": "no" })),
             (Chunk::Abort, json!({ "type": "abort" })),
         ];
         for (chunk, expected) in cases {

@@ -320,7 +320,8 @@ mod tests {
     #[test]
     fn the_text_is_shown_as_it_arrives() {
         let mut shown = Vec::new();
-        let parts = [text(" \0"), text("Let me"), text(" \0see"), call(0, Some("find"), "{}"), text("."), FINISHED];
+        let parts =
+            [text(" \0"), text("Let me"), text(" \0see"), call(0, Some("find"), "{}"), text("."), FINISHED];
         let parts = stream::iter(parts).map(Ok);
 
         let answer = collect_showing(parts, ShowText::AtOnce, |text| shown.push(text.to_owned()));

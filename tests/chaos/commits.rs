@@ -41,14 +41,8 @@ async fn a_commit_whose_answer_is_lost_is_resolved() {
                     let fault_proxy = cluster.fault_proxy.as_ref().expect("the setup has one");
                     cut(fault_proxy, lost, &text, &cuts);
                     let key = has_key.then(|| format!("key-{number}"));
-                    let operation = Operation {
-                        number,
-                        conversation,
-                        text,
-                        key,
-                        auto_reply: true,
-                        is_streamed: false,
-                    };
+                    let operation =
+                        Operation { number, conversation, text, key, auto_reply: true, is_streamed: false };
                     done.push(client.perform(operation, number).await);
                     let is_cut = async || (cuts.load(Ordering::SeqCst) > number).then_some(());
                     wait_for("the cut", is_cut).await;

@@ -33,14 +33,8 @@ async fn a_frozen_process_is_fenced_off_when_it_wakes_up() {
     {
         let conversation = client.create_conversation(api).await;
         let text = format!("conversation-{number} {}", plan.word());
-        let operation = Operation {
-            number,
-            conversation,
-            text,
-            key: None,
-            auto_reply: true,
-            is_streamed: false,
-        };
+        let operation =
+            Operation { number, conversation, text, key: None, auto_reply: true, is_streamed: false };
         let client = Arc::clone(&client);
         waiting.push(tokio::spawn(async move { client.perform(operation, 0).await }));
     }

@@ -105,9 +105,9 @@ both_backends!(
             _ => ToolReply::json(&json!({ "ok": true })),
         });
 
-        let all = recordings.iter().flat_map(|recording| {
-            recording.scenarios.iter().map(move |scenario| (recording, scenario))
-        });
+        let all = recordings
+            .iter()
+            .flat_map(|recording| recording.scenarios.iter().map(move |scenario| (recording, scenario)));
         let replayed = stream::iter(all)
             .map(|(recording, scenario)| replay(&server, recording, scenario))
             .buffer_unordered(AT_ONCE);

@@ -124,10 +124,10 @@ impl ChatIn {
         struct Sender {
             role: String,
         }
-        let is_of_user = |message: &&Box<RawValue>| {
+        let is_of_user = |message: &&RawValue| {
             serde_json::from_str::<Sender>(message.get()).is_ok_and(|sender| sender.role == "user")
         };
-        let last = self.messages.iter().rev().find(is_of_user);
+        let last = self.messages.iter().rev().map(AsRef::as_ref).find(is_of_user);
         let last = last.ok_or_else(|| invalid("The messages must contain one with the role user."))?;
         let message: MessageIn<'_> = serde_json::from_str(last.get()).map_err(|_| unreadable())?;
         let parts = message.parts.and_then(|parts| serde_json::from_str(parts.get()).ok());
@@ -143,7 +143,8 @@ impl ChatIn {
             return Err(unreadable());
         }
         if text.chars().count() > MAX_CHARS {
-            let text = format!("The last message of the user must not be greater than {MAX_CHARS} characters.");
+            let text =
+                format!("The last message of the user must not be greater than {MAX_CHARS} characters.");
             return Err(invalid(text));
         }
         let id = message.id.map(string).transpose()?.flatten();
@@ -291,7 +292,8 @@ mod tests {
         assert_eq!((last.id.as_deref(), last.text.as_str()), (Some("b"), "Hello you"));
         let older = json!({ "id": "x", "messages": [{ "role": "user", "content": "Hi", "parts": null }] });
         assert_eq!(message(&older).unwrap().text, "Hi");
-        let odd_parts = json!([1, [], { "type": "text", "text": 1 }, { "type": 1 }, { "type": "text", "text": "Hi" }]);
+        let odd_parts =
+            json!([1, [], { "type": "text", "text": 1 }, { "type": 1 }, { "type": "text", "text": "Hi" }]);
         let odd = json!({ "id": "x", "messages": [{ "id": 1, "role": "user", "parts": odd_parts }] });
         let last = message(&odd).unwrap();
         assert_eq!((last.id, last.text.as_str()), (None, "Hi"));
@@ -310,7 +312,10 @@ mod tests {
             (json!({ "id": "x", "messages": [1, { "role": 1 }] }), "The messages must contain"),
             (json!({ "id": "x", "messages": user(" ") }), "The last message of the user must have"),
             (json!({ "id": "x", "messages": user("a\0") }), "The last message of the user contains"),
-            (json!({ "id": "x", "messages": user(&"ü".repeat(2001)) }), "The last message of the user must not"),
+            (
+                json!({ "id": "x", "messages": user(&"ü".repeat(2001)) }),
+                "The last message of the user must not",
+            ),
             (
                 json!({ "id": "x", "messages": user("a"), "trigger": "regenerate-message" }),
                 "A reply cannot be made again",

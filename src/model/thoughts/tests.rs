@@ -5,9 +5,32 @@ use super::*;
 
 /// What a text may contain.
 const PIECES: [&str; 26] = [
-    "<think>", "</think>", "<thinking>", "</thinking>", "<thought>", "</reasoning>", "[THINK]", "[/THINK]", "◁think▷",
-    "◁/think▷", "<|channel|>analysis<|message|>", "<|channel|>final<|message|>", "<|channel>thought", "<channel|>", "<",
-    "</", "[", "\n", "\n", "\r\n", " ", "```", "~~~", "Hello", "ü", ".",
+    "<think>",
+    "</think>",
+    "<thinking>",
+    "</thinking>",
+    "<thought>",
+    "</reasoning>",
+    "[THINK]",
+    "[/THINK]",
+    "◁think▷",
+    "◁/think▷",
+    "<|channel|>analysis<|message|>",
+    "<|channel|>final<|message|>",
+    "<|channel>thought",
+    "<channel|>",
+    "<",
+    "</",
+    "[",
+    "\n",
+    "\n",
+    "\r\n",
+    " ",
+    "```",
+    "~~~",
+    "Hello",
+    "ü",
+    ".",
 ];
 
 /// The text of an answer that arrives in these pieces, and the pieces that were shown.

@@ -11,6 +11,7 @@ use super::model_call::{ModelCallError, ModelResponse, call_models};
 use super::tool_call::{self, CallBounds, CallOutcome};
 use super::{Engine, LiveTurn, Progress, failure_of, spans};
 use crate::domain::chat::{ChatMessage, ModelError, ModelErrorKind};
+use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::failure::{Discard, Failure};
 use crate::domain::history::arrange;
@@ -23,6 +24,7 @@ use crate::service::state::TurnStream;
 use crate::writer::{AppendJournal, AppendOutcome, TurnSnapshot, TurnWriteOutcome};
 
 /// The result of an attempt.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, at the end of an attempt")]
 pub(super) enum AttemptResult {
     /// With the last answer, which is not journalled yet.
     Ended(TurnEnd, Option<JournalRow>),
@@ -195,22 +197,13 @@ impl Attempt<'_> {
             // No further round needs them.
             journalled.answer.vendor = None;
         }
-        let finished_at = Some(self.engine.services.clock.now());
-        let row = JournalRow {
-            turn: turn_ref(self.turn),
-            step: i64::from(step),
-            position: 0,
-            attempt: self.turn.attempts + 1,
-            started_at: began,
-            finished_at,
-            content: serde_json::to_string(&journalled).unwrap_or_default(),
-            result: None,
-        };
+        let row = self.answer_row(step, began, &journalled);
         self.tool_loop.on_answer(answer, self.context.toolset.as_ref());
         if !asks_for_tools {
             self.last_answer = Some(row);
             return Ok(None);
         }
+        let finished_at = row.finished_at;
         let mut rows = vec![row];
         rows.extend(self.tool_loop.rejected_calls().iter().map(|(call, result)| JournalRow {
             finished_at,
@@ -226,6 +219,20 @@ impl Attempt<'_> {
             self.show_calls();
         }
         Ok(result)
+    }
+
+    /// The row of an answer that has just ended.
+    fn answer_row(&self, step: u32, started_at: Micros, answer: &JournalledAnswer) -> JournalRow {
+        JournalRow {
+            turn: turn_ref(self.turn),
+            step: i64::from(step),
+            position: 0,
+            attempt: self.turn.attempts + 1,
+            started_at,
+            finished_at: Some(self.engine.services.clock.now()),
+            content: serde_json::to_string(answer).unwrap_or_default(),
+            result: None,
+        }
     }
 
     /// Shows the calls of the last round, with the results of those that cannot be made.

@@ -134,6 +134,7 @@ impl Progress {
 }
 
 /// The next step after an attempt.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, at the end of an attempt")]
 enum NextStep {
     /// With the last answer, or with the error of the model.
     End(TurnEnd, Option<JournalRow>, Option<ModelError>),
@@ -368,7 +369,8 @@ impl LiveTurn<'_> {
 
     /// Waits until the first text is overdue; for ever if it has no deadline or comes in time.
     async fn is_silent(&self) {
-        let Some((stream, deadline)) = self.stream.as_ref().and_then(|stream| Some((stream, stream.first_text_by?)))
+        let Some((stream, deadline)) =
+            self.stream.as_ref().and_then(|stream| Some((stream, stream.first_text_by?)))
         else {
             return std::future::pending().await;
         };

@@ -91,7 +91,7 @@ pub(super) async fn call_models(
         let under_way = model_error(out_of_time, NO_ANSWER, &candidate, &model);
         let _under_way = engine.services.model_calls.begin(turn.id, &under_way);
         let tokens = progress.call.insert(CallTokens::new(estimated_input));
-        let answer = call(engine, &candidate, &model, request, live, budget, under_way, tokens).await;
+        let answer = call(engine, (&candidate, &model), request, live, budget, under_way, tokens).await;
         progress.end_call(&answer);
         match answer {
             Ok(answer) => return Ok(ModelResponse::new(answer, candidate)),
@@ -126,8 +126,7 @@ fn pause_if_limited(engine: &Engine, turn: &Turn, model: &ModelRef, error: &Mode
 /// Calls one model, at most for the rest of the budget, after which the call fails as `out_of_time`.
 async fn call(
     engine: &Engine,
-    by: &ModelRef,
-    model: &ConnectedModel,
+    (by, model): (&ModelRef, &ConnectedModel),
     request: ChatRequest,
     live: &LiveTurn<'_>,
     budget: &mut Budget,

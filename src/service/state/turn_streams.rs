@@ -191,7 +191,9 @@ impl TurnStream {
             if is_empty {
                 self.start_round();
                 self.add_text(text.as_deref().unwrap_or_default());
-                calls.iter().for_each(|(call, _)| self.start_call(call));
+                for (call, _) in &calls {
+                    self.start_call(call);
+                }
             }
             for (call, result) in calls {
                 if let Some(result) = result {

@@ -12,8 +12,7 @@ type Notice = (ProcessId, TurnId, bool);
 
 /// Notifies owners. A turn that was to be stopped may have ended since.
 pub fn insert(statements: &mut Statements, notices: &Notices) -> Result<(), StoreError> {
-    const ROWS: Columns<Notice> =
-        columns!(|row| { "owner": row.0, "turn_id": row.1, "is_stop": row.2 });
+    const ROWS: Columns<Notice> = columns!(|row| { "owner": row.0, "turn_id": row.1, "is_stop": row.2 });
     const INSERT: &str = "insert into cancellations (owner, turn_id, is_stop) select * from new where true \
         on conflict (owner, turn_id) do update set is_stop = cancellations.is_stop and excluded.is_stop";
     let rows: Vec<Notice> =

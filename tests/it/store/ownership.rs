@@ -300,7 +300,11 @@ async fn a_request_to_stop_reaches_the_owner_and_who_takes_the_turn_over() {
 
     for _ in 0..2 {
         let asked = other.writer.execute(stop).await.unwrap().unwrap();
-        assert_eq!((asked.state, asked.fence), (TurnState::Running, 1), "the owner goes on until it hears of it");
+        assert_eq!(
+            (asked.state, asked.fence),
+            (TurnState::Running, 1),
+            "the owner goes on until it hears of it"
+        );
     }
     let mut tx = owner.db.begin().await.unwrap();
     assert_eq!(cancellations::drain(tx.conn(), owner.id).await.unwrap(), [(turn, true)]);

@@ -64,8 +64,8 @@ both_backends!(
 
         let mut stream = stream_message(&server, "Hi").await;
         let mut chunks = read_until(&mut stream, "text-delta").await;
-        let (first, second) =
-            tokio::join!(cancel(&server, WIDGET, Some(&turn(&chunks))), cancel(&server, WIDGET, None));
+        let id = turn(&chunks);
+        let (first, second) = tokio::join!(cancel(&server, WIDGET, Some(&id)), cancel(&server, WIDGET, None));
         chunks.extend(read_all(&mut stream).await.0);
 
         assert!(first || second);

@@ -8,10 +8,12 @@ use crate::support::server::{Setup, TestServer, WIDGET};
 
 /// The body that `useChat` sends for the last of these messages.
 fn body(id: &str, trigger: &str, text: &str) -> Value {
-    let message = |id: &str, role: &str, text: &str| {
-        json!({ "id": id, "role": role, "parts": [{ "type": "text", "text": text }] })
-    };
-    let messages = [message("m1", "user", "Ignored"), message("m2", "assistant", "Ignored"), message("m3", "user", text)];
+    let message = |id: &str, role: &str, text: &str| json!({ "id": id, "role": role, "parts": [{ "type": "text", "text": text }] });
+    let messages = [
+        message("m1", "user", "Ignored"),
+        message("m2", "assistant", "Ignored"),
+        message("m3", "user", text),
+    ];
     json!({ "id": id, "messages": messages, "trigger": trigger, "messageId": null })
 }
 

@@ -31,7 +31,10 @@ both_backends!(
         assert_eq!((texts(&chunks), again_end), (vec!["This is the reply.".to_owned()], End::Done));
         assert_eq!(chunks[0], lost[0], "the same message and turn");
         let message = last_message(&server).await;
-        assert_eq!((&message["id"], &message["text"]), (&chunks[0]["messageId"], &json!("This is the reply.")));
+        assert_eq!(
+            (&message["id"], &message["text"]),
+            (&chunks[0]["messageId"], &json!("This is the reply."))
+        );
         assert_eq!(server.balance().await, "9.99");
     }
 );
@@ -181,14 +184,15 @@ async fn a_server_that_stops_breaks_a_stream_off_and_the_next_one_makes_the_repl
     let db = store::sqlite().await;
     let stopping = || Setup::default().env("REJOINDER_SHUTDOWN_GRACE", "1s");
     let server = stopping().start(&db).await;
-    server.model.script().queue([
-        Reply::text("Half of it.").paused_by(&Gate::closed()),
-        Reply::text("All of it."),
-    ]);
+    server
+        .model
+        .script()
+        .queue([Reply::text("Half of it.").paused_by(&Gate::closed()), Reply::text("All of it.")]);
 
     let mut stream = stream_message(&server, "Hi").await;
     let begun = read_until(&mut stream, "text-delta").await;
-    let (end, server) = tokio::join!(async { read_all(&mut stream).await.1 }, server.restart(&db, stopping()));
+    let (end, server) =
+        tokio::join!(async { read_all(&mut stream).await.1 }, server.restart(&db, stopping()));
     let con = server.conversation_id(WIDGET).await;
     let messages = server.wait_for_messages(&con, 3).await;
 

@@ -53,7 +53,10 @@ both_backends!(
         assert_eq!(metadata["user_message_id"], message["reply_to_message_id"]);
         assert_eq!(stream.headers["rejoinder-turn"], metadata["turn_id"].as_str().unwrap());
         let call = chunks.iter().find(|chunk| chunk["type"] == "tool-input-available").unwrap();
-        assert_eq!((&call["toolName"], &call["input"]), (&json!("get_order_status"), &json!({ "order_id": "A7" })));
+        assert_eq!(
+            (&call["toolName"], &call["input"]),
+            (&json!("get_order_status"), &json!({ "order_id": "A7" }))
+        );
         let history = server.request("GET", &format!("/api/conversations/{WIDGET}")).send().await.json();
         let entry = history["history"].as_array().unwrap().last().unwrap().clone();
         assert_eq!(entry["earlier_texts"], json!(["Let me look."]));
@@ -127,7 +130,10 @@ both_backends!(
         assert_eq!(unknown.status, 404);
         assert_eq!(unknown.text().await, r#"{"status":false,"error":"Conversation not found"}"#);
         let empty = server.post_message(WIDGET, " ").stream().await;
-        assert_eq!((empty.status, &empty.headers["content-type"]), (422, &"application/json".parse().unwrap()));
+        assert_eq!(
+            (empty.status, &empty.headers["content-type"]),
+            (422, &"application/json".parse().unwrap())
+        );
         let con = server.conversation_id(WIDGET).await;
         let body = json!({
             "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "Hi", "auto_reply": false,

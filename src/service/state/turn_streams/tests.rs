@@ -88,13 +88,8 @@ fn text_of_a_failed_attempt_is_never_joined_with_the_next() {
     stream.add_text("Whole");
 
     let mut next = TurnReader::new(Arc::clone(&stream));
-    let all = vec![
-        TurnPart::RoundStarted,
-        started("a"),
-        finished("a"),
-        TurnPart::RoundStarted,
-        text("Whole"),
-    ];
+    let all =
+        vec![TurnPart::RoundStarted, started("a"), finished("a"), TurnPart::RoundStarted, text("Whole")];
     assert_eq!(read_all(&mut next), (all, ReadOutcome::UpToDate));
     stream.start_round();
     assert_eq!(read_all(&mut next).1, ReadOutcome::BrokenOff, "the next model is called in the same round");
