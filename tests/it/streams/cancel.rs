@@ -95,7 +95,13 @@ both_backends!(
         let mut stream = stream_message(&server, "Keep a note").await;
         let begun = read_until(&mut stream, "tool-input-available").await;
         server.tool.calls().wait_for_count(1).await;
-        let (is_cancelled, ()) = tokio::join!(cancel(&server, WIDGET, None), async { gate.open() });
+        let answer_once_stopped = async {
+            let requested = "select count(*) from turns where is_stop_requested";
+            let is_requested = async || (server.query_number(requested).await == 1).then_some(());
+            wait_for("the request to stop", is_requested).await;
+            gate.open();
+        };
+        let (is_cancelled, ()) = tokio::join!(cancel(&server, WIDGET, None), answer_once_stopped);
         let (rest, _) = read_all(&mut stream).await;
 
         assert!(is_cancelled);
