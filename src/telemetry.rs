@@ -189,7 +189,7 @@ fn describe() {
     describe_gauge!(LARGEST_WORKSPACE_SHARE, "The largest part of a bound that one workspace uses.");
     describe_counter!(TURN_TAKEOVERS, "Turns that this process took from one that was silent.");
     describe_counter!(PANICS, "Panics, each a bug of this program.");
-    describe_gauge!(WIDGET_REQUESTS_WAITING, "Widget requests that wait for a reply.");
+    describe_gauge!(WIDGET_REQUESTS_WAITING, "Requests that wait for a reply, and streams of replies.");
     describe_gauge!(EVENT_FOLLOWERS, "Streams and long polls that follow the events.");
     describe_histogram!(MODEL_CALL_DURATION_SECONDS, "Time of a call of a model.");
     describe_counter!(MODEL_TOKENS, "Tokens that models have read and written.");

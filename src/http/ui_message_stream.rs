@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -110,6 +110,8 @@ fn stream(follower: ReplyFollower, link: Option<WidgetUuid>) -> Response {
     let mut response = Sse::new(frames(follower, conversation)).into_response();
     let headers = response.headers_mut();
     headers.insert(PROTOCOL, HeaderValue::from_static("v1"));
+    // In place of the `no-cache` of `Sse`.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if let Ok(turn) = HeaderValue::try_from(turn.to_string()) {
         headers.insert(REJOINDER_TURN, turn);

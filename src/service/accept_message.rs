@@ -56,6 +56,7 @@ pub async fn stream(
     account: &Account,
     message: AcceptMessage,
 ) -> Result<StreamedReply, Error> {
+    services.waiters.check_capacity()?;
     let workspace = account.workspace;
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     let admission = admission(services, account, message, turn).await?;

@@ -124,7 +124,8 @@ pub async fn poll(services: &Services, runs_here: impl Fn(TurnId) -> bool) -> Re
 
 /// The message was admitted, so after any later error its reply may exist.
 pub(super) fn unknown(error: Error) -> Error {
-    if matches!(error, Error::Internal { .. }) {
+    // A refusal for lack of room is of this request, not of the earlier one.
+    if matches!(error, Error::Internal { .. } | Error::Overloaded { .. }) {
         return error;
     }
     Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::Services;
 use super::await_reply::read_end;
-use super::state::{ReadOutcome, TurnPart, TurnReader, Waiter};
+use super::state::{MAX_CALL, MAX_PIECE, ReadOutcome, TurnPart, TurnReader, Waiter};
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::failure::{Discard, Failure};
@@ -17,11 +17,6 @@ use crate::domain::tool_loop::{CallResult, FinishedCall};
 use crate::domain::turn::{Api, Reply, Turn, TurnEnd, TurnRef};
 use crate::store::{Conn, StoreError, turns};
 use crate::writer::{EndAuthority, EndTurn};
-
-/// The longest piece of a text that comes from the store, in bytes.
-const MAX_PIECE: usize = 2 << 10;
-/// The longest arguments and results that come from the store, in bytes of JSON.
-const MAX_CALL: usize = 8 << 10;
 
 /// A part of a reply for its reader. Rounds and texts do not overlap.
 #[derive(Clone, Debug, PartialEq)]

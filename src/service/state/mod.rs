@@ -17,7 +17,7 @@ pub use history_cache::HistoryCache;
 pub use key_cache::KeyCache;
 pub use model_calls::ModelCalls;
 pub(super) use rate_limit_backoff::RateLimitBackoff;
-pub(super) use turn_streams::{ReadOutcome, TurnReader, TurnStream};
+pub(super) use turn_streams::{MAX_CALL, MAX_PIECE, ReadOutcome, TurnReader, TurnStream};
 pub use turn_streams::{TurnPart, TurnStreams};
 pub use version_cache::VersionCache;
 pub use waiters::{Waiter, Waiters};

@@ -17,11 +17,11 @@ const MAX_BYTES: StreamBounds = StreamBounds { process: 128 << 20, workspace: 32
 /// How much a stream reserves of them at once.
 const RESERVED: usize = 16 << 10;
 /// The longest arguments and results in a stream, in bytes of JSON; longer ones are excerpts. The whole is in the trace.
-const MAX_CALL: usize = 8 << 10;
+pub(in crate::service) const MAX_CALL: usize = 8 << 10;
 /// The longest name of a tool in a stream, in bytes.
 const MAX_NAME: usize = 256;
 /// The longest piece of text for a reader, in bytes: as JSON it fits into a frame of HTTP.
-const MAX_PIECE: usize = 2 << 10;
+pub(in crate::service) const MAX_PIECE: usize = 2 << 10;
 
 #[derive(Clone, Copy, Debug)]
 struct StreamBounds {

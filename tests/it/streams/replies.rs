@@ -41,7 +41,7 @@ both_backends!(
         assert_eq!((types(&chunks), end), (CHUNKS.to_vec(), End::Done));
         assert_eq!(stream.headers["content-type"], "text/event-stream");
         assert_eq!(stream.headers["x-vercel-ai-ui-message-stream"], "v1");
-        assert_eq!(stream.headers["cache-control"], "no-cache");
+        assert_eq!(stream.headers["cache-control"], "no-store");
         assert_eq!(stream.headers["x-accel-buffering"], "no");
         let message = last_message(&server).await;
         assert_eq!(texts(&chunks), ["Let me look.", "It has been shipped. 🦀 \n"]);
