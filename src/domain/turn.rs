@@ -85,6 +85,8 @@ pub struct Turn {
     pub ended_at: Option<Micros>,
     /// A client has asked to stop it while it ran. If its owner dies before it does so, the next one discards the turn.
     pub is_stop_requested: bool,
+    /// The process that streams its reply, if others share the database. No other runs it while this one can.
+    pub stream_process: Option<ProcessId>,
 }
 
 /// The key of a turn, with its conversation.

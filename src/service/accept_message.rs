@@ -60,6 +60,7 @@ pub async fn stream(
     let workspace = account.workspace;
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     let admission = admission(services, account, message, turn).await?;
+    let admission = Admission { runs_here: services.db.is_shared(), ..admission };
     let (message, conversation) = (admission.message, admission.target.id());
     // Before the turn is admitted, so that nothing of it is missed.
     let waiter = services.waiters.register_follower(workspace, turn)?;
@@ -114,6 +115,7 @@ async fn admission(
         idempotency: message.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
         deadline: None,
         has_api_key: true,
+        runs_here: false,
     })
 }
 

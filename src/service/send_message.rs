@@ -87,6 +87,7 @@ pub async fn stream(services: &Services, message: SendMessage) -> Result<Streame
     let stream = services.turn_streams.open(workspace, turn, Some(first_text_by));
     let deadline = first_text_by + services.attempt_timeout;
     let admission = admission(services, message, &conversation, turn, deadline);
+    let admission = Admission { runs_here: services.db.is_shared(), ..admission };
     let message = admission.message;
     match services.writer.execute(admission).await? {
         AdmitOutcome::Answered { answer, turn } => {
@@ -164,6 +165,7 @@ fn admission(
             .map(|sent| IdempotencyRequest::new(workspace, format!("/api {}", conversation.id), sent)),
         deadline: Some(deadline),
         has_api_key: message.account.is_some(),
+        runs_here: false,
     }
 }
 

@@ -85,7 +85,9 @@ impl OwnedWork for TurnRef {
         columns: "conversation_id, id",
         timed: true,
         or_overdue: " or owned.not_before < $5",
-        also_set: ", takeovers = owned.takeovers + 1, not_before = $1"
+        // An owner that streamed the reply is not waited for.
+        also_set: ", takeovers = owned.takeovers + 1, not_before = $1, \
+            stream_process = nullif(owned.stream_process, owned.owner)"
     );
     type Columns = (WorkspaceId, ConversationId, TurnId, i64);
 

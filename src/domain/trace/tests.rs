@@ -32,6 +32,7 @@ fn turn() -> Turn {
         reply: None,
         ended_at: None,
         is_stop_requested: false,
+        stream_process: None,
     }
 }
 

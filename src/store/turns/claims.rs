@@ -55,13 +55,15 @@ pub async fn list_due(
     Ok(rows.into_iter().map(|(workspace, since)| DueWorkspace { workspace, since }).collect())
 }
 
-/// The claimable turns of one workspace, longest due first. `$2`: API; `$3`: time of the database clock; `$4`: most takeovers.
+/// The claimable turns of one workspace, longest due first. `$1`: process; `$2`: API; `$3`: time of the database clock; `$4`: most
+/// takeovers. A turn whose reply another process streams is left to that for two seconds; after that it may have died.
 macro_rules! claimable {
     ($workspace:literal, $count:literal) => {
         concat!(
             "select workspace_id, id from turns where state = 'queued' and api = $2 and workspace_id = ",
             $workspace,
             " and not_before <= $3 and (deadline_at is null or deadline_at > $3) and takeovers <= $4 \
+             and (stream_process is null or stream_process = $1 or not_before <= $3 - 2000000) \
              order by not_before limit ",
             $count
         )
@@ -91,7 +93,7 @@ const CLAIM_SQLITE: &str = concat!("with picked (w, i) as (", claimable!("$5", "
 
 /// Claims at most the requested number of turns of each workspace, longest waiting first. Turns that are due to be ended are left out:
 /// those past their deadline, and those taken over more than `max_takeovers` times, because such a turn may crash every process that
-/// runs it.
+/// runs it. Turns whose replies other processes stream are left to those for two seconds.
 pub async fn claim(
     mut conn: Conn<'_>,
     process: ProcessId,

@@ -34,6 +34,7 @@ insert_row!(Turn, "turns", turn_columns, |turn| {
     "reply_id": turn.reply,
     "ended_at": turn.ended_at,
     "is_stop_requested": turn.is_stop_requested,
+    "stream_process": turn.stream_process,
 });
 
 from_row!(Turn, |row| {
@@ -63,6 +64,7 @@ from_row!(Turn, |row| {
         reply: row.try_get("reply_id")?,
         ended_at: row.try_get("ended_at")?,
         is_stop_requested: row.try_get("is_stop_requested")?,
+        stream_process: row.try_get("stream_process")?,
     }
 });
 
@@ -137,11 +139,13 @@ pub fn update(statements: &mut Statements, rows: &[&Turn]) -> Result<(), StoreEr
         "ended_at": row.ended_at,
         "model_error": &row.model_error,
         "is_stop_requested": row.is_stop_requested,
+        "stream_process": row.stream_process,
     });
     const UPDATE: &str = "update turns set state = new.state, owner = new.owner, fence = new.fence, \
         attempts = new.attempts, takeovers = new.takeovers, not_before = new.not_before, \
         first_started_at = new.first_started_at, reason = new.reason, reply_id = new.reply_id, \
-        ended_at = new.ended_at, model_error = new.model_error, is_stop_requested = new.is_stop_requested \
+        ended_at = new.ended_at, model_error = new.model_error, is_stop_requested = new.is_stop_requested, \
+        stream_process = new.stream_process \
         from new where turns.workspace_id = new.workspace_id and turns.id = new.id";
     statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }

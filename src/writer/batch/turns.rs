@@ -192,10 +192,11 @@ impl Batch<'_> {
         self.tables.put_turn(turn);
     }
 
-    /// Starts a turn here if a slot is free, and queues it otherwise.
+    /// Starts a turn here if a slot is free, and queues it otherwise, or if another process streams its reply.
     pub(in crate::writer) fn start(&mut self, turn: &mut Turn) {
         turn.not_before = self.context.now;
-        if self.budget.try_acquire(turn.api, turn.workspace) {
+        let is_of_other = turn.stream_process.is_some_and(|process| process != self.context.process);
+        if !is_of_other && self.budget.try_acquire(turn.api, turn.workspace) {
             turn.state = TurnState::Running;
             turn.owner = Some(self.context.process);
             turn.fence += 1;

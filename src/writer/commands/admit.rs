@@ -40,6 +40,8 @@ pub struct Admission {
     pub deadline: Option<Instant>,
     /// An API key of the workspace was sent, so test turns are not limited.
     pub has_api_key: bool,
+    /// This process streams the reply, and others may share the database: it runs the turn while it can.
+    pub runs_here: bool,
 }
 
 /// The conversation of a message.
@@ -330,6 +332,7 @@ impl Admission {
             reply: None,
             ended_at: None,
             is_stop_requested: false,
+            stream_process: self.runs_here.then_some(batch.context.process),
         };
         let is_first = conversation.open_turns == 0;
         if is_first {

@@ -27,12 +27,16 @@ impl Decision for HandBackTurn {
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<TurnWriteOutcome, Error> {
-        let not_before = batch.context.now.plus(self.delay);
+        let (process, not_before) = (batch.context.process, batch.context.now.plus(self.delay));
         Ok(batch.update_owned_turn(&self.turn, self.fence, |turn| {
             turn.state = TurnState::Queued;
             turn.owner = None;
             turn.not_before = not_before;
             turn.takeovers += i64::from(self.is_takeover);
+            // A process that hands its own stream back stops, so another need not wait for it. After a panic its stream goes on.
+            if !self.is_takeover && turn.stream_process == Some(process) {
+                turn.stream_process = None;
+            }
         }))
     }
 }

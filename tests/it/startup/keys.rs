@@ -86,7 +86,7 @@ both_backends!(
         assert!(applied.status.success(), "{}", applied.stderr);
         let undo = "delete from _sqlx_migrations where version > 8; alter table messages drop column is_stopped; \
             alter table messages drop column earlier_texts; alter table cancellations drop column is_stop; \
-            alter table turns drop column is_stop_requested; \
+            alter table turns drop column is_stop_requested; alter table turns drop column stream_process; \
             drop table seal_keys; \
             create table seal_check (id integer primary key, sealed text not null); \
             insert into seal_check values (1, 'AAAA'); update webhook_endpoints set secret = 'AAAA'; \
@@ -118,7 +118,7 @@ both_backends!(
         with_key.serve_once().await;
         let undo = "delete from _sqlx_migrations where version > 8; alter table messages drop column is_stopped; \
             alter table messages drop column earlier_texts; alter table cancellations drop column is_stop; \
-            alter table turns drop column is_stop_requested; \
+            alter table turns drop column is_stop_requested; alter table turns drop column stream_process; \
             drop table seal_keys; \
             create table seal_check (id integer primary key, sealed text not null); \
             insert into seal_check values (1, 'AAAA'); update schema_floor set oldest_binary = 1";

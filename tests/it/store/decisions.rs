@@ -121,6 +121,7 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
             }),
             deadline: None,
             has_api_key: false,
+            runs_here: false,
         }),
         Op::End { admitted_by, fence, completes } => {
             let reply = Reply {

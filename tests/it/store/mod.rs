@@ -17,5 +17,6 @@ mod passage_vectors;
 mod plans;
 mod pool;
 mod schema;
+mod stream_processes;
 mod token_budgets;
 mod webhook_endpoints;

@@ -180,6 +180,34 @@ async fn a_turn_of_another_process_is_followed_through_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_waits_for_a_turn_of_another_process_comes_in_pieces() {
+    let db = store::postgres().await;
+    let server = TestServer::start(&db).await;
+    let peer = server.start_peer(&db, Setup::default()).await;
+    let (first, second) = (Gate::closed(), Gate::closed());
+    server.model.script().queue([
+        Reply::text("The first.").gated_by(&first),
+        Reply::text("The second, in pieces.").paused_by(&second),
+    ]);
+
+    let mut running = stream_message(&server, "One").await;
+    server.model.calls().wait_for_count(1).await;
+    let mut waiting = stream_message(&peer, "Two").await;
+    first.open();
+    let (first_chunks, first_end) = read_all(&mut running).await;
+    // The model has not written the rest yet.
+    let begun = read_until(&mut waiting, "text-delta").await;
+    second.open();
+    let (rest, second_end) = read_all(&mut waiting).await;
+
+    assert_eq!((first_end, second_end), (End::Done, End::Done));
+    assert_eq!(texts(&first_chunks), ["The first."]);
+    assert_ne!(texts(&begun), ["The second, in pieces."]);
+    assert_eq!(texts(&[begun, rest].concat()), ["The second, in pieces."]);
+    assert_eq!(last_message(&server).await["text"], "The second, in pieces.");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_stops_breaks_a_stream_off_and_the_next_one_makes_the_reply() {
     let db = store::sqlite().await;
     let stopping = || Setup::default().env("REJOINDER_SHUTDOWN_GRACE", "1s");

@@ -202,6 +202,7 @@ pub fn admission(conversation: &Conversation, api: Api) -> Admission {
         idempotency: None,
         deadline: is_widget.then(|| Instant::now() + Duration::from_secs(55)),
         has_api_key: false,
+        runs_here: false,
     }
 }
 
