@@ -82,6 +82,9 @@ pub struct ReplyFollower {
     /// When the turn fails unless it has begun here.
     begins_by: Option<Instant>,
     position: Position,
+    /// Whether a text, and whether a call, was shown.
+    has_text: bool,
+    has_calls: bool,
     ready: VecDeque<ReplyPart>,
 }
 
@@ -121,6 +124,8 @@ impl Admitted {
             end: None,
             begins_by,
             position: Position::Start,
+            has_text: false,
+            has_calls: false,
             ready: VecDeque::new(),
         }
     }
@@ -259,10 +264,12 @@ impl ReplyFollower {
                 if self.position != Position::Text {
                     self.push(ReplyPart::TextStarted, Position::Text);
                 }
+                self.has_text = true;
                 self.push(ReplyPart::Text(text), Position::Text);
             }
             TurnPart::CallStarted { id, name, arguments } => {
                 self.end_text();
+                self.has_calls = true;
                 self.push(ReplyPart::CallStarted { id, name, arguments }, Position::Calls);
             }
             TurnPart::CallFinished { id, result } => {
@@ -317,15 +324,25 @@ impl ReplyFollower {
         self.ready.push_back(last);
     }
 
-    /// Shows what is missing of a reply; false if another text was shown, because another process has made the reply.
+    /// Shows what is missing of a reply; false if something else was shown, because another process has made the reply.
     fn complete(&mut self, reply: &Reply) -> bool {
+        let calls: Vec<FinishedCall> = serde_json::from_str(&reply.function_calls).unwrap_or_default();
+        if !calls.is_empty() && !self.has_calls && !reply.is_stopped {
+            if !self.has_text {
+                self.replay(reply, calls);
+                return true;
+            }
+            if !self.reader.as_ref().is_some_and(|reader| reader.stream().is_full()) {
+                return false;
+            }
+        }
         let Ok(shown) = self.reader.as_ref().map_or(Ok(None), TurnReader::last_text) else { return false };
         match shown {
             Some(shown) => {
                 let Some(rest) = reply.text.strip_prefix(shown.as_str()) else { return false };
                 self.show_text(rest);
             }
-            None if self.position == Position::Start => self.replay(reply),
+            None if self.position == Position::Start => self.replay(reply, calls),
             // Its text was shown in a round whose calls were running when it was stopped.
             None if reply.is_stopped => {}
             None => {
@@ -339,8 +356,7 @@ impl ReplyFollower {
     }
 
     /// Shows a whole reply: what came before its last round as one round.
-    fn replay(&mut self, reply: &Reply) {
-        let calls: Vec<FinishedCall> = serde_json::from_str(&reply.function_calls).unwrap_or_default();
+    fn replay(&mut self, reply: &Reply, calls: Vec<FinishedCall>) {
         let texts = reply.earlier_texts.as_deref().and_then(|texts| serde_json::from_str(texts).ok());
         let texts: Vec<String> = texts.unwrap_or_default();
         if !texts.is_empty() || !calls.is_empty() {

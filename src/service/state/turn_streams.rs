@@ -294,6 +294,11 @@ impl TurnStream {
         self.lock().has_had_text
     }
 
+    /// Whether something was left out, because a bound was reached.
+    pub(in crate::service) fn is_full(&self) -> bool {
+        self.lock().is_full
+    }
+
     pub(in crate::service) fn has_begun(&self) -> bool {
         self.lock().has_begun
     }

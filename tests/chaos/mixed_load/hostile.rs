@@ -223,6 +223,8 @@ impl Target {
     /// Sends `head`, then `part` every second until the server closes the connection.
     async fn send_slowly(&self, attack: &'static str, head: &str, part: &[u8]) {
         if let Some(mut stream) = self.connect(GREEDY).await {
+            // An upload is cut off only after half a minute.
+            self.record.attack(attack, "begun");
             let mut sent = stream.write_all(head.as_bytes()).await;
             while sent.is_ok() {
                 pause(1000).await;
