@@ -15,6 +15,7 @@ use crate::domain::ids::{MessageId, TurnId, WidgetUuid};
 use crate::domain::tool_loop::CallResult;
 use crate::service::follow_turn::{ReplyFollower, ReplyPart};
 use crate::service::send_message::StreamedReply;
+use crate::service::state::TurnPart;
 
 /// The version of the format.
 const PROTOCOL: HeaderName = HeaderName::from_static("x-vercel-ai-ui-message-stream");
@@ -198,21 +199,21 @@ impl ReplyStream {
 
     fn chunk(&mut self, part: ReplyPart) -> Chunk<'static> {
         match part {
-            ReplyPart::RoundStarted => Chunk::StartStep,
+            ReplyPart::Part(TurnPart::RoundStarted) => Chunk::StartStep,
             ReplyPart::TextStarted => {
                 self.texts += 1;
                 Chunk::TextStart { id: self.text_id() }
             }
-            ReplyPart::Text(delta) => Chunk::TextDelta { id: self.text_id(), delta },
+            ReplyPart::Part(TurnPart::Text(delta)) => Chunk::TextDelta { id: self.text_id(), delta },
             ReplyPart::TextEnded => Chunk::TextEnd { id: self.text_id() },
-            ReplyPart::CallStarted { id, name, arguments } => Chunk::ToolInputAvailable {
+            ReplyPart::Part(TurnPart::CallStarted { id, name, arguments }) => Chunk::ToolInputAvailable {
                 tool_call_id: id,
                 tool_name: name,
                 input: arguments,
                 provider_executed: true,
                 dynamic: true,
             },
-            ReplyPart::CallFinished { id, result } => output(id, result),
+            ReplyPart::Part(TurnPart::CallFinished { id, result }) => output(id, result),
             ReplyPart::RoundEnded => Chunk::FinishStep,
             ReplyPart::Finished { is_truncated } => Chunk::Finish {
                 message_metadata: FinishMetadata { turn_id: self.follower.turn, truncated: is_truncated },

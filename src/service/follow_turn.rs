@@ -21,20 +21,9 @@ use crate::writer::{EndAuthority, EndTurn};
 /// A part of a reply for its reader. Rounds and texts do not overlap.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReplyPart {
-    RoundStarted,
+    Part(TurnPart),
     TextStarted,
-    Text(String),
     TextEnded,
-    CallStarted {
-        id: String,
-        name: String,
-        /// A JSON object.
-        arguments: CallResult,
-    },
-    CallFinished {
-        id: String,
-        result: CallResult,
-    },
     RoundEnded,
     /// The reply is complete and stored: the text of the last round.
     Finished {
@@ -54,13 +43,7 @@ impl ReplyPart {
     pub fn is_last(&self) -> bool {
         match self {
             Self::Finished { .. } | Self::Failed(_) | Self::Stopped | Self::BrokenOff => true,
-            Self::RoundStarted
-            | Self::TextStarted
-            | Self::Text(_)
-            | Self::TextEnded
-            | Self::CallStarted { .. }
-            | Self::CallFinished { .. }
-            | Self::RoundEnded => false,
+            Self::Part(_) | Self::TextStarted | Self::TextEnded | Self::RoundEnded => false,
         }
     }
 }
@@ -255,28 +238,25 @@ impl ReplyFollower {
     }
 
     fn show(&mut self, part: TurnPart) {
-        match part {
+        let position = match part {
             TurnPart::RoundStarted => {
                 self.end_round();
-                self.push(ReplyPart::RoundStarted, Position::Round);
+                Position::Round
             }
-            TurnPart::Text(text) => {
+            TurnPart::Text(_) => {
                 if self.position != Position::Text {
                     self.push(ReplyPart::TextStarted, Position::Text);
                 }
                 self.has_text = true;
-                self.push(ReplyPart::Text(text), Position::Text);
+                Position::Text
             }
-            TurnPart::CallStarted { id, name, arguments } => {
+            TurnPart::CallStarted { .. } | TurnPart::CallFinished { .. } => {
                 self.end_text();
                 self.has_calls = true;
-                self.push(ReplyPart::CallStarted { id, name, arguments }, Position::Calls);
+                Position::Calls
             }
-            TurnPart::CallFinished { id, result } => {
-                self.end_text();
-                self.push(ReplyPart::CallFinished { id, result }, Position::Calls);
-            }
-        }
+        };
+        self.push(ReplyPart::Part(part), position);
     }
 
     /// Shows a text that comes from the store.

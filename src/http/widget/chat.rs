@@ -7,15 +7,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::guard::{Guarded, GuardedChange, Visitor};
+use super::guard::{Guarded, Visitor};
 use super::link::link;
-use super::messages::{MAX_CHARS, ReplyFailed, ReplyOptions};
+use super::messages::{MAX_CHARS, ReplyOptions, SendErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, ResourceId as _};
 use crate::domain::render::widget_error;
-use crate::http::describe::{
-    Errors, IdempotencyErrors, Internal, NotFound, Overloaded, Unavailable, error_sets,
-};
+use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, RouteOptions, Widget};
 use crate::http::error::Problem;
 use crate::http::extract::{Body, PathParam, idempotency_key, idempotency_request, key_from};
@@ -175,18 +173,7 @@ error_sets! {
     }
 }
 
-type ChatErrors = Errors<
-    ChatOptions,
-    (
-        GuardedChange,
-        (InvalidChat, Body<ChatOptions>),
-        IdempotencyErrors,
-        NotFound<ConversationId>,
-        ReplyFailed,
-        Overloaded,
-        Internal,
-    ),
->;
+type ChatErrors = SendErrors<ChatOptions, (InvalidChat, Body<ChatOptions>)>;
 
 /// Send a message with `useChat`.
 ///

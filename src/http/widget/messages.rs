@@ -95,18 +95,13 @@ error_sets! {
     }
 }
 
-type ReplyErrors = Errors<
-    ReplyOptions,
-    (
-        GuardedChange,
-        Input<MessageIn, ReplyOptions>,
-        IdempotencyErrors,
-        NotFound<ConversationId>,
-        ReplyFailed,
-        Overloaded,
-        Internal,
-    ),
+/// The errors of a request `I` that sends a message.
+pub(super) type SendErrors<O, I> = Errors<
+    O,
+    (GuardedChange, I, IdempotencyErrors, NotFound<ConversationId>, ReplyFailed, Overloaded, Internal),
 >;
+
+type ReplyErrors = SendErrors<ReplyOptions, Input<MessageIn, ReplyOptions>>;
 
 /// Send a visitor's message.
 ///

@@ -5,9 +5,10 @@ use serde_json::json;
 
 use super::{End, last_message, read_all, read_until, resume, stream_message, texts, types};
 use crate::support::db::both_backends;
-use crate::support::fake_model::Reply;
+use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::http::http2_client;
 use crate::support::script::Gate;
+use crate::support::seed;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::store;
 use crate::support::wait::{wait_for, within};
@@ -205,6 +206,34 @@ async fn a_stream_that_waits_for_a_turn_of_another_process_comes_in_pieces() {
     assert_ne!(texts(&begun), ["The second, in pieces."]);
     assert_eq!(texts(&[begun, rest].concat()), ["The second, in pieces."]);
     assert_eq!(last_message(&server).await["text"], "The second, in pieces.");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_another_process_has_made_comes_with_its_calls() {
+    let db = store::postgres().await;
+    let server = TestServer::start(&db).await;
+    let peer = server.start_peer(&db, Setup::default()).await;
+    let call = ToolCall::new("write_note", &json!({ "text": "Call back" }));
+    server.model.script().queue([
+        Reply::text("Never.").gated_by(&Gate::closed()),
+        Reply::tool_calls([call]),
+        Reply::text("Noted."),
+    ]);
+
+    let mut stream = stream_message(&server, "Keep a note").await;
+    read_until(&mut stream, "start-step").await;
+    server.model.calls().wait_for_count(1).await;
+    // As a takeover by the other process.
+    let take_over = "update turns set state = 'queued', owner = null, fence = fence + 1, takeovers = takeovers + 1, \
+        stream_process = (select p.id from processes p where p.id <> owner)";
+    seed::execute(&db, take_over).await;
+    let (rest, end) = read_all(&mut stream).await;
+    peer.stop().await;
+
+    assert_eq!(end, End::Done);
+    let calls = ["tool-input-available", "tool-output-available"];
+    assert!(calls.iter().all(|kind| types(&rest).contains(kind)), "{rest:?}");
+    assert_eq!(texts(&rest), ["Noted."]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
