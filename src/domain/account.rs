@@ -1,5 +1,8 @@
-//! The account of a bearer key: its workspace and scopes.
+//! The account of a bearer key: its workspace, its scopes, and who uses it.
 
+use std::sync::Arc;
+
+use super::audit::Actor;
 use super::ids::{KeyId, WorkspaceId};
 use super::string_enum::string_enum;
 
@@ -14,7 +17,18 @@ string_enum! {
         Read = "read",
         /// All other writing.
         Config = "config",
+        /// Create, roll and revoke keys.
+        Keys = "keys",
+        /// Export conversations.
+        Export = "export",
+        /// Delete conversations, and all that is stored about a person.
+        Erase = "erase",
     }
+}
+
+impl Scope {
+    /// The scopes of a key that was created without any: none that makes keys, or takes people's data out or away.
+    pub const DEFAULT: &[Self] = &[Self::MessagesWrite, Self::BillingRead, Self::Read, Self::Config];
 }
 
 /// A checked key.
@@ -23,6 +37,8 @@ pub struct Account {
     pub workspace: WorkspaceId,
     pub key: KeyId,
     pub scopes: Vec<Scope>,
+    /// The key, and the request that uses it, for the audit log.
+    pub actor: Arc<Actor>,
 }
 
 impl Account {

@@ -1,11 +1,14 @@
 //! Keys of the platform API: their format, and what is stored of them.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use super::account::{Account, Scope};
+use super::audit::Actor;
 use super::clock::Micros;
 use super::ids::{KeyId, WorkspaceId};
 
@@ -77,7 +80,12 @@ impl ApiKey {
     #[must_use]
     pub fn account(&self, now: Micros) -> Option<Account> {
         let is_active = self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end);
-        is_active.then(|| Account { workspace: self.workspace, key: self.id, scopes: self.scopes.clone() })
+        is_active.then(|| Account {
+            workspace: self.workspace,
+            key: self.id,
+            scopes: self.scopes.clone(),
+            actor: Arc::new(Actor::of_key(self.id, self.name.as_str())),
+        })
     }
 }
 

@@ -178,6 +178,8 @@ macro_rules! with_ids {
             EventId "evt";
             /// An API key's public name, not its secret.
             KeyId "key";
+            /// An entry of the audit log.
+            AuditId "aud";
             /// A running process of the server.
             ProcessId "prc";
         }

@@ -4,6 +4,7 @@ pub mod account;
 pub mod allow_hosts;
 pub mod api_key;
 pub mod assistant;
+pub mod audit;
 pub mod calendar;
 pub mod chat;
 pub mod clock;

@@ -1,16 +1,19 @@
 //! Authentication by API key: once for each request, before its handler. Requests with a key count towards the rates of the key and
 //! of its workspace; failures count towards a limit of their address.
 
-use axum::extract::{Request, State};
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, header};
+use http::{Extensions, HeaderMap, Method, header};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::envelope::{ApiError, RouteOptions};
-use super::server::{Caller, Peer, RateLimitStatus, RequestKind, insert_headers};
+use super::server::{Address, Caller, Peer, RateLimitStatus, RequestId, RequestKind, insert_headers};
 use super::state::AppState;
 use crate::domain::account::Account;
+use crate::domain::audit::{Actor, RequestOrigin};
 use crate::domain::error::Error;
 use crate::service::authenticate;
 
@@ -42,8 +45,7 @@ pub(super) async fn require_key(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let peer = request.extensions().get::<Peer>().copied();
-    let (account, mut status) = authenticate_request(&state, peer, request.headers()).await;
+    let (account, mut status) = authenticate_request(&state, RequestHead::from(&request)).await;
     let account = account.and_then(|account| {
         let limits = state.limits.as_ref();
         status = limits.and_then(|limits| limits.count(RequestKind::Request, Caller::from(&account)));
@@ -63,26 +65,57 @@ pub(super) async fn require_key(
     response
 }
 
+/// The head of a request, without its body, which cannot be shared between threads.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestHead<'a> {
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    extensions: &'a Extensions,
+}
+
+impl<'a> From<&'a Request> for RequestHead<'a> {
+    fn from(request: &'a Request) -> Self {
+        Self { method: request.method(), headers: request.headers(), extensions: request.extensions() }
+    }
+}
+
+impl RequestHead<'_> {
+    fn peer(self) -> Option<Peer> {
+        self.extensions.get().copied()
+    }
+}
+
 /// The account of a request's bearer token, and the state of the address's limit of failed authentications, if the request counted
 /// towards it.
 pub(super) async fn authenticate_request(
     state: &AppState,
-    peer: Option<Peer>,
-    headers: &HeaderMap,
+    head: RequestHead<'_>,
 ) -> (Result<Account, Error>, Option<RateLimitStatus>) {
     let limits = state.limits.as_ref();
-    let address = limits.map(|limits| limits.address(peer, headers));
+    let address = limits.map(|limits| limits.address(head.peer(), head.headers));
     let mut status = None;
     let count_unknown = || {
         let limits = limits.zip(address);
         status = limits.and_then(|(limits, address)| limits.count_failed_authentication(address));
         check(status)
     };
-    let token = bearer(headers).unwrap_or_default();
+    let token = bearer(head.headers).unwrap_or_default();
     // The widest network.
     let client = address.and_then(|address| address.networks().last());
     let account = authenticate::authenticate(&state.services, token, client, count_unknown).await;
-    (account, status)
+    (account.map(|account| with_origin(account, head, address)), status)
+}
+
+/// Adds the request to the account's actor.
+fn with_origin(account: Account, head: RequestHead<'_>, address: Option<Address>) -> Account {
+    let path = head.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let origin = RequestOrigin {
+        route: format!("{} {path}", head.method),
+        address: address.map(Address::ip).or_else(|| head.peer().map(|peer| peer.0.ip().to_canonical())),
+        request_id: head.extensions.get().map_or("", RequestId::as_str).to_owned(),
+    };
+    let actor = Actor { origin: Some(origin), ..Arc::unwrap_or_clone(account.actor) };
+    Account { actor: Arc::new(actor), ..account }
 }
 
 /// [`Error::LimitReached`] if the request exceeds the limit.

@@ -29,7 +29,7 @@ pub struct CreateKey {
     /// The workspace's slug.
     pub workspace: String,
     pub name: String,
-    /// All scopes if empty.
+    /// [`Scope::DEFAULT`] if empty.
     pub scopes: Vec<Scope>,
     /// `None` means never.
     pub expires_in: Option<Duration>,
@@ -49,9 +49,7 @@ pub async fn create(
     let workspace = find_workspace(db, &request.workspace).await?;
     let secret = KeySecret::new(ids.bytes());
     let mut key = build_key(clock, ids, workspace, name, &secret);
-    if !request.scopes.is_empty() {
-        key.scopes = request.scopes;
-    }
+    key.scopes = if request.scopes.is_empty() { Scope::DEFAULT.to_vec() } else { request.scopes };
     key.expires_at = request.expires_in.map(|duration| key.created_at.plus(duration));
     db.write(workspace, async |conn| keys::insert(conn, &key, secret.hash()).await).await?;
     Ok((secret, key))

@@ -10,6 +10,7 @@
 //! | [`workspace_config`] | `calendars` and `tools` as configuration |
 //! | [`assistants`] | `assistants`, `assistant_versions` |
 //! | [`keys`] | `api_keys` |
+//! | [`audit`] | `audit_log` |
 //! | [`conversations`] | `conversations`, `widget_links` |
 //! | [`untouched`] | `conversations` that visitors created and never used |
 //! | [`messages`] | `messages` |
@@ -33,6 +34,7 @@
 //! [`db`] has the pools, connections, transactions and the mapping between types and rows; it reads `schema_floor`.
 
 pub mod assistants;
+pub mod audit;
 pub mod bookings;
 pub mod calendars;
 pub mod conversations;

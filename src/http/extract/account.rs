@@ -52,5 +52,11 @@ scope_extractor!(/// Reads the balance and the ledger.
     BillingRead, Scope::BillingRead);
 scope_extractor!(/// Changes the workspace's configuration.
     ConfigWrite, Scope::Config);
+scope_extractor!(/// Creates, rolls and revokes keys.
+    KeysWrite, Scope::Keys);
+scope_extractor!(/// Exports conversations.
+    Export, Scope::Export);
+scope_extractor!(/// Deletes conversations, and what is stored about a person.
+    Erase, Scope::Erase);
 scope_extractor!(/// Reads everything else.
     Read, Scope::Read);

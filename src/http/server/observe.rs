@@ -16,6 +16,16 @@ use crate::telemetry::traces::{Span, SpanDescription};
 
 /// Identifies a request in logs and responses.
 pub(in crate::http) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The `x-request-id` of a request, in its extensions.
+#[derive(Clone, Debug)]
+pub(in crate::http) struct RequestId(HeaderValue);
+
+impl RequestId {
+    pub(in crate::http) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
 /// The longest client-supplied id that is accepted.
 const MAX_ID_LENGTH: usize = 128;
 /// The label of a path without a route.
@@ -25,7 +35,7 @@ const UNTRACED_ROUTES: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// The outermost layer of the router.
 pub(in crate::http) async fn observe(
     State(state): State<AppState>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let started = Instant::now();
@@ -33,6 +43,7 @@ pub(in crate::http) async fn observe(
     // The path template: labels must be bounded, and a path may contain the UUID that grants access to a conversation.
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str).to_owned();
     let id = request_id(&request, &state);
+    request.extensions_mut().insert(RequestId(id.clone()));
 
     let span = start_span(&method, &route, &id, request.headers());
     let mut response = span.run(next.run(request)).await;

@@ -13,7 +13,7 @@ use super::link::link;
 use super::messages::ReplyOptions;
 use crate::domain::account::{Account, Scope};
 use crate::domain::error::Error;
-use crate::http::authentication::{authenticate_request, bearer, refuse};
+use crate::http::authentication::{RequestHead, authenticate_request, bearer, refuse};
 use crate::http::describe::{ErrorCase, ErrorSet, LimitReached, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::PathParam;
@@ -131,10 +131,9 @@ async fn admit(
     class: RouteClass,
     request: &mut Request,
 ) -> (Result<Option<Account>, Error>, Option<RateLimitStatus>) {
-    let peer = request.extensions().get::<Peer>().copied();
     let account = match bearer(request.headers()) {
         None => None,
-        Some(_) => match authenticate_request(state, peer, request.headers()).await {
+        Some(_) => match authenticate_request(state, RequestHead::from(&*request)).await {
             (Ok(account), _) => Some(account),
             (Err(error), status) => return (Err(error), status),
         },

@@ -1,6 +1,9 @@
 //! A scriptable receiver of webhooks, whose signatures the reference library checks, and broken receivers.
 
+use std::sync::Arc;
+
 use rejoinder::domain::account::Account;
+use rejoinder::domain::audit::Actor;
 use rejoinder::domain::ids::{EndpointId, KeyId, WorkspaceId};
 use rejoinder::service::webhook_endpoints::{self, CreateEndpoint, EndpointAndSecret};
 use secrecy::ExposeSecret as _;
@@ -65,7 +68,8 @@ pub async fn create_endpoint(server: &TestServer, db: &TestDb, url: String) -> T
     let id = if server.db().is_shared() { id } else { "hex(id)" };
     let workspace = seed::query_texts(db, &format!("select {id} from workspaces where slug = 'demo'")).await;
     let workspace = WorkspaceId(Uuid::parse_str(&workspace[0]).unwrap());
-    let account = Account { workspace, key: KeyId(Uuid::nil()), scopes: Vec::new() };
+    let actor = Arc::new(Actor::server());
+    let account = Account { workspace, key: KeyId(Uuid::nil()), scopes: Vec::new(), actor };
     let request = CreateEndpoint { url, types: Vec::new(), description: None, secret: None };
     let created = webhook_endpoints::create(server.services(), &account, request).await.unwrap();
     let EndpointAndSecret { endpoint, secret } = created;

@@ -22,6 +22,10 @@ impl From<IpAddr> for Address {
 }
 
 impl Address {
+    pub(in crate::http) fn ip(self) -> IpAddr {
+        self.0
+    }
+
     /// The networks that its requests count towards, the narrowest first: an IPv4 address itself; of an IPv6 address the /64,
     /// because one client usually has a whole network, and the /56 and /48, because some clients have all of one.
     pub(in crate::http) fn networks(self) -> impl Iterator<Item = IpNet> {

@@ -1,0 +1,169 @@
+//! The audit log: who changed what. One entry for every write of configuration, keys, money and workspaces, and for every export and
+//! deletion, in the transaction of the change.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::ids::{KeyId, WorkspaceId};
+use super::string_enum::string_enum;
+
+string_enum! {
+    /// Whose credentials a change was made with.
+    ActorKind {
+        /// An API key of the workspace.
+        Key = "key",
+        /// A key of the operator's API.
+        Operator = "operator",
+        /// The operator's shell.
+        CommandLine = "command_line",
+        /// The server itself, such as a retention period that has passed.
+        Server = "server",
+    }
+}
+
+/// Who makes a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    pub kind: ActorKind,
+    /// The id of its key.
+    pub id: Option<String>,
+    /// The name of its key, which the log keeps when the key is deleted.
+    pub name: String,
+    /// The request, if it is one.
+    pub origin: Option<RequestOrigin>,
+}
+
+impl Actor {
+    /// The owner of a key of a workspace.
+    #[must_use]
+    pub fn of_key(key: KeyId, name: impl Into<String>) -> Self {
+        Self { kind: ActorKind::Key, id: Some(key.to_string()), name: name.into(), origin: None }
+    }
+
+    /// A command of the command line, such as `rejoinder apply`.
+    #[must_use]
+    pub fn command(name: impl Into<String>) -> Self {
+        Self { kind: ActorKind::CommandLine, id: None, name: name.into(), origin: None }
+    }
+
+    /// The server itself.
+    #[must_use]
+    pub fn server() -> Self {
+        Self { kind: ActorKind::Server, id: None, name: "rejoinder".to_owned(), origin: None }
+    }
+}
+
+/// The request of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestOrigin {
+    /// The method and the path with its placeholders: `PATCH /v1/assistants/{id}`.
+    pub route: String,
+    /// The client's address; none if it is not known.
+    pub address: Option<IpAddr>,
+    /// `x-request-id`.
+    pub request_id: String,
+}
+
+string_enum! {
+    /// What happened to an object.
+    AuditAction {
+        Created = "created",
+        Updated = "updated",
+        Archived = "archived",
+        Deleted = "deleted",
+        /// A key was rolled, or a secret rotated.
+        Rotated = "rotated",
+        Revoked = "revoked",
+        Credited = "credited",
+        Suspended = "suspended",
+        Resumed = "resumed",
+        Exported = "exported",
+    }
+}
+
+/// The object of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditObject {
+    /// `assistant`, `tool`, `calendar`, `key` …: the word of its routes in the singular.
+    pub kind: &'static str,
+    pub id: String,
+    /// Its slug or name; none for objects that people are behind, such as conversations.
+    pub name: Option<String>,
+}
+
+impl AuditObject {
+    #[must_use]
+    pub fn new(kind: &'static str, id: impl fmt::Display, name: Option<&str>) -> Self {
+        Self { kind, id: id.to_string(), name: name.map(str::to_owned) }
+    }
+}
+
+/// An entry of the audit log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditEntry<'a> {
+    /// None for what belongs to no workspace.
+    pub workspace: Option<WorkspaceId>,
+    pub actor: &'a Actor,
+    pub action: AuditAction,
+    pub object: AuditObject,
+    /// The fields that differ, before and after, with secrets redacted. Null where there is nothing to compare with, and for objects
+    /// that people are behind.
+    pub before: Value,
+    pub after: Value,
+}
+
+impl<'a> AuditEntry<'a> {
+    /// An entry without fields.
+    #[must_use]
+    pub fn new(workspace: WorkspaceId, actor: &'a Actor, action: AuditAction, object: AuditObject) -> Self {
+        Self { workspace: Some(workspace), actor, action, object, before: Value::Null, after: Value::Null }
+    }
+
+    /// Adds the fields in which two JSON objects differ, at their first level. A new object has no `before` (null).
+    #[must_use]
+    pub fn with_changes(mut self, before: Value, after: Value) -> Self {
+        (self.before, self.after) = match (before, after) {
+            (Value::Object(before), Value::Object(after)) => {
+                let only = |fields: &Map<String, Value>, others: &Map<String, Value>| {
+                    let differs = |(name, value): &(&String, &Value)| others.get(*name) != Some(*value);
+                    fields.iter().filter(differs).map(|(name, value)| (name.clone(), value.clone())).collect()
+                };
+                (Value::Object(only(&before, &after)), Value::Object(only(&after, &before)))
+            }
+            both => both,
+        };
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn entry(before: Value, after: Value) -> (Value, Value) {
+        let actor = Actor::server();
+        let object = AuditObject::new("tool", "tool_1", Some("orders"));
+        let entry = AuditEntry::new(WorkspaceId(Uuid::nil()), &actor, AuditAction::Updated, object);
+        let entry = entry.with_changes(before, after);
+        (entry.before, entry.after)
+    }
+
+    #[test]
+    fn an_update_has_only_the_fields_that_differ() {
+        let (before, after) =
+            entry(json!({"name": "a", "url": "x", "gone": 1}), json!({"name": "a", "url": "y", "new": 2}));
+
+        assert_eq!(before, json!({"url": "x", "gone": 1}));
+        assert_eq!(after, json!({"url": "y", "new": 2}));
+    }
+
+    #[test]
+    fn a_creation_has_all_fields() {
+        assert_eq!(entry(Value::Null, json!({"name": "a"})), (Value::Null, json!({"name": "a"})));
+    }
+}
