@@ -14,6 +14,7 @@ use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 
 use super::envelope::RouteOptions;
 use super::error::Problem;
+use super::query::unknown_parameter;
 use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
 use crate::domain::error::Error;
 use crate::domain::event::{CursorExpiry, EventCursor, ExpiredCursor};
@@ -79,6 +80,11 @@ error_sets! {
     IdempotencyErrors {
         "The Idempotency-Key header is malformed" => Error::IdempotencyKeyMalformed,
         "The Idempotency-Key was used with another request" => Error::IdempotencyKeyReused,
+    }
+
+    /// A query parameter that the route does not have.
+    UnknownParameter {
+        "The route does not have the query parameter" => unknown_parameter("limt", &[]),
     }
 
     /// The server has no capacity for another request.
@@ -148,7 +154,8 @@ pub(super) struct Errors<O, S>(PhantomData<(O, S)>);
 
 impl<O: RouteOptions, S: ErrorSet> IntoResponses for Errors<O, S> {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let mut cases = S::cases();
+        let mut cases = if O::IGNORES_UNKNOWN_NAMES { Vec::new() } else { UnknownParameter::cases() };
+        cases.extend(S::cases());
         add_retry_advice(&mut cases);
         let mut by_status: BTreeMap<StatusCode, Vec<ErrorCase>> = BTreeMap::new();
         for case in cases {
