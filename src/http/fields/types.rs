@@ -166,7 +166,7 @@ pub(in crate::http) fn assistant_id(text: &str) -> Result<AssistantId, Violation
     // The parser of UUIDs also accepts those without hyphens, in braces and as URNs.
     let uuid = if text.len() == 36 { Uuid::try_parse(text).map(AssistantId).ok() } else { None };
     let id = text.parse().ok().or(uuid);
-    id.ok_or_else(|| Violation::rule("must be a UUID, or an id of the form ast_…"))
+    id.ok_or_else(|| Violation::rule("must be an id of the form ast_…, or a UUID"))
 }
 
 /// A closed set of words for values of one type.

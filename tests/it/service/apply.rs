@@ -54,7 +54,7 @@ url = "https://shop.example/orders"
 headers = { authorization = { env = "ORDERS_TOKEN" } }
 
 [[conversations]]
-id = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+widget_uuid = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 assistant = "desk"
 type = "widget"
 "#;
