@@ -94,7 +94,8 @@ async fn check<O: RouteOptions>(
     request: Request,
     next: Next,
 ) -> Response {
-    match known.check(&request) {
+    let checked = known.check(&request);
+    match checked {
         Ok(()) => next.run(request).await,
         Err(error) => ApiError::<O>::from(error).into_response(),
     }

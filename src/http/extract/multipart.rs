@@ -75,7 +75,7 @@ impl<K: FormKind, B: FromRequest<AppState>> FromRequest<AppState> for FormOr<K, 
             let body = B::from_request(request, state).await;
             return body.map(Self::Body).map_err(|rejection| rejection.into_response());
         };
-        let form = tokio::time::timeout(state.body_timeout, Form::read(&declared, request)).await;
+        let form = tokio::time::timeout(state.body_timeout, Form::<K>::read(&declared, request)).await;
         let form = form.unwrap_or_else(|_| Err(TransportError::BodyTimeout.into()));
         form.map(Self::Form).map_err(|problem| ApiError::<Platform>::from(problem).into_response())
     }
@@ -107,7 +107,7 @@ impl<K: FormKind> Form<K> {
         let boundary = multer::parse_boundary(content_type).map_err(|_| {
             Error::invalid("content-type", "Header 'Content-Type' must have the boundary of the parts.")
         })?;
-        let sizes = SizeLimit::new().per_field(bytes(MAX_FIELD)).for_field(FILE, bytes(K::MAX_FILE));
+        let sizes = SizeLimit::new().per_field(as_u64(MAX_FIELD)).for_field(FILE, as_u64(K::MAX_FILE));
         let body = BodyDataStream::new(Limited::new(request.into_body(), limit));
         let constraints = Constraints::new().size_limit(sizes);
         let mut parts = Multipart::with_constraints(body, boundary, constraints);
@@ -175,7 +175,7 @@ fn broken<K: FormKind>(error: &multer::Error) -> Problem {
     Error::invalid("body", "Request body is not valid multipart/form-data.").into()
 }
 
-fn bytes(limit: usize) -> u64 {
+fn as_u64(limit: usize) -> u64 {
     u64::try_from(limit).unwrap_or(u64::MAX)
 }
 

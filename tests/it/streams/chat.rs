@@ -79,7 +79,7 @@ both_backends!(
         more["trigger"] = json!("regenerate-message");
         let refused = request().json(&more).send().await;
 
-        assert_eq!((default.header("rejoinder-warning"), end), (None, End::Done));
+        assert_eq!((default.headers.get("rejoinder-warning"), end), (None, End::Done));
         let warning = Some("body.model, query.debug");
         assert_eq!(named.header("content-type"), Some("text/event-stream"));
         assert_eq!((named.status, named.header("rejoinder-warning")), (200, warning));

@@ -40,7 +40,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let documents = documents(&server).await;
         let leaflet = pdf::file_of_text("Vouchers expire after three years.");
-        let named = [
+        let named: [Part<'_>; 4] = [
             ("name=\"title\"", "Größen".as_bytes()),
             ("name=\"file\"; filename=\"a.bin\"\r\nContent-Type: text/html; charset=latin1", b"<p>\xe9t\xe9</p>"),
             ("name=\"url\"", b"https://shop.example/sizes"),
@@ -106,7 +106,7 @@ both_backends!(
         let oversized = vec![b'x'; 11 * 1024 * 1024];
         let oversized = send(&server, "POST", &documents, &[("name=\"file\"", &oversized)]).await;
         assert_eq!(oversized.status, 413);
-        let reader = server.request("POST", &documents).bearer(&server.keys.read);
+        let reader = server.request("POST", &documents).bearer(&server.keys.read_only);
         let reader = reader.header("content-type", "multipart/form-data; boundary=b7").body(form(&[file]));
         assert_eq!(reader.send().await.status, 403);
         assert_eq!(server.row_counts().await, before);
