@@ -195,7 +195,11 @@ fn response<O: RouteOptions>(cases: &[ErrorCase]) -> RefOr<Response> {
     let content = ContentBuilder::new().examples_from_iter(examples).build();
     let response =
         ResponseBuilder::new().description(descriptions.join(". Or: ")).content("application/json", content);
-    let headers: BTreeMap<&str, Header> = cases.iter().flat_map(headers).collect();
+    let mut headers: BTreeMap<&str, Header> = cases.iter().flat_map(headers).collect();
+    if O::IGNORES_UNKNOWN_NAMES {
+        let header = HeaderBuilder::new().description(Some(WARNING)).build();
+        headers.insert("Rejoinder-Warning", header);
+    }
     let response =
         headers.into_iter().fold(response, |response, (name, header)| response.header(name, header));
     RefOr::T(response.build())
@@ -211,6 +215,10 @@ fn headers(case: &ErrorCase) -> Vec<(&'static str, Header)> {
     let described = names.iter().filter_map(describe_header);
     described.map(|(name, text)| (name, HeaderBuilder::new().description(Some(text)).build())).collect()
 }
+
+/// The description of `Rejoinder-Warning` in errors.
+const WARNING: &str = "What was sent and has no effect, if the body was read: at most 8 names, percent-encoded, then `+` and the \
+     number of the others";
 
 /// The name of a header as the documentation writes it, and its description; none of a header without a meaning of its own.
 fn describe_header(name: &HeaderName) -> Option<(&'static str, &'static str)> {
