@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::support::db::both_backends;
 use crate::support::fake_model::Reply;
 use crate::support::http::Response;
-use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
+use crate::support::server::{ASSISTANT, TestServer, WIDGET};
+use crate::support::workspaces;
 
 const WARNING: &str = "rejoinder-warning";
 
@@ -158,18 +159,18 @@ both_backends!(
             let body = json!({ "assistant_id": name });
             server.request("POST", "/api/conversations").json(&body).send().await
         };
-        let platform = async |server: &TestServer, body: Value| {
+        let platform = async |body: Value| {
             server.request("POST", "/v1/conversations").bearer(&server.keys.full).json(&body).send().await
         };
 
         assert_eq!((widget(ASSISTANT).await.status, widget(&id).await.status), (200, 200));
         assert_eq!(widget(&id.replace("ast_", "con_")).await.status, 422);
-        let created = platform(&server, json!({ "type": "widget" })).await;
+        let created = platform(json!({ "type": "widget" })).await;
         assert_eq!((created.status, &created.json()["data"]["assistant_id"]), (200, &json!(id)));
-        server.stop().await;
-        let without = |text: String| text.replace("default_assistant = \"front-desk\"", "");
-        let server = Setup::default().workspace(without).start(&db).await;
-        let refused = platform(&server, json!({ "type": "widget" })).await;
+        let without = workspaces::workspace(&server.tool).replace("default_assistant = \"front-desk\"", "");
+        let clock = &server.services().clock;
+        workspaces::try_apply(server.db(), clock.as_ref(), &server.tool, &without).await.unwrap();
+        let refused = platform(json!({ "type": "widget" })).await;
         let text = "Field 'assistant_id' is required, because this workspace has no default assistant.";
         assert_eq!((refused.status, &refused.json()["message"]), (400, &json!(text)));
     }
