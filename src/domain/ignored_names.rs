@@ -113,7 +113,7 @@ mod tests {
         ignored.extend(NameSource::Query, ["a"]);
         ignored.extend(NameSource::Variables, ["a", "b"]);
 
-        let seven = vec!["body.query.a"; 7].join(", ");
+        let seven = ["body.query.a"; 7].join(", ");
         assert_eq!(ignored.to_header(), Some(format!("{seven}, query.a, +2")));
     }
 }

@@ -231,12 +231,7 @@ pub fn discard_text(discard: Discard) -> String {
 const FAILED: &str = "Failed to process message: ";
 
 fn widget_failure(text: &str, code: &str) -> RenderedResponse {
-    RenderedResponse {
-        status: 400,
-        body: widget_error(text),
-        code: Some(code.to_owned()),
-        reason: None,
-    }
+    RenderedResponse { status: 400, body: widget_error(text), code: Some(code.to_owned()), reason: None }
 }
 
 /// A successful response of the platform API.

@@ -10,7 +10,9 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN, REJOINDER_WARNING, X_ACCEL_BUFFERING, set_header};
+use super::response::{
+    IDEMPOTENT_REPLAYED, REJOINDER_TURN, REJOINDER_WARNING, X_ACCEL_BUFFERING, set_header,
+};
 use crate::domain::ids::{MessageId, TurnId, WidgetUuid};
 use crate::domain::tool_loop::CallResult;
 use crate::service::follow_turn::{ReplyFollower, ReplyPart};

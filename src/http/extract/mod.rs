@@ -11,7 +11,7 @@ mod query;
 pub(super) use accept::wants_event_stream;
 pub(super) use account::{BillingRead, ConfigWrite, MessagesWrite, Read};
 pub(super) use body::{Body, Input, OptionalInput, Upload};
-pub(super) use multipart::{Form, FormFile, FormKind, FormOr};
 pub(super) use idempotency::{idempotency_key, idempotency_request, key_from};
+pub(super) use multipart::{Form, FormFile, FormKind, FormOr};
 pub(super) use parts::{NestedPathParams, PathParam};
 pub(super) use query::{QueryParams, query_names};

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::ControlFlow;
 
 use axum::extract::{FromRequest, Request};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyDataStream, LengthLimitError, Limited};
@@ -73,7 +73,7 @@ impl<K: FormKind, B: FromRequest<AppState>> FromRequest<AppState> for FormOr<K, 
         let declared = declared.filter(|declared| is_form(declared)).map(str::to_owned);
         let Some(declared) = declared else {
             let body = B::from_request(request, state).await;
-            return body.map(Self::Body).map_err(|rejection| rejection.into_response());
+            return body.map(Self::Body).map_err(IntoResponse::into_response);
         };
         let form = tokio::time::timeout(state.body_timeout, Form::<K>::read(&declared, request)).await;
         let form = form.unwrap_or_else(|_| Err(TransportError::BodyTimeout.into()));
@@ -205,7 +205,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_form_has_its_file_and_its_fields() {
-        let body = part("name=\"title\"", "Größe") + &part("name=\"file\"; filename=\"a.md\"", "# A") + "--b--\r\n";
+        let body =
+            part("name=\"title\"", "Größe") + &part("name=\"file\"; filename=\"a.md\"", "# A") + "--b--\r\n";
 
         let mut form = read(body).await.unwrap();
 

@@ -36,9 +36,8 @@ pub(super) fn new_document(mut form: Form<DocumentForm>) -> Result<DocumentSourc
     let title = title.ok_or_else(|| invalid("title", &Violation::Missing))?;
     let slug = match form.take("slug") {
         Some(slug) => slug,
-        None => slugify(&title).ok_or_else(|| {
-            invalid("slug", &Violation::rule("is required, for this title makes none"))
-        })?,
+        None => slugify(&title)
+            .ok_or_else(|| invalid("slug", &Violation::rule("is required, for this title makes none")))?,
     };
     source(form, slug, title)
 }
@@ -93,7 +92,9 @@ fn schema(fields: &[&'static str]) -> RefOr<Schema> {
 
 fn description(field: &str) -> &'static str {
     match field {
-        "title" => "Search results name it as their source; by default the name of the file, or the slug in the path.",
+        "title" => {
+            "Search results name it as their source; by default the name of the file, or the slug in the path."
+        }
         "slug" => "Derived from the title by default.",
         _ => "The URL at which people read the document; search results include it.",
     }
@@ -131,7 +132,8 @@ mod tests {
 
     #[test]
     fn the_type_of_a_file_is_the_declared_one_or_that_of_its_name() {
-        let format = |name: &str, content_type| file_type(&file(name, content_type)).ok().map(|(format, _)| format);
+        let format =
+            |name: &str, content_type| file_type(&file(name, content_type)).ok().map(|(format, _)| format);
 
         assert_eq!(format("a.md", Some("text/html; charset=latin1")), Some(Format::Html));
         assert_eq!(format("a.md", Some("application/octet-stream")), Some(Format::Markdown));

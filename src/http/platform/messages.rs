@@ -128,7 +128,9 @@ pub(super) async fn send(
     input: Input<MessageIn, EnqueueOptions>,
 ) -> Result<Response, ApiError<EnqueueOptions>> {
     let warning = input.warning.clone();
-    accept(&state, &account, &headers, input).await.map_err(|error| ApiError::from(error).with_warning(warning))
+    accept(&state, &account, &headers, input)
+        .await
+        .map_err(|error| ApiError::from(error).with_warning(warning))
 }
 
 async fn accept(

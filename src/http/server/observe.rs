@@ -12,8 +12,8 @@ use crate::domain::error::Error;
 use crate::http::envelope::Cause;
 use crate::http::response::REJOINDER_WARNING;
 use crate::http::state::AppState;
-use crate::telemetry::{HTTP_REQUEST_DURATION_SECONDS, HTTP_WARNINGS};
 use crate::telemetry::traces::{Span, SpanDescription};
+use crate::telemetry::{HTTP_REQUEST_DURATION_SECONDS, HTTP_WARNINGS};
 
 /// Identifies a request in logs and responses.
 pub(in crate::http) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

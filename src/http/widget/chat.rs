@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
@@ -220,7 +219,7 @@ pub(super) async fn send(
 
 /// The unknown fields of a body, and the parameters of its query.
 fn ignored_names(body: &[u8], uri: &Uri) -> IgnoredNames {
-    let fields: BTreeMap<String, IgnoredAny> = serde_json::from_slice(body).unwrap_or_default();
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
     let unknown = fields.keys().filter(|name| !FIELDS.contains(&name.as_str()));
     let mut ignored = IgnoredNames::of(NameSource::Body, unknown);
     ignored.extend(NameSource::Query, query_names(uri));

@@ -37,7 +37,10 @@ pub struct NewConversation {
 pub enum CreateOutcome {
     Created(Box<CreatedConversation>),
     /// The idempotency key has a stored response, which the caller reads; `warning` is the `Rejoinder-Warning` of it.
-    Replayed { key: IdempotencyKey, warning: Option<String> },
+    Replayed {
+        key: IdempotencyKey,
+        warning: Option<String>,
+    },
 }
 
 impl Decision for NewConversation {

@@ -73,7 +73,10 @@ both_backends!(
         let text = platform.json()["message"].to_string();
         assert!(platform.status == 400 && text.contains("Unknown field 'varables'."), "{text}");
         let text = cancel.json()["message"].to_string();
-        assert!(cancel.status == 422 && text.contains("Unknown field 'turn'. Known fields: 'turn_id'."), "{text}");
+        assert!(
+            cancel.status == 422 && text.contains("Unknown field 'turn'. Known fields: 'turn_id'."),
+            "{text}"
+        );
         assert_eq!(server.row_counts().await, before);
     }
 );
@@ -96,7 +99,8 @@ both_backends!(
         let joined = joined.header("Idempotency-Key", "s").send().await;
         let invalid = send("", r#"{"mesage": "Hi"}"#).send().await;
         let unknown = server.request("POST", "/api/conversations/x/messages").body(body).send().await;
-        let reused = send("?a,b=1", r#"{"message": "Ho", "x": 1}"#).header("Idempotency-Key", "k").send().await;
+        let reused =
+            send("?a,b=1", r#"{"message": "Ho", "x": 1}"#).header("Idempotency-Key", "k").send().await;
 
         assert_eq!(acknowledged(&plain), (200, None));
         assert_eq!(acknowledged(&first), (200, warning));

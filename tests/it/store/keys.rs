@@ -41,7 +41,8 @@ both_backends!(
         let turn = first.unwrap();
         let warning = Some("body.a".to_owned());
         let duplicate = AdmitOutcome::InFlightDuplicate { turn, warning: warning.clone() };
-        let duplicates = outcomes.iter().filter(|outcome| matches!(outcome, Ok(found) if *found == duplicate));
+        let duplicates =
+            outcomes.iter().filter(|outcome| matches!(outcome, Ok(found) if *found == duplicate));
         assert_eq!(duplicates.count(), 19);
         assert!(matches!(ask("another body").await, Err(Error::IdempotencyKeyReused)));
 
@@ -51,7 +52,8 @@ both_backends!(
             .execute(end_turn(turn_ref(&conversation, turn), EndAuthority::ClientGone, end.clone()))
             .await
             .unwrap();
-        let AdmitOutcome::Replayed { key, turn: replayed, warning: stored } = ask("body").await.unwrap() else {
+        let AdmitOutcome::Replayed { key, turn: replayed, warning: stored } = ask("body").await.unwrap()
+        else {
             panic!("not replayed")
         };
         assert_eq!((replayed, stored), (Some(turn), warning), "the end of the turn keeps the warning");

@@ -42,25 +42,40 @@ both_backends!(
         let leaflet = pdf::file_of_text("Vouchers expire after three years.");
         let named: [Part<'_>; 4] = [
             ("name=\"title\"", "Größen".as_bytes()),
-            ("name=\"file\"; filename=\"a.bin\"\r\nContent-Type: text/html; charset=latin1", b"<p>\xe9t\xe9</p>"),
+            (
+                "name=\"file\"; filename=\"a.bin\"\r\nContent-Type: text/html; charset=latin1",
+                b"<p>\xe9t\xe9</p>",
+            ),
             ("name=\"url\"", b"https://shop.example/sizes"),
             ("name=\"slug\"", b"sizes"),
         ];
 
         let created = send(&server, "POST", &documents, &named).await;
         let twice = send(&server, "POST", &documents, &named).await;
-        let by_name = send(&server, "POST", &documents, &[
-            ("name=\"file\"; filename=\"Gift vouchers.pdf\"\r\nContent-Type: application/octet-stream", &leaflet),
-        ])
+        let by_name = send(
+            &server,
+            "POST",
+            &documents,
+            &[(
+                "name=\"file\"; filename=\"Gift vouchers.pdf\"\r\nContent-Type: application/octet-stream",
+                &leaflet,
+            )],
+        )
         .await;
-        let put = send(&server, "PUT", &format!("{documents}/sizes"), &[
-            ("name=\"file\"; filename=\"x.md\"", b"# Sizes\n\nAll."),
-        ])
+        let put = send(
+            &server,
+            "PUT",
+            &format!("{documents}/sizes"),
+            &[("name=\"file\"; filename=\"x.md\"", b"# Sizes\n\nAll.")],
+        )
         .await;
 
         let data = created.json()["data"].clone();
         assert_eq!(created.status, 200, "{}", created.text());
-        assert_eq!((&data["slug"], &data["title"], &data["format"]), (&json!("sizes"), &json!("Größen"), &json!("html")));
+        assert_eq!(
+            (&data["slug"], &data["title"], &data["format"]),
+            (&json!("sizes"), &json!("Größen"), &json!("html"))
+        );
         assert_eq!(data["url"], "https://shop.example/sizes");
         assert_eq!((twice.status, twice.header("rejoinder-error")), (409, Some("conflict")));
         let data = by_name.json()["data"].clone();
@@ -84,11 +99,27 @@ both_backends!(
             ("", &[title], "Part 'file' is required."),
             ("", &[file, file], "Part 'file' may be given once only."),
             ("", &[title, title, file], "Part 'title' may be given once only."),
-            ("", &[file, ("name=\"titel\"", b"A")], "Unknown part 'titel'. Known parts: 'file', 'title', 'slug', 'url'."),
-            ("", &[("name=\"file\"", b"text"), title], "Part 'file' must have one of the types text/markdown,"),
+            (
+                "",
+                &[file, ("name=\"titel\"", b"A")],
+                "Unknown part 'titel'. Known parts: 'file', 'title', 'slug', 'url'.",
+            ),
+            (
+                "",
+                &[("name=\"file\"", b"text"), title],
+                "Part 'file' must have one of the types text/markdown,",
+            ),
             ("", &[file, ("name=\"url\"", b"ftp://x")], "Field 'url' must be"),
-            ("", &[("name=\"file\"; filename=\"a.md\"", &large)], "Part 'file' must not be greater than 10240 KB."),
-            ("/a", &[file, ("name=\"slug\"", b"b")], "Unknown part 'slug'. Known parts: 'file', 'title', 'url'."),
+            (
+                "",
+                &[("name=\"file\"; filename=\"a.md\"", &large)],
+                "Part 'file' must not be greater than 10240 KB.",
+            ),
+            (
+                "/a",
+                &[file, ("name=\"slug\"", b"b")],
+                "Unknown part 'slug'. Known parts: 'file', 'title', 'url'.",
+            ),
             ("/a?title=B", &[file], "Field 'title' must be a part of the form, not of the query."),
         ];
 
