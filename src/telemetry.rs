@@ -28,6 +28,8 @@ const BATCH_SIZE_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.
 pub const BUILD_INFO: &str = "rejoinder_build_info";
 /// Histogram, seconds; `method`, `route` (its template), `status`.
 pub const HTTP_REQUEST_DURATION_SECONDS: &str = "rejoinder_http_request_duration_seconds";
+/// Counter of responses with `Rejoinder-Warning`; `route`.
+pub const HTTP_WARNINGS: &str = "rejoinder_http_warnings_total";
 /// Gauge of open connections of clients.
 pub const HTTP_CONNECTIONS: &str = "rejoinder_http_connections";
 /// Counter of connections that were closed, or answered only about health; `limit` (`address`, `total`).
@@ -176,6 +178,7 @@ fn describe() {
     describe_gauge!(BUILD_INFO, "The version of this process; always 1.");
     describe_histogram!(HTTP_REQUEST_DURATION_SECONDS, "Time to answer a request.");
     describe_gauge!(HTTP_CONNECTIONS, "Open connections of clients.");
+    describe_counter!(HTTP_WARNINGS, "Responses that name what of the request had no effect.");
     describe_counter!(HTTP_CONNECTIONS_REFUSED, "Connections beyond a limit.");
     describe_gauge!(HTTP_UNSENT_BYTES, "Bytes of large responses that clients have not read yet.");
     describe_counter!(HTTP_RESPONSES_REFUSED, "Responses beyond a limit of bytes that are unread.");

@@ -2,7 +2,6 @@
 
 use super::clock::Micros;
 use super::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
-use super::ignored_names::IgnoredNames;
 use super::message::Message;
 use super::string_enum::string_enum;
 
@@ -118,8 +117,6 @@ pub struct CreatedConversation {
     pub conversation: Conversation,
     pub link: Option<WidgetUuid>,
     pub first_message: Option<Message>,
-    /// What was sent and has no effect.
-    pub ignored: IgnoredNames,
 }
 
 /// The filter of a list of conversations; absent fields match all.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::assistant::AssistantVersion;
 use super::error::Error;
-use super::ignored_names::{IgnoredNames, encode_name};
+use super::ignored_names::{IgnoredNames, NameSource, encode_name};
 use super::invalid_field::InvalidField;
 use super::template::is_variable;
 
@@ -130,7 +130,8 @@ impl<T> AssistantVersion<T> {
     /// The variables that a key has sent for a new conversation, without those of the assistant.
     #[must_use]
     pub fn accept_key_variables(&self, mut sent: Map<String, Value>) -> AcceptedVariables {
-        let ignored = ignored(sent.keys().filter(|name| self.variables.contains_key(*name)));
+        let overridden = sent.keys().filter(|name| self.variables.contains_key(*name));
+        let ignored = IgnoredNames::of(NameSource::Variables, overridden);
         sent.retain(|name, _| !self.variables.contains_key(name));
         AcceptedVariables { variables: sent, ignored }
     }
@@ -142,7 +143,8 @@ impl<T> AssistantVersion<T> {
     /// A variable is not declared, or its value is invalid: in the wording of the widget API, the only one for visitors.
     pub fn accept_visitor_variables(&self, sent: Map<String, Value>) -> Result<AcceptedVariables, Error> {
         if self.visitor_variables.is_empty() {
-            return Ok(AcceptedVariables { variables: Map::new(), ignored: ignored(sent.keys()) });
+            let ignored = IgnoredNames::of(NameSource::Variables, sent.keys());
+            return Ok(AcceptedVariables { variables: Map::new(), ignored });
         }
         for (name, value) in &sent {
             let checked = match self.visitor_variables.get(name) {
@@ -178,9 +180,4 @@ impl<T> AssistantVersion<T> {
         let defaults = self.visitor_variables.iter().map(default_of).collect();
         ConversationVariables { trusted, visitor, defaults }
     }
-}
-
-/// The variables as the fields of the request that they are.
-fn ignored<'a>(names: impl Iterator<Item = &'a String>) -> IgnoredNames {
-    names.map(|name| format!("variables.{name}")).collect()
 }

@@ -24,6 +24,8 @@ pub struct IdempotencyRequest {
     pub key: IdempotencyKey,
     /// SHA-256 of route and raw body.
     pub fingerprint: Vec<u8>,
+    /// `Rejoinder-Warning`, for the responses to later requests with the key.
+    pub warning: Option<String>,
 }
 
 impl IdempotencyRequest {
@@ -33,9 +35,10 @@ impl IdempotencyRequest {
         workspace: WorkspaceId,
         scope: impl Into<String>,
         key_and_fingerprint: (String, Vec<u8>),
+        warning: Option<String>,
     ) -> Self {
         let (key, fingerprint) = key_and_fingerprint;
-        Self { key: IdempotencyKey { workspace, scope: scope.into(), key }, fingerprint }
+        Self { key: IdempotencyKey { workspace, scope: scope.into(), key }, fingerprint, warning }
     }
 }
 
@@ -47,6 +50,8 @@ pub struct IdempotencyRecord {
     /// The turn whose end determines the response.
     pub turn: Option<TurnId>,
     pub answer: StoredAnswer,
+    /// `Rejoinder-Warning` of the first request.
+    pub warning: Option<String>,
     pub created_at: Micros,
 }
 

@@ -26,8 +26,6 @@ pub struct RenderedResponse {
     pub code: Option<String>,
     /// For `Rejoinder-Reason`.
     pub reason: Option<String>,
-    /// For `Rejoinder-Warning`.
-    pub warning: Option<String>,
 }
 
 /// A message.
@@ -169,7 +167,7 @@ pub struct WidgetReply<'a> {
 pub fn widget_reply(text: &str, function_calls: &str) -> RenderedResponse {
     let calls = raw(function_calls);
     let body = WidgetReply { status: true, message: text, function_calls: &calls, ai_disabled: false };
-    RenderedResponse { status: 200, body: json(&body), code: None, reason: None, warning: None }
+    RenderedResponse { status: 200, body: json(&body), code: None, reason: None }
 }
 
 /// The 200 of the widget API for a conversation whose AI is off: stored, not answered.
@@ -177,7 +175,7 @@ pub fn widget_reply(text: &str, function_calls: &str) -> RenderedResponse {
 pub fn widget_ai_disabled() -> RenderedResponse {
     let calls = raw("[]");
     let body = WidgetReply { status: true, message: "", function_calls: &calls, ai_disabled: true };
-    RenderedResponse { status: 200, body: json(&body), code: None, reason: None, warning: None }
+    RenderedResponse { status: 200, body: json(&body), code: None, reason: None }
 }
 
 #[derive(Serialize)]
@@ -207,7 +205,6 @@ pub fn widget_turn_end(end: &TurnEnd) -> RenderedResponse {
             body: widget_error("Conversation not found"),
             code: Some("conversation_not_found".to_owned()),
             reason: None,
-            warning: None,
         },
     }
 }
@@ -234,13 +231,7 @@ pub fn discard_text(discard: Discard) -> String {
 const FAILED: &str = "Failed to process message: ";
 
 fn widget_failure(text: &str, code: &str) -> RenderedResponse {
-    RenderedResponse {
-        status: 400,
-        body: widget_error(text),
-        code: Some(code.to_owned()),
-        reason: None,
-        warning: None,
-    }
+    RenderedResponse { status: 400, body: widget_error(text), code: Some(code.to_owned()), reason: None }
 }
 
 /// A successful response of the platform API.
@@ -302,7 +293,7 @@ pub fn acknowledgement(message: &Message, no_reply: NoReplyReason) -> RenderedRe
         auto_reply_enqueued: no_reply.is_none(),
     };
     let body = Success::new("Message sent successfully.", data).to_json();
-    RenderedResponse { status: 200, body, code: None, reason: no_reply.map(str::to_owned), warning: None }
+    RenderedResponse { status: 200, body, code: None, reason: no_reply.map(str::to_owned) }
 }
 
 /// A new conversation, with what only its creation returns.
@@ -329,7 +320,7 @@ pub fn conversation_created(made: &CreatedConversation) -> RenderedResponse {
         first_message: made.first_message.as_ref().map(MessageOut::from),
     };
     let body = Success::new("Conversation created successfully.", data).to_json();
-    RenderedResponse { status: 200, body, code: None, reason: None, warning: made.ignored.to_header() }
+    RenderedResponse { status: 200, body, code: None, reason: None }
 }
 
 /// The text of `error` in the ordinary envelope of the widget API (not the 422 and 429 bodies).

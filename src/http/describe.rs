@@ -14,6 +14,7 @@ use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 
 use super::envelope::RouteOptions;
 use super::error::Problem;
+use super::query::unknown_parameter;
 use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
 use crate::domain::error::Error;
 use crate::domain::event::{CursorExpiry, EventCursor, ExpiredCursor};
@@ -79,6 +80,11 @@ error_sets! {
     IdempotencyErrors {
         "The Idempotency-Key header is malformed" => Error::IdempotencyKeyMalformed,
         "The Idempotency-Key was used with another request" => Error::IdempotencyKeyReused,
+    }
+
+    /// A query parameter that the route does not have.
+    UnknownParameter {
+        "The route does not have the query parameter" => unknown_parameter("limt", &[]),
     }
 
     /// The server has no capacity for another request.
@@ -148,7 +154,8 @@ pub(super) struct Errors<O, S>(PhantomData<(O, S)>);
 
 impl<O: RouteOptions, S: ErrorSet> IntoResponses for Errors<O, S> {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let mut cases = S::cases();
+        let mut cases = if O::IGNORES_UNKNOWN_NAMES { Vec::new() } else { UnknownParameter::cases() };
+        cases.extend(S::cases());
         add_retry_advice(&mut cases);
         let mut by_status: BTreeMap<StatusCode, Vec<ErrorCase>> = BTreeMap::new();
         for case in cases {
@@ -188,7 +195,11 @@ fn response<O: RouteOptions>(cases: &[ErrorCase]) -> RefOr<Response> {
     let content = ContentBuilder::new().examples_from_iter(examples).build();
     let response =
         ResponseBuilder::new().description(descriptions.join(". Or: ")).content("application/json", content);
-    let headers: BTreeMap<&str, Header> = cases.iter().flat_map(headers).collect();
+    let mut headers: BTreeMap<&str, Header> = cases.iter().flat_map(headers).collect();
+    if O::IGNORES_UNKNOWN_NAMES {
+        let header = HeaderBuilder::new().description(Some(WARNING)).build();
+        headers.insert("Rejoinder-Warning", header);
+    }
     let response =
         headers.into_iter().fold(response, |response, (name, header)| response.header(name, header));
     RefOr::T(response.build())
@@ -204,6 +215,10 @@ fn headers(case: &ErrorCase) -> Vec<(&'static str, Header)> {
     let described = names.iter().filter_map(describe_header);
     described.map(|(name, text)| (name, HeaderBuilder::new().description(Some(text)).build())).collect()
 }
+
+/// The description of `Rejoinder-Warning` in errors.
+const WARNING: &str = "What was sent and has no effect, if the body was read: at most 8 names, percent-encoded, then `+` and the \
+     number of the others";
 
 /// The name of a header as the documentation writes it, and its description; none of a header without a meaning of its own.
 fn describe_header(name: &HeaderName) -> Option<(&'static str, &'static str)> {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::{Problem, TransportError, ceil_seconds};
 use super::fields::{BodyError, Violation};
+use super::response::{REJOINDER_WARNING, set_header};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::failure::Failure;
 use crate::domain::render::{platform_error, widget_error, widget_error_text};
@@ -41,6 +42,8 @@ pub(super) trait RouteOptions: Send + Sync + 'static {
     const MAX_BODY: usize;
     /// Whether a body must be declared as JSON.
     const REQUIRES_JSON: bool;
+    /// Whether unknown fields and query parameters are ignored, with `Rejoinder-Warning`, and not refused.
+    const IGNORES_UNKNOWN_NAMES: bool = false;
 
     /// The status of an error; a route may answer some errors with its own.
     fn error_status(problem: &Problem) -> StatusCode {
@@ -212,12 +215,21 @@ fn platform_failure(failure: Failure) -> StatusCode {
 #[derive(Debug)]
 pub(super) struct ApiError<O> {
     problem: Problem,
+    /// For `Rejoinder-Warning`.
+    warning: Option<String>,
     options: PhantomData<fn() -> O>,
 }
 
 impl<O, P: Into<Problem>> From<P> for ApiError<O> {
     fn from(problem: P) -> Self {
-        Self { problem: problem.into(), options: PhantomData }
+        Self { problem: problem.into(), warning: None, options: PhantomData }
+    }
+}
+
+impl<O> ApiError<O> {
+    /// The same error, with what of the request has no effect.
+    pub(super) fn with_warning(self, warning: Option<String>) -> Self {
+        Self { warning, ..self }
     }
 }
 
@@ -229,6 +241,7 @@ impl<O: RouteOptions> IntoResponse for ApiError<O> {
     fn into_response(self) -> Response {
         let status = O::error_status(&self.problem);
         let mut response = (status, self.problem.headers(), O::error_body(&self.problem)).into_response();
+        set_header(response.headers_mut(), REJOINDER_WARNING, self.warning);
         if let Problem::Domain(error @ (Error::Unavailable { .. } | Error::Internal { .. })) = self.problem {
             response.extensions_mut().insert(Cause(Arc::new(error)));
         }

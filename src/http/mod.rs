@@ -11,6 +11,7 @@ mod health;
 mod openapi;
 mod pages;
 mod platform;
+mod query;
 mod response;
 mod router;
 mod server;

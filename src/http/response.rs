@@ -70,7 +70,7 @@ impl IntoResponse for ApiResponse {
         let headers = response.headers_mut();
         set_header(headers, REJOINDER_ERROR, self.answer.code);
         set_header(headers, REJOINDER_REASON, self.answer.reason);
-        set_header(headers, REJOINDER_WARNING, self.answer.warning);
+        set_header(headers, REJOINDER_WARNING, self.warning);
         set_header(headers, REJOINDER_TURN, self.turn.map(|turn| turn.to_string()));
         set_header(headers, IDEMPOTENT_REPLAYED, self.is_replay.then(|| "true".to_owned()));
         response

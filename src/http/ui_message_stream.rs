@@ -10,7 +10,9 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN, X_ACCEL_BUFFERING};
+use super::response::{
+    IDEMPOTENT_REPLAYED, REJOINDER_TURN, REJOINDER_WARNING, X_ACCEL_BUFFERING, set_header,
+};
 use crate::domain::ids::{MessageId, TurnId, WidgetUuid};
 use crate::domain::tool_loop::CallResult;
 use crate::service::follow_turn::{ReplyFollower, ReplyPart};
@@ -107,7 +109,7 @@ pub(super) fn resume(follower: Option<ReplyFollower>, link: Option<WidgetUuid>) 
 
 fn stream(follower: ReplyFollower, link: Option<WidgetUuid>) -> Response {
     let conversation = link.map_or_else(|| follower.conversation.to_string(), |link| link.to_string());
-    let (turn, is_replay) = (follower.turn, follower.is_replay);
+    let (turn, is_replay, warning) = (follower.turn, follower.is_replay, follower.warning.clone());
     let mut response = Sse::new(frames(follower, conversation)).into_response();
     let headers = response.headers_mut();
     headers.insert(PROTOCOL, HeaderValue::from_static("v1"));
@@ -117,6 +119,7 @@ fn stream(follower: ReplyFollower, link: Option<WidgetUuid>) -> Response {
     if let Ok(turn) = HeaderValue::try_from(turn.to_string()) {
         headers.insert(REJOINDER_TURN, turn);
     }
+    set_header(headers, REJOINDER_WARNING, warning);
     if is_replay {
         headers.insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
     }

@@ -8,9 +8,10 @@ use crate::domain::account::Account;
 use crate::domain::conversation::SenderType;
 use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId};
+use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::turn::{Api, TurnRef};
+use crate::domain::workspace::Workspace;
 use crate::store::{Conn, messages, workspaces};
 use crate::telemetry::traces;
 use crate::writer::{Admission, AdmitOutcome, Target};
@@ -33,6 +34,8 @@ pub struct AcceptMessage {
     pub auto_reply: Option<bool>,
     /// The key, and the SHA-256 of route and raw body.
     pub idempotency: Option<(String, Vec<u8>)>,
+    /// For `Rejoinder-Warning`.
+    pub warning: Option<String>,
 }
 
 /// Stores a message and responds whether a reply will follow.
@@ -42,11 +45,14 @@ pub async fn accept(
     message: AcceptMessage,
 ) -> Result<ApiResponse, Error> {
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
+    let own_warning = message.warning.clone();
     let admission = admission(services, account, message, turn).await?;
     match services.writer.execute(admission).await? {
-        AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
-        AdmitOutcome::Replayed { key, turn } => replay(services, &key, turn).await,
-        AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate(_) => Err(waits()),
+        AdmitOutcome::Answered { answer, turn } => {
+            Ok(ApiResponse { answer, turn, is_replay: false, warning: own_warning })
+        }
+        AdmitOutcome::Replayed { key, turn, warning } => replay(services, &key, turn, warning).await,
+        AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate { .. } => Err(waits()),
     }
 }
 
@@ -57,7 +63,7 @@ pub async fn stream(
     message: AcceptMessage,
 ) -> Result<StreamedReply, Error> {
     services.waiters.check_capacity()?;
-    let workspace = account.workspace;
+    let (workspace, own_warning) = (account.workspace, message.warning.clone());
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     let admission = admission(services, account, message, turn).await?;
     let admission = Admission { runs_here: services.db.is_shared(), ..admission };
@@ -68,20 +74,22 @@ pub async fn stream(
     match services.writer.execute(admission).await? {
         AdmitOutcome::Answered { turn: Some(turn), .. } => {
             let turn = TurnRef { workspace, conversation, turn };
-            let admitted = Admitted { turn, message, waiter, reader: stream.keep(), begins_by: None };
+            let (reader, begins_by) = (stream.keep(), None);
+            let admitted = Admitted { turn, message, waiter, reader, begins_by, warning: own_warning };
             Ok(StreamedReply::Stream(Box::new(admitted.follow(services))))
         }
         AdmitOutcome::Answered { answer, turn: None } => {
-            Ok(StreamedReply::Answer(ApiResponse { answer, turn: None, is_replay: false }))
+            let response = ApiResponse { answer, turn: None, is_replay: false, warning: own_warning };
+            Ok(StreamedReply::Answer(response))
         }
-        AdmitOutcome::Replayed { turn: Some(earlier), .. } => {
+        AdmitOutcome::Replayed { turn: Some(earlier), warning, .. } => {
             drop((waiter, stream));
-            join(services, workspace, earlier).await
+            join(services, workspace, earlier, warning).await
         }
-        AdmitOutcome::Replayed { key, turn: None } => {
-            replay(services, &key, None).await.map(StreamedReply::Answer)
+        AdmitOutcome::Replayed { key, turn: None, warning } => {
+            replay(services, &key, None, warning).await.map(StreamedReply::Answer)
         }
-        AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate(_) => Err(waits()),
+        AdmitOutcome::Waiting(_) | AdmitOutcome::InFlightDuplicate { .. } => Err(waits()),
     }
 }
 
@@ -98,7 +106,7 @@ async fn admission(
 ) -> Result<Admission, Error> {
     let replied_message = find_replied_message(services, account, &message).await?;
     let target = target(services, account, &message, replied_message.as_ref()).await?;
-    let workspace = account.workspace;
+    let (workspace, warning) = (account.workspace, message.warning);
     traces::remember_request(turn.0);
     Ok(Admission {
         workspace,
@@ -112,7 +120,7 @@ async fn admission(
         metadata: message.metadata,
         reply_to: replied_message.map(|replied_message| replied_message.id),
         auto_reply: message.auto_reply,
-        idempotency: message.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
+        idempotency: message.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent, warning)),
         deadline: None,
         has_api_key: true,
         runs_here: false,
@@ -149,11 +157,9 @@ async fn target(
         let id = replied_message.conversation;
         return Ok(Target::Existing { id, name: id.to_string() });
     }
-    let workspace_ids = [account.workspace].into();
-    let read = async |conn: Conn<'_>| workspaces::settings(conn, &workspace_ids).await;
-    let settings = services.db.read(account.workspace, read).await?;
     let required = |text: &str| Err(Error::invalid("conversation_id", text));
-    let settings = settings.into_iter().next().filter(|settings| settings.auto_create_conversations);
+    let settings = workspace_settings(services, account.workspace).await?;
+    let settings = settings.filter(|settings| settings.auto_create_conversations);
     let Some(settings) = settings else { return required("Field 'conversation_id' is required.") };
     match settings.default_assistant {
         Some(assistant) => {
@@ -163,4 +169,14 @@ async fn target(
             required("Field 'conversation_id' is required, because this workspace has no default assistant.")
         }
     }
+}
+
+/// The settings of a workspace.
+pub(super) async fn workspace_settings(
+    services: &Services,
+    workspace: WorkspaceId,
+) -> Result<Option<Workspace>, Error> {
+    let ids = [workspace].into();
+    let read = async |conn: Conn<'_>| workspaces::settings(conn, &ids).await;
+    Ok(services.db.read(workspace, read).await?.pop())
 }

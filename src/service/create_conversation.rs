@@ -1,5 +1,6 @@
 //! Creates a conversation for either API; a widget conversation begins with the assistant's first message.
 
+use super::accept_message::workspace_settings;
 use super::replay::replay;
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
@@ -9,6 +10,7 @@ use crate::domain::conversation_variables::AcceptedVariables;
 use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, WidgetUuid};
+use crate::domain::ignored_names::IgnoredNames;
 use crate::domain::render;
 use crate::domain::template::fill_prompt;
 use crate::writer::{CreateOutcome, NewConversation};
@@ -22,7 +24,8 @@ const MAX_FIRST_MESSAGE: usize = 32 * 1024;
 /// A request with validated fields.
 #[derive(Clone, Debug)]
 pub struct CreateConversation {
-    pub assistant: AssistantId,
+    /// None: the default assistant of the key's workspace.
+    pub assistant: Option<AssistantId>,
     pub kind: ConversationKind,
     pub variables: Map<String, Value>,
     /// A JSON object, as it was sent.
@@ -40,29 +43,41 @@ pub struct CreateConversation {
 
 /// Creates a conversation for the platform API, or replays the stored answer of its idempotency key.
 pub async fn create(services: &Services, request: CreateConversation) -> Result<ApiResponse, Error> {
-    match services.writer.execute(creation(services, request).await?).await? {
+    let (creation, ignored) = creation(services, request).await?;
+    match services.writer.execute(creation).await? {
         CreateOutcome::Created(made) => {
-            Ok(ApiResponse { answer: render::conversation_created(&made), turn: None, is_replay: false })
+            let (answer, warning) = (render::conversation_created(&made), ignored.to_header());
+            Ok(ApiResponse { answer, turn: None, is_replay: false, warning })
         }
-        CreateOutcome::Replayed(key) => replay(services, &key, None).await,
+        CreateOutcome::Replayed { key, warning } => replay(services, &key, None, warning).await,
     }
 }
 
-/// Creates a conversation for the widget API, where its widget UUID is the only credential.
+/// Creates a conversation for the widget API, where its widget UUID is the only credential. Also returns the variables that have
+/// no effect.
 pub async fn create_for_widget(
     services: &Services,
     request: CreateConversation,
-) -> Result<CreatedConversation, Error> {
-    match services.writer.execute(creation(services, request).await?).await? {
-        CreateOutcome::Created(made) => Ok(*made),
+) -> Result<(CreatedConversation, IgnoredNames), Error> {
+    let (creation, ignored) = creation(services, request).await?;
+    match services.writer.execute(creation).await? {
+        CreateOutcome::Created(made) => Ok((*made, ignored)),
         // Requests of the widget API have no idempotency key here.
-        CreateOutcome::Replayed(_) => Err(Error::internal("a request without a key was replayed")),
+        CreateOutcome::Replayed { .. } => Err(Error::internal("a request without a key was replayed")),
     }
 }
 
-async fn creation(services: &Services, request: CreateConversation) -> Result<NewConversation, Error> {
-    let not_found = || AssistantId::not_found(request.assistant.0);
-    let current = services.versions.current(services, request.assistant).await?;
+/// The command of a request, and the variables of it that have no effect.
+async fn creation(
+    services: &Services,
+    request: CreateConversation,
+) -> Result<(NewConversation, IgnoredNames), Error> {
+    let assistant = match request.assistant {
+        Some(assistant) => assistant,
+        None => default_assistant(services, request.account.as_ref()).await?,
+    };
+    let not_found = || AssistantId::not_found(assistant.0);
+    let current = services.versions.current(services, assistant).await?;
     let (workspace, version) = current.ok_or_else(not_found)?;
     if request.account.as_ref().is_some_and(|account| account.workspace != workspace) {
         return Err(not_found());
@@ -88,22 +103,33 @@ async fn creation(services: &Services, request: CreateConversation) -> Result<Ne
     let is_for_widget = request.kind != ConversationKind::Api;
     let first_message = is_for_widget.then(|| first_message(&version, &variables.all())).flatten();
     let link = is_for_widget.then(|| WidgetUuid(services.ids.uuid_v4()));
-    Ok(NewConversation {
+    let warning = ignored.to_header();
+    let creation = NewConversation {
         workspace,
         id: ConversationId(services.ids.uuid_v7(services.clock.as_ref())),
         kind: request.kind,
-        assistant: request.assistant,
+        assistant,
         link,
         first_message: first_message
             .map(|text| (MessageId(services.ids.uuid_v7(services.clock.as_ref())), text)),
         key_variables,
         visitor_variables,
-        ignored,
         metadata: request.metadata,
         external_identifier: request.external_identifier,
         by_visitor,
         check_balance: request.check_balance,
-        idempotency: request.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
+        idempotency: request.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent, warning)),
+    };
+    Ok((creation, ignored))
+}
+
+/// The default assistant of the key's workspace.
+async fn default_assistant(services: &Services, account: Option<&Account>) -> Result<AssistantId, Error> {
+    let required = |text: &str| Error::invalid("assistant_id", text);
+    let Some(account) = account else { return Err(required("Field 'assistant_id' is required.")) };
+    let settings = workspace_settings(services, account.workspace).await?;
+    settings.and_then(|settings| settings.default_assistant).ok_or_else(|| {
+        required("Field 'assistant_id' is required, because this workspace has no default assistant.")
     })
 }
 

@@ -57,6 +57,8 @@ pub struct ReplyFollower {
     pub message: MessageId,
     /// Whether a request with the same idempotency key was sent before.
     pub is_replay: bool,
+    /// For `Rejoinder-Warning`: what of the first such request had no effect.
+    pub warning: Option<String>,
     services: Services,
     waiter: Waiter,
     reader: Option<TurnReader>,
@@ -91,16 +93,19 @@ pub(super) struct Admitted {
     pub reader: Option<TurnReader>,
     /// When the turn fails unless it has begun here.
     pub begins_by: Option<Instant>,
+    /// For `Rejoinder-Warning`.
+    pub warning: Option<String>,
 }
 
 impl Admitted {
     pub(super) fn follow(self, services: &Services) -> ReplyFollower {
-        let Self { turn, message, waiter, reader, begins_by } = self;
+        let Self { turn, message, waiter, reader, begins_by, warning } = self;
         ReplyFollower {
             turn: turn.turn,
             conversation: turn.conversation,
             message,
             is_replay: false,
+            warning,
             services: services.clone(),
             waiter,
             reader,
@@ -126,7 +131,8 @@ pub(super) async fn follow(
     let found = services.db.read(workspace, async |conn| turns::find(conn, workspace, id).await).await?;
     let Some(turn) = found else { return Ok(None) };
     let turn_ref = TurnRef { workspace, conversation: turn.conversation, turn: id };
-    let admitted = Admitted { turn: turn_ref, message: turn.message, waiter, reader, begins_by: None };
+    let (message, begins_by, warning) = (turn.message, None, None);
+    let admitted = Admitted { turn: turn_ref, message, waiter, reader, begins_by, warning };
     let mut follower = admitted.follow(services);
     if !turn.state.is_open() {
         follower.end = Some(Arc::new(read_end(services, &turn).await?));

@@ -108,4 +108,6 @@ pub struct ApiResponse {
     pub turn: Option<TurnId>,
     /// For `Idempotent-Replayed`.
     pub is_replay: bool,
+    /// For `Rejoinder-Warning`: what of the request had no effect, or of the one whose response is sent again.
+    pub warning: Option<String>,
 }

@@ -31,6 +31,8 @@ pub struct SendMessage {
     pub origin: Option<String>,
     /// The key, and the SHA-256 of route and raw body.
     pub idempotency: Option<(String, Vec<u8>)>,
+    /// For `Rejoinder-Warning`.
+    pub warning: Option<String>,
     /// When the request arrived; its deadline is counted from then.
     pub arrived: Instant,
 }
@@ -51,21 +53,23 @@ pub async fn send(services: &Services, message: SendMessage) -> Result<ApiRespon
     let deadline = message.arrived + services.widget_deadline;
     traces::remember_request(turn.0);
     // Registered before the turn is admitted, so that its end cannot be missed.
-    let workspace = conversation.workspace;
+    let (workspace, own_warning) = (conversation.workspace, message.warning.clone());
     let waiter = services.waiters.register(workspace, turn)?;
     match services.writer.execute(admission(services, message, &conversation, turn, deadline)).await? {
-        AdmitOutcome::Answered { answer, turn } => Ok(ApiResponse { answer, turn, is_replay: false }),
-        AdmitOutcome::Replayed { key, turn } => replay(services, &key, turn).await,
+        AdmitOutcome::Answered { answer, turn } => {
+            Ok(ApiResponse { answer, turn, is_replay: false, warning: own_warning })
+        }
+        AdmitOutcome::Replayed { key, turn, warning } => replay(services, &key, turn, warning).await,
         AdmitOutcome::Waiting(turn) => {
             let answer = waiter.answer(services, conversation.id, deadline).await?;
-            Ok(ApiResponse { answer, turn: Some(turn), is_replay: false })
+            Ok(ApiResponse { answer, turn: Some(turn), is_replay: false, warning: own_warning })
         }
-        AdmitOutcome::InFlightDuplicate(duplicate) => {
+        AdmitOutcome::InFlightDuplicate { turn: duplicate, warning } => {
             drop(waiter);
             let waiter = services.waiters.register(workspace, duplicate)?;
             match waiter.wait_for_end(services, deadline).await {
                 WaitOutcome::Ended(answer) => {
-                    Ok(ApiResponse { answer, turn: Some(duplicate), is_replay: true })
+                    Ok(ApiResponse { answer, turn: Some(duplicate), is_replay: true, warning })
                 }
                 WaitOutcome::DeadlinePassed => {
                     Err(Error::IdempotencyKeyInFlight { retry_after: DUPLICATE_RETRY_AFTER })
@@ -82,7 +86,7 @@ pub async fn stream(services: &Services, message: SendMessage) -> Result<Streame
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     let first_text_by = message.arrived + services.widget_deadline;
     traces::remember_request(turn.0);
-    let workspace = conversation.workspace;
+    let (workspace, own_warning) = (conversation.workspace, message.warning.clone());
     let waiter = services.waiters.register_follower(workspace, turn)?;
     let stream = services.turn_streams.open(workspace, turn, Some(first_text_by));
     let deadline = first_text_by + services.attempt_timeout;
@@ -91,33 +95,36 @@ pub async fn stream(services: &Services, message: SendMessage) -> Result<Streame
     let message = admission.message;
     match services.writer.execute(admission).await? {
         AdmitOutcome::Answered { answer, turn } => {
-            Ok(StreamedReply::Answer(ApiResponse { answer, turn, is_replay: false }))
+            let response = ApiResponse { answer, turn, is_replay: false, warning: own_warning };
+            Ok(StreamedReply::Answer(response))
         }
-        AdmitOutcome::Replayed { key, turn: None } => {
-            replay(services, &key, None).await.map(StreamedReply::Answer)
+        AdmitOutcome::Replayed { key, turn: None, warning } => {
+            replay(services, &key, None, warning).await.map(StreamedReply::Answer)
         }
         AdmitOutcome::Waiting(turn) => {
             let turn = TurnRef { workspace, conversation: conversation.id, turn };
             let (reader, begins_by) = (stream.keep(), Some(first_text_by));
-            let follower = Admitted { turn, message, waiter, reader, begins_by }.follow(services);
-            Ok(StreamedReply::Stream(Box::new(follower)))
+            let admitted = Admitted { turn, message, waiter, reader, begins_by, warning: own_warning };
+            Ok(StreamedReply::Stream(Box::new(admitted.follow(services))))
         }
-        AdmitOutcome::InFlightDuplicate(earlier) | AdmitOutcome::Replayed { turn: Some(earlier), .. } => {
+        AdmitOutcome::InFlightDuplicate { turn: earlier, warning }
+        | AdmitOutcome::Replayed { turn: Some(earlier), warning, .. } => {
             drop((waiter, stream));
-            join(services, workspace, earlier).await
+            join(services, workspace, earlier, warning).await
         }
     }
 }
 
-/// Follows the turn of an earlier request with the same idempotency key.
+/// Follows the turn of an earlier request with the same idempotency key, whose `warning` was stored.
 pub(super) async fn join(
     services: &Services,
     workspace: WorkspaceId,
     turn: TurnId,
+    warning: Option<String>,
 ) -> Result<StreamedReply, Error> {
     let follower = follow(services, workspace, turn).await.map_err(unknown)?;
     let mut follower = follower.ok_or_else(|| Error::internal(format!("the turn {turn} does not exist")))?;
-    follower.is_replay = true;
+    (follower.is_replay, follower.warning) = (true, warning);
     Ok(StreamedReply::Stream(Box::new(follower)))
 }
 
@@ -147,7 +154,7 @@ fn admission(
     turn: TurnId,
     deadline: Instant,
 ) -> Admission {
-    let workspace = conversation.workspace;
+    let (workspace, warning) = (conversation.workspace, message.warning);
     Admission {
         workspace,
         api: Api::Widget,
@@ -160,9 +167,9 @@ fn admission(
         metadata: None,
         reply_to: None,
         auto_reply: None,
-        idempotency: message
-            .idempotency
-            .map(|sent| IdempotencyRequest::new(workspace, format!("/api {}", conversation.id), sent)),
+        idempotency: message.idempotency.map(|sent| {
+            IdempotencyRequest::new(workspace, format!("/api {}", conversation.id), sent, warning)
+        }),
         deadline: Some(deadline),
         has_api_key: message.account.is_some(),
         runs_here: false,

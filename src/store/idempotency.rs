@@ -19,7 +19,7 @@ insert_row!(IdempotencyRecord, "idempotency", |record| {
     "body": record.answer.to_store().map(|answer| &answer.body),
     "code": record.answer.to_store().and_then(|answer| answer.code.as_ref()),
     "reason": record.answer.to_store().and_then(|answer| answer.reason.as_ref()),
-    "warning": record.answer.to_store().and_then(|answer| answer.warning.as_ref()),
+    "warning": &record.warning,
     "created_at": record.created_at,
 });
 
@@ -32,6 +32,7 @@ from_row!(IdempotencyRecord, |row| Self {
     fingerprint: row.try_get("fingerprint")?,
     turn: row.try_get("turn_id")?,
     answer: if row.try_get("is_answered")? { StoredAnswer::Stored } else { StoredAnswer::Open },
+    warning: row.try_get("warning")?,
     created_at: row.try_get("created_at")?,
 });
 
@@ -43,7 +44,7 @@ pub async fn find_many(
     const KEYS: Columns<IdempotencyKey> =
         columns!(|key| { "key_workspace": key.workspace, "key_scope": &key.scope, "key_text": &key.key });
     const FIND: &str = "select workspace_id, scope, key, fingerprint, turn_id, status is not null as is_answered, \
-        created_at from new cross join idempotency \
+        warning, created_at from new cross join idempotency \
         where workspace_id = key_workspace and scope = key_scope and key = key_text";
     fetch(conn, &KEYS, keys, FIND).await
 }
@@ -53,15 +54,15 @@ pub async fn find_answer(
     conn: Conn<'_>,
     key: &IdempotencyKey,
 ) -> Result<Option<RenderedResponse>, StoreError> {
-    const FIND: &str = "select status, body, code, reason, warning from idempotency \
+    const FIND: &str = "select status, body, code, reason from idempotency \
         where workspace_id = $1 and scope = $2 and key = $3 and status is not null and body is not null";
-    type AnswerRow = (i64, String, Option<String>, Option<String>, Option<String>);
+    type AnswerRow = (i64, String, Option<String>, Option<String>);
     let found: Option<AnswerRow> = on_conn!(conn, |c| {
         let query = sqlx::query_as(FIND).bind(key.workspace).bind(&key.scope).bind(&key.key);
         query.fetch_optional(c).await?
     });
-    Ok(found.and_then(|(status, body, code, reason, warning)| {
-        Some(RenderedResponse { status: u16::try_from(status).ok()?, body, code, reason, warning })
+    Ok(found.and_then(|(status, body, code, reason)| {
+        Some(RenderedResponse { status: u16::try_from(status).ok()?, body, code, reason })
     }))
 }
 

@@ -149,10 +149,13 @@ fn describe(applied: &ApplyResult, is_dry_run: bool) -> Report {
     } else if is_dry_run {
         text.push_str("Nothing was changed: this was a dry run.\n");
     }
-    // A dry run invents the ids of new assistants.
-    let assistants = if is_dry_run { &[][..] } else { &applied.assistants };
-    for (slug, id) in assistants {
-        let _ = writeln!(text, "assistant {slug}: its id for widgets is {}", id.0);
+    // A dry run invents the ids of new entries.
+    let ids = if is_dry_run { &[][..] } else { &applied.ids };
+    if !ids.is_empty() {
+        text.push_str("ids:\n");
+    }
+    for id in ids {
+        let _ = writeln!(text, "  {id}");
     }
     for warning in &applied.warnings {
         let _ = writeln!(text, "warning: {warning}");
@@ -165,12 +168,10 @@ fn describe(applied: &ApplyResult, is_dry_run: bool) -> Report {
     }
     let secrets: Map<String, Value> =
         secrets.iter().map(|new| (new.endpoint.clone(), new.secret.expose_secret().into())).collect();
-    let assistants: Map<String, Value> =
-        assistants.iter().map(|(slug, id)| (slug.clone(), id.0.to_string().into())).collect();
     let json = json!({
         "workspace": applied.slug,
         "dry_run": is_dry_run,
-        "assistants": assistants,
+        "ids": ids,
         "changes": applied.changes,
         "warnings": applied.warnings,
         "secrets": secrets,

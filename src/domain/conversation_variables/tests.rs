@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{MAX_DECLARED, MAX_LENGTH, MAX_NAME};
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::error::Error;
-use crate::domain::ignored_names::IgnoredNames;
+use crate::domain::ignored_names::{IgnoredNames, NameSource};
 
 fn map(value: Value) -> Map<String, Value> {
     let Value::Object(map) = value else { panic!("not an object: {value}") };
@@ -102,7 +102,7 @@ fn an_assistant_that_declares_none_ignores_all() {
     };
 
     assert_eq!(ignored(json!({})), IgnoredNames::default());
-    let two = IgnoredNames::from_iter(["variables.plan", "variables.company"]);
+    let two = IgnoredNames::of(NameSource::Variables, ["plan", "company"]);
     assert_eq!(ignored(json!({"plan": [], "company": "evil"})), two);
 }
 
@@ -115,7 +115,7 @@ fn a_key_sets_any_variable_except_the_assistants_own() {
     let silent = assistant.accept_key_variables(map(json!({"plan": null})));
 
     assert_eq!(accepted.variables, map(json!({"plan": {"a": 1}, "name": "Ada"})));
-    assert_eq!(accepted.ignored, IgnoredNames::from_iter(["variables.company"]));
+    assert_eq!(accepted.ignored, IgnoredNames::of(NameSource::Variables, ["company"]));
     let none = IgnoredNames::default();
     assert_eq!((silent.variables, silent.ignored), (map(json!({"plan": null})), none));
 }

@@ -165,7 +165,7 @@ pub struct FileEndpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileConversation {
-    #[serde(rename = "id")]
+    #[serde(rename = "widget_uuid")]
     pub link: WidgetUuid,
     /// A slug of `assistants`.
     pub assistant: String,

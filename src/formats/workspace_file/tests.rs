@@ -41,7 +41,7 @@ headers = { authorization = { env = "ORDERS_TOKEN" }, accept = "application/json
 parameters = { type = "object", properties = { order_id = { type = "string" } }, required = ["order_id"] }
 
 [[conversations]]
-id = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+widget_uuid = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 assistant = "front-desk"
 type = "widget"
 "#;

@@ -9,9 +9,11 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::account::ConfigWrite;
+use super::query::query_names;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
+use crate::domain::ignored_names::{IgnoredNames, NameSource};
 use crate::domain::knowledge::MAX_FILE;
 use crate::fair_semaphore::FairPermit;
 use crate::http::describe::{ErrorCase, ErrorSet};
@@ -66,6 +68,8 @@ impl<O: RouteOptions> ErrorSet for Body<O> {
 pub(in crate::http) struct Input<T, O = Platform> {
     pub(in crate::http) value: T,
     pub(in crate::http) bytes: Bytes,
+    /// For `Rejoinder-Warning`, if the route ignores unknown names: the fields, and the query parameters.
+    pub(in crate::http) warning: Option<String>,
     options: PhantomData<fn() -> O>,
 }
 
@@ -73,8 +77,18 @@ impl<T: fields::Request, O: RouteOptions> FromRequest<AppState> for Input<T, O> 
     type Rejection = ApiError<O>;
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<O>> {
+        let uri = request.uri().clone();
         let Body(bytes, options) = Body::<O>::from_request(request, state).await?;
-        Ok(Self { value: read::<O::Envelope, T>(&bytes)?, bytes, options })
+        let mut ignored = IgnoredNames::default();
+        let checked = read::<O::Envelope, T>(&bytes, &mut ignored);
+        if O::IGNORES_UNKNOWN_NAMES {
+            ignored.extend(NameSource::Query, query_names(&uri));
+        }
+        let warning = ignored.to_header();
+        match checked {
+            Ok(value) => Ok(Self { value, bytes, warning, options }),
+            Err(error) => Err(ApiError::from(error).with_warning(warning)),
+        }
     }
 }
 
@@ -99,7 +113,7 @@ impl<T: fields::Request> FromRequest<AppState> for OptionalInput<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<Platform>> {
         if hyper::body::Body::is_end_stream(request.body()) {
-            return Ok(Self(read::<Platform, T>(b"{}")?));
+            return Ok(Self(read::<Platform, T>(b"{}", &mut IgnoredNames::default())?));
         }
         let input = Input::<T>::from_request(request, state).await?;
         Ok(Self(input.value))

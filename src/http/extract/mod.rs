@@ -4,10 +4,14 @@ mod accept;
 mod account;
 mod body;
 mod idempotency;
+mod multipart;
 mod parts;
+mod query;
 
 pub(super) use accept::wants_event_stream;
 pub(super) use account::{BillingRead, ConfigWrite, MessagesWrite, Read};
 pub(super) use body::{Body, Input, OptionalInput, Upload};
 pub(super) use idempotency::{idempotency_key, idempotency_request, key_from};
-pub(super) use parts::{NestedPathParams, PathParam, QueryParams};
+pub(super) use multipart::{Form, FormFile, FormKind, FormOr};
+pub(super) use parts::{NestedPathParams, PathParam};
+pub(super) use query::{QueryParams, query_names};

@@ -1,17 +1,10 @@
-//! Extractors of path parameters and of the query.
+//! Extractors of path parameters.
 
 use std::convert::Infallible;
-use std::marker::PhantomData;
 
 use axum::RequestPartsExt as _;
-use axum::extract::{FromRequestParts, Query, RawPathParams};
-use http::Uri;
+use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
-use serde::de::DeserializeOwned;
-use utoipa::IntoParams;
-
-use crate::domain::error::Error;
-use crate::http::envelope::{ApiError, Platform, RouteOptions};
 
 /// The only id in the path, as it was sent. One that is not UTF-8 becomes a name that no resource has.
 #[derive(Debug)]
@@ -39,39 +32,5 @@ impl<S: Send + Sync> FromRequestParts<S> for NestedPathParams {
         let mut names = params.iter().flatten().map(|(_, text)| text.to_owned());
         let unknown = || char::REPLACEMENT_CHARACTER.to_string();
         Ok(Self(names.next().unwrap_or_else(unknown), names.next().unwrap_or_else(unknown)))
-    }
-}
-
-/// The query, whose fields are strings.
-#[derive(Debug)]
-pub(in crate::http) struct QueryParams<T, O = Platform>(
-    pub(in crate::http) T,
-    pub(in crate::http) PhantomData<fn() -> O>,
-);
-
-impl<T: DeserializeOwned + IntoParams, O: RouteOptions, S: Send + Sync> FromRequestParts<S>
-    for QueryParams<T, O>
-{
-    type Rejection = ApiError<O>;
-
-    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError<O>> {
-        match Query::try_from_uri(&parts.uri) {
-            Ok(Query(fields)) => Ok(Self(fields, PhantomData)),
-            Err(_) => Err(query_error::<T>(&parts.uri).into()),
-        }
-    }
-}
-
-/// The error of a query that has a parameter twice, or one that the route does not know.
-fn query_error<T: IntoParams>(uri: &Uri) -> Error {
-    let known: Vec<String> = T::into_params(|| None).into_iter().map(|parameter| parameter.name).collect();
-    let sent = Query::<Vec<(String, String)>>::try_from_uri(uri).map(|Query(sent)| sent).unwrap_or_default();
-    match sent.iter().find(|(name, _)| !known.contains(name)) {
-        Some((name, _)) => {
-            let known: Vec<_> = known.iter().map(|name| format!("'{name}'")).collect();
-            let text = format!("Unknown query parameter '{name}'. Known parameters: {}.", known.join(", "));
-            Error::invalid("query", text)
-        }
-        None => Error::invalid("query", "A field of the query may be given once only."),
     }
 }

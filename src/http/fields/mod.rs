@@ -14,12 +14,13 @@ use utoipa::openapi::{RefOr, Type};
 
 pub(super) use json::{BodyError, MAX_DEPTH, strings};
 pub(super) use types::{
-    AnyText, Choice, Clearable, FieldType, Flag, FreeObject, Integer, JsonText, Name, OneOf, RequestField,
-    Text, Word, check_choice, string_schema,
+    AnyText, AssistantName, Choice, Clearable, FieldType, Flag, FreeObject, Integer, JsonText, Name, OneOf,
+    RequestField, Text, Word, assistant_id, check_choice, string_schema,
 };
 
 use super::envelope::Envelope;
 use crate::domain::error::{Error, FieldError};
+use crate::domain::ignored_names::{IgnoredNames, NameSource};
 
 /// The rule that a field's value breaks. `Display` completes a sentence whose subject is the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,15 +79,14 @@ impl Violation {
     }
 }
 
-/// The fields of a JSON object as they were sent. `null` counts as absent; of two fields with one name the last counts.
+/// The fields of a JSON object as they were sent. A known one that is `null` counts as absent; of two fields with one name the last
+/// counts.
 #[derive(Debug, Default)]
 pub(super) struct RawFields<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> RawFields<'a> {
     fn parse(body: &'a [u8]) -> Result<Self, BodyError> {
-        let mut fields = json::read_fields(body)?;
-        fields.retain(|_, value| value.get() != "null");
-        Ok(Self(fields))
+        json::read_fields(body).map(Self)
     }
 
     /// Checks one field. A violation is recorded, and the value is then absent.
@@ -95,15 +95,15 @@ impl<'a> RawFields<'a> {
         field: &'static str,
         violations: &mut Vec<(&'static str, Violation)>,
     ) -> Option<F::Value> {
-        let checked = F::read(self.0.get(field).copied());
+        let checked = F::read(self.0.get(field).copied().filter(|value| value.get() != "null"));
         checked.map_err(|violation| violations.push((field, violation))).ok()
     }
 }
 
 /// A request body that [`request!`] declares.
 pub(super) trait Request: Sized {
-    /// Whether unknown fields are ignored, and not refused: a misspelled field must not be dropped silently, except where the
-    /// contract of the user lets clients send more.
+    /// Whether unknown fields are ignored, with `Rejoinder-Warning`, and not refused: the contract of the user lets clients send
+    /// more.
     const IGNORES_UNKNOWN_FIELDS: bool;
     /// The names of its fields in the contract's order.
     const FIELDS: &'static [&'static str];
@@ -112,14 +112,14 @@ pub(super) trait Request: Sized {
     fn check(fields: &RawFields<'_>) -> Result<Self, Vec<(&'static str, Violation)>>;
 }
 
-/// Reads a request body.
-pub(super) fn read<E: Envelope, T: Request>(body: &[u8]) -> Result<T, Error> {
+/// Reads a request body. Unknown fields are refused by name or, if the body may have them, added to `ignored`.
+pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNames) -> Result<T, Error> {
     let fields = RawFields::parse(body)
         .or_else(|error| E::unreadable_body(error).map_or(Ok(RawFields::default()), Err))?;
-    let is_unknown = |name: &&String| !T::FIELDS.contains(&name.as_str());
-    if !T::IGNORES_UNKNOWN_FIELDS
-        && let Some(name) = fields.0.keys().find(is_unknown)
-    {
+    let mut unknown = fields.0.keys().filter(|name| !T::FIELDS.contains(&name.as_str()));
+    if T::IGNORES_UNKNOWN_FIELDS {
+        ignored.extend(NameSource::Body, unknown);
+    } else if let Some(name) = unknown.next() {
         let text = format!("Unknown field '{name}'. Known fields: {}.", field_names::<T>());
         return Err(Error::invalid("body", text));
     }
@@ -133,7 +133,9 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8]) -> Result<T, Error> {
 pub(super) fn example_error<E: Envelope, T: Request>() -> Error {
     let first = T::FIELDS.first().copied().unwrap_or_default();
     let wrong_type = format!("{{\"{first}\": []}}");
-    let error = read::<E, T>(b"{}").err().or_else(|| read::<E, T>(wrong_type.as_bytes()).err());
+    let mut ignored = IgnoredNames::default();
+    let mut error_of = |body: &[u8]| read::<E, T>(body, &mut ignored).err();
+    let error = error_of(b"{}").or_else(|| error_of(wrong_type.as_bytes()));
     error.unwrap_or_else(|| Error::Invalid(Vec::new()))
 }
 

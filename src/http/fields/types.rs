@@ -7,10 +7,12 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema};
 use utoipa::openapi::{SchemaFormat, Type};
+use uuid::Uuid;
 
 use super::Violation;
 use super::json::{boolean, integer, object, string};
 use crate::domain::error::Error;
+use crate::domain::ids::AssistantId;
 use crate::http::envelope::Platform;
 
 /// The type of a field that is present.
@@ -140,6 +142,31 @@ impl FieldType for Clearable {
     fn schema() -> Schema {
         Name::schema()
     }
+}
+
+/// An assistant by its UUID, or by its `ast_…` id. A blank text counts as absent.
+#[derive(Debug)]
+pub(in crate::http) enum AssistantName {}
+
+impl FieldType for AssistantName {
+    type Value = AssistantId;
+
+    fn check(raw: &RawValue) -> Result<Option<AssistantId>, Violation> {
+        let text = string(raw)?;
+        if text.trim().is_empty() { Ok(None) } else { assistant_id(&text).map(Some) }
+    }
+
+    fn schema() -> Schema {
+        string_schema(None)
+    }
+}
+
+/// The assistant of a name in a body or a query.
+pub(in crate::http) fn assistant_id(text: &str) -> Result<AssistantId, Violation> {
+    // The parser of UUIDs also accepts those without hyphens, in braces and as URNs.
+    let uuid = if text.len() == 36 { Uuid::try_parse(text).map(AssistantId).ok() } else { None };
+    let id = text.parse().ok().or(uuid);
+    id.ok_or_else(|| Violation::rule("must be an id of the form ast_…, or a UUID"))
 }
 
 /// A closed set of words for values of one type.

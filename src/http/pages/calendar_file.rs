@@ -19,6 +19,7 @@ use crate::domain::ids::{CalendarId, CalendarToken, ResourceId as _};
 use crate::http::envelope::Cause;
 use crate::http::error::{REJOINDER_ERROR, ceil_seconds};
 use crate::http::extract::PathParam;
+use crate::http::query;
 use crate::http::server::{Caller, Peer, RequestKind, insert_headers};
 use crate::http::state::AppState;
 use crate::service::calendars;
@@ -28,7 +29,7 @@ const TEXT_PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=ut
 
 /// The route, which lies outside of both APIs.
 pub(in crate::http) fn routes(state: &AppState) -> Router<AppState> {
-    let routes = Router::new().route("/calendars/{file}", get(read));
+    let routes = query::warn_of_all(Router::new().route("/calendars/{file}", get(read)));
     routes.route_layer(from_fn_with_state(state.clone(), limit))
 }
 

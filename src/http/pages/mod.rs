@@ -16,12 +16,15 @@ use axum::routing::{MethodRouter, get};
 
 use page::{HtmlPage, PageSources};
 
-/// `GET` and `HEAD` of `/` and `/docs`. The routes need no state and none of the layers of the APIs.
+use super::query;
+
+/// `GET` and `HEAD` of `/` and `/docs`. The routes need no state and none of the layers of the APIs. The pages
+/// ignore a query, which links of campaigns have, with `Rejoinder-Warning`.
 pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    Router::new().route("/", serve(demo())).route("/docs", serve(reference()))
+    query::warn_of_all(Router::new().route("/", serve(demo())).route("/docs", serve(reference())))
 }
 
 fn serve<S>(page: HtmlPage) -> MethodRouter<S>

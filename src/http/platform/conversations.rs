@@ -4,8 +4,6 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -22,8 +20,8 @@ use crate::http::extract::{
     Input, MessagesWrite, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
 };
 use crate::http::fields::{
-    AnyText, Choice, FieldType, Flag, FreeObject, JsonText, Name, OneOf, Violation, check_choice,
-    nothing_to_update, request, string_schema,
+    AssistantName, Choice, Flag, FreeObject, JsonText, Name, OneOf, Violation, assistant_id, check_choice,
+    nothing_to_update, request,
 };
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -51,33 +49,11 @@ impl Choice for Kinds {
     }
 }
 
-/// An assistant by its `ast_…` id, or by its UUID in the widget API.
-#[derive(Debug)]
-pub(super) enum AssistantName {}
-
-impl FieldType for AssistantName {
-    type Value = AssistantId;
-
-    fn check(raw: &RawValue) -> Result<Option<AssistantId>, Violation> {
-        AnyText::check(raw)?.as_deref().map(assistant_id).transpose()
-    }
-
-    fn schema() -> Schema {
-        string_schema(None)
-    }
-}
-
-fn assistant_id(text: &str) -> Result<AssistantId, Violation> {
-    let uuid = Uuid::try_parse(text).map(AssistantId).ok();
-    let id = text.parse().ok().or(uuid);
-    id.ok_or_else(|| Violation::rule("must be an id of the form ast_…, or a UUID"))
-}
-
 request! {
     /// A new conversation.
     pub(super) struct ConversationIn as ConversationIn {
-        /// An `ast_…` id, or the assistant's UUID in the widget API.
-        assistant_id: AssistantName = "550e8400-e29b-41d4-a716-446655440000",
+        /// Its UUID, or its `ast_…` id; by default the workspace's default assistant.
+        assistant_id: Option<AssistantName> = "550e8400-e29b-41d4-a716-446655440000",
         /// `api` (default), `widget` or `test`.
         kind("type"): Option<OneOf<Kinds>> = "api",
         /// Values for `{{name}}` in prompts and tools. Those that the assistant's own `variables` have are ignored, with

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, ToSchema};
 
+use super::document_forms::{self, DocumentForm, FileForm};
 use super::knowledge_bases::{Slug, checked_slug};
 use super::list::{Cursor, InvalidQuery, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
@@ -22,7 +23,7 @@ use crate::domain::render::Success;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::envelope::{Platform, RouteOptions};
 use crate::http::extract::{
-    Body, ConfigWrite, Input, NestedPathParams, PathParam, QueryParams, Read, Upload,
+    Body, ConfigWrite, FormOr, Input, NestedPathParams, PathParam, QueryParams, Read, Upload,
 };
 use crate::http::fields::{AnyText, Choice, FieldType, Name, OneOf, Violation, request, string_schema};
 use crate::http::response::Page;
@@ -136,7 +137,7 @@ fn document(input: DocumentIn) -> Result<DocumentSource, Error> {
     })
 }
 
-/// The query of an upload.
+/// The query of an upload whose body is the file.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -147,31 +148,57 @@ pub(super) struct UploadQuery {
     url: Option<String>,
 }
 
+impl UploadQuery {
+    /// Refuses the fields that a form has as parts.
+    fn refuse(&self) -> Result<(), Error> {
+        let field = match (&self.title, &self.url) {
+            (Some(_), _) => "title",
+            (None, Some(_)) => "url",
+            (None, None) => return Ok(()),
+        };
+        Err(Violation::rule("must be a part of the form, not of the query").of::<Platform>(field))
+    }
+}
+
+type NewDocumentBody = FormOr<DocumentForm, Input<DocumentIn, TextUploadOptions>>;
+type FileBody = FormOr<FileForm, Body<UploadOptions>>;
+
 fn upload(slug: &str, query: UploadQuery, headers: &HeaderMap, file: Bytes) -> Result<DocumentSource, Error> {
-    let invalid = |field| move |violation: Violation| violation.of::<Platform>(field);
-    let slug = checked_slug(slug.to_owned()).map_err(invalid("slug"))?;
-    let title = query.title.filter(|title| !title.trim().is_empty()).unwrap_or_else(|| slug.clone());
-    let url = query.url.as_deref().map(checked_url).transpose().map_err(invalid("url"))?;
-    let title = checked_title(title).map_err(invalid("title"))?;
-    let (format, charset) = declared_type(headers)?;
+    let title = query.title.filter(|title| !title.trim().is_empty());
+    let title = title.unwrap_or_else(|| slug.to_owned());
+    let (slug, title, url) = checked_fields(slug.to_owned(), title, query.url.as_deref())?;
+    let (format, charset) = declared_type(headers)?.ok_or_else(|| {
+        let text = "Header 'Content-Type' must be one of: text/markdown, text/plain, text/html, application/pdf, \
+             multipart/form-data.";
+        Error::invalid("content-type", text)
+    })?;
     Ok(DocumentSource { slug, title, url, format, charset, file })
 }
 
-fn declared_type(headers: &HeaderMap) -> Result<(Format, Option<Charset>), Error> {
+/// The checked slug, title and URL of a file.
+pub(super) fn checked_fields(
+    slug: String,
+    title: String,
+    url: Option<&str>,
+) -> Result<(String, String, Option<String>), Error> {
+    let invalid = |field| move |violation: Violation| violation.of::<Platform>(field);
+    let slug = checked_slug(slug).map_err(invalid("slug"))?;
+    let url = url.map(checked_url).transpose().map_err(invalid("url"))?;
+    Ok((slug, checked_title(title).map_err(invalid("title"))?, url))
+}
+
+/// The format and the charset that `Content-Type` declares; none if it is no type of a document.
+pub(super) fn declared_type(headers: &HeaderMap) -> Result<Option<(Format, Option<Charset>)>, Error> {
     let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = declared.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    let format = Format::from_media_type(&essence).ok_or_else(|| {
-        let text =
-            "Header 'Content-Type' must be one of: text/markdown, text/plain, text/html, application/pdf.";
-        Error::invalid("content-type", text)
-    })?;
+    let Some(format) = Format::from_media_type(&essence) else { return Ok(None) };
     if format == Format::Pdf {
-        return Ok((format, None));
+        return Ok(Some((format, None)));
     }
     let charset = Charset::from_content_type(declared)
         .transpose()
         .map_err(|error| Error::invalid("content-type", format!("Header 'Content-Type' names {error}.")))?;
-    Ok((format, charset))
+    Ok(Some((format, charset)))
 }
 
 error_sets! {
@@ -259,26 +286,30 @@ impl From<DocumentDetails> for DocumentWithTextOut {
 
 /// Add a document.
 ///
-/// The body is JSON that contains the text.
+/// The body is JSON that contains the text, or a form with a file: Markdown, text, HTML or PDF.
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "createDocument",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")), request_body = DocumentIn,
-    responses((status = 200, description = "The document", body = Success<DocumentOut>), ConfigErrors<(Input<DocumentIn, TextUploadOptions>, TooManyDocuments, NotFound<KnowledgeBaseId>, ManagedByFile)>),
+    security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")),
+    request_body(content((DocumentIn = "application/json"), (DocumentForm = "multipart/form-data"))),
+    responses((status = 200, description = "The document", body = Success<DocumentOut>), ConfigErrors<(UnreadableFile, NewDocumentBody, TooManyDocuments, NotFound<KnowledgeBaseId>, ManagedByFile)>),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
     Upload(account, _permit): Upload,
     PathParam(base): PathParam,
-    Input { value: input, .. }: Input<DocumentIn, TextUploadOptions>,
+    body: NewDocumentBody,
 ) -> Answer<DocumentOut> {
-    let source = document(input)?;
+    let source = match body {
+        FormOr::Form(form) => document_forms::new_document(form)?,
+        FormOr::Body(input) => document(input.value)?,
+    };
     let created = documents::put(&state.services, &account, &base, source, OnConflict::Refuse).await?;
     Ok(Success::new("Document created successfully.", DocumentOut::from(created)))
 }
 
 /// Upload a document.
 ///
-/// A document with the same slug is replaced. The body is the file: Markdown, text, HTML or PDF.
+/// A document with the same slug is replaced. The body is the file, or a form with it: Markdown, text, HTML or PDF.
 #[utoipa::path(
     put, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "putDocument",
     security(("bearer" = ["config"])),
@@ -286,9 +317,10 @@ pub(super) async fn create(
     request_body(
         description = "At most 10 MiB", content(
             (Vec<u8> = "text/markdown"), (Vec<u8> = "text/plain"), (Vec<u8> = "text/html"), (Vec<u8> = "application/pdf"),
+            (FileForm = "multipart/form-data"),
         ),
     ),
-    responses((status = 200, description = "The document", body = Success<DocumentOut>), ConfigErrors<(UnreadableFile, Body<UploadOptions>, TooManyDocuments, NotFound<KnowledgeBaseId>, ManagedByFile)>),
+    responses((status = 200, description = "The document", body = Success<DocumentOut>), ConfigErrors<(UnreadableFile, FileBody, TooManyDocuments, NotFound<KnowledgeBaseId>, ManagedByFile)>),
 )]
 pub(super) async fn put(
     State(state): State<AppState>,
@@ -296,9 +328,15 @@ pub(super) async fn put(
     NestedPathParams(base, slug): NestedPathParams,
     QueryParams(query, _): QueryParams<UploadQuery>,
     headers: HeaderMap,
-    Body(body, _): Body<UploadOptions>,
+    body: FileBody,
 ) -> Answer<DocumentOut> {
-    let source = upload(&slug, query, &headers, body)?;
+    let source = match body {
+        FormOr::Form(form) => {
+            query.refuse()?;
+            document_forms::document(form, slug)?
+        }
+        FormOr::Body(Body(file, _)) => upload(&slug, query, &headers, file)?,
+    };
     let document = documents::put(&state.services, &account, &base, source, OnConflict::Replace).await?;
     Ok(Success::new("Document stored successfully.", DocumentOut::from(document)))
 }

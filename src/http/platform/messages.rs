@@ -6,6 +6,7 @@ use http::HeaderMap;
 
 use super::ReadErrors;
 use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use crate::domain::account::Account;
 use crate::domain::conversation::SenderType;
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, MessageId};
@@ -36,6 +37,7 @@ impl RouteOptions for EnqueueOptions {
     type Envelope = Platform;
     const MAX_BODY: usize = Platform::MAX_BODY;
     const REQUIRES_JSON: bool = Platform::REQUIRES_JSON;
+    const IGNORES_UNKNOWN_NAMES: bool = true;
 
     fn error_body(problem: &Problem) -> String {
         match problem {
@@ -93,7 +95,8 @@ type SendErrors = Errors<
 /// Send a message.
 ///
 /// It goes to an existing conversation or to a new one. With `Accept: text/event-stream` the response is the reply as it is made, in
-/// the UI message stream of the AI SDK; if there will be no reply, and for errors, it is JSON.
+/// the UI message stream of the AI SDK; if there will be no reply, and for errors, it is JSON. Unknown fields and query parameters are
+/// ignored, with `Rejoinder-Warning`.
 #[utoipa::path(
     post, path = "/messages", tag = "platform", operation_id = "sendMessage", security(("bearer" = ["messages:write"])),
     params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
@@ -102,6 +105,7 @@ type SendErrors = Errors<
         ("Rejoinder-Turn" = String, description = "The id of the turn that generates the reply, if there will be one"),
         ("Rejoinder-Reason" = String, description = "The reason that there will be no reply"),
         ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
+        ("Rejoinder-Warning" = String, description = "What was sent and has no effect, such as `body.sender`: at most 8 names, percent-encoded, then `+` and the number of the others"),
     ), example = json!({
         "status": "success",
         "message": "Message sent successfully.",
@@ -123,7 +127,19 @@ pub(super) async fn send(
     headers: HeaderMap,
     input: Input<MessageIn, EnqueueOptions>,
 ) -> Result<Response, ApiError<EnqueueOptions>> {
-    let idempotency = idempotency_request(idempotency_key(&headers)?, ROUTE, &input.bytes);
+    let warning = input.warning.clone();
+    accept(&state, &account, &headers, input)
+        .await
+        .map_err(|error| ApiError::from(error).with_warning(warning))
+}
+
+async fn accept(
+    state: &AppState,
+    account: &Account,
+    headers: &HeaderMap,
+    input: Input<MessageIn, EnqueueOptions>,
+) -> Result<Response, Error> {
+    let idempotency = idempotency_request(idempotency_key(headers)?, ROUTE, &input.bytes);
     let MessageIn {
         conversation_id,
         sender_id,
@@ -142,12 +158,13 @@ pub(super) async fn send(
         metadata,
         auto_reply,
         idempotency,
+        warning: input.warning,
     };
-    if wants_event_stream(&headers) {
-        let reply = accept_message::stream(&state.services, &account, message).await?;
+    if wants_event_stream(headers) {
+        let reply = accept_message::stream(&state.services, account, message).await?;
         return Ok(ui_message_stream::respond(reply, None));
     }
-    Ok(accept_message::accept(&state.services, &account, message).await?.into_response())
+    Ok(accept_message::accept(&state.services, account, message).await?.into_response())
 }
 
 /// List a conversation's messages.

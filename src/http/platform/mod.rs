@@ -4,6 +4,7 @@ mod bookings;
 mod calendars;
 mod conversations;
 mod deliveries;
+mod document_forms;
 mod documents;
 mod events;
 mod knowledge_bases;
@@ -21,6 +22,7 @@ use super::authentication::{WithKey, refuse};
 use super::describe::{Errors, Overloaded, Unavailable, WriteUnavailable};
 use super::envelope::{ApiError, Platform};
 use super::extract::{ConfigWrite, Read};
+use super::query;
 use super::state::AppState;
 use crate::domain::render::Success;
 
@@ -40,7 +42,7 @@ pub(super) fn routes(with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
     let sending = OpenApiRouter::new().routes(routes!(messages::send));
     OpenApiRouter::new()
         .merge(with_key(refuse::<EnqueueOptions>, sending))
-        .merge(with_key(refuse::<Platform>, other_routes()))
+        .merge(with_key(refuse::<Platform>, query::refuse_unknown::<Platform>("/v1", other_routes())))
 }
 
 fn other_routes() -> OpenApiRouter<AppState> {

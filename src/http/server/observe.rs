@@ -10,9 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::domain::error::Error;
 use crate::http::envelope::Cause;
+use crate::http::response::REJOINDER_WARNING;
 use crate::http::state::AppState;
-use crate::telemetry::HTTP_REQUEST_DURATION_SECONDS;
 use crate::telemetry::traces::{Span, SpanDescription};
+use crate::telemetry::{HTTP_REQUEST_DURATION_SECONDS, HTTP_WARNINGS};
 
 /// Identifies a request in logs and responses.
 pub(in crate::http) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -62,6 +63,9 @@ pub(in crate::http) async fn observe(
             "{method} {route} failed: {}",
             error_chain(&error),
         );
+    }
+    if response.headers().contains_key(REJOINDER_WARNING) {
+        metrics::counter!(HTTP_WARNINGS, "route" => route.clone()).increment(1);
     }
     let labels = [
         ("method", method_label(&method).to_owned()),

@@ -18,7 +18,7 @@ use crate::service::cancel_turn::{self, CancelRequest};
 
 request! {
     /// A reply to cancel.
-    pub(super) struct CancelIn as CancelRequest tolerant {
+    pub(super) struct CancelIn as CancelRequest {
         /// The turn, so that a late request cancels no newer one. By default the oldest open one.
         turn_id: Option<AnyText> = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab",
     }

@@ -1,8 +1,10 @@
 //! The routes of the AI SDK's `useChat`, with the body that it sends by default.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
 use axum::response::Response;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -12,11 +14,12 @@ use super::link::link;
 use super::messages::{MAX_CHARS, ReplyOptions, SendErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, ResourceId as _};
+use crate::domain::ignored_names::{IgnoredNames, NameSource};
 use crate::domain::render::widget_error;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, RouteOptions, Widget};
 use crate::http::error::Problem;
-use crate::http::extract::{Body, PathParam, idempotency_key, idempotency_request, key_from};
+use crate::http::extract::{Body, PathParam, idempotency_key, idempotency_request, key_from, query_names};
 use crate::http::state::AppState;
 use crate::http::ui_message_stream;
 use crate::service::send_message::{self, SendMessage};
@@ -34,6 +37,7 @@ impl RouteOptions for ChatOptions {
     type Envelope = Widget;
     const MAX_BODY: usize = 1024 * 1024;
     const REQUIRES_JSON: bool = false;
+    const IGNORES_UNKNOWN_NAMES: bool = true;
 
     fn error_status(problem: &Problem) -> StatusCode {
         match problem {
@@ -51,7 +55,10 @@ impl RouteOptions for ChatOptions {
     }
 }
 
-/// The body that `useChat` sends by default. Other fields are ignored.
+/// The fields of the body that `useChat` sends by default, also those that mean nothing here.
+const FIELDS: [&str; 4] = ["id", "messages", "trigger", "messageId"];
+
+/// The body that `useChat` sends by default. Other fields are ignored, with `Rejoinder-Warning`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ChatRequest)]
 pub(super) struct ChatIn {
@@ -191,6 +198,7 @@ type ChatErrors = SendErrors<ChatOptions, (InvalidChat, Body<ChatOptions>)>;
             headers(
                 ("Rejoinder-Turn" = String, description = "The id of the turn that generates the reply"),
                 ("Idempotent-Replayed" = String, description = "`true` if a request with the same Idempotency-Key was sent before"),
+                ("Rejoinder-Warning" = String, description = "What was sent and has no effect, such as `body.model`: at most 8 names, percent-encoded, then `+` and the number of the others"),
             ),
             example = "data: {\"type\":\"start\",\"messageId\":\"msg_45kd01\",…}\n\n",
         ),
@@ -201,22 +209,45 @@ pub(super) async fn send(
     State(state): State<AppState>,
     visitor: Visitor,
     headers: HeaderMap,
+    uri: Uri,
     Body(bytes, _): Body<ChatOptions>,
 ) -> Result<Response, ApiError<ChatOptions>> {
-    let chat = ChatIn::parse(&bytes)?;
+    let ignored = ignored_names(&bytes, &uri).to_header();
+    let sent = reply(&state, visitor, &headers, &bytes, ignored.clone()).await;
+    sent.map_err(|error| ApiError::from(error).with_warning(ignored))
+}
+
+/// The unknown fields of a body, and the parameters of its query.
+fn ignored_names(body: &[u8], uri: &Uri) -> IgnoredNames {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).unwrap_or_default();
+    let unknown = fields.keys().filter(|name| !FIELDS.contains(&name.as_str()));
+    let mut ignored = IgnoredNames::of(NameSource::Body, unknown);
+    ignored.extend(NameSource::Query, query_names(uri));
+    ignored
+}
+
+async fn reply(
+    state: &AppState,
+    visitor: Visitor,
+    headers: &HeaderMap,
+    body: &[u8],
+    warning: Option<String>,
+) -> Result<Response, Error> {
+    let chat = ChatIn::parse(body)?;
     let link = link(&chat.id)?;
     let message = chat.last_message()?;
     // The guard, which has not read the body, does not know the conversation.
     if let Some(limits) = &state.limits {
         limits.count_message(link.0).check()?;
     }
-    let key = idempotency_key(&headers)?.or_else(|| message.id.as_deref().and_then(key_from));
+    let key = idempotency_key(headers)?.or_else(|| message.id.as_deref().and_then(key_from));
     let message = SendMessage {
         link,
         account: visitor.account,
         origin: visitor.origin,
         idempotency: idempotency_request(key, ROUTE, message.text.as_bytes()),
         text: message.text,
+        warning,
         arrived: visitor.arrived,
     };
     let reply = send_message::stream(&state.services, message).await?;
@@ -287,6 +318,18 @@ mod tests {
         let half = r#"{"id":"x","messages":[{"role":"user","parts":[{"type":"text","text":"\ud800"}]}]}"#;
         let error = ChatIn::parse(half.as_bytes()).unwrap().last_message().unwrap_err().to_string();
         assert!(error.starts_with("The last message of the user contains"), "{error}");
+    }
+
+    #[test]
+    fn fields_of_use_chat_are_known_and_others_are_named() {
+        let names = |body: &str, uri: &str| ignored_names(body.as_bytes(), &uri.parse().unwrap()).to_header();
+        let default = r#"{"id":"x","messages":[],"trigger":"submit-message","messageId":null}"#;
+
+        assert_eq!(names(default, "/api/chat"), None);
+        let more = r#"{"id":"x","model":"gpt","größe":{"a":1}}"#;
+        let expected = Some("body.gr%C3%B6%C3%9Fe, body.model, query.model");
+        assert_eq!(names(more, "/api/chat?model=a").as_deref(), expected);
+        assert_eq!(names("[]", "/api/chat"), None);
     }
 
     #[test]

@@ -5,12 +5,11 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema};
-use utoipa::openapi::{SchemaFormat, Type};
+use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, ToSchema};
 
 use super::guard::{Guarded, GuardedChange, Visitor};
-use super::link::{link, uuid};
+use super::link::link;
 use crate::domain::conversation::{ConversationKind, SenderType};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
@@ -20,7 +19,7 @@ use crate::domain::tool_loop::FinishedCall;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::{Input, PathParam, QueryParams};
-use crate::http::fields::{AnyText, Choice, FieldType, FreeObject, Violation, Word, request};
+use crate::http::fields::{AssistantName, Choice, FieldType, FreeObject, Violation, Word, request};
 use crate::http::response::{REJOINDER_WARNING, set_header, widget_success};
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
@@ -30,26 +29,6 @@ use crate::service::read_conversation::{self, HistoryRequest};
 const MAX_HISTORY: usize = 200;
 /// The largest set of variables, in bytes of JSON.
 const MAX_VARIABLES_BYTES: usize = 16 * 1024;
-
-/// The UUID of an assistant.
-#[derive(Debug)]
-pub(super) enum AssistantUuid {}
-
-impl FieldType for AssistantUuid {
-    type Value = AssistantId;
-
-    fn check(raw: &RawValue) -> Result<Option<AssistantId>, Violation> {
-        let invalid = || Violation::rule("must be a valid UUID");
-        let text = AnyText::check(raw).map_err(|_| invalid())?;
-        let Some(text) = text.filter(|text| !text.trim().is_empty()) else { return Ok(None) };
-        uuid(&text).map(AssistantId).map(Some).ok_or_else(invalid)
-    }
-
-    fn schema() -> Schema {
-        let format = SchemaFormat::KnownFormat(KnownFormat::Uuid);
-        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build().into()
-    }
-}
 
 /// The kinds of conversations that a visitor may start.
 #[derive(Debug)]
@@ -84,8 +63,9 @@ impl FieldType for Variables {
 
 request! {
     /// A new conversation of a visitor.
-    pub(super) struct ConversationIn as WidgetConversation tolerant {
-        assistant_id: AssistantUuid = "550e8400-e29b-41d4-a716-446655440000",
+    pub(super) struct ConversationIn as WidgetConversation {
+        /// Its UUID, or its `ast_…` id.
+        assistant_id: AssistantName = "550e8400-e29b-41d4-a716-446655440000",
         /// `widget` (default) or `test`, which is free and needs an API key, unless the assistant has `allow_test`.
         kind("type"): Option<Word<Kinds>> = "widget",
         /// Values for `{{name}}` in the assistant's prompt and first message. A visitor sets those that the assistant declares
@@ -246,7 +226,7 @@ pub(super) async fn create(
     Input { value: input, .. }: Input<ConversationIn, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
     let request = CreateConversation {
-        assistant: input.assistant_id,
+        assistant: Some(input.assistant_id),
         kind: input.kind.unwrap_or(ConversationKind::Widget),
         variables: input.variables.unwrap_or_default(),
         metadata: None,
@@ -256,7 +236,7 @@ pub(super) async fn create(
         origin: visitor.origin,
         idempotency: None,
     };
-    let created = create_conversation::create_for_widget(&state.services, request).await?;
+    let (created, ignored) = create_conversation::create_for_widget(&state.services, request).await?;
     let missing_link = || Error::internal("the conversation has no widget link");
     let first = created.first_message;
     let history = first.map(|first| FirstMessage { role: "assistant", content: first.text });
@@ -265,7 +245,7 @@ pub(super) async fn create(
         conversation_id: created.link.ok_or_else(missing_link)?,
         history: history.into_iter().collect(),
     });
-    set_header(response.headers_mut(), REJOINDER_WARNING, created.ignored.to_header());
+    set_header(response.headers_mut(), REJOINDER_WARNING, ignored.to_header());
     Ok(response)
 }
 

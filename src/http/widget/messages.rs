@@ -36,6 +36,7 @@ impl RouteOptions for ReplyOptions {
     type Envelope = Widget;
     const MAX_BODY: usize = Widget::MAX_BODY;
     const REQUIRES_JSON: bool = Widget::REQUIRES_JSON;
+    const IGNORES_UNKNOWN_NAMES: bool = true;
 
     fn error_status(problem: &Problem) -> StatusCode {
         match problem {
@@ -106,7 +107,8 @@ type ReplyErrors = SendErrors<ReplyOptions, Input<MessageIn, ReplyOptions>>;
 /// Send a visitor's message.
 ///
 /// The response is the reply. With `Accept: text/event-stream` it comes as it is made, in the UI message stream of the AI SDK; if
-/// there will be no reply, and for errors, the response is JSON.
+/// there will be no reply, and for errors, the response is JSON. Unknown fields and query parameters are ignored, with
+/// `Rejoinder-Warning`.
 #[utoipa::path(
     post, path = "/conversations/{uuid}/messages", tag = "widget", operation_id = "sendWidgetMessage",
     security((), ("bearer" = ["messages:write"])),
@@ -118,6 +120,7 @@ type ReplyErrors = SendErrors<ReplyOptions, Input<MessageIn, ReplyOptions>>;
     responses((status = 200, description = "The reply", body = WidgetReply, headers(
         ("Rejoinder-Turn" = String, description = "The id of the turn that generated the reply"),
         ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
+        ("Rejoinder-Warning" = String, description = "What was sent and has no effect, such as `body.mesage`: at most 8 names, percent-encoded, then `+` and the number of the others"),
     ), example = json!({
         "status": true,
         "message": "I've checked our calendar and found several available slots for next week.",
@@ -135,16 +138,29 @@ pub(super) async fn send(
     headers: HeaderMap,
     input: Input<MessageIn, ReplyOptions>,
 ) -> Result<Response, ApiError<ReplyOptions>> {
-    let key = idempotency_key(&headers)?;
+    let warning = input.warning.clone();
+    let sent = reply(&state, &name, visitor, &headers, input).await;
+    sent.map_err(|error| ApiError::from(error).with_warning(warning))
+}
+
+async fn reply(
+    state: &AppState,
+    name: &str,
+    visitor: Visitor,
+    headers: &HeaderMap,
+    input: Input<MessageIn, ReplyOptions>,
+) -> Result<Response, Error> {
+    let key = idempotency_key(headers)?;
     let message = SendMessage {
-        link: link(&name)?,
+        link: link(name)?,
         text: input.value.message,
         account: visitor.account,
         origin: visitor.origin,
         idempotency: idempotency_request(key, ROUTE, &input.bytes),
+        warning: input.warning,
         arrived: visitor.arrived,
     };
-    if wants_event_stream(&headers) {
+    if wants_event_stream(headers) {
         let link = Some(message.link);
         let reply = send_message::stream(&state.services, message).await?;
         return Ok(ui_message_stream::respond(reply, link));

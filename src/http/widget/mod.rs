@@ -16,7 +16,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::authentication::{WithKey, refuse};
+use super::envelope::Widget;
 use super::error::REJOINDER_ERROR;
+use super::query;
 use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN, REJOINDER_WARNING};
 use super::server::X_REQUEST_ID;
 use super::state::AppState;
@@ -32,10 +34,13 @@ type WithGuard<'a> = &'a dyn Fn(RouteClass, OpenApiRouter<AppState>) -> OpenApiR
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
     let sending = OpenApiRouter::new().routes(routes!(messages::send)).routes(routes!(chat::send));
-    let creating = OpenApiRouter::new().routes(routes!(conversations::create));
-    let changing = OpenApiRouter::new().routes(routes!(cancel::cancel));
-    let reading = OpenApiRouter::new().routes(routes!(conversations::read)).routes(routes!(chat::resume));
+    let strict = |routes| query::refuse_unknown::<Widget>("/api", routes);
+    let creating = strict(OpenApiRouter::new().routes(routes!(conversations::create)));
+    let changing = strict(OpenApiRouter::new().routes(routes!(cancel::cancel)));
+    let reading =
+        strict(OpenApiRouter::new().routes(routes!(conversations::read)).routes(routes!(chat::resume)));
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
+    let switching = query::refuse_unknown::<AutomateOptions>("/api", switching);
     OpenApiRouter::new()
         .merge(with_guard(RouteClass::Message, sending))
         .merge(with_guard(RouteClass::NewConversation, creating))

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::changes::changed_keys;
-use super::{Action, Applier, ApplyError, CurrentState, reject_api_owned};
+use super::{Action, Applier, ApplyError, CurrentState, EntryId, reject_api_owned};
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::ids::AssistantId;
 use crate::domain::tool::{CompiledTool, check_names};
@@ -47,6 +47,14 @@ impl Applier<'_> {
             ids.insert(slug.clone(), id);
         }
         Ok(ids)
+    }
+
+    pub(super) fn record_assistants(&mut self, ids: &HashMap<String, AssistantId>) {
+        let prepared = self.prepared;
+        let slugs = prepared.file.assistants.iter().map(|file| &file.version.slug);
+        for (slug, id) in slugs.filter_map(|slug| Some((slug.clone(), *ids.get(slug)?))) {
+            self.ids.push(EntryId { section: "assistant", slug, id: id.to_string(), uuid: Some(id.0) });
+        }
     }
 
     /// Writes the file's assistants and returns them by slug; archives those that are no longer in the file.

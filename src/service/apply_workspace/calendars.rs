@@ -37,6 +37,7 @@ impl Applier<'_> {
             let old = current.calendars.iter().find(|row| row.slug == calendar.slug);
             reject_api_owned("calendar", &calendar.slug, old.is_none_or(|old| old.from_file))?;
             let id = old.map_or_else(|| self.context.ids.uuid_v7(self.context.clock), |old| old.id);
+            self.record_id("calendar", &calendar.slug, CalendarId(id));
             let settings = self.settings(CalendarId(id), calendar, old)?;
             let text = serde_json::to_string(&settings)?;
             let slug = calendar.slug.clone();

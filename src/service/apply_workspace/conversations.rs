@@ -8,7 +8,6 @@ use super::{Action, Applier, ApplyError, CurrentState, PreparedFile};
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid, WorkspaceId};
-use crate::domain::ignored_names::IgnoredNames;
 use crate::formats::workspace_file::FileConversation;
 use crate::service::create_conversation::first_message;
 use crate::store::{Conn, conversations};
@@ -113,7 +112,6 @@ impl Applier<'_> {
                 .map(|text| (MessageId(ids.uuid_v7(clock)), text)),
             key_variables: "{}".to_owned(),
             visitor_variables: "{}".to_owned(),
-            ignored: IgnoredNames::default(),
             metadata: None,
             external_identifier: None,
             by_visitor: false,

@@ -30,6 +30,7 @@ impl Applier<'_> {
             let old = current.knowledge_bases.iter().find(|base| base.slug == file.slug);
             reject_api_owned(BASE, &file.slug, old.is_none_or(|old| old.from_file))?;
             let base = self.put_base(conn.reborrow(), file, old).await?;
+            self.record_id(BASE, &file.slug, base.id);
             self.put_documents(conn.reborrow(), &base, old, ready).await?;
             ids.insert(file.slug.clone(), base.id);
         }

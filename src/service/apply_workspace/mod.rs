@@ -21,6 +21,8 @@ use std::fmt;
 use std::path::Path;
 
 use secrecy::SecretString;
+use serde::Serialize;
+use uuid::Uuid;
 
 pub use changes::{Action, Change};
 pub use error::ApplyError;
@@ -28,7 +30,7 @@ pub(super) use prepare::PreparedFile;
 
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::conversation::Conversation;
-use crate::domain::ids::{AssistantId, IdGenerator, WidgetUuid, WorkspaceId};
+use crate::domain::ids::{IdGenerator, WidgetUuid, WorkspaceId};
 use crate::domain::knowledge::KnowledgeBase;
 use crate::domain::seal::SealKeys;
 use crate::domain::webhook_endpoint::Endpoint;
@@ -102,14 +104,33 @@ pub enum Mode {
 pub struct ApplyResult {
     pub workspace: WorkspaceId,
     pub slug: String,
-    /// The file's assistants: slug and id, in the order of the file. A dry run invents the ids of new ones.
-    pub assistants: Vec<(String, AssistantId)>,
+    /// The ids of the file's entries, by kind and in the order of the file. A dry run invents those of new ones.
+    pub ids: Vec<EntryId>,
     /// Empty if the database already matched the file.
     pub changes: Vec<Change>,
     /// Settings that were applied but do not work with this process's configuration; the server's may differ.
     pub warnings: Vec<String>,
     /// Secrets generated for webhook endpoints for which the file names none.
     pub secrets: Vec<GeneratedSecret>,
+}
+
+/// The id of an entry, as both APIs name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EntryId {
+    /// `assistant`, `calendar`, `knowledge base`, `tool` or `webhook endpoint`.
+    pub section: &'static str,
+    pub slug: String,
+    pub id: String,
+    /// The UUID in it, which names an assistant, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<Uuid>,
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.section, self.slug, self.id)?;
+        self.uuid.map_or(Ok(()), |uuid| write!(f, " or {uuid}"))
+    }
 }
 
 /// A generated signing secret. It is shown once.
@@ -175,12 +196,14 @@ pub(super) async fn apply_in_transaction(
         prepared,
         workspace,
         now: context.clock.now(),
+        ids: Vec::new(),
         changes: Vec::new(),
         secrets: Vec::new(),
         warnings: prepared.warnings.clone(),
     };
 
     let ids = applier.assistant_ids(conn.reborrow(), &current).await?;
+    applier.record_assistants(&ids);
     applier.put_workspace(conn.reborrow(), &current, &ids).await?;
     let calendars = applier.put_calendars(conn.reborrow(), &current).await?;
     let bases = applier.put_knowledge_bases(conn.reborrow(), &current).await?;
@@ -192,13 +215,11 @@ pub(super) async fn apply_in_transaction(
         endpoints: applier.put_endpoints(&current)?,
         conversations: applier.put_conversations(conn.reborrow(), &current, &ids, &compiled).await?,
     };
-    let slugs = prepared.file.assistants.iter().map(|file| &file.version.slug);
-    let assistants = slugs.filter_map(|slug| Some((slug.clone(), *ids.get(slug)?))).collect();
     decide_inline(conn, context.clock, context.ids, &command).await?.map_err(ApplyError::Decision)?;
     Ok(ApplyResult {
         workspace,
         slug: prepared.file.workspace.slug.clone(),
-        assistants,
+        ids: applier.ids,
         changes: applier.changes,
         warnings: applier.warnings,
         secrets: applier.secrets,
@@ -259,6 +280,7 @@ struct Applier<'a> {
     prepared: &'a PreparedFile,
     workspace: WorkspaceId,
     now: Micros,
+    ids: Vec<EntryId>,
     changes: Vec<Change>,
     secrets: Vec<GeneratedSecret>,
     warnings: Vec<String>,
@@ -267,6 +289,10 @@ struct Applier<'a> {
 impl Applier<'_> {
     fn record_change(&mut self, section: &'static str, name: impl fmt::Display, action: Action) {
         self.changes.push(Change { section, name: name.to_string(), action });
+    }
+
+    fn record_id(&mut self, section: &'static str, slug: &str, id: impl fmt::Display) {
+        self.ids.push(EntryId { section, slug: slug.to_owned(), id: id.to_string(), uuid: None });
     }
 
     /// Writes a calendar or a tool, unless it is unchanged.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::calendars::Calendars;
 use super::{Applier, ApplyError, CurrentState, reject_api_owned};
-use crate::domain::ids::KnowledgeBaseId;
+use crate::domain::ids::{KnowledgeBaseId, ToolId};
 use crate::domain::seal::{SealedSecret, SecretContext, SecretField};
 use crate::domain::tool::{CompiledTool, Tool};
 use crate::formats::workspace_file::{EnvName, FileTool};
@@ -34,6 +34,7 @@ impl Applier<'_> {
                 from_file: true,
                 archived: false,
             };
+            self.record_id("tool", &file.slug, ToolId(row.id));
             self.put_config_row(conn.reborrow(), Section::Tools, row, old).await?;
             let tools = tool.compile(&file.slug, &calendars.settings);
             if !tools.is_empty() {

@@ -52,6 +52,7 @@ impl Applier<'_> {
 
     fn create_endpoint(&mut self, file: &FileEndpoint) -> Result<WriteEndpoint, ApplyError> {
         let id = EndpointId(self.context.ids.uuid_v7(self.context.clock));
+        self.record_id(SECTION, &file.slug, id);
         let context = SecretContext::of_endpoint(self.workspace, id);
         let secret = match &file.secret {
             Some(name) => self.seal(&context, name, None)?,
@@ -86,6 +87,7 @@ impl Applier<'_> {
         file: &FileEndpoint,
         old: &Endpoint,
     ) -> Result<Option<WriteEndpoint>, ApplyError> {
+        self.record_id(SECTION, &file.slug, old.id);
         let context = SecretContext::of_endpoint(self.workspace, old.id);
         let secret = file.secret.as_ref();
         let secret = secret.map(|name| self.seal(&context, name, old.stored_secrets())).transpose()?;

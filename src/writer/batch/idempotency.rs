@@ -36,10 +36,10 @@ impl Batch<'_> {
         turn: Option<TurnId>,
         answer: Option<RenderedResponse>,
     ) {
-        let Some(IdempotencyRequest { key, fingerprint }) = request.cloned() else { return };
+        let Some(IdempotencyRequest { key, fingerprint, warning }) = request.cloned() else { return };
         let answer = answer.map_or(StoredAnswer::Open, StoredAnswer::New);
-        let record =
-            IdempotencyRecord { key: key.clone(), fingerprint, turn, answer, created_at: self.context.now };
+        let created_at = self.context.now;
+        let record = IdempotencyRecord { key: key.clone(), fingerprint, turn, answer, warning, created_at };
         self.changes.idempotency.insert(key.clone());
         self.tables.idempotency.insert(key, record);
     }

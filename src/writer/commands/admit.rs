@@ -70,9 +70,18 @@ pub enum AdmitOutcome {
     /// Stored; the end of this turn gives the response.
     Waiting(TurnId),
     /// The idempotency key has a stored response, which the caller reads: a batch with large ones would need too much memory.
-    Replayed { key: IdempotencyKey, turn: Option<TurnId> },
+    Replayed {
+        key: IdempotencyKey,
+        turn: Option<TurnId>,
+        /// The `Rejoinder-Warning` of the first response.
+        warning: Option<String>,
+    },
     /// The turn of the idempotency key is open; its end gives the response.
-    InFlightDuplicate(TurnId),
+    InFlightDuplicate {
+        turn: TurnId,
+        /// The `Rejoinder-Warning` of the first response.
+        warning: Option<String>,
+    },
 }
 
 impl Decision for Admission {
@@ -157,10 +166,11 @@ impl Admission {
 
     fn replay(&self, batch: &Batch<'_>) -> Result<Option<AdmitOutcome>, Error> {
         let Some(record) = batch.idempotency_record(self.idempotency.as_ref())? else { return Ok(None) };
+        let (turn, warning) = (record.turn, record.warning.clone());
         if record.answer.is_answered() {
-            return Ok(Some(AdmitOutcome::Replayed { key: record.key.clone(), turn: record.turn }));
+            return Ok(Some(AdmitOutcome::Replayed { key: record.key.clone(), turn, warning }));
         }
-        Ok(record.turn.map(AdmitOutcome::InFlightDuplicate))
+        Ok(turn.map(|turn| AdmitOutcome::InFlightDuplicate { turn, warning }))
     }
 
     fn assistant(&self, batch: &Batch<'_>, conversation: &Conversation) -> Result<AssistantSummary, Error> {

@@ -6,7 +6,6 @@ use crate::domain::conversation::{Conversation, ConversationKind, CreatedConvers
 use crate::domain::error::Error;
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, WidgetUuid, WorkspaceId};
-use crate::domain::ignored_names::IgnoredNames;
 use crate::domain::message::Message;
 use crate::domain::render;
 use crate::writer::batch::{Batch, LoadPlan};
@@ -25,8 +24,6 @@ pub struct NewConversation {
     pub key_variables: String,
     /// A JSON object.
     pub visitor_variables: String,
-    /// What was sent and has no effect.
-    pub ignored: IgnoredNames,
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
     /// Whether a visitor creates it, without a key: it is removed if nothing happens in it.
@@ -39,8 +36,11 @@ pub struct NewConversation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CreateOutcome {
     Created(Box<CreatedConversation>),
-    /// The idempotency key has a stored response, which the caller reads.
-    Replayed(IdempotencyKey),
+    /// The idempotency key has a stored response, which the caller reads; `warning` is the `Rejoinder-Warning` of it.
+    Replayed {
+        key: IdempotencyKey,
+        warning: Option<String>,
+    },
 }
 
 impl Decision for NewConversation {
@@ -55,15 +55,15 @@ impl Decision for NewConversation {
     fn decide(&self, batch: &mut Batch<'_>) -> Result<CreateOutcome, Error> {
         let record = batch.idempotency_record(self.idempotency.as_ref())?;
         if let Some(record) = record.filter(|record| record.answer.is_answered()) {
-            return Ok(CreateOutcome::Replayed(record.key.clone()));
+            let (key, warning) = (record.key.clone(), record.warning.clone());
+            return Ok(CreateOutcome::Replayed { key, warning });
         }
         self.check(batch)?;
         let now = batch.context.clock.now();
         let (conversation, first_message) = (self.conversation(now), self.first_message(now));
         batch.changes.links.extend(self.link.map(|link| (link, self.workspace, self.id)));
         batch.insert_conversation(&conversation, first_message.as_ref());
-        let (link, ignored) = (self.link, self.ignored.clone());
-        let created = CreatedConversation { conversation, link, first_message, ignored };
+        let created = CreatedConversation { conversation, link: self.link, first_message };
         if self.idempotency.is_some() {
             let answer = render::conversation_created(&created);
             batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer));

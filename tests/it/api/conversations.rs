@@ -38,7 +38,7 @@ both_backends!(
         let required = "The assistant id field is required.";
         let expected = json!({"message": required, "errors": {"assistant_id": [required]}});
         assert_eq!((empty.status, empty.json()), (422, expected));
-        let uuid = "The assistant id field must be a valid UUID.";
+        let uuid = "The assistant id field must be an id of the form ast_…, or a UUID.";
         assert_eq!(
             several.json(),
             json!({

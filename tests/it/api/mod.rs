@@ -13,4 +13,5 @@ mod model_faults;
 mod money;
 mod token_budgets;
 mod tools;
+mod unknown_names;
 mod variables;

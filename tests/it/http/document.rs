@@ -214,8 +214,8 @@ async fn each_route_lists_its_errors_as_they_are_sent() {
     );
     let poor = examples(&document, "post", "/api/conversations", 400);
     assert!(poor.iter().any(|(code, _)| code == "insufficient_balance"), "{poor:?}");
-    assert_eq!(statuses("/v1/balance", "get"), "200 401 403 429 500");
-    assert_eq!(statuses("/v1/conversations/{id}", "get"), "200 401 403 404 429 500");
+    assert_eq!(statuses("/v1/balance", "get"), "200 400 401 403 429 500");
+    assert_eq!(statuses("/v1/conversations/{id}", "get"), "200 400 401 403 404 429 500");
     assert_eq!(statuses("/v1/conversations", "post"), "200 400 401 403 404 413 422 429 500");
 
     for (path, methods) in document["paths"].as_object().unwrap() {

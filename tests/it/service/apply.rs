@@ -54,7 +54,7 @@ url = "https://shop.example/orders"
 headers = { authorization = { env = "ORDERS_TOKEN" } }
 
 [[conversations]]
-id = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
+widget_uuid = "7c9e6679-7425-40de-944b-e07fc1f90ae7"
 assistant = "desk"
 type = "widget"
 "#;
@@ -91,6 +91,30 @@ async fn desk(db: &Db) -> AssistantRow {
 fn link() -> WidgetUuid {
     WidgetUuid(LINK.parse().unwrap())
 }
+
+both_backends!(
+    async fn the_ids_of_all_entries_are_told_each_time(db: TestDb) {
+        let operator = operator(store::open(&db).await);
+
+        let first = operator.try_apply(FILE, Mode::Apply).await.unwrap().ids;
+        let again = operator.try_apply(FILE, Mode::Apply).await.unwrap().ids;
+
+        assert_eq!(first, again);
+        let kinds: Vec<_> = first
+            .iter()
+            .map(|entry| (entry.section, entry.slug.as_str(), entry.id.split('_').next().unwrap()))
+            .collect();
+        let expected = [
+            ("assistant", "desk", "ast"),
+            ("calendar", "visits", "cal"),
+            ("tool", "booking", "tool"),
+            ("tool", "orders", "tool"),
+        ];
+        assert_eq!(kinds, expected);
+        let assistant = desk(&operator.db).await.id;
+        assert_eq!(first[0].to_string(), format!("assistant desk: {assistant} or {ID}"));
+    }
+);
 
 both_backends!(
     async fn applying_a_file_creates_the_workspace_and_again_changes_nothing(db: TestDb) {

@@ -118,6 +118,7 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
                     key: key.to_string(),
                 },
                 fingerprint: vec![key],
+                warning: None,
             }),
             deadline: None,
             has_api_key: false,

@@ -39,9 +39,10 @@ both_backends!(
             _ => None,
         });
         let turn = first.unwrap();
-        let duplicates = outcomes.iter().filter(
-            |outcome| matches!(outcome, Ok(AdmitOutcome::InFlightDuplicate(duplicate)) if *duplicate == turn),
-        );
+        let warning = Some("body.a".to_owned());
+        let duplicate = AdmitOutcome::InFlightDuplicate { turn, warning: warning.clone() };
+        let duplicates =
+            outcomes.iter().filter(|outcome| matches!(outcome, Ok(found) if *found == duplicate));
         assert_eq!(duplicates.count(), 19);
         assert!(matches!(ask("another body").await, Err(Error::IdempotencyKeyReused)));
 
@@ -51,10 +52,11 @@ both_backends!(
             .execute(end_turn(turn_ref(&conversation, turn), EndAuthority::ClientGone, end.clone()))
             .await
             .unwrap();
-        let AdmitOutcome::Replayed { key, turn: replayed } = ask("body").await.unwrap() else {
+        let AdmitOutcome::Replayed { key, turn: replayed, warning: stored } = ask("body").await.unwrap()
+        else {
             panic!("not replayed")
         };
-        assert_eq!(replayed, Some(turn));
+        assert_eq!((replayed, stored), (Some(turn), warning), "the end of the turn keeps the warning");
         assert_eq!(stored_answer(&process, &key).await, widget_turn_end(&end));
         assert_eq!(seed::query_number(&db, "select count(*) from messages").await, 2);
 

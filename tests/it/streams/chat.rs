@@ -63,6 +63,33 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_field_that_use_chat_does_not_send_is_named_also_with_a_stream(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let mut more = body(WIDGET, "submit-message", "Hello");
+        more["model"] = json!("gpt");
+
+        let mut default =
+            server.request("POST", "/api/chat").json(&body(WIDGET, "submit-message", "Hi")).stream().await;
+        let (_, end) = read_all(&mut default).await;
+        let request = || server.request("POST", "/api/chat?debug=1").header("Idempotency-Key", "k");
+        let named = request().json(&more).send().await;
+        // The key is that of the text: the first request's header counts.
+        let again = server.request("POST", "/api/chat").header("Idempotency-Key", "k");
+        let again = again.json(&body(WIDGET, "submit-message", "Hello")).send().await;
+        more["trigger"] = json!("regenerate-message");
+        let refused = request().json(&more).send().await;
+
+        assert_eq!((default.headers.get("rejoinder-warning"), end), (None, End::Done));
+        let warning = Some("body.model, query.debug");
+        assert_eq!(named.header("content-type"), Some("text/event-stream"));
+        assert_eq!((named.status, named.header("rejoinder-warning")), (200, warning));
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        assert_eq!((again.status, again.header("rejoinder-warning")), (200, warning));
+        assert_eq!((refused.status, refused.header("rejoinder-warning")), (400, warning));
+    }
+);
+
+both_backends!(
     async fn messages_count_towards_the_limit_of_their_conversation(db: TestDb) {
         let limited = Setup::default().with_limits().env("REJOINDER_LIMITS__PER_CONVERSATION", "2/min");
         let server = limited.start(&db).await;

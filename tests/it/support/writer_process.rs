@@ -13,7 +13,6 @@ use rejoinder::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
 use rejoinder::domain::ids::{
     ConversationId, IdGenerator, MessageId, ProcessId, TurnId, WidgetUuid, WorkspaceId,
 };
-use rejoinder::domain::ignored_names::IgnoredNames;
 use rejoinder::domain::journal::JournalRow;
 use rejoinder::domain::token_budget::TokenBudgets;
 use rejoinder::domain::turn::{Api, Reply, Turn, TurnEnd, TurnRef};
@@ -161,7 +160,6 @@ pub fn new_conversation(seed: &Seed, kind: ConversationKind) -> NewConversation 
         first_message: None,
         key_variables: "{}".to_owned(),
         visitor_variables: "{}".to_owned(),
-        ignored: IgnoredNames::default(),
         metadata: None,
         external_identifier: None,
         by_visitor: false,
@@ -173,7 +171,7 @@ pub fn new_conversation(seed: &Seed, kind: ConversationKind) -> NewConversation 
 pub fn expect_created(created: Result<CreateOutcome, Error>) -> CreatedConversation {
     match created.unwrap() {
         CreateOutcome::Created(made) => *made,
-        CreateOutcome::Replayed(key) => panic!("replayed: {key:?}"),
+        CreateOutcome::Replayed { key, .. } => panic!("replayed: {key:?}"),
     }
 }
 
@@ -213,6 +211,7 @@ pub fn with_key(mut admission: Admission, key: &str, body: &str) -> Admission {
     admission.idempotency = Some(IdempotencyRequest {
         key: IdempotencyKey { workspace: admission.workspace, scope, key: key.to_owned() },
         fingerprint: body.as_bytes().to_vec(),
+        warning: Some("body.a".to_owned()),
     });
     admission
 }

@@ -22,12 +22,13 @@ async fn turns_money_connections_and_shares_are_measured() {
         Reply::error(StatusCode::BAD_REQUEST, "a bad request"),
     ]);
     server.exchange_messages(&key, 2).await;
-    let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Three" });
+    let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Three", "mesage": 1 });
     server.http.post("/v1/messages", &body).bearer(&key).send().await;
 
     let expected = [
         "rejoinder_charged_microdollars_total 30000",
         "rejoinder_refunded_microdollars_total 10000",
+        r#"rejoinder_http_warnings_total{route="/v1/messages"} 1"#,
         r#"rejoinder_turns_open{state="waiting"} 0"#,
         r#"rejoinder_turns_open{state="queued"} 0"#,
         r#"rejoinder_turns_open{state="running"} 0"#,

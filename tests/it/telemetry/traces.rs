@@ -55,7 +55,7 @@ const WORKSPACE: &str = r#"
     url = "@TOOL@/hooks/s3cret-path"
     types = ["message.created"]
     [[conversations]]
-    id = "7c9e6679-7425-40de-944b-e07fc1f90ae8"
+    widget_uuid = "7c9e6679-7425-40de-944b-e07fc1f90ae8"
     assistant = "desk"
     type = "widget"
 "#;

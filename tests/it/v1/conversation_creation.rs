@@ -56,7 +56,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let message = json!({"sender_id": "u", "sender_type": "user", "text": "Hi"}).to_string();
 
-        let refused = create(&server, "k", "{}").await;
+        let refused = create(&server, "k", r#"{"assistant_id": []}"#).await;
         let created = create(&server, "k", BODY).await;
         let other_key = create(&server, "l", BODY).await;
         let sent = server.enqueue(message).header("Idempotency-Key", "k").send().await;

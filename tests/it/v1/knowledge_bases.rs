@@ -259,7 +259,8 @@ both_backends!(
                 &file,
                 "image/png",
                 b"x".as_slice(),
-                "Header 'Content-Type' must be one of: text/markdown, text/plain, text/html, application/pdf.",
+                "Header 'Content-Type' must be one of: text/markdown, text/plain, text/html, application/pdf, \
+                 multipart/form-data.",
             ),
             (
                 &file,

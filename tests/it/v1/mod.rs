@@ -4,6 +4,7 @@ mod calendar_files;
 mod calendars;
 mod conversation_creation;
 mod conversation_updates;
+mod document_forms;
 mod embeddings;
 mod events;
 mod hostile_documents;

@@ -108,7 +108,7 @@ both_backends!(
         let server = TestServer::start(&db).await;
 
         for (body, text) in [
-            (json!({}), "Field 'assistant_id' is required."),
+            (json!({"assistant_id": 1}), "Field 'assistant_id' must be a string."),
             (
                 json!({"assistant_id": "x"}),
                 "Field 'assistant_id' must be an id of the form ast_…, or a UUID.",

@@ -1,0 +1,181 @@
+//! A misspelled name is never silent: it is refused, or named in a header where a contract lets clients send more.
+
+use rejoinder::domain::ids::AssistantId;
+use serde_json::{Value, json};
+
+use crate::support::db::both_backends;
+use crate::support::fake_model::Reply;
+use crate::support::http::Response;
+use crate::support::server::{ASSISTANT, TestServer, WIDGET};
+use crate::support::workspaces;
+
+const WARNING: &str = "rejoinder-warning";
+
+fn acknowledged(answer: &Response) -> (u16, Option<&str>) {
+    (answer.status, answer.header(WARNING))
+}
+
+both_backends!(
+    async fn every_strict_route_refuses_a_query_parameter_that_it_does_not_have(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let document = server.request("GET", "/openapi.json").send().await.json();
+        let before = server.row_counts().await;
+
+        let mut routes = 0;
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            for method in operations.as_object().unwrap().keys() {
+                let method = method.to_uppercase();
+                let tolerant = ["/api/conversations/{uuid}/messages", "/v1/messages", "/api/chat"];
+                if method == "POST" && tolerant.contains(&path.as_str()) {
+                    continue;
+                }
+                let path = path.replace("{uuid}", WIDGET).replace('{', "").replace('}', "");
+                let request = server.request(&method, &format!("{path}?limt=1"));
+                let refused = request.bearer(&server.keys.full).send().await;
+                let status = if path.starts_with("/v1") { 400 } else { 422 };
+                assert_eq!(refused.status, status, "{method} {path}: {}", refused.text());
+                let text = refused.json()["message"].to_string();
+                assert!(text.contains("Unknown query parameter 'limt'. "), "{method} {path}: {text}");
+                assert_eq!(refused.header("rejoinder-error"), Some("invalid_request"));
+                routes += 1;
+            }
+        }
+
+        assert!(routes > 40, "{routes}");
+        assert_eq!(server.row_counts().await, before);
+        let known = server.get("/v1/ledger?limt=1").await.json();
+        let text = "Unknown query parameter 'limt'. Known parameters: 'limit', 'cursor'.";
+        assert_eq!(known["message"], text);
+        let none = server.get("/v1/balance?a=1").await.json();
+        assert_eq!(none["message"], "Unknown query parameter 'a'. This route has none.");
+        let head = server.request("HEAD", "/v1/balance?a=1").bearer(&server.keys.full).send().await;
+        assert_eq!(head.status, 400);
+        let no_key = server.request("GET", "/v1/balance?a=1").send().await;
+        assert_eq!(no_key.status, 401, "the key is checked first");
+    }
+);
+
+both_backends!(
+    async fn a_new_conversation_refuses_unknown_fields_even_if_they_are_null(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let before = server.row_counts().await;
+        let body = json!({ "assistant_id": ASSISTANT, "varables": null });
+
+        let widget = server.request("POST", "/api/conversations").json(&body).send().await;
+        let platform =
+            server.request("POST", "/v1/conversations").bearer(&server.keys.full).json(&body).send().await;
+        let cancel = format!("/api/conversations/{WIDGET}/cancel");
+        let cancel = server.request("POST", &cancel).json(&json!({ "turn": "trn_1" })).send().await;
+
+        let text = "Unknown field 'varables'. Known fields: 'assistant_id', 'type', 'variables'.";
+        let expected = json!({ "message": text, "errors": { "body": [text] } });
+        assert_eq!((widget.status, widget.json()), (422, expected));
+        let text = platform.json()["message"].to_string();
+        assert!(platform.status == 400 && text.contains("Unknown field 'varables'."), "{text}");
+        let text = cancel.json()["message"].to_string();
+        assert!(
+            cancel.status == 422 && text.contains("Unknown field 'turn'. Known fields: 'turn_id'."),
+            "{text}"
+        );
+        assert_eq!(server.row_counts().await, before);
+    }
+);
+
+both_backends!(
+    async fn a_widget_message_names_what_has_no_effect_also_in_errors_streams_and_replays(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let path = |query: &str| format!("/api/conversations/{WIDGET}/messages{query}");
+        let send = |query: &str, body: &str| server.request("POST", &path(query)).body(body);
+        let body = r#"{"message": "Hi", "größe": 1, "mesage": null}"#;
+        let warning = Some("body.gr%C3%B6%C3%9Fe, body.mesage, query.a%2Cb");
+
+        let plain = send("", r#"{"message": "Hi"}"#).send().await;
+        server.model.script().queue([Reply::text("One.")]);
+        let first = send("?a,b=1", body).header("Idempotency-Key", "k").send().await;
+        let again = send("", body).header("Idempotency-Key", "k").send().await;
+        let stream = send("?a,b=1", body).header("accept", "text/event-stream");
+        let stream = stream.header("Idempotency-Key", "s").send().await;
+        let joined = send("", body).header("accept", "text/event-stream");
+        let joined = joined.header("Idempotency-Key", "s").send().await;
+        let invalid = send("", r#"{"mesage": "Hi"}"#).send().await;
+        let unknown = server.request("POST", "/api/conversations/x/messages").body(body).send().await;
+        let reused =
+            send("?a,b=1", r#"{"message": "Ho", "x": 1}"#).header("Idempotency-Key", "k").send().await;
+
+        assert_eq!(acknowledged(&plain), (200, None));
+        assert_eq!(acknowledged(&first), (200, warning));
+        let exposed = first.header("access-control-expose-headers").unwrap();
+        assert!(exposed.contains(WARNING), "{exposed}");
+        assert_eq!((again.text(), acknowledged(&again)), (first.text(), (200, warning)));
+        assert_eq!(again.header("idempotent-replayed"), Some("true"));
+        assert_eq!(stream.header("content-type"), Some("text/event-stream"));
+        assert_eq!(acknowledged(&stream), (200, warning));
+        assert_eq!(joined.header("idempotent-replayed"), Some("true"));
+        assert_eq!(acknowledged(&joined), (200, warning));
+        assert_eq!(acknowledged(&invalid), (422, Some("body.mesage")));
+        assert_eq!(acknowledged(&unknown), (404, Some("body.gr%C3%B6%C3%9Fe, body.mesage")));
+        assert_eq!(acknowledged(&reused), (422, Some("body.x, query.a%2Cb")));
+    }
+);
+
+both_backends!(
+    async fn a_platform_message_names_what_has_no_effect(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let mut body = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi", "auto_reply": false });
+        for number in 0..10 {
+            body[format!("v{number}")] = json!(number);
+        }
+        let send = |body: &Value| server.enqueue(body.to_string());
+
+        let first = send(&body).header("Idempotency-Key", "k").send().await;
+        let again = send(&body).header("Idempotency-Key", "k").send().await;
+        body["text"] = json!(1);
+        let invalid = send(&body).send().await;
+
+        let eight: Vec<String> = (0..8).map(|number| format!("body.v{number}")).collect();
+        let warning = format!("{}, +2", eight.join(", "));
+        assert_eq!(acknowledged(&first), (200, Some(&*warning)));
+        assert_eq!(acknowledged(&again), (200, Some(&*warning)));
+        assert_eq!((again.text(), again.header("idempotent-replayed")), (first.text(), Some("true")));
+        assert_eq!(acknowledged(&invalid), (400, Some(&*warning)));
+    }
+);
+
+both_backends!(
+    async fn pages_accept_any_query_and_name_it(db: TestDb) {
+        let server = TestServer::start(&db).await;
+
+        for page in ["/", "/docs"] {
+            let plain = server.request("GET", page).send().await;
+            let linked = server.request("GET", &format!("{page}?utm_source=mail")).send().await;
+
+            assert_eq!(acknowledged(&plain), (200, None));
+            assert_eq!(acknowledged(&linked), (200, Some("query.utm_source")));
+        }
+    }
+);
+
+both_backends!(
+    async fn an_assistant_has_two_names_and_the_default_one_needs_none(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let id = AssistantId(ASSISTANT.parse().unwrap()).to_string();
+        let widget = async |name: &str| {
+            let body = json!({ "assistant_id": name });
+            server.request("POST", "/api/conversations").json(&body).send().await
+        };
+        let platform = async |body: Value| {
+            server.request("POST", "/v1/conversations").bearer(&server.keys.full).json(&body).send().await
+        };
+
+        assert_eq!((widget(ASSISTANT).await.status, widget(&id).await.status), (200, 200));
+        assert_eq!(widget(&id.replace("ast_", "con_")).await.status, 422);
+        let created = platform(json!({ "type": "widget" })).await;
+        assert_eq!((created.status, &created.json()["data"]["assistant_id"]), (200, &json!(id)));
+        let without = workspaces::workspace(&server.tool).replace("default_assistant = \"front-desk\"", "");
+        let clock = &server.services().clock;
+        workspaces::try_apply(server.db(), clock.as_ref(), &server.tool, &without).await.unwrap();
+        let refused = platform(json!({ "type": "widget" })).await;
+        let text = "Field 'assistant_id' is required, because this workspace has no default assistant.";
+        assert_eq!((refused.status, &refused.json()["message"]), (400, &json!(text)));
+    }
+);
