@@ -29,7 +29,7 @@ both_backends!(
                 if method == "POST" && tolerant.contains(&path.as_str()) {
                     continue;
                 }
-                let path = path.replace("{uuid}", WIDGET).replace('{', "").replace('}', "");
+                let path = path.replace("{uuid}", WIDGET).replace(['{', '}'], "");
                 let request = server.request(&method, &format!("{path}?limt=1"));
                 let refused = request.bearer(&server.keys.full).send().await;
                 let status = if path.starts_with("/v1") { 400 } else { 422 };
