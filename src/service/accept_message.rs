@@ -114,7 +114,7 @@ async fn admission(
         auto_reply: message.auto_reply,
         idempotency: message.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
         deadline: None,
-        has_api_key: true,
+        key: Some(account.key),
         runs_here: false,
     })
 }

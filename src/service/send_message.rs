@@ -164,7 +164,7 @@ fn admission(
             .idempotency
             .map(|sent| IdempotencyRequest::new(workspace, format!("/api {}", conversation.id), sent)),
         deadline: Some(deadline),
-        has_api_key: message.account.is_some(),
+        key: message.account.map(|account| account.key),
         runs_here: false,
     }
 }
