@@ -1,6 +1,7 @@
 //! Reads what is counted, and sums it up.
 
 use std::collections::{BTreeSet, HashMap};
+use std::str::FromStr;
 
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use crate::domain::ledger::{LedgerEntry, LedgerKind};
 use crate::domain::usage::{Figures, UsageKey, UsageRow, quarter};
 use crate::store::{Conn, StoreError, fetch, key_columns, on_conn};
 
-/// An event that counts, with the ids in its body.
+/// An event that counts.
 #[derive(sqlx::FromRow)]
 pub(super) struct CountedEvent {
     pub(super) cursor: i64,
@@ -21,8 +22,28 @@ pub(super) struct CountedEvent {
     created_at: Micros,
     /// The assistant of its conversation.
     assistant_id: Option<AssistantId>,
-    message: Option<String>,
-    turn: Option<String>,
+    /// The conversation begins with a message of its assistant.
+    has_first_message: bool,
+    /// The beginning of its body, which has the ids.
+    head: String,
+}
+
+impl CountedEvent {
+    /// The message that it tells of.
+    fn message(&self) -> Option<MessageId> {
+        id_after(&self.head, r#""message":{"id":""#).filter(|_| self.kind == EventType::MessageCreated)
+    }
+
+    /// The turn that has ended without a reply.
+    fn turn(&self) -> Option<TurnId> {
+        id_after(&self.head, r#""turn_id":""#).filter(|_| self.kind != EventType::MessageCreated)
+    }
+}
+
+/// The id behind the first occurrence of a text. What a client wrote comes after it in the body of an event.
+fn id_after<I: FromStr>(head: &str, start: &str) -> Option<I> {
+    let (_, rest) = head.split_once(start)?;
+    rest.split_once('"')?.0.parse().ok()
 }
 
 /// A message, as far as it counts.
@@ -55,41 +76,21 @@ struct TurnOwner {
     api_key_id: Option<KeyId>,
 }
 
-/// The events after a cursor that tell of messages and of the ends of turns. Only ids are read of their bodies, which may be large.
+/// The events after a cursor that tell of messages and of the ends of turns. Only the beginnings of their bodies are read, which may be
+/// large, and may have characters that the JSON functions of PostgreSQL refuse.
 pub(super) async fn list_events(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     after: i64,
 ) -> Result<Vec<CountedEvent>, StoreError> {
-    macro_rules! list {
-        ($message:literal, $first:literal, $turn:literal) => {
-            concat!(
-                "select e.cursor, e.type as kind, e.created_at, c.assistant_id, coalesce(",
-                $message,
-                ", ",
-                $first,
-                ") as message, ",
-                $turn,
-                " as turn from events e left join conversations c on c.workspace_id = e.workspace_id \
-                 and c.id = e.conversation_id where e.workspace_id = $1 and e.cursor > $2 and e.type in \
-                 ('message.created', 'conversation.created', 'reply.failed', 'reply.discarded') \
-                 order by e.cursor limit $3"
-            )
-        };
-    }
-    let list = conn.pick(
-        list!(
-            "e.body::json #>> '{data,message,id}'",
-            "e.body::json #>> '{data,conversation,first_message,id}'",
-            "e.body::json #>> '{data,turn_id}'"
-        ),
-        list!(
-            "json_extract(e.body, '$.data.message.id')",
-            "json_extract(e.body, '$.data.conversation.first_message.id')",
-            "json_extract(e.body, '$.data.turn_id')"
-        ),
-    );
-    Ok(on_conn!(conn, |c| sqlx::query_as(list).bind(workspace).bind(after).bind(PART).fetch_all(c).await?))
+    const LIST: &str = "select e.cursor, e.type as kind, e.created_at, c.assistant_id, \
+        e.type = 'conversation.created' and exists (select 1 from messages m where m.workspace_id = e.workspace_id \
+        and m.conversation_id = e.conversation_id and m.position = 1 and m.sender_type = 'assistant' \
+        and m.turn_id is null) as has_first_message, substr(e.body, 1, 512) as head from events e \
+        left join conversations c on c.workspace_id = e.workspace_id and c.id = e.conversation_id \
+        where e.workspace_id = $1 and e.cursor > $2 and e.type in \
+        ('message.created', 'conversation.created', 'reply.failed', 'reply.discarded') order by e.cursor limit $3";
+    Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(workspace).bind(after).bind(PART).fetch_all(c).await?))
 }
 
 /// The messages among these that are stored.
@@ -124,46 +125,48 @@ async fn list_answers(
     turns: impl Iterator<Item = TurnId>,
 ) -> Result<Vec<CountedAnswers>, StoreError> {
     macro_rules! list {
-        ($connection:literal, $model:literal, $input:literal, $cached:literal, $output:literal, $reasoning:literal) => {
+        ($answer:literal, $connection:literal, $model:literal, $input:literal, $cached:literal, $output:literal, $reasoning:literal) => {
             concat!(
-                "select turn_id, connection, model, count(*) as model_calls, \
-                 cast(sum(input) as bigint) as input_tokens, cast(sum(cached) as bigint) as cached_tokens, \
-                 cast(sum(output) as bigint) as output_tokens, cast(sum(reasoning) as bigint) as reasoning_tokens, \
-                 cast(sum(calls) as bigint) as tool_calls from (select turn_id, coalesce(",
+                "select turn_id, coalesce(",
                 $connection,
                 ", '') as connection, coalesce(",
                 $model,
-                ", '') as model, coalesce(",
+                ", '') as model, count(*) as model_calls, cast(sum(coalesce(",
                 $input,
-                ", 0) as input, coalesce(",
+                ", 0)) as bigint) as input_tokens, cast(sum(coalesce(",
                 $cached,
-                ", 0) as cached, coalesce(",
+                ", 0)) as bigint) as cached_tokens, cast(sum(coalesce(",
                 $output,
-                ", 0) as output, coalesce(",
+                ", 0)) as bigint) as output_tokens, cast(sum(coalesce(",
                 $reasoning,
-                ", 0) as reasoning, (select count(*) from journal c where c.workspace_id = a.workspace_id \
+                ", 0)) as bigint) as reasoning_tokens, cast(sum(calls) as bigint) as tool_calls from (select turn_id, ",
+                $answer,
+                " as answer, (select count(*) from journal c where c.workspace_id = a.workspace_id \
                  and c.turn_id = a.turn_id and c.step = a.step and c.position > 0) as calls \
                  from new cross join journal a where a.workspace_id = key_workspace and a.turn_id = key_id \
-                 and a.position = 0) as answers group by turn_id, connection, model"
+                 and a.position = 0) as answers group by 1, 2, 3"
             )
         };
     }
     let list = conn.pick(
         list!(
-            "content::json ->> 'connection'",
-            "content::json ->> 'model'",
-            "(content::json #>> '{answer,usage,input}')::bigint",
-            "(content::json #>> '{answer,usage,cached}')::bigint",
-            "(content::json #>> '{answer,usage,output}')::bigint",
-            "(content::json #>> '{answer,usage,reasoning}')::bigint"
+            // The JSON functions of PostgreSQL refuse U+0000 anywhere in their argument; the escape follows an even number of backslashes.
+            r"(case when strpos(content, '\u0000') > 0 then regexp_replace(content, '(?<!\\)((\\\\)*)\\u0000', '\1', 'g') else content end)::json",
+            "answer ->> 'connection'",
+            "answer ->> 'model'",
+            "(answer #>> '{answer,usage,input}')::bigint",
+            "(answer #>> '{answer,usage,cached}')::bigint",
+            "(answer #>> '{answer,usage,output}')::bigint",
+            "(answer #>> '{answer,usage,reasoning}')::bigint"
         ),
         list!(
-            "json_extract(content, '$.connection')",
-            "json_extract(content, '$.model')",
-            "json_extract(content, '$.answer.usage.input')",
-            "json_extract(content, '$.answer.usage.cached')",
-            "json_extract(content, '$.answer.usage.output')",
-            "json_extract(content, '$.answer.usage.reasoning')"
+            "content",
+            "json_extract(answer, '$.connection')",
+            "json_extract(answer, '$.model')",
+            "json_extract(answer, '$.answer.usage.input')",
+            "json_extract(answer, '$.answer.usage.cached')",
+            "json_extract(answer, '$.answer.usage.output')",
+            "json_extract(answer, '$.answer.usage.reasoning')"
         ),
     );
     let keys: Vec<_> = turns.map(|turn| (workspace, turn)).collect();
@@ -184,7 +187,7 @@ impl Counter {
         events: &[CountedEvent],
         entries: &[LedgerEntry],
     ) -> Result<Vec<UsageRow>, StoreError> {
-        let message_ids = events.iter().filter_map(|event| event.message.as_deref()?.parse().ok());
+        let message_ids = events.iter().filter_map(CountedEvent::message);
         let messages = list_messages(conn.reborrow(), workspace, message_ids).await?;
         let ends: Vec<_> =
             events.iter().filter_map(|event| Some((ended_turn(event, &messages)?, event))).collect();
@@ -233,10 +236,10 @@ impl Counter {
     }
 
     fn count_message(&mut self, event: &CountedEvent, messages: &HashMap<MessageId, CountedMessage>) {
-        let stored = event.message.as_deref().and_then(|id| messages.get(&id.parse().ok()?));
+        let stored = event.message().and_then(|id| messages.get(&id));
         let is_message = match event.kind {
             EventType::MessageCreated => true,
-            EventType::ConversationCreated => event.message.is_some(),
+            EventType::ConversationCreated => event.has_first_message,
             EventType::ConversationUpdated
             | EventType::ConversationEnded
             | EventType::ConversationDeleted
@@ -294,9 +297,63 @@ impl Counter {
 
 /// The turn that an event ends: with its reply, or without one.
 fn ended_turn(event: &CountedEvent, messages: &HashMap<MessageId, CountedMessage>) -> Option<TurnId> {
-    if let Some(turn) = &event.turn {
-        return turn.parse().ok();
+    let reply = || {
+        let message = messages.get(&event.message()?)?;
+        message.turn_id.filter(|_| message.sender_type == SenderType::Assistant)
+    };
+    event.turn().or_else(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{ConversationId, EventId};
+    use crate::domain::message::Message;
+    use crate::domain::render::{self, EventData};
+
+    fn counted(kind: EventType, data: &EventData<'_>) -> CountedEvent {
+        let body = render::event(EventId(Uuid::nil()), kind, Micros(0), i64::MAX, data);
+        let head = body.chars().take(512).collect();
+        CountedEvent {
+            cursor: 1,
+            kind,
+            created_at: Micros(0),
+            assistant_id: None,
+            has_first_message: false,
+            head,
+        }
     }
-    let message = messages.get(&event.message.as_deref()?.parse().ok()?)?;
-    message.turn_id.filter(|_| message.sender_type == SenderType::Assistant)
+
+    #[test]
+    fn the_head_of_an_event_has_its_ids() {
+        let (id, turn) = (MessageId(Uuid::from_u128(5)), TurnId(Uuid::from_u128(6)));
+        let conversation = ConversationId(Uuid::from_u128(7));
+        let message = Message {
+            workspace: WorkspaceId(Uuid::nil()),
+            conversation,
+            position: 1,
+            id,
+            sender_type: SenderType::User,
+            sender_id: r#""message":{"id":"msg_00000000000000000000000001""#.to_owned(),
+            text: r#""turn_id":"trn_00000000000000000000000001""#.repeat(99),
+            metadata: None,
+            reply_to: None,
+            answers: None,
+            function_calls: None,
+            is_truncated: false,
+            is_stopped: false,
+            earlier_texts: None,
+            turn: None,
+            created_at: Micros(0),
+        };
+        let no_reply = EventData::NoReply { conversation, turn, message: id, reason: "model_timeout" };
+
+        let sent = counted(EventType::MessageCreated, &EventData::Message(&message));
+        let failed = counted(EventType::ReplyFailed, &no_reply);
+
+        assert_eq!((sent.message(), sent.turn()), (Some(id), None));
+        assert_eq!((failed.message(), failed.turn()), (None, Some(turn)));
+        let redacted = CountedEvent { head: r#"{"id":"evt_","type":"message.created"}"#.to_owned(), ..sent };
+        assert_eq!((redacted.message(), redacted.turn()), (None, None));
+    }
 }

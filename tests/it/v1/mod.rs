@@ -1,5 +1,6 @@
 //! The platform API, as its contract and docs describe it.
 
+mod audit_log;
 mod calendar_files;
 mod calendars;
 mod conversation_creation;
@@ -15,5 +16,6 @@ mod reads;
 pub mod tools;
 mod traces;
 mod turns;
+mod usage;
 mod webhook_deliveries;
 mod webhook_endpoints;
