@@ -42,8 +42,7 @@ fn redacted(value: Value) -> Value {
     }
 }
 
-/// A value, or the beginning of its JSON text with its length if it is long, so that two long values that differ are shown to differ
-/// wherever their lengths do.
+/// A value or, if it is long, the beginning of its JSON text and its length.
 fn bounded(value: Value) -> Value {
     let text = value.to_string();
     if text.len() <= MAX_VALUE {

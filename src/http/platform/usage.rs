@@ -86,7 +86,6 @@ type UsageErrors = Errors<Platform, (BillingRead, Overloaded, Unavailable, Inval
 /// What was used in a bucket. Figures that belong to no model have none: only model calls, tokens and tool calls have one. Figures of
 /// visitors without an API key have no key.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Usage)]
 pub(in crate::http) struct UsageOut {
     #[schema(format = DateTime, example = "2026-03-15T00:00:00Z")]
     start: String,

@@ -42,8 +42,8 @@ impl Applier<'_> {
             Some(old) => Action::Changed(changed_keys(old, &after)),
         };
         workspaces::put(conn, &after, self.now).await?;
-        let before = current.workspace.as_ref().map(fields);
-        let values = Values { before: before.as_deref(), after: Some(&fields(&after)) };
+        let (old_fields, new_fields) = (current.workspace.as_ref().map(fields), fields(&after));
+        let values = Values { before: old_fields.as_deref(), after: Some(&new_fields) };
         self.record_change("workspace", after.id, &after.slug, action, values);
         Ok(())
     }
