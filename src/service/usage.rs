@@ -45,16 +45,12 @@ pub struct UsageQuery {
 /// The figures of each bucket and group in which anything was used, in the order of their keys. Those of one workspace include all that was
 /// committed before; those of all may lack the last seconds.
 pub async fn read(services: &Services, query: &UsageQuery) -> Result<Vec<UsageRow>, Error> {
-    let tenant = match query.workspace {
-        Some(workspace) => {
-            count_now(&services.db, workspace).await?;
-            workspace.into()
-        }
-        None => {
-            count_all(&services.db).await?;
-            Tenant::Process
-        }
-    };
+    let tenant = query.workspace.map_or(Tenant::Process, Tenant::Workspace);
+    if let Some(workspace) = query.workspace {
+        count_now(&services.db, workspace).await?;
+    } else {
+        count_all(&services.db).await?;
+    }
     let sum = async |conn: Conn<'_>| usage::sum(conn, query.workspace, &query.buckets, &query.groups).await;
     let mut rows = services.db.read(tenant, sum).await?;
     if rows.len() > MAX_ROWS {

@@ -13,7 +13,7 @@ use crate::worker::Worker;
 /// How often workspaces with uncounted events are looked for.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// The pause between transactions, so that on SQLite the writer gets its turn.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
 /// How many workspaces one query lists at most.
 const WORKSPACE_BATCH: i64 = 1000;
 
@@ -42,7 +42,7 @@ async fn count_round(worker: &Worker) -> Result<bool, StoreError> {
         after = *last;
         for workspace in behind {
             match count_part(db, Tenant::Process, workspace).await {
-                Ok(more) => has_more |= more,
+                Ok(is_left) => has_more |= is_left,
                 // The others are still counted.
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
