@@ -38,8 +38,8 @@ async fn count_round(worker: &Worker) -> Result<bool, StoreError> {
     loop {
         let list = async |conn: Conn<'_>| usage::list_behind(conn, after, WORKSPACE_BATCH).await;
         let behind = db.read(Tenant::Process, list).await?;
-        let Some(last) = behind.last() else { return Ok(has_more) };
-        after = *last;
+        let Some(end) = behind.last() else { return Ok(has_more) };
+        after = *end;
         for workspace in behind {
             match count_part(db, Tenant::Process, workspace).await {
                 Ok(is_left) => has_more |= is_left,
