@@ -17,16 +17,20 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// How many workspaces one query lists at most.
 const WORKSPACE_BATCH: i64 = 1000;
 
-/// Counts until the process stops.
+/// Counts until the process stops. Of failures in a row, the first is logged.
 pub(in crate::worker) async fn count(worker: Worker) {
+    let mut is_failing = false;
     loop {
-        match count_round(&worker).await {
-            Ok(true) => {}
-            Ok(false) => tokio::time::sleep(INTERVAL).await,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "usage could not be counted");
-                tokio::time::sleep(INTERVAL).await;
+        let counted = count_round(&worker).await;
+        match &counted {
+            Err(error) if !is_failing => {
+                tracing::warn!(error = error as &dyn std::error::Error, "usage could not be counted");
             }
+            Ok(_) | Err(_) => {}
+        }
+        is_failing = counted.is_err();
+        if !matches!(counted, Ok(true)) {
+            tokio::time::sleep(INTERVAL).await;
         }
     }
 }
