@@ -2,7 +2,7 @@
 
 use super::clock::Micros;
 use super::failure::{Discard, Failure};
-use super::ids::{AssistantId, ConversationId, MessageId, ProcessId, TurnId, WorkspaceId};
+use super::ids::{AssistantId, ConversationId, KeyId, MessageId, ProcessId, TurnId, WorkspaceId};
 use super::money::Money;
 use super::string_enum::string_enum;
 
@@ -87,6 +87,8 @@ pub struct Turn {
     pub is_stop_requested: bool,
     /// The process that streams its reply, if others share the database. No other runs it while this one can.
     pub stream_process: Option<ProcessId>,
+    /// The API key that sent its message, for the usage of keys; none of a visitor without one.
+    pub key: Option<KeyId>,
 }
 
 /// The key of a turn, with its conversation.

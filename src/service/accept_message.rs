@@ -122,7 +122,7 @@ async fn admission(
         auto_reply: message.auto_reply,
         idempotency: message.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent, warning)),
         deadline: None,
-        has_api_key: true,
+        key: Some(account.key),
         runs_here: false,
     })
 }

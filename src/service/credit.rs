@@ -1,5 +1,8 @@
 //! Credit that the operator grants to a workspace, once for each reference.
 
+use std::sync::Arc;
+
+use crate::domain::audit::Actor;
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::IdGenerator;
@@ -40,7 +43,7 @@ pub enum CreditOutcome {
     },
 }
 
-/// Grants credit; a negative `amount` deducts it, down to a balance of zero.
+/// Grants credit in the name of an actor; a negative `amount` deducts it, down to a balance of zero.
 pub async fn credit(
     db: &Db,
     clock: &dyn Clock,
@@ -48,6 +51,7 @@ pub async fn credit(
     slug: &str,
     amount: Money,
     reference: &str,
+    actor: Arc<Actor>,
 ) -> Result<CreditOutcome, CreditError> {
     if reference.trim().is_empty() || reference.chars().count() > 200 || reference.contains('\0') {
         return Err(CreditError::InvalidReference);
@@ -57,7 +61,7 @@ pub async fn credit(
     }
     let found = db.read(Tenant::Process, async |conn| workspaces::find_by_slug(conn, slug).await).await?;
     let workspace = found.ok_or_else(|| CreditError::UnknownWorkspace(slug.to_owned()))?.id;
-    let command = TopUp { workspace, amount, reference: reference.to_owned() };
+    let command = TopUp { workspace, amount, reference: reference.to_owned(), actor };
 
     let mut tx = db.begin().await?;
     let locked = workspaces::lock(tx.conn(), &[workspace].into()).await?;

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use uuid::Uuid;
@@ -15,6 +16,7 @@ use super::keys::build_key;
 use super::private_file;
 use crate::config::{Config, ModelChoice};
 use crate::domain::api_key::KeySecret;
+use crate::domain::audit::Actor;
 use crate::domain::ids::WidgetUuid;
 use crate::store::{Conn, Db, StoreError, Tenant, conversations, keys, workspaces};
 
@@ -108,7 +110,8 @@ async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, Dem
     if workspaces::count(tx.conn()).await? > 0 {
         return Ok(false);
     }
-    let applied = match apply_in_transaction(context, &prepared, tx.conn()).await {
+    let applied = match apply_in_transaction(context, &prepared, tx.conn(), &Arc::new(Actor::server())).await
+    {
         Ok(applied) => applied,
         Err(ApplyError::Store(error)) => return Err(error.into()),
         Err(error) => return Err(error.into()),

@@ -35,6 +35,7 @@ pub mod send_message;
 pub mod state;
 pub mod tools;
 pub mod update_conversation;
+pub mod usage;
 pub mod webhook_endpoints;
 mod workspace_hosts;
 

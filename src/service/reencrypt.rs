@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::AddAssign;
 
+use serde_json::{Value, json};
+
 use crate::domain::assistant::AssistantVersion;
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
 use crate::domain::calendar::CalendarSettings;
-use crate::domain::ids::{CalendarId, EndpointId, WorkspaceId};
+use crate::domain::clock::Clock;
+use crate::domain::ids::{AuditId, CalendarId, EndpointId, IdGenerator, WorkspaceId};
 use crate::domain::seal::{SealKeys, SealedSecret, SecretContext};
 use crate::domain::tool::{Tool, ToolConfig};
 use crate::store::sealed_secrets::{self, RowKey, SealedColumn, SealedRow};
-use crate::store::{Conn, Db, StoreError, Tenant, seal_keys, stored_json, workspaces};
+use crate::store::{Conn, Db, StoreError, Tenant, audit, seal_keys, stored_json, workspaces};
 
 /// Another process may encrypt with an earlier key meanwhile, so the rows are read again until nothing is left to do.
 const MAX_PASSES: usize = 5;
@@ -31,8 +35,13 @@ pub struct Reencrypted {
     pub is_complete: bool,
 }
 
-/// Encrypts all secrets with the current key, and then removes the records of the earlier keys.
-pub async fn reencrypt(db: &Db, keys: &SealKeys) -> Result<Reencrypted, StoreError> {
+/// Encrypts all secrets with the current key, and then removes the records of the earlier keys. What it did is one entry of the audit log.
+pub async fn reencrypt(
+    db: &Db,
+    keys: &SealKeys,
+    clock: &dyn Clock,
+    ids: &IdGenerator,
+) -> Result<Reencrypted, StoreError> {
     let mut result = Reencrypted::default();
     for _ in 0..MAX_PASSES {
         let mut pass = Counts::default();
@@ -47,10 +56,24 @@ pub async fn reencrypt(db: &Db, keys: &SealKeys) -> Result<Reencrypted, StoreErr
             break;
         }
     }
-    if result.is_complete {
-        let key = keys.current_id();
-        db.write(Tenant::Process, async |conn| seal_keys::delete_others(conn, key).await).await?;
-    }
+    let key = keys.current_id();
+    let actor = Actor::command("rejoinder reencrypt");
+    let entry = AuditEntry {
+        workspace: None,
+        actor: &actor,
+        action: AuditAction::Rotated,
+        object: AuditObject::new("secret_key", key.as_str(), None),
+        before: Value::Null,
+        after: json!({ "values": result.values, "is_complete": result.is_complete }),
+    };
+    let finish = async |mut conn: Conn<'_>| {
+        audit::insert(conn.reborrow(), AuditId(ids.uuid_v7(clock)), clock.now(), &entry).await?;
+        if result.is_complete {
+            seal_keys::delete_others(conn, key).await?;
+        }
+        Ok(())
+    };
+    db.write(Tenant::Process, finish).await?;
     Ok(result)
 }
 

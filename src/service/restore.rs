@@ -1,13 +1,15 @@
 //! What must follow a restore from a backup before a server starts: a new epoch of event cursors, and the end of the turns that were
 //! open at the backup, because their replies may have been given since.
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::failure::Failure;
-use crate::domain::ids::{IdGenerator, WorkspaceId};
+use crate::domain::ids::{AuditId, IdGenerator, WorkspaceId};
 use crate::domain::turn::{Turn, TurnEnd, TurnRef};
-use crate::store::{Conn, Db, StoreError, Tenant, deliveries, epoch, events, turns};
+use crate::store::{Conn, Db, StoreError, Tenant, audit, deliveries, epoch, events, turns};
 use crate::writer::{EndAuthority, EndTurn, TurnWriteOutcome, decide_inline};
 
 /// Turns that are read at once.
@@ -42,15 +44,30 @@ pub struct RestoreResult {
 pub async fn finish(db: &Db, clock: &dyn Clock, ids: &IdGenerator) -> Result<RestoreResult, RestoreError> {
     // Over all workspaces, so it may take longer than a read of a request.
     let newest_event = events::newest(db.acquire_read().await?.conn()).await?;
-    let epoch = begin_epoch(db, clock.now()).await?;
+    let epoch = begin_epoch(db, clock, ids).await?;
     let failed_turns = fail_open_turns(db, clock, ids).await?;
     let open_deliveries = deliveries::count_open(db.acquire_read().await?.conn()).await?;
     Ok(RestoreResult { newest_event, epoch, failed_turns, open_deliveries })
 }
 
 /// Begins an epoch before anything else, so that old cursors are refused even if what follows is interrupted and not done again.
-async fn begin_epoch(db: &Db, now: Micros) -> Result<i64, StoreError> {
-    let epoch = db.write(Tenant::Process, async |conn| epoch::begin(conn, now).await).await?;
+async fn begin_epoch(db: &Db, clock: &dyn Clock, ids: &IdGenerator) -> Result<i64, StoreError> {
+    let begin = async |mut conn: Conn<'_>| {
+        let now = clock.now();
+        let epoch = epoch::begin(conn.reborrow(), now).await?;
+        let actor = Actor::command("rejoinder restored");
+        let entry = AuditEntry {
+            workspace: None,
+            actor: &actor,
+            action: AuditAction::Updated,
+            object: AuditObject::new("database", "database", None),
+            before: Value::Null,
+            after: json!({ "epoch": epoch }),
+        };
+        audit::insert(conn, AuditId(ids.uuid_v7(clock)), now, &entry).await?;
+        Ok(epoch)
+    };
+    let epoch = db.write(Tenant::Process, begin).await?;
     let mut last = WorkspaceId(Uuid::nil());
     loop {
         let raise = async |conn: Conn<'_>| epoch::raise_counters(conn, epoch, last, WORKSPACE_BATCH).await;

@@ -171,7 +171,7 @@ fn admission(
             IdempotencyRequest::new(workspace, format!("/api {}", conversation.id), sent, warning)
         }),
         deadline: Some(deadline),
-        has_api_key: message.account.is_some(),
+        key: message.account.map(|account| account.key),
         runs_here: false,
     }
 }

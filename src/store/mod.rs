@@ -23,6 +23,7 @@
 //! | [`events`] | `events` |
 //! | [`epoch`] | `store_epoch` |
 //! | [`webhook_endpoints`] | `webhook_endpoints` |
+//! | [`usage`] | `usage_counts`, `usage_positions` |
 //! | [`deliveries`] | `deliveries`, `attempts` |
 //! | [`idempotency`] | `idempotency` |
 //! | [`integrity`] | the tables that grow, read only |
@@ -57,6 +58,7 @@ pub mod stored_json;
 mod tools;
 pub mod turns;
 pub mod untouched;
+pub mod usage;
 pub mod webhook_endpoints;
 pub mod workspace_config;
 pub mod workspaces;

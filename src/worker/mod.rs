@@ -34,7 +34,7 @@ pub use deliveries::DeliverySettings;
 use failure_log::FailureLog;
 pub use lease::Lease;
 use registry::TaskRegistry;
-use sweeps::{embeddings, overdue_turns, retention, statistics};
+use sweeps::{embeddings, overdue_turns, retention, statistics, usage};
 use turns::claims;
 
 /// How often changes of other processes are polled.
@@ -142,6 +142,7 @@ impl Worker {
         self.tasks.spawn_restarted("turn claims", move || claims::claim(worker.clone()));
         self.spawn_until_stop("sweeper", overdue_turns::sweep);
         self.spawn_until_stop("retention", retention::remove);
+        self.spawn_until_stop("usage", usage::count);
         self.spawn_until_stop("statistics", statistics::record);
         self.spawn_until_stop("turn reconciliation", reconcile::run::<TurnRef>);
         if let Some(embedder) = self.embeddings.clone() {

@@ -7,8 +7,8 @@ use super::batch::{ChangeSet, Tables};
 use crate::domain::clock::Micros;
 use crate::store::turns::{cancellations, journal};
 use crate::store::{
-    Conn, Statements, StoreError, bookings, conversations, deliveries, events, idempotency, ledger, messages,
-    turns, webhook_endpoints, workspaces,
+    Conn, Statements, StoreError, audit, bookings, conversations, deliveries, events, idempotency, ledger,
+    messages, turns, webhook_endpoints, workspaces,
 };
 
 /// Writes the changes that few batches have, and returns the statements that write the others; `now` is the database time.
@@ -27,6 +27,9 @@ pub(super) async fn write_rare(
     bookings::insert(conn.reborrow(), &changes.bookings).await?;
     webhook_endpoints::insert(conn.reborrow(), &changed(&tables.endpoints, &changes.new_endpoints)).await?;
     webhook_endpoints::update(conn.reborrow(), &changed(&tables.endpoints, &changes.endpoints)).await?;
+    for record in &changes.audit {
+        audit::insert(conn.reborrow(), record.id, record.at, &record.entry()).await?;
+    }
 
     let mut statements = Statements::new(&conn);
     add_common(&mut statements, tables, changes, now)?;

@@ -1,9 +1,12 @@
 //! `credit`: adds money to the balance of a workspace, once for each reference.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{Money, Report, open_ready_store};
 use crate::config::Config;
+use crate::domain::audit::Actor;
 use crate::domain::clock::SystemClock;
 use crate::domain::ids::IdGenerator;
 use crate::service::credit::{self, CreditOutcome};
@@ -21,8 +24,9 @@ pub async fn credit(
     reference: &str,
 ) -> anyhow::Result<Report> {
     let db = open_ready_store(config).await?;
-    let credited =
-        credit::credit(&db, &SystemClock, &IdGenerator::random(), workspace, amount, reference).await?;
+    let actor = Arc::new(Actor::command("rejoinder credit"));
+    let ids = IdGenerator::random();
+    let credited = credit::credit(&db, &SystemClock, &ids, workspace, amount, reference, actor).await?;
     db.close().await;
     let (text, balance, is_new) = match credited {
         CreditOutcome::Granted(entry) => {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{Report, open_ready_store};
 use crate::config::Config;
+use crate::domain::clock::SystemClock;
 use crate::domain::ids::IdGenerator;
 use crate::service::reencrypt;
 use crate::service::secret_key::{self, SecretKeyError};
@@ -14,9 +15,10 @@ use crate::service::secret_key::{self, SecretKeyError};
 /// Encrypts all secrets with the current key. It may run beside servers, and be repeated.
 pub async fn reencrypt(config: &Config) -> anyhow::Result<Report> {
     let db = open_ready_store(config).await?;
-    let keys = secret_key::load_or_create(config, &db, &IdGenerator::random()).await?;
+    let ids = IdGenerator::random();
+    let keys = secret_key::load_or_create(config, &db, &ids).await?;
     let keys = keys.ok_or(SecretKeyError::NotConfigured)?;
-    let result = reencrypt::reencrypt(&db, &keys).await?;
+    let result = reencrypt::reencrypt(&db, &keys, &SystemClock, &ids).await?;
     db.close().await;
     let key = keys.current_id();
     ensure!(

@@ -2,9 +2,14 @@
 
 use http::{HeaderMap, header};
 
-/// Whether a client asks for a stream of events: it names that type, and prefers no JSON. A wildcard does not ask for it.
+/// Whether a client asks for a stream of events, see [`prefers`].
 pub(in crate::http) fn wants_event_stream(headers: &HeaderMap) -> bool {
-    let (mut stream, mut json) = (0.0_f32, 0.0_f32);
+    prefers(headers, "text/event-stream")
+}
+
+/// Whether a client asks for a media type: it names that type, and prefers no JSON. A wildcard does not ask for it.
+pub(in crate::http) fn prefers(headers: &HeaderMap, wanted: &str) -> bool {
+    let (mut named, mut json) = (0.0_f32, 0.0_f32);
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     for range in values.flat_map(|value| value.split(',')) {
         let mut parameters = range.split(';').map(|parameter| parameter.trim().to_ascii_lowercase());
@@ -12,12 +17,12 @@ pub(in crate::http) fn wants_event_stream(headers: &HeaderMap) -> bool {
         let quality = parameters.find_map(|parameter| parameter.strip_prefix("q=")?.parse().ok());
         let quality: f32 = quality.unwrap_or(1.0);
         match media_type.as_str() {
-            "text/event-stream" => stream = stream.max(quality),
+            media_type if media_type == wanted => named = named.max(quality),
             "application/json" => json = json.max(quality),
             _ => {}
         }
     }
-    stream > 0.0 && stream >= json
+    named > 0.0 && named >= json
 }
 
 #[cfg(test)]

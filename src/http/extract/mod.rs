@@ -8,7 +8,7 @@ mod multipart;
 mod parts;
 mod query;
 
-pub(super) use accept::wants_event_stream;
+pub(super) use accept::{prefers, wants_event_stream};
 pub(super) use account::{BillingRead, ConfigWrite, MessagesWrite, Read};
 pub(super) use body::{Body, Input, OptionalInput, Upload};
 pub(super) use idempotency::{idempotency_key, idempotency_request, key_from};

@@ -13,6 +13,7 @@ mod messages;
 mod money;
 mod tools;
 mod turns;
+pub(super) mod usage;
 mod webhook_endpoints;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -57,6 +58,7 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(turns::cancel))
         .routes(routes!(money::balance))
         .routes(routes!(money::ledger))
+        .routes(routes!(usage::read))
         .routes(routes!(events::list))
         .routes(routes!(events::stream))
         .routes(routes!(knowledge_bases::list, knowledge_bases::create))

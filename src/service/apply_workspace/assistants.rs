@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::changes::changed_keys;
-use super::{Action, Applier, ApplyError, CurrentState, EntryId, reject_api_owned};
+use super::{Action, Applier, ApplyError, CurrentState, EntryId, Values, reject_api_owned};
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::ids::AssistantId;
 use crate::domain::tool::{CompiledTool, check_names};
@@ -82,7 +82,7 @@ impl Applier<'_> {
         let is_removed = |row: &&AssistantRow| row.from_file && !row.archived && !ids.contains_key(&row.slug);
         for row in current.assistants.iter().filter(is_removed) {
             assistants::archive(conn.reborrow(), self.workspace, row.id, self.now).await?;
-            self.record_change("assistant", &row.slug, Action::Archived);
+            self.record_change("assistant", row.id, &row.slug, Action::Archived, Values::NONE);
         }
         Ok(compiled)
     }
@@ -113,7 +113,8 @@ impl Applier<'_> {
         if differs {
             assistants::insert_version(conn, self.workspace, &row, self.now).await?;
         }
-        self.record_change("assistant", row.slug, action);
+        let values = Values { before: old.map(|old| old.compiled.as_str()), after: Some(&row.compiled) };
+        self.record_change("assistant", row.id, &row.slug, action, values);
         Ok(())
     }
 }

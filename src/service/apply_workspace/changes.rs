@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use uuid::Uuid;
 
+use crate::domain::ids::{CalendarId, ToolId};
 use crate::store::workspace_config::Section;
 
 /// A changed entry: `assistant front-desk: changed system_prompt, tools`.
@@ -78,6 +80,14 @@ pub(super) fn section_name(section: Section) -> &'static str {
     match section {
         Section::Calendars => "calendar",
         Section::Tools => "tool",
+    }
+}
+
+/// The id of a calendar or a tool.
+pub(super) fn id_text(section: Section, id: Uuid) -> String {
+    match section {
+        Section::Calendars => CalendarId(id).to_string(),
+        Section::Tools => ToolId(id).to_string(),
     }
 }
 

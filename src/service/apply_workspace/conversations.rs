@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Map;
 
-use super::{Action, Applier, ApplyError, CurrentState, PreparedFile};
+use super::{Action, Applier, ApplyError, CurrentState, PreparedFile, Values};
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid, WorkspaceId};
@@ -88,7 +88,8 @@ impl Applier<'_> {
         }
         if old.assistant != assistant {
             conversations::set_assistant(conn, self.workspace, old.id, assistant).await?;
-            self.record_change("conversation", link, Action::Changed(vec!["assistant".to_owned()]));
+            let action = Action::Changed(vec!["assistant".to_owned()]);
+            self.record_change("conversation", old.id, link, action, Values::NONE);
         }
         Ok(())
     }
@@ -100,11 +101,12 @@ impl Applier<'_> {
         version: &AssistantVersion,
     ) -> NewConversation {
         let (ids, clock) = (self.context.ids, self.context.clock);
-        self.record_change("conversation", file.link, Action::Created);
+        let id = ConversationId(ids.uuid_v7(clock));
+        self.record_change("conversation", id, file.link, Action::Created, Values::NONE);
         let variables = version.rank_variables(Map::new(), Map::new());
         NewConversation {
             workspace: self.workspace,
-            id: ConversationId(ids.uuid_v7(clock)),
+            id,
             kind: file.kind,
             assistant,
             link: Some(file.link),

@@ -3,6 +3,7 @@
 //! workspace's state, its conversations, its calendars, its knowledge bases.
 
 mod assistants;
+mod audit;
 mod calendars;
 mod changes;
 mod checks;
@@ -19,6 +20,7 @@ mod workspace;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use secrecy::SecretString;
 use serde::Serialize;
@@ -28,6 +30,9 @@ pub use changes::{Action, Change};
 pub use error::ApplyError;
 pub(super) use prepare::PreparedFile;
 
+use audit::{AuditedChange, Values};
+
+use crate::domain::audit::Actor;
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{IdGenerator, WidgetUuid, WorkspaceId};
@@ -173,18 +178,20 @@ async fn try_apply(
     mode: Mode,
 ) -> Result<ApplyResult, ApplyError> {
     let mut tx = context.db.begin().await?;
-    let applied = apply_in_transaction(context, prepared, tx.conn()).await?;
+    let actor = Arc::new(Actor::command("rejoinder apply"));
+    let applied = apply_in_transaction(context, prepared, tx.conn(), &actor).await?;
     if mode == Mode::Apply && !applied.changes.is_empty() {
         tx.commit().await.map_err(ApplyError::UncertainCommit)?;
     }
     Ok(applied)
 }
 
-/// Applies the file within the transaction of the caller.
+/// Applies the file within the transaction of the caller, with an entry of the audit log for each change.
 pub(super) async fn apply_in_transaction(
     context: &ApplyContext<'_>,
     prepared: &PreparedFile,
     mut conn: Conn<'_>,
+    actor: &Arc<Actor>,
 ) -> Result<ApplyResult, ApplyError> {
     let current = CurrentState::lock_and_read(conn.reborrow(), prepared).await?;
     let workspace = match &current.workspace {
@@ -197,7 +204,9 @@ pub(super) async fn apply_in_transaction(
         workspace,
         now: context.clock.now(),
         ids: Vec::new(),
+        actor,
         changes: Vec::new(),
+        audited: Vec::new(),
         secrets: Vec::new(),
         warnings: prepared.warnings.clone(),
     };
@@ -215,6 +224,7 @@ pub(super) async fn apply_in_transaction(
         endpoints: applier.put_endpoints(&current)?,
         conversations: applier.put_conversations(conn.reborrow(), &current, &ids, &compiled).await?,
     };
+    applier.write_audit_log(conn.reborrow()).await?;
     decide_inline(conn, context.clock, context.ids, &command).await?.map_err(ApplyError::Decision)?;
     Ok(ApplyResult {
         workspace,
@@ -281,16 +291,15 @@ struct Applier<'a> {
     workspace: WorkspaceId,
     now: Micros,
     ids: Vec<EntryId>,
+    actor: &'a Arc<Actor>,
     changes: Vec<Change>,
+    /// The changes that are not written by a command, for the audit log.
+    audited: Vec<AuditedChange>,
     secrets: Vec<GeneratedSecret>,
     warnings: Vec<String>,
 }
 
 impl Applier<'_> {
-    fn record_change(&mut self, section: &'static str, name: impl fmt::Display, action: Action) {
-        self.changes.push(Change { section, name: name.to_string(), action });
-    }
-
     fn record_id(&mut self, section: &'static str, slug: &str, id: impl fmt::Display) {
         self.ids.push(EntryId { section, slug: slug.to_owned(), id: id.to_string(), uuid: None });
     }
@@ -306,7 +315,14 @@ impl Applier<'_> {
         let keys = old.map(|old| changes::changed_keys(&old.text, &row.text)).unwrap_or_default();
         let Some(action) = Action::of(old.map(|old| old.archived), keys) else { return Ok(()) };
         workspace_config::put(conn, section, self.workspace, &row, self.now).await?;
-        self.record_change(changes::section_name(section), row.slug, action);
+        let values = Values { before: old.map(|old| old.text.as_str()), after: Some(&row.text) };
+        self.record_change(
+            changes::section_name(section),
+            changes::id_text(section, row.id),
+            &row.slug,
+            action,
+            values,
+        );
         Ok(())
     }
 
@@ -320,7 +336,8 @@ impl Applier<'_> {
     ) -> Result<(), ApplyError> {
         for row in rows.iter().filter(|row| row.from_file && !row.archived && !has(&row.slug)) {
             workspace_config::archive(conn.reborrow(), section, self.workspace, row.id, self.now).await?;
-            self.record_change(changes::section_name(section), &row.slug, Action::Archived);
+            let id = changes::id_text(section, row.id);
+            self.record_change(changes::section_name(section), id, &row.slug, Action::Archived, Values::NONE);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The webhook endpoints of a file. Endpoints created through the API have no slug and stay unchanged.
 
+use std::sync::Arc;
+
 use super::changes::differing;
 use super::{Action, Applier, ApplyError, CurrentState, GeneratedSecret};
 use crate::domain::ids::{EndpointId, WorkspaceId};
@@ -35,7 +37,7 @@ impl Applier<'_> {
         // First, because new endpoints count towards the same limit.
         for old in current.endpoints.iter().filter(is_removed) {
             commands.push(self.command(old.id, EndpointAction::Archive { by_file: true }));
-            self.record_change(SECTION, old.slug.as_deref().unwrap_or_default(), Action::Archived);
+            self.report_change(SECTION, old.slug.as_deref().unwrap_or_default(), Action::Archived);
         }
         for file in files {
             match current.endpoints.iter().find(|old| old.slug.as_ref() == Some(&file.slug)) {
@@ -47,7 +49,7 @@ impl Applier<'_> {
     }
 
     fn command(&self, endpoint: EndpointId, action: EndpointAction) -> WriteEndpoint {
-        WriteEndpoint { workspace: self.workspace, endpoint, action }
+        WriteEndpoint { workspace: self.workspace, endpoint, action, actor: Arc::clone(self.actor) }
     }
 
     fn create_endpoint(&mut self, file: &FileEndpoint) -> Result<WriteEndpoint, ApplyError> {
@@ -66,7 +68,7 @@ impl Applier<'_> {
             secret,
             disabled: (file.enabled == Some(false)).then_some(DisabledReason::File),
         };
-        self.record_change(SECTION, &file.slug, Action::Created);
+        self.report_change(SECTION, &file.slug, Action::Created);
         Ok(self.command(id, EndpointAction::Create(new)))
     }
 
@@ -112,7 +114,7 @@ impl Applier<'_> {
             switch,
             restores: true,
         };
-        self.record_change(SECTION, &file.slug, action);
+        self.report_change(SECTION, &file.slug, action);
         Ok(Some(self.command(old.id, EndpointAction::Update(change))))
     }
 }

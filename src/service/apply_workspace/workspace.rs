@@ -1,9 +1,12 @@
 //! The workspace itself: its settings, and its opening credit.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::json;
 
 use super::changes::differing;
-use super::{Action, Applier, ApplyError, CurrentState};
+use super::{Action, Applier, ApplyError, CurrentState, Values};
 use crate::domain::ids::AssistantId;
 use crate::domain::money::Money;
 use crate::domain::token_budget::TokenBudgets;
@@ -39,7 +42,9 @@ impl Applier<'_> {
             Some(old) => Action::Changed(changed_keys(old, &after)),
         };
         workspaces::put(conn, &after, self.now).await?;
-        self.record_change("workspace", after.slug, action);
+        let (old_fields, new_fields) = (current.workspace.as_ref().map(fields), fields(&after));
+        let values = Values { before: old_fields.as_deref(), after: Some(&new_fields) };
+        self.record_change("workspace", after.id, &after.slug, action, values);
         Ok(())
     }
 
@@ -47,8 +52,29 @@ impl Applier<'_> {
     pub(super) fn opening_credit(&self, current: &CurrentState) -> Option<TopUp> {
         let amount = self.prepared.file.workspace.balance;
         let is_granted = current.workspace.is_none() && amount != Money::ZERO;
-        is_granted.then(|| TopUp { workspace: self.workspace, amount, reference: OPENING.to_owned() })
+        is_granted.then(|| TopUp {
+            workspace: self.workspace,
+            amount,
+            reference: OPENING.to_owned(),
+            actor: Arc::clone(self.actor),
+        })
     }
+}
+
+/// The settings that the audit log shows, as JSON, by the names of [`changed_keys`].
+fn fields(workspace: &Workspace) -> String {
+    let prices = workspace.pricing;
+    json!({
+        "name": workspace.name,
+        "auto_create_conversations": workspace.auto_create_conversations,
+        "default_assistant": workspace.default_assistant,
+        "pricing": { "widget": prices.widget, "test": prices.test, "api": prices.api },
+        "balance_low": workspace.balance_low,
+        "tokens_per_conversation": workspace.token_budgets.per_conversation,
+        "tokens_per_day": workspace.token_budgets.per_day,
+        "allow_hosts": workspace.allow_hosts,
+    })
+    .to_string()
 }
 
 fn changed_keys(old: &Workspace, new: &Workspace) -> Vec<String> {

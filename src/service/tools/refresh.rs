@@ -1,19 +1,20 @@
 //! Refreshes the tool list of an MCP server. If it has changed, the assistants that use it get new versions; turns that
 //! are already running continue with the old ones.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::WorkspaceId;
+use crate::domain::ids::{AuditId, WorkspaceId};
 use crate::domain::tool::{CompiledTool, McpListing, McpServer, NamedTool, Tool, check_names};
 use crate::outbound::AllowHosts;
 use crate::service::{Services, resources, workspace_hosts};
 use crate::store::assistants::{self, AssistantRow};
 use crate::store::workspace_config::{self, ConfigRow, Section};
-use crate::store::{Conn, StoreError, stored_json, workspaces};
+use crate::store::{Conn, StoreError, audit, stored_json, workspaces};
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
 use crate::tools::{Secrets, ToolSecrets};
 
@@ -59,8 +60,8 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     })?;
     let now = services.clock.now();
     let listed = McpListing::next(listing.tools, named.tool.listing.as_ref(), now.timestamp());
-    let target = (account.workspace, &named);
-    let write = async |conn: Conn<'_>| write(conn, target, listed, now).await;
+    let audit_id = AuditId(services.ids.uuid_v7(services.clock.as_ref()));
+    let write = async |conn: Conn<'_>| write(conn, (account, audit_id), &named, listed, now).await;
     let outcome = services.db.write(account.workspace, write).await?;
     match outcome {
         WriteOutcome::Done { tool, changed } => {
@@ -88,13 +89,15 @@ async fn fetch_listing(
     mcp::list(connection, server.allow.as_deref(), &secrets).await
 }
 
-/// Stores the new list under the lock of the workspace's state, which guards its configuration.
+/// Stores the new list under the lock of the workspace's state, which guards its configuration, with an entry of the audit log.
 async fn write(
     mut conn: Conn<'_>,
-    (workspace, named): (WorkspaceId, &NamedTool),
+    (account, audit_id): (&Account, AuditId),
+    named: &NamedTool,
     listed: McpListing,
     now: Micros,
 ) -> Result<WriteOutcome, StoreError> {
+    let workspace = account.workspace;
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
     let row = workspace_config::find(conn.reborrow(), Section::Tools, workspace, named.id.0).await?;
     let Some(row) = row else { return Ok(WriteOutcome::Conflict) };
@@ -108,7 +111,10 @@ async fn write(
     }
     let mut definition: Value = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
     definition["listing"] = serde_json::to_value(&listed).map_err(StoreError::unreadable)?;
+    let listing = |tool: &Tool| json!({ "tools": tool.listing.as_ref().map(listed_names) });
+    let before = listing(&tool);
     tool.listing = Some(listed);
+    let after = listing(&tool);
     let compiled = tool.compile(&row.slug, &std::collections::HashMap::new());
     let mut versions = Vec::new();
     for old in assistants::list_all(conn.reborrow(), workspace).await? {
@@ -121,9 +127,18 @@ async fn write(
         assistants::put(conn.reborrow(), workspace, &version, now).await?;
         assistants::insert_version(conn.reborrow(), workspace, &version, now).await?;
     }
+    let object = AuditObject::new("tool", named.id, Some(&row.slug));
+    let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Updated, object);
+    audit::insert(conn.reborrow(), audit_id, now, &AuditEntry { before, after, ..entry }).await?;
     let row = ConfigRow { text: definition.to_string(), ..row };
     workspace_config::put(conn, Section::Tools, workspace, &row, now).await?;
     Ok(WriteOutcome::Done { tool, changed: true })
+}
+
+/// The names of the listed tools, the first of them.
+fn listed_names(listing: &McpListing) -> Vec<&str> {
+    const MAX: usize = 128;
+    listing.tools.iter().take(MAX).map(|tool| tool.name.as_str()).collect()
 }
 
 /// The next version of an assistant, in which the new tools, of this stored configuration, replace the old ones at the same

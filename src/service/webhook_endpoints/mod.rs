@@ -3,6 +3,7 @@
 
 pub mod deliveries;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -112,7 +113,8 @@ async fn write(
     endpoint: EndpointId,
     action: EndpointAction,
 ) -> Result<Endpoint, Error> {
-    services.writer.execute(WriteEndpoint { workspace: account.workspace, endpoint, action }).await
+    let (workspace, actor) = (account.workspace, Arc::clone(&account.actor));
+    services.writer.execute(WriteEndpoint { workspace, endpoint, action, actor }).await
 }
 
 /// Refuses a URL that every delivery would refuse, whatever its name resolves to.

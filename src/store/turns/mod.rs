@@ -35,6 +35,7 @@ insert_row!(Turn, "turns", turn_columns, |turn| {
     "ended_at": turn.ended_at,
     "is_stop_requested": turn.is_stop_requested,
     "stream_process": turn.stream_process,
+    "api_key_id": turn.key,
 });
 
 from_row!(Turn, |row| {
@@ -65,6 +66,7 @@ from_row!(Turn, |row| {
         ended_at: row.try_get("ended_at")?,
         is_stop_requested: row.try_get("is_stop_requested")?,
         stream_process: row.try_get("stream_process")?,
+        key: row.try_get("api_key_id")?,
     }
 });
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::domain::ids::WorkspaceId;
+use crate::service::usage::catch_up;
 use crate::store::events::retention;
 use crate::store::knowledge::knowledge_bases;
 use crate::store::knowledge::knowledge_bases::DeletedKnowledgeBase;
@@ -142,6 +143,7 @@ pub(in crate::worker) async fn remove_events(worker: &Worker) -> Result<(), Stor
 async fn remove_events_of(worker: &Worker, workspace: WorkspaceId) -> Result<(), StoreError> {
     let (max_age, clock) = (worker.settings.event_retention, worker.services.clock.as_ref());
     let db = &worker.services.db;
+    catch_up(db, workspace).await?;
     let advance_cursor =
         async |conn: Conn<'_>| retention::advance_cursor(conn, workspace, max_age, BATCH, clock).await;
     let remove = async |conn: Conn<'_>| retention::remove(conn, workspace, BATCH).await;

@@ -2,6 +2,7 @@
 //! Without I/O. Commands are decided in order, each over the changes of the earlier ones; the writer then writes all
 //! changes in one transaction.
 
+mod audit;
 mod bookings;
 mod bounds;
 mod conversations;
@@ -11,6 +12,7 @@ mod load_plan;
 mod tables;
 mod turns;
 
+pub use audit::AuditRecord;
 pub use bounds::Bounds;
 pub use load_plan::LoadPlan;
 pub use tables::{ChangeSet, Tables, WorkspaceConfig, WorkspaceRow};

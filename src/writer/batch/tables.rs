@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::AuditRecord;
 use crate::domain::assistant::AssistantSummary;
 use crate::domain::calendar::Booking;
 use crate::domain::conversation::Conversation;
@@ -98,6 +99,8 @@ pub struct ChangeSet {
     pub cancellations: Notices,
     pub new_endpoints: Vec<EndpointId>,
     pub endpoints: BTreeSet<EndpointId>,
+    /// Entries of the audit log.
+    pub audit: Vec<AuditRecord>,
 }
 
 impl ChangeSet {

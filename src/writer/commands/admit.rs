@@ -12,7 +12,9 @@ use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::failure::Failure;
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
-use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, TurnId, WorkspaceId};
+use crate::domain::ids::{
+    AssistantId, ConversationId, KeyId, MessageId, ResourceId as _, TurnId, WorkspaceId,
+};
 use crate::domain::message::{Message, MessageRef};
 use crate::domain::money::Money;
 use crate::domain::render::{self, EventData, NoReplyReason, RenderedResponse};
@@ -38,8 +40,8 @@ pub struct Admission {
     pub idempotency: Option<IdempotencyRequest>,
     /// When the widget client gives up.
     pub deadline: Option<Instant>,
-    /// An API key of the workspace was sent, so test turns are not limited.
-    pub has_api_key: bool,
+    /// The API key that was sent; with one, test turns are not limited.
+    pub key: Option<KeyId>,
     /// This process streams the reply, and others may share the database: it runs the turn while it can.
     pub runs_here: bool,
 }
@@ -198,7 +200,7 @@ impl Admission {
             batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer.clone()));
             return Ok(AdmitOutcome::Answered { answer, turn: None });
         }
-        batch.check_spending(conversation, self.has_api_key)?;
+        batch.check_spending(conversation, self.key.is_some())?;
         batch.check_tokens(conversation)?;
         let price = batch.price(conversation);
         if self.balance(batch) < price {
@@ -225,7 +227,7 @@ impl Admission {
         conversation.ai_enabled &= !pauses;
         let reason = self.no_reply_reason(batch, &conversation);
         if reason.is_none() {
-            batch.check_test_turns(&conversation, self.has_api_key)?;
+            batch.check_test_turns(&conversation, self.key.is_some())?;
             batch.check_tokens(&conversation)?;
             batch.check_bounds(&conversation, self.api)?;
         }
@@ -343,6 +345,7 @@ impl Admission {
             ended_at: None,
             is_stop_requested: false,
             stream_process: self.runs_here.then_some(batch.context.process),
+            key: self.key,
         };
         let is_first = conversation.open_turns == 0;
         if is_first {

@@ -1,6 +1,11 @@
 //! Grants credit to a workspace.
 
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
 use super::Decision;
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
@@ -14,6 +19,7 @@ pub struct TopUp {
     pub workspace: WorkspaceId,
     pub amount: Money,
     pub reference: String,
+    pub actor: Arc<Actor>,
 }
 
 impl Decision for TopUp {
@@ -38,10 +44,15 @@ impl Decision for TopUp {
         if row.state.balance.checked_add(self.amount).is_none_or(|balance| balance < Money::ZERO) {
             return Err(Error::invalid("amount", "The balance after it would be below zero or too large."));
         }
+        let slug = row.config.settings.slug.clone();
         let reference = Some(self.reference.clone());
         let entry = batch.post(self.workspace, LedgerKind::TopUp, self.amount, None, reference);
         batch.tables.references.insert(key, entry.number);
         batch.reset_low_balance_notice(self.workspace);
+        let object = AuditObject::new("workspace", self.workspace, Some(&slug));
+        let credited = json!({ "amount": self.amount, "reference": self.reference });
+        let audited = AuditEntry::new(self.workspace, &self.actor, AuditAction::Credited, object);
+        batch.audit(&self.actor, audited.with_changes(Value::Null, credited));
         Ok(entry)
     }
 }

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 use super::{Command, Decision};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit_fields::REDACTED;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::event::{EventType, Subscriber};
@@ -22,6 +26,7 @@ pub struct WriteEndpoint {
     pub workspace: WorkspaceId,
     pub endpoint: EndpointId,
     pub action: EndpointAction,
+    pub actor: Arc<Actor>,
 }
 
 #[derive(Clone, Debug)]
@@ -72,10 +77,19 @@ impl Decision for WriteEndpoint {
                     }
                     batch.check_endpoint_limit(self.workspace)?;
                 }
-                Ok(batch.update_endpoint(before, patch))
+                let after = batch.update_endpoint(before.clone(), patch);
+                let is_rotated = patch.secret.is_some();
+                let action = if is_rotated { AuditAction::Rotated } else { AuditAction::Updated };
+                batch.audit_endpoint(&self.actor, action, Some(&before), &after);
+                Ok(after)
             }
             // Repeated after a commit whose outcome was unknown, it may find the endpoint archived.
-            (EndpointAction::Archive { by_file }, Ok(before)) => Ok(batch.archive_endpoint(before, *by_file)),
+            (EndpointAction::Archive { by_file }, Ok(before)) => {
+                let after = batch.archive_endpoint(before.clone(), *by_file);
+                let action = if *by_file { AuditAction::Archived } else { AuditAction::Deleted };
+                batch.audit_endpoint(&self.actor, action, Some(&before), &after);
+                Ok(after)
+            }
             (EndpointAction::Update(_) | EndpointAction::Archive { .. }, Err(error)) => Err(error),
         }
     }
@@ -115,7 +129,9 @@ impl WriteEndpoint {
             updated_at: now,
         };
         batch.changes.new_endpoints.push(endpoint.id);
-        Ok(batch.put_endpoint(endpoint))
+        let endpoint = batch.put_endpoint(endpoint);
+        batch.audit_endpoint(&self.actor, AuditAction::Created, None, &endpoint);
+        Ok(endpoint)
     }
 }
 
@@ -163,7 +179,8 @@ impl Decision for DisableEndpoint {
         let has_recovered =
             self.reason == DisabledReason::Failing && !endpoint.should_disable(batch.context.now);
         if endpoint.is_active() && !has_recovered && self.url == endpoint.url {
-            batch.disable_endpoint(endpoint, self.reason);
+            let after = batch.disable_endpoint(endpoint.clone(), self.reason);
+            batch.audit_endpoint(&Arc::new(Actor::server()), AuditAction::Updated, Some(&endpoint), &after);
         }
         Ok(())
     }
@@ -185,6 +202,30 @@ impl Batch<'_> {
     fn find_endpoint(&self, workspace: WorkspaceId, id: EndpointId) -> Result<Endpoint, Error> {
         let endpoint = self.tables.endpoints.get(&id).filter(|endpoint| endpoint.workspace == workspace);
         endpoint.cloned().ok_or_else(|| not_found(id))
+    }
+
+    /// Adds an entry of the audit log, unless nothing has changed.
+    fn audit_endpoint(
+        &mut self,
+        actor: &Arc<Actor>,
+        action: AuditAction,
+        before: Option<&Endpoint>,
+        after: &Endpoint,
+    ) {
+        let name = after.slug.as_deref().or(after.description.as_deref());
+        let object = AuditObject::new("webhook_endpoint", after.id, name);
+        let entry = AuditEntry::new(after.workspace, actor, action, object);
+        let mut entry = entry.with_changes(before.map_or(Value::Null, fields), fields(after));
+        let has_new_secret = before.is_some_and(|before| before.secret != after.secret);
+        for fields in [&mut entry.before, &mut entry.after].into_iter().filter_map(Value::as_object_mut) {
+            if has_new_secret {
+                fields.insert("secret".to_owned(), REDACTED.into());
+            }
+        }
+        let is_changed = |fields: &Value| fields.as_object().is_some_and(|fields| !fields.is_empty());
+        if is_changed(&entry.before) || is_changed(&entry.after) {
+            self.audit(actor, entry);
+        }
     }
 
     fn check_endpoint_limit(&self, workspace: WorkspaceId) -> Result<(), Error> {
@@ -269,6 +310,19 @@ impl Batch<'_> {
         self.tables.endpoints.insert(endpoint.id, endpoint.clone());
         endpoint
     }
+}
+
+/// The fields of an endpoint that the audit log shows.
+fn fields(endpoint: &Endpoint) -> Value {
+    json!({
+        "url": endpoint.url,
+        "types": endpoint.types,
+        "description": endpoint.description,
+        "enabled": endpoint.enabled,
+        "disabled_reason": endpoint.disabled_reason,
+        "previous_secret_until": endpoint.previous.as_ref().map(|previous| previous.until.to_string()),
+        "archived": endpoint.archived_at.is_some(),
+    })
 }
 
 fn mark_enabled(endpoint: &mut Endpoint) {

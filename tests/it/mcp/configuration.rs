@@ -136,6 +136,10 @@ both_backends!(
             (&json!(false), &json!(true), &json!(false))
         );
         assert_eq!(server.query_number("select count(*) from assistant_versions").await, versions + 1);
+        let audited = "select count(*) from audit_log where object_kind = 'tool' and object_name = 'crm' \
+            and route = 'POST /v1/tools/{id}/refresh' and fields_after like '%\"extra\"%' \
+            and fields_before not like '%\"extra\"%'";
+        assert_eq!(server.query_number(audited).await, 1, "only a refresh that changes the list is audited");
         let mut with_extra: Vec<_> = ALL.into_iter().chain(["extra"]).collect();
         with_extra.sort_unstable();
         with_extra.push("get_order_status");

@@ -1,5 +1,8 @@
 //! The webhook endpoints of a workspace file, applied.
 
+use std::sync::Arc;
+
+use rejoinder::domain::audit::Actor;
 use rejoinder::domain::event::EventType;
 use rejoinder::domain::ids::{EndpointId, WorkspaceId};
 use rejoinder::domain::seal::{SealedSecret, SecretContext};
@@ -61,7 +64,7 @@ fn opened(operator: &Operator, endpoint: &Endpoint, sealed: &SealedSecret) -> St
 
 async fn write(operator: &Operator, endpoint: EndpointId, action: EndpointAction) {
     let workspace = workspace(operator).await;
-    execute(operator, &WriteEndpoint { workspace, endpoint, action }).await;
+    execute(operator, &WriteEndpoint { workspace, endpoint, action, actor: Arc::new(Actor::server()) }).await;
 }
 
 async fn execute<C: Decision>(operator: &Operator, command: &C) {

@@ -8,6 +8,7 @@ use futures::future::join_all;
 use rejoinder::app::{Listeners, Server, ServerDependencies};
 use rejoinder::config::Config;
 use rejoinder::domain::account::Scope;
+use rejoinder::domain::audit::Actor;
 use rejoinder::domain::clock::{Clock, FixedClock};
 use rejoinder::domain::error::Error;
 use rejoinder::domain::ids::IdGenerator;
@@ -172,7 +173,9 @@ both_backends!(
         let operator = Operator::of(store::open(&db).await);
         operator.apply(FILE).await;
         let give = async |amount, reference: &str| {
-            credit(&operator.db, &operator.clock, &operator.ids, "shop", Money(amount), reference).await
+            let actor = Arc::new(Actor::server());
+            let (db, clock, ids) = (&operator.db, &operator.clock, &operator.ids);
+            credit(db, clock, ids, "shop", Money(amount), reference, actor).await
         };
 
         let first = give(2_000_000, "invoice-1").await.unwrap();

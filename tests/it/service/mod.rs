@@ -3,6 +3,7 @@
 mod apply;
 mod apply_endpoints;
 mod apply_knowledge;
+mod audit;
 mod demo;
 mod keys;
 mod operator;

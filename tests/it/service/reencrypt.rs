@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
 
+use rejoinder::domain::clock::SystemClock;
+use rejoinder::domain::ids::IdGenerator;
 use rejoinder::domain::seal::{SealKey, SealKeys};
-use rejoinder::service::reencrypt::{Reencrypted, reencrypt};
+use rejoinder::service::reencrypt::{self, Reencrypted};
+use rejoinder::store::{Db, StoreError};
 
 use super::operator::Operator;
 use crate::support::db::{TestDb, both_backends};
 use crate::support::{seed, store};
+
+async fn reencrypt(db: &Db, keys: &SealKeys) -> Result<Reencrypted, StoreError> {
+    reencrypt::reencrypt(db, keys, &SystemClock, &IdGenerator::random()).await
+}
 
 const FILE: &str = r#"
 [workspace]

@@ -86,6 +86,7 @@ both_backends!(
         assert!(applied.status.success(), "{}", applied.stderr);
         let undo = "delete from _sqlx_migrations where version > 8; alter table messages drop column is_stopped; \
             alter table messages drop column earlier_texts; alter table cancellations drop column is_stop; \
+            drop table usage_counts; drop table usage_positions; alter table turns drop column api_key_id; \
             alter table turns drop column is_stop_requested; alter table turns drop column stream_process; \
             drop table seal_keys; \
             create table seal_check (id integer primary key, sealed text not null); \
@@ -118,6 +119,7 @@ both_backends!(
         with_key.serve_once().await;
         let undo = "delete from _sqlx_migrations where version > 8; alter table messages drop column is_stopped; \
             alter table messages drop column earlier_texts; alter table cancellations drop column is_stop; \
+            drop table usage_counts; drop table usage_positions; alter table turns drop column api_key_id; \
             alter table turns drop column is_stop_requested; alter table turns drop column stream_process; \
             drop table seal_keys; \
             create table seal_check (id integer primary key, sealed text not null); \

@@ -271,6 +271,7 @@ both_backends!(
             alter table workspaces drop column tokens_per_day; \
             alter table messages drop column is_stopped; \
             alter table messages drop column earlier_texts; alter table cancellations drop column is_stop; \
+            drop table usage_counts; drop table usage_positions; alter table turns drop column api_key_id; \
             alter table turns drop column is_stop_requested; alter table turns drop column stream_process; \
             drop table store_epoch; drop table seal_keys; create table seal_check (id integer primary key, sealed text not null)";
         change(&db, &program, undo).await;

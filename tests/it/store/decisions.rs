@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rejoinder::domain::assistant::AssistantSummary;
+use rejoinder::domain::audit::Actor;
 use rejoinder::domain::clock::{Clock, FixedClock};
 use rejoinder::domain::conversation::{Conversation, ConversationKind, ConversationPatch, SenderType};
 use rejoinder::domain::failure::Failure;
@@ -121,7 +122,7 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
                 warning: None,
             }),
             deadline: None,
-            has_api_key: false,
+            key: None,
             runs_here: false,
         }),
         Op::End { admitted_by, fence, completes } => {
@@ -149,9 +150,12 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
         Op::HandBackTurn { admitted_by, fence } => {
             decide(HandBackTurn { turn: turn(admitted_by), fence, delay, is_takeover: false })
         }
-        Op::TopUp { reference } => {
-            decide(TopUp { workspace: WORKSPACE, amount: Money(25_000), reference: reference.to_string() })
-        }
+        Op::TopUp { reference } => decide(TopUp {
+            workspace: WORKSPACE,
+            amount: Money(25_000),
+            reference: reference.to_string(),
+            actor: Arc::new(Actor::server()),
+        }),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Idempotency keys: one message a key, whatever its client does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
+use rejoinder::domain::audit::Actor;
 use rejoinder::domain::clock::Clock;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::error::Error;
@@ -90,8 +92,12 @@ both_backends!(
         let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
         let ask = || process.writer.execute(with_key(admission(&conversation, Api::Widget), "k", "body"));
         assert!(matches!(ask().await, Err(Error::InsufficientBalance)));
-        let credit =
-            TopUp { workspace: seeded.workspace, amount: Money(10_000), reference: "invoice 1".to_owned() };
+        let credit = TopUp {
+            workspace: seeded.workspace,
+            amount: Money(10_000),
+            reference: "invoice 1".to_owned(),
+            actor: Arc::new(Actor::server()),
+        };
 
         let clock = process.clock.as_ref();
         let grant = async |conn: Conn<'_>| decide_inline(conn, clock, &process.context.ids, &credit).await;

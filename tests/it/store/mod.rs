@@ -19,4 +19,5 @@ mod pool;
 mod schema;
 mod stream_processes;
 mod token_budgets;
+mod usage;
 mod webhook_endpoints;

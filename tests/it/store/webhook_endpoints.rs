@@ -1,7 +1,9 @@
 //! Decisions on webhook endpoints, and their removal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rejoinder::domain::audit::Actor;
 use rejoinder::domain::clock::{Micros, SystemClock};
 use rejoinder::domain::error::Error;
 use rejoinder::domain::event::EventType;
@@ -60,7 +62,7 @@ async fn write(
     endpoint: EndpointId,
     action: EndpointAction,
 ) -> Result<Endpoint, Error> {
-    decide(store, &WriteEndpoint { workspace, endpoint, action }).await
+    decide(store, &WriteEndpoint { workspace, endpoint, action, actor: Arc::new(Actor::server()) }).await
 }
 
 async fn disable(
@@ -230,7 +232,12 @@ both_backends!(
         let url = "https://a.example/";
 
         let command = CreateTestDisable {
-            create: WriteEndpoint { workspace, endpoint: NEW, action: create(url) },
+            create: WriteEndpoint {
+                workspace,
+                endpoint: NEW,
+                action: create(url),
+                actor: Arc::new(Actor::server()),
+            },
             test: TestEndpoint { workspace, endpoint: NEW },
             disable: DisableEndpoint {
                 workspace,

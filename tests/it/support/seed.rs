@@ -134,10 +134,16 @@ pub async fn set_store_clock(db: &TestDb, micros: &str) {
     }
 }
 
+/// Whether a table is written in the background, after the operation that it tells of.
+pub fn is_written_later(table: &str) -> bool {
+    table.starts_with("usage_")
+}
+
 /// Every row of every table: equal before and after an operation that changes nothing.
 pub async fn contents(db: &TestDb) -> Vec<String> {
     let mut all = Vec::new();
-    for table in query_texts(db, list_tables_statement(db.backend())).await {
+    let tables = query_texts(db, list_tables_statement(db.backend())).await;
+    for table in tables.into_iter().filter(|table| !is_written_later(table)) {
         let row = match db.backend() {
             Backend::Postgres => "t::text".to_owned(),
             Backend::Sqlite => {

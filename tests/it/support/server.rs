@@ -370,7 +370,8 @@ impl TestServer {
     pub async fn row_counts(&self) -> BTreeMap<String, i64> {
         let mut counts = BTreeMap::new();
         let backend = if self.db().is_shared() { Backend::Postgres } else { Backend::Sqlite };
-        for table in query_texts(self.db(), seed::list_tables_statement(backend)).await {
+        let tables = query_texts(self.db(), seed::list_tables_statement(backend)).await;
+        for table in tables.into_iter().filter(|table| !seed::is_written_later(table)) {
             let count = self.query_number(&format!("select count(*) from {table}")).await;
             counts.insert(table, count);
         }

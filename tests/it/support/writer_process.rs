@@ -199,7 +199,7 @@ pub fn admission(conversation: &Conversation, api: Api) -> Admission {
         auto_reply: None,
         idempotency: None,
         deadline: is_widget.then(|| Instant::now() + Duration::from_secs(55)),
-        has_api_key: false,
+        key: None,
         runs_here: false,
     }
 }

@@ -1,5 +1,6 @@
 //! The platform API, as its contract and docs describe it.
 
+mod audit_log;
 mod calendar_files;
 mod calendars;
 mod conversation_creation;
@@ -16,5 +17,6 @@ mod reads;
 pub mod tools;
 mod traces;
 mod turns;
+mod usage;
 mod webhook_deliveries;
 mod webhook_endpoints;

@@ -1,0 +1,58 @@
+//! The usage of all workspaces, or of one.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
+use crate::http::envelope::{ApiError, Platform};
+use crate::http::extract::QueryParams;
+use crate::http::platform::usage::{UsageParams, answer};
+use crate::http::state::AppState;
+
+/// The query of usage, of one workspace or of all.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct OperatorUsageParams {
+    /// The start: a date in the time zone, or a time on a quarter of an hour.
+    #[param(value_type = String, required = true, example = "2026-03-01")]
+    start: Option<String>,
+    /// The end, which is not included; now by default.
+    #[param(example = "2026-04-01")]
+    end: Option<String>,
+    /// The length of the buckets: `hour`, `day` (the default), `month`, or `none` for one bucket.
+    bucket: Option<String>,
+    /// What to divide the figures by, separated by commas: `workspace`, `assistant`, `model`, `key`.
+    #[param(example = "workspace")]
+    group_by: Option<String>,
+    /// The time zone of dates and buckets; UTC by default.
+    #[param(example = "Europe/Berlin")]
+    timezone: Option<String>,
+    /// Only the usage of this workspace. Without it, the last seconds may be missing.
+    workspace_id: Option<String>,
+    /// Number of items per page: 1 to 200, 50 by default.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// The `next_cursor` of the previous page.
+    cursor: Option<String>,
+}
+
+/// The usage that a caller with the scope of `C` asks for.
+pub(super) async fn read<C>(
+    State(state): State<AppState>,
+    _caller: C,
+    QueryParams(params, _): QueryParams<OperatorUsageParams>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError<Platform>> {
+    let OperatorUsageParams { start, end, bucket, group_by, timezone, workspace_id, limit, cursor } = params;
+    let workspace = workspace_id.map(|id| id.parse::<WorkspaceId>()).transpose();
+    let malformed =
+        || Error::invalid("workspace_id", "Field 'workspace_id' must be an id of the form wsp_….");
+    let workspace = workspace.map_err(|_| malformed())?;
+    let params = UsageParams { start, end, bucket, group_by, timezone, limit, cursor };
+    answer(&state, workspace, &params, &headers).await
+}
