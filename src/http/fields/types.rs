@@ -5,12 +5,16 @@ use std::str::FromStr;
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema};
-use utoipa::openapi::{SchemaFormat, Type};
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{
+    AdditionalProperties, AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaType,
+};
+use utoipa::openapi::{RefOr, SchemaFormat, Type};
 
 use super::Violation;
 use super::json::{boolean, integer, object, string};
 use crate::domain::error::Error;
+use crate::domain::schema::{pattern, words};
 use crate::http::envelope::Platform;
 
 /// The type of a field that is present.
@@ -20,7 +24,13 @@ pub(in crate::http) trait FieldType {
     /// The checked value; none if it counts as absent.
     fn check(raw: &RawValue) -> Result<Option<Self::Value>, Violation>;
 
+    /// The schema of a value that does not count as absent.
     fn schema() -> Schema;
+
+    /// The schema of an optional field, whose value may also count as absent.
+    fn optional_schema() -> Schema {
+        Self::schema()
+    }
 }
 
 /// A field of a request: a [`FieldType`], which is required, or an `Option` of one.
@@ -55,13 +65,98 @@ impl<T: FieldType> RequestField for Option<T> {
     }
 
     fn field_schema() -> Schema {
-        T::schema()
+        nullable(T::optional_schema())
     }
 }
 
+/// A schema that also allows `null`, which counts as absent.
+fn nullable(mut schema: Schema) -> Schema {
+    let with_null = |kind: &mut SchemaType| {
+        if let SchemaType::Type(one) = kind {
+            *kind = SchemaType::Array(vec![one.clone(), Type::Null]);
+        }
+    };
+    if let Schema::Object(object) = &mut schema {
+        with_null(&mut object.schema_type);
+        if let Some(words) = &mut object.enum_values {
+            words.push(Value::Null);
+        }
+        return schema;
+    }
+    if let Schema::Array(array) = &mut schema {
+        with_null(&mut array.schema_type);
+        return schema;
+    }
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    AnyOfBuilder::new().item(schema).item(null).into()
+}
+
+/// A schema that does not allow `null`.
+pub(in crate::http) fn without_null(mut schema: Schema) -> Schema {
+    let without_null = |kind: &mut SchemaType| {
+        if let SchemaType::Array(kinds) = kind {
+            kinds.retain(|kind| *kind != Type::Null);
+            if let [only] = kinds.as_slice() {
+                *kind = SchemaType::Type(only.clone());
+            }
+        }
+    };
+    if let Schema::Object(object) = &mut schema {
+        without_null(&mut object.schema_type);
+        if let Some(words) = &mut object.enum_values {
+            words.retain(|word| !word.is_null());
+        }
+    } else if let Schema::Array(array) = &mut schema {
+        without_null(&mut array.schema_type);
+    }
+    schema
+}
+
+/// Any string that the databases store.
+const STORABLE: &str = r"^[^\u0000]*$";
+/// The characters that a blank string consists of.
+const BLANK: &str = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
+
 /// The schema of a string of at most this many characters.
 pub(in crate::http) fn string_schema(max_chars: Option<usize>) -> Schema {
-    ObjectBuilder::new().schema_type(Type::String).max_length(max_chars).build().into()
+    pattern(STORABLE).max_length(max_chars).into()
+}
+
+/// The schema of a string of at most this many characters that is not blank.
+pub(in crate::http) fn text_schema(max_chars: usize) -> Schema {
+    let not_blank = format!(r"^[^\u0000]*[^\u0000{BLANK}][^\u0000]*$");
+    pattern(not_blank).min_length(Some(1)).max_length(Some(max_chars)).into()
+}
+
+/// The schema of an http or https URL of at most this many characters.
+pub(in crate::http) fn url_schema(max_chars: usize) -> Schema {
+    let uri = SchemaFormat::Custom("uri".to_owned());
+    pattern(r"^\s*[Hh][Tt][Tt][Pp][Ss]?:").format(Some(uri)).max_length(Some(max_chars)).into()
+}
+
+/// The schema of a string in a format.
+pub(in crate::http) fn format_schema(format: KnownFormat, max_chars: Option<usize>) -> Schema {
+    let schema = ObjectBuilder::new().schema_type(Type::String).max_length(max_chars);
+    schema.format(Some(SchemaFormat::KnownFormat(format))).into()
+}
+
+/// The id of a resource, as it was sent; any other text is a resource that does not exist.
+#[derive(Debug)]
+pub(in crate::http) struct Id<I>(PhantomData<I>);
+
+impl<I: ToSchema> FieldType for Id<I> {
+    type Value = String;
+
+    fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
+        AnyText::check(raw)
+    }
+
+    fn schema() -> Schema {
+        match I::schema() {
+            RefOr::T(schema) => schema,
+            RefOr::Ref(_) => string_schema(None),
+        }
+    }
 }
 
 /// Any string.
@@ -99,7 +194,7 @@ impl<const MAX: usize> FieldType for Text<MAX> {
     }
 
     fn schema() -> Schema {
-        string_schema(Some(MAX))
+        text_schema(MAX)
     }
 }
 
@@ -122,6 +217,10 @@ impl FieldType for Name {
     }
 
     fn schema() -> Schema {
+        text_schema(MAX_NAME)
+    }
+
+    fn optional_schema() -> Schema {
         string_schema(Some(MAX_NAME))
     }
 }
@@ -138,7 +237,7 @@ impl FieldType for Clearable {
     }
 
     fn schema() -> Schema {
-        Name::schema()
+        Name::optional_schema()
     }
 }
 
@@ -176,7 +275,7 @@ impl<C: Choice> FieldType for OneOf<C> {
     }
 
     fn schema() -> Schema {
-        string_schema(None)
+        words(C::words()).into()
     }
 }
 
@@ -193,7 +292,7 @@ impl<C: Choice> FieldType for Word<C> {
     }
 
     fn schema() -> Schema {
-        string_schema(None)
+        words(C::words()).into()
     }
 }
 
@@ -228,7 +327,8 @@ impl<const MAX: usize> FieldType for FreeObject<MAX> {
     }
 
     fn schema() -> Schema {
-        ObjectBuilder::new().schema_type(Type::Object).build().into()
+        let object = ObjectBuilder::new().schema_type(Type::Object);
+        object.additional_properties(Some(AdditionalProperties::FreeForm(true))).into()
     }
 }
 

@@ -5,8 +5,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema};
-use utoipa::openapi::{SchemaFormat, Type};
+use utoipa::openapi::schema::{KnownFormat, Schema};
 use utoipa::{IntoParams, ToSchema};
 
 use super::guard::{Guarded, GuardedChange, Visitor};
@@ -16,11 +15,14 @@ use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
 use crate::domain::message::Message;
 use crate::domain::render::raw;
+use crate::domain::string_enum::string_enum;
 use crate::domain::tool_loop::FinishedCall;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::{Input, PathParam, QueryParams};
-use crate::http::fields::{AnyText, Choice, FieldType, FreeObject, Violation, Word, request};
+use crate::http::fields::{
+    AnyText, Choice, FieldType, FreeObject, Violation, Word, format_schema, request,
+};
 use crate::http::response::{REJOINDER_WARNING, set_header, widget_success};
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
@@ -46,8 +48,7 @@ impl FieldType for AssistantUuid {
     }
 
     fn schema() -> Schema {
-        let format = SchemaFormat::KnownFormat(KnownFormat::Uuid);
-        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).build().into()
+        format_schema(KnownFormat::Uuid, None)
     }
 }
 
@@ -111,6 +112,15 @@ fn limit(query: &HistoryQuery) -> Result<usize, Error> {
     limit.ok_or_else(|| Violation::rule("must be between 1 and 200").of::<Widget>("limit"))
 }
 
+string_enum! {
+    /// The role of a message's sender.
+    HistoryRole {
+        User = "user",
+        Assistant = "assistant",
+        System = "system",
+    }
+}
+
 /// A new conversation.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ConversationOut {
@@ -124,8 +134,7 @@ pub(super) struct ConversationOut {
 /// An assistant's first message.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FirstMessage {
-    #[schema(example = "assistant")]
-    role: &'static str,
+    role: HistoryRole,
     #[schema(example = "Hello! How can I help?")]
     content: String,
 }
@@ -149,9 +158,8 @@ pub(super) struct VisitorView {
 /// A message as a visitor sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Entry {
-    /// `user`, or `assistant` for an assistant or a human agent.
-    #[schema(example = "assistant")]
-    role: &'static str,
+    /// `assistant` is an assistant or a human agent.
+    role: HistoryRole,
     #[schema(example = "Hello! How can I help?")]
     content: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,21 +177,18 @@ pub(super) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>)]
     earlier_texts: Option<Box<RawValue>>,
-    #[schema(value_type = String, example = "msg_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: MessageId,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
-    /// `user`, `agent` or `assistant`.
-    #[schema(value_type = String, example = "assistant")]
     sender_type: SenderType,
 }
 
 impl From<Message> for Entry {
     fn from(message: Message) -> Self {
         let role = match message.sender_type {
-            SenderType::User => "user",
-            SenderType::Agent | SenderType::Assistant => "assistant",
-            SenderType::System => "system",
+            SenderType::User => HistoryRole::User,
+            SenderType::Agent | SenderType::Assistant => HistoryRole::Assistant,
+            SenderType::System => HistoryRole::System,
         };
         Self {
             role,
@@ -259,7 +264,7 @@ pub(super) async fn create(
     let created = create_conversation::create_for_widget(&state.services, request).await?;
     let missing_link = || Error::internal("the conversation has no widget link");
     let first = created.first_message;
-    let history = first.map(|first| FirstMessage { role: "assistant", content: first.text });
+    let history = first.map(|first| FirstMessage { role: HistoryRole::Assistant, content: first.text });
     let mut response = widget_success(&ConversationOut {
         status: true,
         conversation_id: created.link.ok_or_else(missing_link)?,

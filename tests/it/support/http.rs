@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::install_tls_provider;
+use super::{described, install_tls_provider};
 use super::wait::within;
 
 /// A client of one server.
@@ -90,11 +90,15 @@ impl Request {
         within("an answer", self.0.send()).await.expect("the server answers")
     }
 
-    /// Sends the request. Panics without a response; every status is a response.
+    /// Sends the request. Panics without a response, and if the document does not describe it; every status is a response.
     pub async fn send(self) -> Response {
-        let response = within("an answer", self.0.send()).await.expect("the server answers");
+        let (client, request) = self.0.build_split();
+        let request = request.expect("a valid request");
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = within("an answer", client.execute(request)).await.expect("the server answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = within("an answer's body", response.bytes()).await.expect("the body is complete");
+        described::check(&method, &path, status, &headers, &body);
         Response { status, headers, body }
     }
 }
