@@ -308,7 +308,13 @@ pub fn acknowledgement(message: &Message, no_reply: Option<NoReplyReason>) -> Re
         auto_reply_enqueued: no_reply.is_none(),
     };
     let body = Success::new("Message sent successfully.", data).to_json();
-    RenderedResponse { status: 200, body, code: None, reason: no_reply.map(|reason| reason.as_str().to_owned()), warning: None }
+    RenderedResponse {
+        status: 200,
+        body,
+        code: None,
+        reason: no_reply.map(|reason| reason.as_str().to_owned()),
+        warning: None,
+    }
 }
 
 /// A new conversation, with what only its creation returns.

@@ -59,7 +59,9 @@ impl PartialSchema for TurnReason {
                 reasons.push(discard.as_str());
             }
         }
-        words(reasons).description(Some("Why a turn has no reply: it failed, or its reply was discarded.")).into()
+        words(reasons)
+            .description(Some("Why a turn has no reply: it failed, or its reply was discarded."))
+            .into()
     }
 }
 

@@ -30,11 +30,13 @@ const DONE: &str = "[DONE]";
 
 /// A frame of the stream.
 #[derive(Debug, Serialize, ToSchema)]
-#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+#[serde(tag = "type", rename_all = "kebab-case")]
 #[schema(as = UiMessageChunk)]
 pub(super) enum Chunk<'a> {
     Start {
+        #[serde(rename = "messageId")]
         message_id: MessageId,
+        #[serde(rename = "messageMetadata")]
         message_metadata: StartMetadata<'a>,
     },
     StartStep,
@@ -49,31 +51,41 @@ pub(super) enum Chunk<'a> {
         id: String,
     },
     ToolInputAvailable {
+        #[serde(rename = "toolCallId")]
         tool_call_id: String,
+        #[serde(rename = "toolName")]
         tool_name: String,
         #[schema(value_type = Object)]
         input: CallResult,
+        #[serde(rename = "providerExecuted")]
         provider_executed: bool,
         dynamic: bool,
     },
     ToolOutputAvailable {
+        #[serde(rename = "toolCallId")]
         tool_call_id: String,
         #[schema(value_type = Object)]
         output: CallResult,
+        #[serde(rename = "providerExecuted")]
         provider_executed: bool,
         dynamic: bool,
     },
     ToolOutputError {
+        #[serde(rename = "toolCallId")]
         tool_call_id: String,
+        #[serde(rename = "errorText")]
         error_text: String,
+        #[serde(rename = "providerExecuted")]
         provider_executed: bool,
         dynamic: bool,
     },
     FinishStep,
     Finish {
+        #[serde(rename = "messageMetadata")]
         message_metadata: FinishMetadata,
     },
     Error {
+        #[serde(rename = "errorText")]
         error_text: String,
     },
     Abort,

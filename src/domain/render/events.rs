@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
     Discriminator, KnownFormat, ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaFormat, Type,
 };
-use utoipa::openapi::RefOr;
 use utoipa::{PartialSchema, ToSchema};
 
 use super::{ConversationOut, MessageOut, json};
@@ -174,7 +174,8 @@ fn variant_schema(kind: EventType, mut data: Ref) -> Schema {
 /// One variant for each type.
 impl PartialSchema for EventOut<'_> {
     fn schema() -> RefOr<Schema> {
-        let variants = EventType::ALL.iter().map(|kind| (kind.as_str(), Ref::from_schema_name(variant_name(*kind))));
+        let variants =
+            EventType::ALL.iter().map(|kind| (kind.as_str(), Ref::from_schema_name(variant_name(*kind))));
         let mapping = variants.clone().map(|(word, variant)| (word, variant.ref_location));
         let union = OneOfBuilder::new()
             .description(Some("An event. Its `type` tells the fields of its `data`."))
@@ -201,9 +202,10 @@ impl ToSchema for EventOut<'_> {
 #[must_use]
 pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &EventData<'_>) -> String {
     let data = match *data {
-        EventData::Message(message) => {
-            EventDataOut::Message(EventMessage { conversation_id: message.conversation, message: message.into() })
-        }
+        EventData::Message(message) => EventDataOut::Message(EventMessage {
+            conversation_id: message.conversation,
+            message: message.into(),
+        }),
         EventData::Conversation(conversation, first) => EventDataOut::Conversation(EventConversation {
             conversation: StartedConversation {
                 conversation: conversation.into(),

@@ -16,8 +16,8 @@ use utoipa::openapi::{RefOr, Type};
 pub(super) use json::{BodyError, MAX_DEPTH, strings};
 pub(super) use types::without_null;
 pub(super) use types::{
-    AnyText, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name, OneOf, RequestField,
-    Text, Word, check_choice, format_schema, string_schema, text_schema, url_schema,
+    AnyText, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name, OneOf,
+    RequestField, Text, Word, check_choice, format_schema, string_schema, text_schema, url_schema,
 };
 
 use super::envelope::Envelope;

@@ -40,9 +40,8 @@ pub(super) fn complete(document: &mut OpenApi) {
 
 fn operations(paths: &mut Paths) -> impl Iterator<Item = &mut Operation> {
     let items = paths.paths.values_mut();
-    let methods = items.flat_map(|item| {
-        [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch]
-    });
+    let methods = items
+        .flat_map(|item| [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch]);
     methods.flatten()
 }
 
@@ -140,7 +139,7 @@ fn for_each_object(schema: &mut RefOr<Schema>, edit: &mut dyn FnMut(&mut Object)
     let RefOr::T(schema) = schema else { return };
     match schema {
         Schema::Object(object) => {
-            for (_, property) in &mut object.properties {
+            for property in object.properties.values_mut() {
                 for_each_object(property, edit);
             }
             if let Some(additional) = &mut object.additional_properties

@@ -70,7 +70,10 @@ pub(super) fn schemas() -> [(&'static str, ObjectBuilder); 5] {
         (
             WIDGET_FIELDS,
             object("Errors of the fields of a request to the widget API.")
-                .property("message", text().description(Some("The first error, and the number of the others.")))
+                .property(
+                    "message",
+                    text().description(Some("The first error, and the number of the others.")),
+                )
                 .property("errors", by_field.description(Some("The errors by field.")))
                 .required("message")
                 .required("errors"),

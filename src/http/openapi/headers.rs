@@ -61,7 +61,10 @@ pub(super) fn common() -> [(&'static str, Header); 8] {
         ("X-RateLimit-Remaining", header("The requests that remain of it", count(0))),
         (
             "X-RateLimit-Reset",
-            header("The Unix time at which it is full again or, once exceeded, lets a request pass", count(0)),
+            header(
+                "The Unix time at which it is full again or, once exceeded, lets a request pass",
+                count(0),
+            ),
         ),
     ]
 }

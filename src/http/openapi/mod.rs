@@ -5,11 +5,11 @@ mod errors;
 mod headers;
 mod webhooks;
 
+use utoipa::ToSchema;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::server::ServerBuilder;
 use utoipa::openapi::tag::TagBuilder;
-use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder, RefOr, Schema};
 
 use super::ui_message_stream::Chunk;
 use super::{platform, widget};
@@ -63,7 +63,7 @@ pub fn openapi() -> OpenApi {
 }
 
 /// A schema with all that it refers to.
-fn named<T: ToSchema + PartialSchema>() -> Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)> {
+fn named<T: ToSchema>() -> Vec<(String, RefOr<Schema>)> {
     let mut schemas = vec![(T::name().into_owned(), T::schema())];
     T::schemas(&mut schemas);
     schemas

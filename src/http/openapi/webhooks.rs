@@ -1,7 +1,9 @@
 //! The requests that the server sends to webhook endpoints.
 
 use utoipa::ToSchema as _;
-use utoipa::openapi::path::{HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, Paths};
+use utoipa::openapi::path::{
+    HttpMethod, Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn, PathItem, Paths,
+};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Ref, Schema};
 use utoipa::openapi::{ContentBuilder, RefOr, Required, ResponseBuilder, Type};
@@ -47,7 +49,12 @@ fn headers() -> [Parameter; 4] {
     let seconds = ObjectBuilder::new().schema_type(Type::Integer).into();
     let signature = pattern("^v1,[A-Za-z0-9+/]{43}=( v1,[A-Za-z0-9+/]{43}=)*$").into();
     [
-        header("webhook-id", Required::True, "The id of the event", Ref::from_schema_name(EventId::name()).into()),
+        header(
+            "webhook-id",
+            Required::True,
+            "The id of the event",
+            Ref::from_schema_name(EventId::name()).into(),
+        ),
         header("webhook-timestamp", Required::True, "The Unix time of the attempt, in seconds", seconds),
         header(
             "webhook-signature",

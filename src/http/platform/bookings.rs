@@ -31,7 +31,7 @@ pub(super) struct BookingsQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
-    #[param(pattern = "^[A-Za-z0-9_-]+$")]
+    #[param(inline, value_type = Option<BookingCursor>)]
     cursor: Option<String>,
     /// Only bookings that end after this time, or after the start of this day in the calendar's time zone.
     #[param(inline, value_type = Option<DayOrTimeText>, example = "2026-03-15")]

@@ -4,13 +4,12 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
-use crate::domain::calendar::{Calendar, HoursIn};
+use crate::domain::calendar::{Calendar, CalendarSource, HoursIn};
 use crate::domain::ids::CalendarId;
 use crate::domain::render::Success;
 use crate::domain::schema::Date;
-use crate::domain::string_enum::string_enum;
 use crate::http::describe::NotFound;
 use crate::http::extract::{ConfigWrite, PathParam, QueryParams, Read};
 use crate::http::pages::calendar_file;
@@ -20,15 +19,6 @@ use crate::service::calendars;
 use crate::service::resources;
 
 type CalendarCursor = Cursor<CalendarId, 'a'>;
-
-string_enum! {
-    /// Where the appointments of a calendar are.
-    CalendarSource {
-        Here = "here",
-        /// On a CalDAV server.
-        Caldav = "caldav",
-    }
-}
 
 /// A calendar.
 #[derive(Debug, Serialize, ToSchema)]
@@ -76,7 +66,10 @@ pub(super) struct LinkedCalendarOut {
     #[schema(inline)]
     calendar: CalendarOut,
     /// The URL at which calendar programs read its bookings. It is the only credential.
-    #[schema(format = "uri", example = "http://127.0.0.1:8080/calendars/7c9e6679742540de944be07fc1f90ae7.ics")]
+    #[schema(
+        format = "uri",
+        example = "http://127.0.0.1:8080/calendars/7c9e6679742540de944be07fc1f90ae7.ics"
+    )]
     ics_url: String,
 }
 
@@ -128,7 +121,7 @@ impl From<&Calendar> for CalendarOut {
 /// The oldest comes first.
 #[utoipa::path(
     get, path = "/calendars", tag = "platform", operation_id = "listCalendars",
-    security(("bearer" = ["read"])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageParams::<CalendarCursor>),
     responses((status = 200, description = "A page", body = Success<Page<CalendarOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(

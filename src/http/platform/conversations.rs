@@ -16,8 +16,8 @@ use crate::domain::clock::Micros;
 use crate::domain::conversation::{ConversationFilter, ConversationKind, ConversationPatch};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid};
-use crate::domain::schema::AssistantIdOrUuid;
 use crate::domain::render::{ConversationOut, CreatedConversationOut, Success};
+use crate::domain::schema::AssistantIdOrUuid;
 use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{
@@ -142,7 +142,7 @@ pub(super) struct ConversationsQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
-    #[param(pattern = "^[A-Za-z0-9_-]+$")]
+    #[param(inline, value_type = Option<ConversationsCursor>)]
     cursor: Option<String>,
     #[serde(rename = "type")]
     #[param(inline, value_type = Option<ConversationKind>)]

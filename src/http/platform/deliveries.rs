@@ -112,7 +112,7 @@ pub(super) struct DeliveriesQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
-    #[param(pattern = "^[A-Za-z0-9_-]+$")]
+    #[param(inline, value_type = Option<DeliveryCursor>)]
     cursor: Option<String>,
     #[param(inline, value_type = Option<DeliveryState>)]
     state: Option<String>,

@@ -11,7 +11,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, ToSchema};
 
 use super::knowledge_bases::{Slug, checked_slug};
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
@@ -308,7 +308,7 @@ pub(super) async fn put(
 /// Returns the documents of a knowledge base, the oldest first.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "listDocuments",
-    security(("bearer" = ["read"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), PageQuery),
+    security(("bearer" = ["read"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), PageParams::<DocumentCursor>),
     responses((status = 200, description = "A page", body = Success<Page<DocumentOut>>), ReadErrors<(InvalidQuery, NotFound<KnowledgeBaseId>)>),
 )]
 pub(super) async fn list(

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Schema;
 
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
@@ -229,7 +229,7 @@ pub(super) async fn create(
 /// The oldest comes first.
 #[utoipa::path(
     get, path = "/knowledge_bases", tag = "platform", operation_id = "listKnowledgeBases",
-    security(("bearer" = ["read"])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageParams::<BaseCursor>),
     responses((status = 200, description = "A page", body = Success<Page<BaseOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(

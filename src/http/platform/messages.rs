@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 
 use super::ReadErrors;
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::domain::conversation::SenderType;
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, MessageId};
@@ -23,6 +23,8 @@ use crate::http::state::AppState;
 use crate::http::ui_message_stream::{self, FRAMES};
 use crate::service::accept_message::{self, AcceptMessage};
 use crate::service::read_conversation;
+
+type MessageCursor = Cursor<i64, 'm'>;
 
 /// The route in the fingerprint of an `Idempotency-Key`.
 const ROUTE: &str = "POST /v1/messages";
@@ -155,7 +157,7 @@ pub(super) async fn send(
 /// The oldest comes first.
 #[utoipa::path(
     get, path = "/conversations/{id}/messages", tag = "platform", operation_id = "listMessages",
-    security(("bearer" = ["read"])), params(("id" = inline(ConversationId), Path, description = "con_…"), PageQuery),
+    security(("bearer" = ["read"])), params(("id" = inline(ConversationId), Path, description = "con_…"), PageParams::<MessageCursor>),
     responses((status = 200, description = "A page", body = Success<Page<MessageOut>>), ReadErrors<(InvalidQuery, NotFound<ConversationId>)>),
 )]
 pub(super) async fn list(
@@ -164,7 +166,6 @@ pub(super) async fn list(
     PathParam(name): PathParam,
     QueryParams(query, _): QueryParams<PageQuery>,
 ) -> Result<Response, ApiError<Platform>> {
-    type MessageCursor = Cursor<i64, 'm'>;
     let limit = limit(query.limit.as_deref())?;
     let after = MessageCursor::decode(query.cursor.as_deref())?.unwrap_or(0);
     let page = read_conversation::list_messages(&state.services, &account, &name, after, limit).await?;

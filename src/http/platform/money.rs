@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Answer;
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::domain::ids::TurnId;
 use crate::domain::ledger::{LedgerEntry, LedgerKind};
 use crate::domain::money::{Currency, Money};
@@ -75,7 +75,7 @@ pub(super) async fn balance(
 /// The oldest entry comes first.
 #[utoipa::path(
     get, path = "/ledger", tag = "platform", operation_id = "listLedger", security(("bearer" = ["billing:read"])),
-    params(PageQuery),
+    params(PageParams::<LedgerCursor>),
     responses((status = 200, description = "A page", body = Success<Page<LedgerEntryOut>>), LedgerErrors),
 )]
 pub(super) async fn ledger(

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Micros;
@@ -69,7 +69,7 @@ error_sets! {
 /// The oldest comes first.
 #[utoipa::path(
     get, path = "/tools", tag = "platform", operation_id = "listTools",
-    security(("bearer" = ["read"])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageParams::<ToolCursor>),
     responses((status = 200, description = "A page", body = Success<Page<ToolSummaryOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(

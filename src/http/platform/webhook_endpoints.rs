@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
 
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
@@ -76,7 +76,7 @@ impl FieldType for EventTypes {
 
     fn schema() -> Schema {
         let subscribable = EventType::ALL.iter().filter(|kind| kind.is_subscribable());
-        ArrayBuilder::new().items(words(subscribable.map(|kind| kind.as_str()))).into()
+        ArrayBuilder::new().items(words(subscribable.map(|kind| kind.as_str()))).build().into()
     }
 }
 
@@ -267,7 +267,7 @@ pub(super) async fn create(
 /// The oldest comes first.
 #[utoipa::path(
     get, path = "/webhook_endpoints", tag = "platform", operation_id = "listWebhookEndpoints",
-    security(("bearer" = ["read"])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageParams::<EndpointCursor>),
     responses((status = 200, description = "A page", body = Success<Page<EndpointOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(

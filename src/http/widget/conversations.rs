@@ -10,19 +10,16 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::guard::{Guarded, GuardedChange, Visitor};
 use super::link::{link, uuid};
-use crate::domain::conversation::{ConversationKind, SenderType};
+use crate::domain::conversation::{ConversationKind, HistoryRole, SenderType};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
 use crate::domain::message::Message;
 use crate::domain::render::raw;
-use crate::domain::string_enum::string_enum;
 use crate::domain::tool_loop::FinishedCall;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::{Input, PathParam, QueryParams};
-use crate::http::fields::{
-    AnyText, Choice, FieldType, FreeObject, Violation, Word, format_schema, request,
-};
+use crate::http::fields::{AnyText, Choice, FieldType, FreeObject, Violation, Word, format_schema, request};
 use crate::http::response::{REJOINDER_WARNING, set_header, widget_success};
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
@@ -110,15 +107,6 @@ fn limit(query: &HistoryQuery) -> Result<usize, Error> {
     let Some(text) = &query.limit else { return Ok(MAX_HISTORY) };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_HISTORY).contains(limit));
     limit.ok_or_else(|| Violation::rule("must be between 1 and 200").of::<Widget>("limit"))
-}
-
-string_enum! {
-    /// The role of a message's sender.
-    HistoryRole {
-        User = "user",
-        Assistant = "assistant",
-        System = "system",
-    }
 }
 
 /// A new conversation.

@@ -438,7 +438,8 @@ fn every_operation_has_an_id_a_scope_and_typed_errors() {
 
 #[test]
 fn closed_sets_list_their_words_and_ids_have_their_form() {
-    let closed = ["state", "type", "kind", "api", "sender_type", "role", "currency", "status", "format", "language"];
+    let closed =
+        ["state", "type", "kind", "api", "sender_type", "role", "currency", "status", "format", "language"];
     // A response of another server, its model and its web address have what they have.
     let foreign = ["ReceivedResponseOut", "AttemptOut.status", "ModelError", "MessagePart", "TestCallOut"];
     for (path, schema) in all_schemas() {
@@ -469,8 +470,11 @@ fn a_field_that_may_be_absent_from_a_response_is_never_null() {
         let required = schema["required"].as_array().cloned().unwrap_or_default();
         let is_request = schema["additionalProperties"] == false || path.contains("In");
         let is_response = path.contains("Out") && !is_request;
-        for (name, property) in schema["properties"].as_object().into_iter().flatten().filter(|_| is_response) {
-            let is_null = |schema: &Value| schema["type"].as_array().is_some_and(|kinds| kinds.contains(&json!("null")));
+        for (name, property) in schema["properties"].as_object().into_iter().flatten().filter(|_| is_response)
+        {
+            let is_null = |schema: &Value| {
+                schema["type"].as_array().is_some_and(|kinds| kinds.contains(&json!("null")))
+            };
             assert!(required.contains(&json!(name)) || !is_null(property), "{path}.{name}: {property}");
         }
     }
@@ -532,7 +536,8 @@ async fn the_server_accepts_exactly_what_the_schemas_of_bodies_do() {
     let on_endpoint = |body: Value| ("WebhookEndpointChange", "PATCH", endpoint.clone(), body);
     let replay = |body: Value| ("WebhookReplay", "POST", format!("{endpoint}/replay"), body);
     let rotate = |body: Value| ("SecretRotation", "POST", format!("{endpoint}/rotate_secret"), body);
-    let on_conversation = |body: Value| ("ConversationChange", "PATCH", format!("/v1/conversations/{con}"), body);
+    let on_conversation =
+        |body: Value| ("ConversationChange", "PATCH", format!("/v1/conversations/{con}"), body);
     let secret = |bytes: usize| format!("whsec_{}", base64(&vec![7; bytes]));
 
     for (schema, method, path, body) in [

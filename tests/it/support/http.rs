@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{described, install_tls_provider};
 use super::wait::within;
+use super::{described, install_tls_provider};
 
 /// A client of one server.
 #[derive(Clone)]

@@ -79,7 +79,8 @@ error_sets! {
 }
 
 /// The errors of the feed.
-type FeedErrors = (InvalidFeedQuery, UnknownPosition, NotFound<ConversationId>, EventsRemoved, TooManyReaders);
+type FeedErrors =
+    (InvalidFeedQuery, UnknownPosition, NotFound<ConversationId>, EventsRemoved, TooManyReaders);
 
 /// List events.
 ///
