@@ -369,3 +369,45 @@ impl<T: TryFrom<i64> + 'static, const MIN: i64, const MAX: i64> FieldType for In
         schema.minimum(Some(MIN)).maximum(Some(MAX)).build().into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Whether a value is accepted; by the schema as by the check.
+    fn accepts<F: RequestField>(value: &Value) -> bool {
+        let schema = serde_json::to_value(F::field_schema()).unwrap();
+        let raw = RawValue::from_string(value.to_string()).unwrap();
+        // A body's null counts as absent.
+        let is_accepted = F::read(Some(&*raw).filter(|_| !value.is_null())).is_ok();
+        assert_eq!(jsonschema::is_valid(&schema, value), is_accepted, "{value}: {schema}");
+        is_accepted
+    }
+
+    #[test]
+    fn a_schema_accepts_what_its_check_accepts() {
+        let blanks =
+            "\t\n\u{b}\u{c}\r \u{85}\u{a0}\u{1680}\u{2000}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
+        let texts = ["", " ", blanks, "\u{feff}", "\u{1c}", "a", " é ", "a\0", "a\nb\n", "12345", "123456"]
+            .map(|text| json!(text));
+        let values = [json!(null), json!(1), json!(true), json!({"a": [null]}), json!([])];
+        for value in texts.iter().chain(&values) {
+            accepts::<AnyText>(value);
+            accepts::<Option<AnyText>>(value);
+            accepts::<Text<5>>(value);
+            accepts::<Option<Text<5>>>(value);
+            accepts::<Name>(value);
+            accepts::<Option<Name>>(value);
+            accepts::<Clearable>(value);
+            accepts::<Flag>(value);
+            accepts::<Option<FreeObject<1000>>>(value);
+            accepts::<Integer<u32, 2, 5>>(value);
+        }
+        assert!(accepts::<Text<5>>(&json!("é\n😀")) && !accepts::<Text<5>>(&json!(blanks)));
+        assert!(accepts::<Option<Name>>(&json!(" ")) && !accepts::<Name>(&json!(" ")));
+        assert!(accepts::<Integer<u32, 2, 5>>(&json!(5)) && !accepts::<Integer<u32, 2, 5>>(&json!(6)));
+        assert!(accepts::<Option<Flag>>(&json!(null)) && !accepts::<Flag>(&json!(null)));
+    }
+}
