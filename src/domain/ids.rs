@@ -137,7 +137,7 @@ macro_rules! define_ids {
                     let example = concat!($prefix, "_01k9z3x8f5e4r9t2m6q7w8y0ab");
                     let description = [$($doc.trim()),*].join(" ");
                     let schema = pattern(concat!("^", id_pattern!($prefix), "$"));
-                    schema.description(Some(description)).example(Some(example.into())).into()
+                    schema.description(Some(description)).examples([example]).into()
                 }
             }
 

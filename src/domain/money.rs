@@ -44,7 +44,7 @@ string_enum! {
 impl utoipa::PartialSchema for Money {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
         let schema = super::schema::pattern(r"^-?[0-9]+\.[0-9]{2,6}$");
-        schema.description(Some("An amount in US dollars.")).example(Some("9.99".into())).into()
+        schema.description(Some("An amount in US dollars.")).examples(["9.99"]).into()
     }
 }
 

@@ -40,7 +40,7 @@ pub enum ToolKind {}
 
 impl PartialSchema for ToolKind {
     fn schema() -> RefOr<Schema> {
-        words(TOOL_KINDS).description(Some("The kind of a tool.")).example(Some("webhook".into())).into()
+        words(TOOL_KINDS).description(Some("The kind of a tool.")).examples(["webhook"]).into()
     }
 }
 

@@ -158,14 +158,14 @@ fn data_schema(kind: EventType, schemas: &mut Vec<(String, RefOr<Schema>)>) -> R
 fn variant_schema(kind: EventType, mut data: Ref) -> Schema {
     let time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
     let time = ObjectBuilder::new().schema_type(Type::String).format(Some(time));
-    let cursor = pattern(format!("^{EVENT_CURSOR}$")).example(Some("1042".into()));
+    let cursor = pattern(format!("^{EVENT_CURSOR}$")).examples(["1042"]);
     "Absent after the event's conversation was deleted.".clone_into(&mut data.description);
     let event = ObjectBuilder::new()
         .schema_type(Type::Object)
         .description(Some(format!("An event of the type `{}`.", kind.as_str())))
         .property("id", Ref::from_schema_name(EventId::name()))
         .property("type", words([kind.as_str()]))
-        .property("created_at", time.example(Some("2026-03-15T14:22:11Z".into())))
+        .property("created_at", time.examples(["2026-03-15T14:22:11Z"]))
         .property("cursor", cursor)
         .property("data", data);
     ["id", "type", "created_at", "cursor"].into_iter().fold(event, ObjectBuilder::required).into()

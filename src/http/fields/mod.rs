@@ -17,7 +17,7 @@ pub(super) use json::{BodyError, MAX_DEPTH, strings};
 pub(super) use types::without_null;
 pub(super) use types::{
     AnyText, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name, OneOf,
-    RequestField, Text, Word, check_choice, format_schema, string_schema, text_schema, url_schema,
+    RequestField, Text, Word, check_choice, format_schema, string_schema, url_schema,
 };
 
 use super::envelope::Envelope;
@@ -272,7 +272,7 @@ pub(super) fn object_schema<T: Request>(
     }
     let choices = T::CHOICE.iter().map(|choice| object::<T>(&properties, Some(choice)));
     let one_of = OneOfBuilder::new().description(description(about));
-    choices.fold(one_of, |one_of, choice| one_of.item(choice)).into()
+    choices.fold(one_of, OneOfBuilder::item).into()
 }
 
 /// The object with these properties: all, or those that go with a field which excludes the others of its choice.

@@ -123,7 +123,7 @@ pub(in crate::http) fn string_schema(max_chars: Option<usize>) -> Schema {
 }
 
 /// The schema of a string of at most this many characters that is not blank.
-pub(in crate::http) fn text_schema(max_chars: usize) -> Schema {
+fn text_schema(max_chars: usize) -> Schema {
     let not_blank = format!(r"^[^\u0000]*[^\u0000{BLANK}][^\u0000]*$");
     pattern(not_blank).min_length(Some(1)).max_length(Some(max_chars)).into()
 }

@@ -71,7 +71,7 @@ pub(super) fn common() -> [(&'static str, Header); 8] {
 
 /// A header of this schema.
 pub(in crate::http) fn header(description: &str, schema: RefOr<Schema>) -> Header {
-    HeaderBuilder::new().schema(schema).description(Some(description)).build()
+    HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
 }
 
 fn text() -> RefOr<Schema> {

@@ -157,23 +157,23 @@ impl<P: Position, const TAG: char> PartialSchema for Cursor<P, TAG> {
     fn schema() -> RefOr<Schema> {
         let mut bytes = vec![Self::TAG_BYTE];
         bytes.resize(1 + P::LENGTH, 0);
-        let least = BASE64_URL_SAFE_NO_PAD.encode(&bytes);
+        let lowest = BASE64_URL_SAFE_NO_PAD.encode(&bytes);
         bytes[1..].fill(u8::MAX);
-        let most = BASE64_URL_SAFE_NO_PAD.encode(&bytes);
+        let highest = BASE64_URL_SAFE_NO_PAD.encode(&bytes);
         let spare_bits = (6 - bytes.len() * 8 % 6) % 6;
-        let last = least.len() - 1;
-        let digits = least.bytes().zip(most.bytes()).enumerate().map(|(index, (least, most))| {
+        let last = lowest.len() - 1;
+        let text = lowest.bytes().zip(highest.bytes()).enumerate().map(|(index, (lowest, highest))| {
             let step = if index == last { 1 << spare_bits } else { 1 };
-            digits(least, most, step)
+            digit_range(lowest, highest, step)
         });
-        pattern(format!("^{}$", digits.collect::<String>())).into()
+        pattern(format!("^{}$", text.collect::<String>())).into()
     }
 }
 
 impl<P: Position, const TAG: char> ToSchema for Cursor<P, TAG> {}
 
 /// The regular expression of a digit from `least` to `most`, of which every `step`th is meant.
-fn digits(least: u8, most: u8, step: usize) -> String {
+fn digit_range(least: u8, most: u8, step: usize) -> String {
     let position = |digit: u8| BASE64_DIGITS.bytes().position(|found| found == digit).unwrap_or(0);
     match (position(least), position(most), step) {
         (least, most, _) if least == most => BASE64_DIGITS[least..=least].to_owned(),

@@ -137,7 +137,8 @@ fn a_field_that_may_be_absent_from_a_response_is_never_null() {
 #[test]
 fn the_examples_of_the_document_match_their_schemas() {
     for (path, schema) in all_schemas() {
-        if let Some(example) = schema.get("example") {
+        let listed = schema["examples"].as_array().into_iter().flatten();
+        for example in listed.chain(schema.get("example")) {
             assert_valid(&path, &validator(schema), example);
         }
     }
