@@ -85,6 +85,13 @@ impl Request {
         Self(self.0.body(body.as_ref().to_vec()))
     }
 
+    /// The method and the path.
+    fn target(&self) -> (Method, String) {
+        let copy = self.0.try_clone().expect("a body of bytes");
+        let request = copy.build().expect("a valid request");
+        (request.method().clone(), request.url().path().to_owned())
+    }
+
     /// Sends the request, and returns the response before its body is read.
     pub async fn open(self) -> reqwest::Response {
         within("an answer", self.0.send()).await.expect("the server answers")
@@ -92,10 +99,8 @@ impl Request {
 
     /// Sends the request. Panics without a response, and if the document does not describe it; every status is a response.
     pub async fn send(self) -> Response {
-        let (client, request) = self.0.build_split();
-        let request = request.expect("a valid request");
-        let (method, path) = (request.method().clone(), request.url().path().to_owned());
-        let response = within("an answer", client.execute(request)).await.expect("the server answers");
+        let (method, path) = self.target();
+        let response = within("an answer", self.0.send()).await.expect("the server answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = within("an answer's body", response.bytes()).await.expect("the body is complete");
         described::check(&method, &path, status, &headers, &body);
