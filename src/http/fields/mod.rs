@@ -240,6 +240,10 @@ impl Property {
         example: Option<Value>,
     ) -> Self {
         let mut schema = F::field_schema();
+        if let Schema::Object(object) = &mut schema {
+            // An optional id in a sample would name a resource that does not exist.
+            object.examples.clear();
+        }
         let (about, given) = match &mut schema {
             Schema::Object(object) => (&mut object.description, &mut object.example),
             Schema::Array(array) => (&mut array.description, &mut array.example),
@@ -250,7 +254,6 @@ impl Property {
             _ => return Self { name, is_required: F::IS_REQUIRED, schema },
         };
         *about = description(docs).or_else(|| about.take());
-        // Not that of the type: an optional id in a sample would name a resource that does not exist.
         *given = example;
         Self { name, is_required: F::IS_REQUIRED, schema }
     }

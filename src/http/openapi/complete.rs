@@ -1,6 +1,6 @@
 //! What holds for all operations and schemas, and so is not declared with each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -17,6 +17,7 @@ pub(super) fn complete(document: &mut OpenApi) {
     for (name, header) in headers::common() {
         components.headers.insert(name.to_owned(), RefOr::T(header));
     }
+    refer_to_names(components);
     let mut sent = BTreeSet::new();
     for operation in operations(&mut document.paths) {
         add_scope(operation);
@@ -131,6 +132,47 @@ fn add_references(part: &impl Serialize, components: &Components, found: &mut BT
             Value::Array(items) => open.extend(items),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
+    }
+}
+
+/// Replaces the copies of a named schema that generic schemas contain by references to it, so that a client has one type.
+fn refer_to_names(components: &mut Components) {
+    let text = |schema: &RefOr<Schema>| serde_json::to_string(schema).unwrap_or_default();
+    let has_fields = |schema: &RefOr<Schema>| match schema {
+        RefOr::T(Schema::Object(object)) => !object.properties.is_empty(),
+        RefOr::T(Schema::AllOf(_) | Schema::OneOf(_)) => true,
+        RefOr::T(_) | RefOr::Ref(_) => false,
+    };
+    let named = components.schemas.iter().filter(|(_, schema)| has_fields(schema));
+    let names: HashMap<String, String> = named.map(|(name, schema)| (text(schema), name.clone())).collect();
+    let mut refer = |schema: &mut RefOr<Schema>| {
+        if let Some(name) = names.get(&text(schema)).filter(|_| has_fields(schema)) {
+            *schema = Ref::from_schema_name(name).into();
+        }
+    };
+    for schema in components.schemas.values_mut() {
+        for_each_part(schema, &mut refer);
+    }
+}
+
+/// Calls `edit` with each schema that a schema contains, the outer ones first.
+fn for_each_part(schema: &mut RefOr<Schema>, edit: &mut dyn FnMut(&mut RefOr<Schema>)) {
+    let RefOr::T(schema) = schema else { return };
+    let mut edit_part = |part: &mut RefOr<Schema>| {
+        edit(part);
+        for_each_part(part, edit);
+    };
+    match schema {
+        Schema::Object(object) => object.properties.values_mut().for_each(edit_part),
+        Schema::Array(array) => {
+            if let ArrayItems::RefOrSchema(item) = &mut array.items {
+                edit_part(item);
+            }
+        }
+        Schema::OneOf(one_of) => one_of.items.iter_mut().for_each(edit_part),
+        Schema::AllOf(all_of) => all_of.items.iter_mut().for_each(edit_part),
+        Schema::AnyOf(any_of) => any_of.items.iter_mut().for_each(edit_part),
+        _ => {}
     }
 }
 

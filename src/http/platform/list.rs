@@ -166,7 +166,12 @@ impl<P: Position, const TAG: char> PartialSchema for Cursor<P, TAG> {
             let step = if index == last { 1 << spare_bits } else { 1 };
             digit_range(lowest, highest, step)
         });
-        pattern(format!("^{}$", text.collect::<String>())).into()
+        let text: Vec<_> = text.collect();
+        let runs = text.chunk_by(|one, next| one == next).map(|run| match run {
+            [first, _, ..] => format!("{first}{{{}}}", run.len()),
+            _ => run.concat(),
+        });
+        pattern(format!("^{}$", runs.collect::<String>())).into()
     }
 }
 
