@@ -28,6 +28,8 @@ pub(super) fn complete(document: &mut OpenApi) {
     if let Some(webhooks) = &document.webhooks {
         add_references(webhooks, components, &mut sent);
     }
+    // The frames of a stream, whose schema is text.
+    add_references(&Ref::from_schema_name("UiMessageChunk"), components, &mut sent);
     for (name, schema) in &mut components.schemas {
         let is_sent = sent.contains(name);
         for_each_object(schema, &mut |object| {
