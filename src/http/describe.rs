@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 use serde_json::Value;
 use utoipa::IntoResponses;
 use utoipa::openapi::example::ExampleBuilder;
@@ -15,7 +15,6 @@ use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 use super::envelope::RouteOptions;
 use super::error::Problem;
 use super::openapi::{describe_header, error_schema};
-use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
 use crate::domain::error::Error;
 use crate::domain::event::{CursorExpiry, EventCursor, ExpiredCursor};
 use crate::domain::failure::{Discard, Failure};
@@ -204,12 +203,7 @@ fn response<O: RouteOptions>(cases: &[ErrorCase]) -> RefOr<Response> {
 
 /// The headers that an error is sent with.
 fn headers(case: &ErrorCase) -> Vec<(&'static str, Header)> {
-    let mut names: Vec<HeaderName> = case.problem.headers().keys().cloned().collect();
-    // The response of a failed turn is stored with the turn, and sent again to a retry.
-    if matches!(case.problem, Problem::Domain(Error::Processing(_))) {
-        names.extend([REJOINDER_TURN, IDEMPOTENT_REPLAYED]);
-    }
-    names.iter().filter_map(|name| describe_header(name.as_str())).collect()
+    case.problem.headers().keys().filter_map(|name| describe_header(name.as_str())).collect()
 }
 
 /// The codes of these errors. A message whose turn failed has the code of the failure or of the discard, whichever it is.

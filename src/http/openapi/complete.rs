@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
 use serde_json::Value;
+use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, Paths};
 use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Components, Object, SchemaType};
 use utoipa::openapi::{OpenApi, Ref, RefOr, Schema, Type};
@@ -89,6 +90,7 @@ fn complete_parameters(operation: &mut Operation) {
 
 /// Adds the headers of every response, and the schemas of those that are declared with a name only.
 fn complete_responses(operation: &mut Operation) {
+    let stored = stored_headers(operation);
     for response in operation.responses.responses.values_mut() {
         let RefOr::T(response) = response else { continue };
         for (name, header) in &mut response.headers {
@@ -97,6 +99,9 @@ fn complete_responses(operation: &mut Operation) {
             if let Some((_, described)) = described.filter(|_| name != "Rejoinder-Error") {
                 header.schema = described.schema;
             }
+        }
+        for (name, header) in &stored {
+            response.headers.entry((*name).to_owned()).or_insert_with(|| RefOr::T(header.clone()));
         }
         for (name, _) in headers::common() {
             let reference = Ref::new(format!("#/components/headers/{name}"));
@@ -113,6 +118,17 @@ fn complete_responses(operation: &mut Operation) {
             }
         }
     }
+}
+
+/// The headers that the response to a message is stored and sent again with, whatever its status.
+fn stored_headers(operation: &Operation) -> Vec<(&'static str, Header)> {
+    let Some(RefOr::T(success)) = operation.responses.responses.get("200") else { return Vec::new() };
+    if !success.headers.contains_key("Idempotent-Replayed") {
+        return Vec::new();
+    }
+    let names = ["Rejoinder-Turn", "Idempotent-Replayed"];
+    let sent = names.into_iter().filter(|name| success.headers.contains_key(*name));
+    sent.filter_map(|name| headers::describe(&name.to_ascii_lowercase())).collect()
 }
 
 /// Adds the names of all schemas that a part of the document refers to, also indirectly.

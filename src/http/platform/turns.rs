@@ -66,6 +66,7 @@ pub(super) async fn read_of_message(
         (
             status = 200, content_type = "text/event-stream", body = String,
             description = "The reply as it is made, with a comment at least every 10 s",
+            headers(("Rejoinder-Turn" = String, description = "The id of the turn")),
             example = json!(FRAMES),
         ),
         (status = 204, description = "The turn has ended"),

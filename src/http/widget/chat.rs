@@ -235,6 +235,7 @@ type ResumeErrors = Errors<Widget, (Guarded, NotFound<ConversationId>, Overloade
         (
             status = 200, content_type = "text/event-stream", body = String,
             description = "The reply as it is made, with a comment at least every 10 s",
+            headers(("Rejoinder-Turn" = String, description = "The id of the turn")),
             example = json!(FRAMES),
         ),
         (status = 204, description = "No reply is being made"),
