@@ -161,8 +161,9 @@ fn refer_to_names(components: &mut Components) {
         RefOr::T(Schema::AllOf(_) | Schema::OneOf(_)) => true,
         RefOr::T(_) | RefOr::Ref(_) => false,
     };
-    let named = components.schemas.iter().filter(|(_, schema)| has_fields(schema));
-    let names: HashMap<String, String> = named.map(|(name, schema)| (text(schema), name.clone())).collect();
+    let originals = components.schemas.iter().filter(|(_, schema)| has_fields(schema));
+    let names: HashMap<String, String> =
+        originals.map(|(name, schema)| (text(schema), name.clone())).collect();
     let mut refer = |schema: &mut RefOr<Schema>| {
         if let Some(name) = names.get(&text(schema)).filter(|_| has_fields(schema)) {
             *schema = Ref::from_schema_name(name).into();
