@@ -31,6 +31,16 @@ string_enum! {
     }
 }
 
+string_enum! {
+    /// The role of a message's sender, as the widget API shows it.
+    HistoryRole {
+        User = "user",
+        /// The assistant or a human agent.
+        Assistant = "assistant",
+        System = "system",
+    }
+}
+
 /// A stored conversation. Free-form JSON keeps the text that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {

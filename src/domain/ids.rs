@@ -8,10 +8,13 @@ use std::sync::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use super::clock::Clock;
 use super::error::Error;
+use super::schema::pattern;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -75,10 +78,19 @@ pub trait ResourceId: Copy + FromStr {
     }
 }
 
+/// The regular expression of an id with this prefix, without anchors: what `decode` accepts.
+macro_rules! id_pattern {
+    ($prefix:literal) => {
+        concat!($prefix, "_[0-7][0-9a-hjkmnp-tv-z]{25}")
+    };
+}
+
+pub(crate) use id_pattern;
+
 macro_rules! define_ids {
-    ($($(#[$doc:meta])* $name:ident $prefix:literal $(= $resource:literal, $not_found:literal, $example:literal)?;)+) => {
+    ($($(#[doc = $doc:literal])* $name:ident $prefix:literal $(= $resource:literal, $not_found:literal, $example:literal)?;)+) => {
         $(
-            $(#[$doc])*
+            $(#[doc = $doc])*
             #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
             pub struct $name(pub Uuid);
 
@@ -120,6 +132,17 @@ macro_rules! define_ids {
                 }
             }
 
+            impl PartialSchema for $name {
+                fn schema() -> RefOr<Schema> {
+                    let example = concat!($prefix, "_01k9z3x8f5e4r9t2m6q7w8y0ab");
+                    let description = [$($doc.trim()),*].join(" ");
+                    let schema = pattern(concat!("^", id_pattern!($prefix), "$"));
+                    schema.description(Some(description)).examples([example]).into()
+                }
+            }
+
+            impl ToSchema for $name {}
+
             $(
                 impl ResourceId for $name {
                     const NAME: &'static str = $resource;
@@ -153,27 +176,27 @@ macro_rules! with_ids {
             /// A workspace: one tenant.
             WorkspaceId "wsp";
             /// A conversation, as the platform API names it. The widget API never accepts it.
-            ConversationId "con" = "Conversation", "conversation_not_found", "con_9s2kd81";
+            ConversationId "con" = "Conversation", "conversation_not_found", "con_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A message, also a reply.
-            MessageId "msg" = "Message", "message_not_found", "msg_45kd01";
+            MessageId "msg" = "Message", "message_not_found", "msg_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// An assistant; the UUID in it is the `assistant_id` of the widget API.
             AssistantId "ast" = "Assistant", "assistant_not_found", "ast_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A turn: one reply to generate.
-            TurnId "trn" = "Turn", "turn_not_found", "trn_7hd83k";
+            TurnId "trn" = "Turn", "turn_not_found", "trn_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A calendar.
-            CalendarId "cal" = "Calendar", "calendar_not_found", "cal_2mf81s";
+            CalendarId "cal" = "Calendar", "calendar_not_found", "cal_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A booking in a calendar.
-            BookingId "bkg" = "Booking", "booking_not_found", "bkg_6tz93v";
+            BookingId "bkg" = "Booking", "booking_not_found", "bkg_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A tool of a workspace.
-            ToolId "tool" = "Tool", "tool_not_found", "tool_7fd02k";
+            ToolId "tool" = "Tool", "tool_not_found", "tool_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// An endpoint that receives webhooks.
-            EndpointId "whe" = "Webhook endpoint", "webhook_endpoint_not_found", "whe_5kq20d";
+            EndpointId "whe" = "Webhook endpoint", "webhook_endpoint_not_found", "whe_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// One delivery of one event to one endpoint.
-            DeliveryId "dlv" = "Delivery", "delivery_not_found", "dlv_8xw41p";
+            DeliveryId "dlv" = "Delivery", "delivery_not_found", "dlv_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A knowledge base.
-            KnowledgeBaseId "kb" = "Knowledge base", "knowledge_base_not_found", "kb_3h1m9x";
+            KnowledgeBaseId "kb" = "Knowledge base", "knowledge_base_not_found", "kb_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A document of a knowledge base.
-            DocumentId "doc" = "Document", "document_not_found", "doc_6pq0az";
+            DocumentId "doc" = "Document", "document_not_found", "doc_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// An event of the feed.
             EventId "evt";
             /// An API key's public name, not its secret.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::string_enum::string_enum;
 use super::text::deserialize_text;
 
 /// An amount in millionths of a US dollar; negative for a charge.
@@ -32,6 +33,22 @@ impl Money {
         Self(self.0.saturating_neg())
     }
 }
+
+string_enum! {
+    /// The currency of all amounts.
+    Currency {
+        Usd = "USD",
+    }
+}
+
+impl utoipa::PartialSchema for Money {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        let schema = super::schema::pattern(r"^-?[0-9]+\.[0-9]{2,6}$");
+        schema.description(Some("An amount in US dollars.")).examples(["9.99"]).into()
+    }
+}
+
+impl utoipa::ToSchema for Money {}
 
 /// A decimal with at least two places: `9.99`, `-0.01`, `0.005`.
 impl fmt::Display for Money {

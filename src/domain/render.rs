@@ -12,10 +12,11 @@ use super::error::Error;
 use super::failure::{Discard, Failure};
 use super::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
 use super::message::Message;
+use super::string_enum::string_enum;
 use super::tool_loop::FinishedCall;
 use super::turn::TurnEnd;
 
-pub use events::{EventData, EventOut, event, redacted_event, with_epoch};
+pub use events::{EventData, EventOut, event, redacted_event, variant_name, with_epoch};
 
 /// A rendered response: sent now, and again to requests with its idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +33,9 @@ pub struct RenderedResponse {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Message)]
 pub struct MessageOut<'a> {
-    #[schema(value_type = String, example = "msg_45kd01")]
     pub id: MessageId,
     #[schema(example = "usr_82hd92")]
     pub sender_id: &'a str,
-    /// `user`, `agent`, `system` or `assistant`.
-    #[schema(value_type = String, example = "user")]
     pub sender_type: SenderType,
     #[schema(example = "Hello from curl!")]
     pub text: &'a str,
@@ -60,10 +58,9 @@ pub struct MessageOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>)]
     pub earlier_texts: Option<Box<RawValue>>,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     pub created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     pub reply_to_message_id: Option<MessageId>,
 }
 
@@ -89,13 +86,9 @@ impl<'a> From<&'a Message> for MessageOut<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Conversation)]
 pub struct ConversationOut<'a> {
-    #[schema(value_type = String, example = "con_9s2kd81")]
     pub id: ConversationId,
-    /// `widget`, `test` or `api`.
     #[serde(rename = "type")]
-    #[schema(value_type = String, example = "widget")]
     pub kind: ConversationKind,
-    #[schema(value_type = String, example = "550e8400-e29b-41d4-a716-446655440000")]
     pub assistant_id: AssistantId,
     pub ai_enabled: bool,
     #[schema(value_type = Object, example = json!({"customer_name": "Ada"}))]
@@ -105,9 +98,10 @@ pub struct ConversationOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Box<RawValue>>,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     pub created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     pub ended_at: Option<String>,
 }
 
@@ -234,11 +228,17 @@ fn widget_failure(text: &str, code: &str) -> RenderedResponse {
     RenderedResponse { status: 400, body: widget_error(text), code: Some(code.to_owned()), reason: None }
 }
 
+string_enum! {
+    /// The status of every successful response of the platform API.
+    SuccessStatus {
+        Success = "success",
+    }
+}
+
 /// A successful response of the platform API.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Success<T> {
-    #[schema(value_type = String, example = "success")]
-    status: &'static str,
+    status: SuccessStatus,
     #[schema(value_type = String, example = "Done.")]
     message: &'static str,
     data: T,
@@ -247,7 +247,7 @@ pub struct Success<T> {
 impl<T: Serialize> Success<T> {
     #[must_use]
     pub fn new(message: &'static str, data: T) -> Self {
-        Self { status: "success", message, data }
+        Self { status: SuccessStatus::Success, message, data }
     }
 
     /// The response's body.
@@ -270,14 +270,20 @@ pub fn platform_error(message: &str) -> String {
     json(&PlatformError { status: "error", message, data: () })
 }
 
-/// Why no reply was enqueued, for `Rejoinder-Reason`.
-pub type NoReplyReason = Option<&'static str>;
+string_enum! {
+    /// Why no reply was enqueued, for `Rejoinder-Reason`.
+    NoReplyReason {
+        AutoReplyOff = "auto_reply_off",
+        ConversationEnded = "conversation_ended",
+        AiDisabled = "ai_disabled",
+        InsufficientBalance = "insufficient_balance",
+    }
+}
 
 /// A message that is stored.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Acknowledgement)]
 pub struct AcknowledgementOut<'a> {
-    #[schema(value_type = String, example = "con_9s2kd81")]
     conversation_id: ConversationId,
     message: MessageOut<'a>,
     /// When false, the `Rejoinder-Reason` header says why.
@@ -286,14 +292,19 @@ pub struct AcknowledgementOut<'a> {
 
 /// The acknowledgement of a stored message by the platform API.
 #[must_use]
-pub fn acknowledgement(message: &Message, no_reply: NoReplyReason) -> RenderedResponse {
+pub fn acknowledgement(message: &Message, no_reply: Option<NoReplyReason>) -> RenderedResponse {
     let data = AcknowledgementOut {
         conversation_id: message.conversation,
         message: message.into(),
         auto_reply_enqueued: no_reply.is_none(),
     };
     let body = Success::new("Message sent successfully.", data).to_json();
-    RenderedResponse { status: 200, body, code: None, reason: no_reply.map(str::to_owned) }
+    RenderedResponse {
+        status: 200,
+        body,
+        code: None,
+        reason: no_reply.map(|reason| reason.as_str().to_owned()),
+    }
 }
 
 /// A new conversation, with what only its creation returns.

@@ -24,6 +24,12 @@ pub struct SigningSecret(SecretSlice<u8>);
 pub struct InvalidSigningSecret;
 
 impl SigningSecret {
+    /// The texts that `parse` accepts, as a regular expression: whole groups of three bytes, and perhaps one or two more bytes.
+    pub const PATTERN: &str = concat!(
+        "^whsec_(([A-Za-z0-9+/]{4}){8,20}([A-Za-z0-9+/][AQgw](==)?|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=?)?",
+        "|([A-Za-z0-9+/]{4}){21}([A-Za-z0-9+/][AQgw](==)?)?)$",
+    );
+
     /// Parses `whsec_…` (base64, padding optional).
     pub fn parse(text: &str) -> Result<Self, InvalidSigningSecret> {
         let encoded = text.strip_prefix(PREFIX).ok_or(InvalidSigningSecret)?;

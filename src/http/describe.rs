@@ -5,20 +5,22 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode};
+use http::StatusCode;
 use serde_json::Value;
 use utoipa::IntoResponses;
 use utoipa::openapi::example::ExampleBuilder;
-use utoipa::openapi::header::{Header, HeaderBuilder};
+use utoipa::openapi::header::Header;
 use utoipa::openapi::{ContentBuilder, RefOr, Response, ResponseBuilder};
 
 use super::envelope::RouteOptions;
 use super::error::Problem;
+use super::openapi::{describe_header, error_schema};
 use super::query::unknown_parameter;
-use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN};
 use crate::domain::error::Error;
 use crate::domain::event::{CursorExpiry, EventCursor, ExpiredCursor};
+use crate::domain::failure::{Discard, Failure};
 use crate::domain::ids::ResourceId;
+use crate::domain::schema::words;
 
 /// An error as a route answers it, with a description of its cause.
 pub(super) struct ErrorCase {
@@ -186,16 +188,21 @@ fn add_retry_advice(cases: &mut [ErrorCase]) {
 
 /// The response of one status, with an example of each error under its code, and the headers that these errors are sent with.
 fn response<O: RouteOptions>(cases: &[ErrorCase]) -> RefOr<Response> {
-    let examples = cases.iter().map(|case| {
-        let body: Value = serde_json::from_str(&O::error_body(&case.problem)).unwrap_or_default();
+    let body = |case: &ErrorCase| serde_json::from_str(&O::error_body(&case.problem)).unwrap_or_default();
+    let bodies: Vec<Value> = cases.iter().map(body).collect();
+    let schema = error_schema(&bodies);
+    let examples = cases.iter().zip(bodies).map(|(case, body)| {
         let example = ExampleBuilder::new().summary(case.description.as_str()).value(Some(body));
         (case.problem.code(), example.build())
     });
     let descriptions: Vec<&str> = cases.iter().map(|case| case.description.as_str()).collect();
-    let content = ContentBuilder::new().examples_from_iter(examples).build();
+    let content = ContentBuilder::new().schema(Some(schema)).examples_from_iter(examples).build();
     let response =
         ResponseBuilder::new().description(descriptions.join(". Or: ")).content("application/json", content);
     let mut headers: BTreeMap<&str, Header> = cases.iter().flat_map(headers).collect();
+    if let Some(header) = headers.get_mut("Rejoinder-Error") {
+        header.schema = Some(words(codes(cases)).into());
+    }
     if O::IGNORES_UNKNOWN_NAMES {
         let header = HeaderBuilder::new().description(Some(WARNING)).build();
         headers.insert("Rejoinder-Warning", header);
@@ -207,29 +214,21 @@ fn response<O: RouteOptions>(cases: &[ErrorCase]) -> RefOr<Response> {
 
 /// The headers that an error is sent with.
 fn headers(case: &ErrorCase) -> Vec<(&'static str, Header)> {
-    let mut names: Vec<HeaderName> = case.problem.headers().keys().cloned().collect();
-    // The response of a failed turn is stored with the turn, and sent again to a retry.
-    if matches!(case.problem, Problem::Domain(Error::Processing(_))) {
-        names.extend([REJOINDER_TURN, IDEMPOTENT_REPLAYED]);
-    }
-    let described = names.iter().filter_map(describe_header);
-    described.map(|(name, text)| (name, HeaderBuilder::new().description(Some(text)).build())).collect()
+    case.problem.headers().keys().filter_map(|name| describe_header(name.as_str())).collect()
 }
 
 /// The description of `Rejoinder-Warning` in errors.
 const WARNING: &str = "What was sent and has no effect, if the body was read: at most 8 names, percent-encoded, then `+` and the \
      number of the others";
 
-/// The name of a header as the documentation writes it, and its description; none of a header without a meaning of its own.
-fn describe_header(name: &HeaderName) -> Option<(&'static str, &'static str)> {
-    match name.as_str() {
-        "rejoinder-error" => Some(("Rejoinder-Error", "The stable code of the error")),
-        "rejoinder-resume" => Some(("Rejoinder-Resume", "The cursor to resume from")),
-        "rejoinder-turn" => Some(("Rejoinder-Turn", "The id of the message's turn, if it has one")),
-        "idempotent-replayed" => {
-            Some(("Idempotent-Replayed", "`true` if this is the stored response of the same Idempotency-Key"))
-        }
-        "retry-after" => Some(("Retry-After", "The seconds to wait before the next attempt")),
-        _ => None,
+/// The codes of these errors. A message whose turn failed has the code of the failure or of the discard, whichever it is.
+fn codes(cases: &[ErrorCase]) -> Vec<&'static str> {
+    let mut codes: Vec<_> = cases.iter().map(|case| case.problem.code()).collect();
+    if cases.iter().any(|case| matches!(case.problem, Problem::Domain(Error::Processing(_)))) {
+        codes.extend(Failure::ALL.iter().map(|failure| failure.as_str()));
+        codes.extend(Discard::ALL.iter().map(|discard| discard.as_str()));
     }
+    codes.sort_unstable();
+    codes.dedup();
+    codes
 }

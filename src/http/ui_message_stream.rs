@@ -9,6 +9,7 @@ use futures::Stream;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use super::response::{
     IDEMPOTENT_REPLAYED, REJOINDER_TURN, REJOINDER_WARNING, X_ACCEL_BUFFERING, set_header,
@@ -23,15 +24,21 @@ use crate::service::state::TurnPart;
 const PROTOCOL: HeaderName = HeaderName::from_static("x-vercel-ai-ui-message-stream");
 /// The interval of pings while there is nothing else to send.
 const PING: Duration = Duration::from_secs(10);
+/// The beginning of a stream, for the description of the API: each `data` is a [`Chunk`], the last one [`DONE`].
+pub(super) const FRAMES: &str = "data: {\"type\":\"start\",\"messageId\":\"msg_01k9z3x8f5e4r9t2m6q7w8y0ab\",…}\n\n\
+    data: {\"type\":\"text-delta\",\"id\":\"1\",\"delta\":\"Hello\"}\n\n…data: [DONE]\n\n";
 /// The data of the last frame.
 const DONE: &str = "[DONE]";
 
 /// A frame of the stream.
-#[derive(Debug, Serialize)]
-#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-enum Chunk<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+#[schema(as = UiMessageChunk)]
+pub(super) enum Chunk<'a> {
     Start {
+        #[serde(rename = "messageId")]
         message_id: MessageId,
+        #[serde(rename = "messageMetadata")]
         message_metadata: StartMetadata<'a>,
     },
     StartStep,
@@ -46,46 +53,59 @@ enum Chunk<'a> {
         id: String,
     },
     ToolInputAvailable {
+        #[serde(rename = "toolCallId")]
         tool_call_id: String,
+        #[serde(rename = "toolName")]
         tool_name: String,
+        #[schema(value_type = Object)]
         input: CallResult,
+        #[serde(rename = "providerExecuted")]
         provider_executed: bool,
         dynamic: bool,
     },
     ToolOutputAvailable {
+        #[serde(rename = "toolCallId")]
         tool_call_id: String,
+        #[schema(value_type = Object)]
         output: CallResult,
+        #[serde(rename = "providerExecuted")]
         provider_executed: bool,
         dynamic: bool,
     },
     ToolOutputError {
+        #[serde(rename = "toolCallId")]
         tool_call_id: String,
+        #[serde(rename = "errorText")]
         error_text: String,
+        #[serde(rename = "providerExecuted")]
         provider_executed: bool,
         dynamic: bool,
     },
     FinishStep,
     Finish {
+        #[serde(rename = "messageMetadata")]
         message_metadata: FinishMetadata,
     },
     Error {
+        #[serde(rename = "errorText")]
         error_text: String,
     },
     Abort,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the names of the format")]
-struct StartMetadata<'a> {
+pub(super) struct StartMetadata<'a> {
     turn_id: TurnId,
     conversation_id: &'a str,
     user_message_id: MessageId,
 }
 
-#[derive(Debug, Serialize)]
-struct FinishMetadata {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FinishMetadata {
     turn_id: TurnId,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
     truncated: bool,
 }
 

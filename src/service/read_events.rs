@@ -128,11 +128,11 @@ pub async fn open_reader(
         (StartPosition::Cursor(_), _) => {
             let (source, latest) = (query.after_source, range.nearest(range.latest));
             let text = format!("{source} is ahead of this workspace's log: its newest cursor is {latest}.");
-            return Err(Error::invalid("after", text));
+            return Err(Error::Conflict(text));
         }
         (StartPosition::Event(_), _) => {
             let text = format!("{} names no event of this feed.", query.after_source);
-            return Err(Error::invalid("after", text));
+            return Err(Error::Conflict(text));
         }
     };
     let filter = EventFilter { types: query.types.clone(), conversation };

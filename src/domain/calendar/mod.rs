@@ -28,7 +28,7 @@ pub(crate) use interval::saturating_add;
 pub use results::{Refusal, booked_result, cancelled_result, rfc3339};
 pub use rules::{CalendarRules, CalendarRulesIn, HoursIn, MAX_SLOT_LENGTH};
 pub use specs::{availability_spec, booking_spec, cancel_spec};
-pub use types::{BookingState, Calendar, DayOrTime};
+pub use types::{BookingState, Calendar, CalendarSource, DayOrTime};
 
 pub use settings::{Caldav, CalendarSettings};
 

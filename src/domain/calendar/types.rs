@@ -25,6 +25,15 @@ pub struct Calendar {
 }
 
 string_enum! {
+    /// Where the appointments of a calendar are.
+    CalendarSource {
+        Here = "here",
+        /// On a CalDAV server.
+        Caldav = "caldav",
+    }
+}
+
+string_enum! {
     /// The state of a booking.
     BookingState {
         /// Confirmed, and not cancelled.

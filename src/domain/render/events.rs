@@ -1,7 +1,13 @@
 //! The bodies of events.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{
+    Discriminator, KnownFormat, ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaFormat, Type,
+};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::{ConversationOut, MessageOut, json};
 use crate::domain::clock::Micros;
@@ -9,7 +15,8 @@ use crate::domain::conversation::Conversation;
 use crate::domain::event::{Event, EventCursor, EventType};
 use crate::domain::ids::{ConversationId, EndpointId, EventId, MessageId, TurnId};
 use crate::domain::message::Message;
-use crate::domain::money::Money;
+use crate::domain::money::{Currency, Money};
+use crate::domain::schema::{EVENT_CURSOR, TurnReason, pattern, words};
 use crate::domain::webhook_endpoint::DisabledReason;
 
 /// The data of an event.
@@ -38,85 +45,184 @@ pub enum EventData<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum EventDataOut<'a> {
-    Deleted {
-        conversation_id: ConversationId,
-    },
-    Message {
-        conversation_id: ConversationId,
-        message: MessageOut<'a>,
-    },
-    Conversation {
-        conversation: StartedConversation<'a>,
-    },
-    NoReply {
-        conversation_id: ConversationId,
-        turn_id: TurnId,
-        reply_to_message_id: MessageId,
-        reason: &'a str,
-    },
-    Balance {
-        balance: Money,
-        currency: &'static str,
-        threshold: Money,
-    },
-    Endpoint {
-        webhook_endpoint_id: EndpointId,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        reason: Option<DisabledReason>,
-    },
+    Deleted(DeletedConversation),
+    Message(EventMessage<'a>),
+    Conversation(EventConversation<'a>),
+    NoReply(NoReply<'a>),
+    Balance(LowBalance),
+    Endpoint(EventEndpoint),
 }
 
-#[derive(Serialize)]
+/// The data of an event about a deleted conversation.
+#[derive(Serialize, ToSchema)]
+struct DeletedConversation {
+    conversation_id: ConversationId,
+}
+
+/// The data of an event about a message.
+#[derive(Serialize, ToSchema)]
+struct EventMessage<'a> {
+    conversation_id: ConversationId,
+    message: MessageOut<'a>,
+}
+
+/// The data of an event about a conversation.
+#[derive(Serialize, ToSchema)]
+struct EventConversation<'a> {
+    conversation: StartedConversation<'a>,
+}
+
+/// The data of an event about a turn without a reply.
+#[derive(Serialize, ToSchema)]
+struct NoReply<'a> {
+    conversation_id: ConversationId,
+    turn_id: TurnId,
+    reply_to_message_id: MessageId,
+    #[schema(value_type = TurnReason)]
+    reason: &'a str,
+}
+
+/// The data of an event about the balance.
+#[derive(Serialize, ToSchema)]
+struct LowBalance {
+    balance: Money,
+    currency: Currency,
+    threshold: Money,
+}
+
+/// The data of an event about a webhook endpoint.
+#[derive(Serialize, ToSchema)]
+struct EventEndpoint {
+    webhook_endpoint_id: EndpointId,
+    /// Why it was disabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<DisabledReason>,
+}
+
+/// A conversation, with its first message if it starts with one.
+#[derive(Serialize, ToSchema)]
 struct StartedConversation<'a> {
     #[serde(flatten)]
+    #[schema(inline)]
     conversation: ConversationOut<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     first_message: Option<MessageOut<'a>>,
 }
 
 /// An event. The fields of `data` depend on its type.
-#[derive(Serialize, ToSchema)]
-#[schema(as = Event)]
+#[derive(Serialize)]
 pub struct EventOut<'a> {
-    #[schema(value_type = String, example = "evt_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: EventId,
     #[serde(rename = "type")]
-    #[schema(value_type = String, example = "message.created")]
     kind: EventType,
-    #[schema(example = "2026-03-15T14:22:11Z")]
     created_at: String,
-    #[schema(example = "1042")]
     cursor: String,
     /// Absent after the event's conversation was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
     data: Option<EventDataOut<'a>>,
+}
+
+/// The name of the schema of events of this type.
+#[must_use]
+pub fn variant_name(kind: EventType) -> String {
+    let capitalized = |word: &str| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+    };
+    let words = kind.as_str().split(['.', '_']).map(capitalized);
+    words.collect::<String>() + "Event"
+}
+
+/// The type of the data of an event, with the schemas that it needs.
+fn data_schema(kind: EventType, schemas: &mut Vec<(String, RefOr<Schema>)>) -> Ref {
+    fn named<T: ToSchema>(schemas: &mut Vec<(String, RefOr<Schema>)>) -> Ref {
+        schemas.push((T::name().into_owned(), T::schema()));
+        T::schemas(schemas);
+        Ref::from_schema_name(T::name())
+    }
+    match kind {
+        EventType::ConversationCreated | EventType::ConversationUpdated | EventType::ConversationEnded => {
+            named::<EventConversation<'_>>(schemas)
+        }
+        EventType::ConversationDeleted => named::<DeletedConversation>(schemas),
+        EventType::MessageCreated => named::<EventMessage<'_>>(schemas),
+        EventType::ReplyFailed | EventType::ReplyDiscarded => named::<NoReply<'_>>(schemas),
+        EventType::BalanceLow => named::<LowBalance>(schemas),
+        EventType::WebhookEndpointDisabled | EventType::WebhookEndpointTest => {
+            named::<EventEndpoint>(schemas)
+        }
+    }
+}
+
+/// The schema of events of one type.
+fn variant_schema(kind: EventType, mut data: Ref) -> Schema {
+    let time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+    let time = ObjectBuilder::new().schema_type(Type::String).format(Some(time));
+    let cursor = pattern(format!("^{EVENT_CURSOR}$")).examples(["1042"]);
+    "Absent after the event's conversation was deleted.".clone_into(&mut data.description);
+    let event = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some(format!("An event of the type `{}`.", kind.as_str())))
+        .property("id", Ref::from_schema_name(EventId::name()))
+        .property("type", words([kind.as_str()]))
+        .property("created_at", time.examples(["2026-03-15T14:22:11Z"]))
+        .property("cursor", cursor)
+        .property("data", data);
+    ["id", "type", "created_at", "cursor"].into_iter().fold(event, ObjectBuilder::required).into()
+}
+
+/// One variant for each type.
+impl PartialSchema for EventOut<'_> {
+    fn schema() -> RefOr<Schema> {
+        let variants =
+            EventType::ALL.iter().map(|kind| (kind.as_str(), Ref::from_schema_name(variant_name(*kind))));
+        let mapping = variants.clone().map(|(word, variant)| (word, variant.ref_location));
+        let union = OneOfBuilder::new()
+            .description(Some("An event. Its `type` tells the fields of its `data`."))
+            .discriminator(Some(Discriminator::with_mapping("type", mapping)));
+        variants.fold(union, |union, (_, variant)| union.item(variant)).into()
+    }
+}
+
+impl ToSchema for EventOut<'_> {
+    fn name() -> Cow<'static, str> {
+        "Event".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((EventId::name().into_owned(), EventId::schema()));
+        for kind in EventType::ALL {
+            let data = data_schema(*kind, schemas);
+            schemas.push((variant_name(*kind), variant_schema(*kind, data).into()));
+        }
+    }
 }
 
 /// The body of an event.
 #[must_use]
 pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &EventData<'_>) -> String {
     let data = match *data {
-        EventData::Message(message) => {
-            EventDataOut::Message { conversation_id: message.conversation, message: message.into() }
-        }
-        EventData::Conversation(conversation, first) => EventDataOut::Conversation {
+        EventData::Message(message) => EventDataOut::Message(EventMessage {
+            conversation_id: message.conversation,
+            message: message.into(),
+        }),
+        EventData::Conversation(conversation, first) => EventDataOut::Conversation(EventConversation {
             conversation: StartedConversation {
                 conversation: conversation.into(),
                 first_message: first.map(MessageOut::from),
             },
-        },
-        EventData::NoReply { conversation, turn, message, reason } => EventDataOut::NoReply {
+        }),
+        EventData::NoReply { conversation, turn, message, reason } => EventDataOut::NoReply(NoReply {
             conversation_id: conversation,
             turn_id: turn,
             reply_to_message_id: message,
             reason,
-        },
+        }),
         EventData::Balance { balance, threshold } => {
-            EventDataOut::Balance { balance, currency: "USD", threshold }
+            EventDataOut::Balance(LowBalance { balance, currency: Currency::Usd, threshold })
         }
         EventData::Endpoint { endpoint, reason } => {
-            EventDataOut::Endpoint { webhook_endpoint_id: endpoint, reason }
+            EventDataOut::Endpoint(EventEndpoint { webhook_endpoint_id: endpoint, reason })
         }
     };
     json(&EventOut { id, kind, created_at: at.to_string(), cursor: cursor.to_string(), data: Some(data) })
@@ -142,7 +248,7 @@ pub fn redacted_event(event: &Event) -> String {
         kind: event.kind,
         created_at: event.created_at.to_string(),
         cursor: event.cursor.to_string(),
-        data: deleted.map(|conversation_id| EventDataOut::Deleted { conversation_id }),
+        data: deleted.map(|conversation_id| EventDataOut::Deleted(DeletedConversation { conversation_id })),
     })
 }
 

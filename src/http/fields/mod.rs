@@ -7,15 +7,17 @@ mod types;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
-use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema};
+use serde_json::{Map, Value, json};
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, Schema};
 use utoipa::openapi::{RefOr, Type};
 
 pub(super) use json::{BodyError, MAX_DEPTH, strings};
+pub(super) use types::without_null;
 pub(super) use types::{
-    AnyText, AssistantName, Choice, Clearable, FieldType, Flag, FreeObject, Integer, JsonText, Name, OneOf,
-    RequestField, Text, Word, assistant_id, check_choice, string_schema,
+    AnyText, AssistantName, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name,
+    OneOf, RequestField, Text, Word, assistant_id, check_choice, format_schema, string_schema, url_schema,
 };
 
 use super::envelope::Envelope;
@@ -105,6 +107,10 @@ pub(super) trait Request: Sized {
     /// Whether unknown fields are ignored, with `Rejoinder-Warning`, and not refused: the contract of the user lets clients send
     /// more.
     const IGNORES_UNKNOWN_FIELDS: bool;
+    /// Whether it is an update, of which at least one field is required.
+    const IS_UPDATE: bool;
+    /// Fields of which exactly one is required; none for most.
+    const CHOICE: &'static [&'static str];
     /// The names of its fields in the contract's order.
     const FIELDS: &'static [&'static str];
 
@@ -123,10 +129,18 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
         let text = format!("Unknown field '{name}'. Known fields: {}.", field_names::<T>());
         return Err(Error::invalid("body", text));
     }
-    T::check(&fields).map_err(|violations| {
+    let checked = T::check(&fields).map_err(|violations| {
         let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
         Error::Invalid(violations.into_iter().map(field_error).collect())
-    })
+    })?;
+    if T::IS_UPDATE && fields.0.is_empty() {
+        return Err(nothing_to_update::<T>());
+    }
+    if !T::CHOICE.is_empty() && T::CHOICE.iter().filter(|field| fields.0.contains_key(**field)).count() != 1 {
+        let text = format!("Exactly one of the fields {} is required.", quoted(T::CHOICE));
+        return Err(Error::invalid("body", text));
+    }
+    Ok(checked)
 }
 
 /// The error of a body whose first required field is missing or whose first field has a wrong type.
@@ -145,14 +159,18 @@ pub(super) fn nothing_to_update<T: Request>() -> Error {
 }
 
 fn field_names<T: Request>() -> String {
-    let fields: Vec<_> = T::FIELDS.iter().map(|field| format!("'{field}'")).collect();
-    fields.join(", ")
+    quoted(T::FIELDS)
 }
 
-/// Declares a request body: `field("name in JSON"): type = example`. The struct has the checked values. `tolerant` after the
-/// name of the schema lets it have unknown fields.
+fn quoted(names: &[&str]) -> String {
+    let names: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
+    names.join(", ")
+}
+
+/// Declares a request body: `field("name in JSON"): type = example`. The struct has the checked values. After the name of the schema,
+/// `tolerant` lets it have unknown fields, `update` requires at least one field, and `one_of(a, b)` exactly one of those.
 macro_rules! request {
-    ($(#[doc = $about:literal])+ $vis:vis struct $name:ident as $schema:ident $($tolerant:ident)? {
+    ($(#[doc = $about:literal])+ $vis:vis struct $name:ident as $schema:ident $($rule:ident $(($($choice:ident),+))?)? {
         $($(#[doc = $doc:literal])* $field:ident $(($wire:literal))? : $kind:ty $(= $example:tt)?,)+
     }) => {
         $(#[doc = $about])+
@@ -162,7 +180,9 @@ macro_rules! request {
         }
 
         impl $crate::http::fields::Request for $name {
-            const IGNORES_UNKNOWN_FIELDS: bool = $crate::http::fields::request!(@tolerant $($tolerant)?);
+            const IGNORES_UNKNOWN_FIELDS: bool = $crate::http::fields::request!(@tolerant $($rule)?);
+            const IS_UPDATE: bool = $crate::http::fields::request!(@update $($rule)?);
+            const CHOICE: &'static [&'static str] = &[$($($(stringify!($choice)),+)?)?];
             const FIELDS: &'static [&'static str] =
                 &[$($crate::http::fields::request!(@name $field $($wire)?)),+];
 
@@ -198,8 +218,10 @@ macro_rules! request {
             }
         }
     };
-    (@tolerant) => { false };
     (@tolerant tolerant) => { true };
+    (@tolerant $($other:ident)?) => { false };
+    (@update update) => { true };
+    (@update $($other:ident)?) => { false };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $wire:literal) => { $wire };
 }
@@ -221,10 +243,20 @@ impl Property {
     ) -> Self {
         let mut schema = F::field_schema();
         if let Schema::Object(object) = &mut schema {
-            (object.description, object.example) = (description(docs), example);
-        } else if let Schema::Array(array) = &mut schema {
-            (array.description, array.example) = (description(docs), example);
+            // An optional id in a sample would name a resource that does not exist.
+            object.examples.clear();
         }
+        let (about, given) = match &mut schema {
+            Schema::Object(object) => (&mut object.description, &mut object.example),
+            Schema::Array(array) => (&mut array.description, &mut array.example),
+            Schema::OneOf(one_of) => (&mut one_of.description, &mut one_of.example),
+            Schema::AllOf(all_of) => (&mut all_of.description, &mut all_of.example),
+            Schema::AnyOf(any_of) => (&mut any_of.description, &mut any_of.example),
+            // A kind of schema that no field has.
+            _ => return Self { name, is_required: F::IS_REQUIRED, schema },
+        };
+        *about = description(docs).or_else(|| about.take());
+        *given = example;
         Self { name, is_required: F::IS_REQUIRED, schema }
     }
 }
@@ -234,19 +266,44 @@ fn description(lines: &[&str]) -> Option<String> {
     Some(lines.join("\n")).filter(|text| !text.is_empty())
 }
 
+/// The schema of a request body.
 pub(super) fn object_schema<T: Request>(
     about: &[&str],
     properties: impl IntoIterator<Item = Property>,
 ) -> RefOr<Schema> {
-    let mut object = ObjectBuilder::new().schema_type(Type::Object).description(description(about));
+    let properties: Vec<_> = properties.into_iter().collect();
+    if T::CHOICE.is_empty() {
+        return RefOr::T(object::<T>(&properties, None).description(description(about)).into());
+    }
+    let choices = T::CHOICE.iter().map(|choice| object::<T>(&properties, Some(choice)));
+    let one_of = OneOfBuilder::new().description(description(about));
+    choices.fold(one_of, OneOfBuilder::item).into()
+}
+
+/// The object with these properties: all, or those that go with a field which excludes the others of its choice.
+fn object<T: Request>(properties: &[Property], choice: Option<&str>) -> ObjectBuilder {
+    let mut object = ObjectBuilder::new().schema_type(Type::Object);
+    let null = || ObjectBuilder::new().schema_type(Type::Null);
     for property in properties {
-        object = object.property(property.name, property.schema);
-        if property.is_required {
+        let is_chosen = choice == Some(property.name);
+        let is_excluded = !is_chosen && T::CHOICE.contains(&property.name);
+        object = match (is_excluded, is_chosen) {
+            (true, _) => object.property(property.name, null()),
+            (false, true) => object.property(property.name, without_null(property.schema.clone())),
+            (false, false) => object.property(property.name, property.schema.clone()),
+        };
+        if property.is_required || is_chosen {
             object = object.required(property.name);
         }
     }
     if !T::IGNORES_UNKNOWN_FIELDS {
         object = object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
     }
-    RefOr::T(object.build().into())
+    if T::IS_UPDATE {
+        // `null` counts as absent, and so does not change anything either.
+        let nulls = T::FIELDS.iter().map(|field| ((*field).to_owned(), json!({"type": "null"})));
+        let nulls = json!({"properties": nulls.collect::<Map<_, _>>()});
+        object = object.min_properties(Some(1)).extensions(Some(Extensions::from_iter([("not", nulls)])));
+    }
+    object
 }

@@ -5,14 +5,18 @@ use std::str::FromStr;
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema};
-use utoipa::openapi::{SchemaFormat, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaType,
+};
+use utoipa::openapi::{RefOr, SchemaFormat, Type};
+use utoipa::{PartialSchema as _, ToSchema};
 use uuid::Uuid;
 
 use super::Violation;
 use super::json::{boolean, integer, object, string};
 use crate::domain::error::Error;
 use crate::domain::ids::AssistantId;
+use crate::domain::schema::{AssistantIdOrUuid, pattern, words};
 use crate::http::envelope::Platform;
 
 /// The type of a field that is present.
@@ -22,7 +26,13 @@ pub(in crate::http) trait FieldType {
     /// The checked value; none if it counts as absent.
     fn check(raw: &RawValue) -> Result<Option<Self::Value>, Violation>;
 
+    /// The schema of a value that does not count as absent.
     fn schema() -> Schema;
+
+    /// The schema of an optional field, whose value may also count as absent.
+    fn optional_schema() -> Schema {
+        Self::schema()
+    }
 }
 
 /// A field of a request: a [`FieldType`], which is required, or an `Option` of one.
@@ -57,13 +67,98 @@ impl<T: FieldType> RequestField for Option<T> {
     }
 
     fn field_schema() -> Schema {
-        T::schema()
+        nullable(T::optional_schema())
     }
 }
 
+/// A schema that also allows `null`, which counts as absent.
+fn nullable(mut schema: Schema) -> Schema {
+    let with_null = |kind: &mut SchemaType| {
+        if let SchemaType::Type(one) = kind {
+            *kind = SchemaType::Array(vec![one.clone(), Type::Null]);
+        }
+    };
+    if let Schema::Object(object) = &mut schema {
+        with_null(&mut object.schema_type);
+        if let Some(words) = &mut object.enum_values {
+            words.push(Value::Null);
+        }
+        return schema;
+    }
+    if let Schema::Array(array) = &mut schema {
+        with_null(&mut array.schema_type);
+        return schema;
+    }
+    let null = ObjectBuilder::new().schema_type(Type::Null);
+    AnyOfBuilder::new().item(schema).item(null).into()
+}
+
+/// A schema that does not allow `null`.
+pub(in crate::http) fn without_null(mut schema: Schema) -> Schema {
+    let without_null = |kind: &mut SchemaType| {
+        if let SchemaType::Array(kinds) = kind {
+            kinds.retain(|kind| *kind != Type::Null);
+            if let [only] = kinds.as_slice() {
+                *kind = SchemaType::Type(only.clone());
+            }
+        }
+    };
+    if let Schema::Object(object) = &mut schema {
+        without_null(&mut object.schema_type);
+        if let Some(words) = &mut object.enum_values {
+            words.retain(|word| !word.is_null());
+        }
+    } else if let Schema::Array(array) = &mut schema {
+        without_null(&mut array.schema_type);
+    }
+    schema
+}
+
+/// Any string that the databases store.
+const STORABLE: &str = r"^[^\u0000]*$";
+/// The characters that a blank string consists of.
+const BLANK: &str = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
+
 /// The schema of a string of at most this many characters.
 pub(in crate::http) fn string_schema(max_chars: Option<usize>) -> Schema {
-    ObjectBuilder::new().schema_type(Type::String).max_length(max_chars).build().into()
+    pattern(STORABLE).max_length(max_chars).into()
+}
+
+/// The schema of a string of at most this many characters that is not blank.
+fn text_schema(max_chars: usize) -> Schema {
+    let not_blank = format!(r"^[^\u0000]*[^\u0000{BLANK}][^\u0000]*$");
+    pattern(not_blank).min_length(Some(1)).max_length(Some(max_chars)).into()
+}
+
+/// The schema of an http or https URL of at most this many characters.
+pub(in crate::http) fn url_schema(max_chars: usize) -> Schema {
+    let uri = SchemaFormat::Custom("uri".to_owned());
+    pattern(r"^\s*[Hh][Tt][Tt][Pp][Ss]?:").format(Some(uri)).max_length(Some(max_chars)).into()
+}
+
+/// The schema of a string in a format.
+pub(in crate::http) fn format_schema(format: KnownFormat, max_chars: Option<usize>) -> Schema {
+    let schema = ObjectBuilder::new().schema_type(Type::String).max_length(max_chars);
+    schema.format(Some(SchemaFormat::KnownFormat(format))).into()
+}
+
+/// The id of a resource, as it was sent; any other text is a resource that does not exist.
+#[derive(Debug)]
+pub(in crate::http) struct Id<I>(PhantomData<I>);
+
+impl<I: ToSchema> FieldType for Id<I> {
+    type Value = String;
+
+    fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
+        AnyText::check(raw)
+    }
+
+    fn schema() -> Schema {
+        match I::schema() {
+            RefOr::T(schema) => schema,
+            RefOr::Ref(_) => string_schema(None),
+        }
+    }
 }
 
 /// Any string.
@@ -101,7 +196,7 @@ impl<const MAX: usize> FieldType for Text<MAX> {
     }
 
     fn schema() -> Schema {
-        string_schema(Some(MAX))
+        text_schema(MAX)
     }
 }
 
@@ -124,6 +219,10 @@ impl FieldType for Name {
     }
 
     fn schema() -> Schema {
+        text_schema(MAX_NAME)
+    }
+
+    fn optional_schema() -> Schema {
         string_schema(Some(MAX_NAME))
     }
 }
@@ -140,7 +239,7 @@ impl FieldType for Clearable {
     }
 
     fn schema() -> Schema {
-        Name::schema()
+        Name::optional_schema()
     }
 }
 
@@ -157,7 +256,10 @@ impl FieldType for AssistantName {
     }
 
     fn schema() -> Schema {
-        string_schema(None)
+        match AssistantIdOrUuid::schema() {
+            RefOr::T(schema) => schema,
+            RefOr::Ref(_) => string_schema(None),
+        }
     }
 }
 
@@ -203,7 +305,7 @@ impl<C: Choice> FieldType for OneOf<C> {
     }
 
     fn schema() -> Schema {
-        string_schema(None)
+        words(C::words()).into()
     }
 }
 
@@ -220,7 +322,7 @@ impl<C: Choice> FieldType for Word<C> {
     }
 
     fn schema() -> Schema {
-        string_schema(None)
+        words(C::words()).into()
     }
 }
 
@@ -255,7 +357,8 @@ impl<const MAX: usize> FieldType for FreeObject<MAX> {
     }
 
     fn schema() -> Schema {
-        ObjectBuilder::new().schema_type(Type::Object).build().into()
+        let object = ObjectBuilder::new().schema_type(Type::Object);
+        object.additional_properties(Some(AdditionalProperties::FreeForm(true))).into()
     }
 }
 
@@ -294,5 +397,47 @@ impl<T: TryFrom<i64> + 'static, const MIN: i64, const MAX: i64> FieldType for In
         let schema = ObjectBuilder::new().schema_type(Type::Integer);
         let schema = schema.format(Some(SchemaFormat::KnownFormat(format)));
         schema.minimum(Some(MIN)).maximum(Some(MAX)).build().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Whether a value is accepted; by the schema as by the check.
+    fn accepts<F: RequestField>(value: &Value) -> bool {
+        let schema = serde_json::to_value(F::field_schema()).unwrap();
+        let raw = RawValue::from_string(value.to_string()).unwrap();
+        // A body's null counts as absent.
+        let is_accepted = F::read(Some(&*raw).filter(|_| !value.is_null())).is_ok();
+        assert_eq!(jsonschema::is_valid(&schema, value), is_accepted, "{value}: {schema}");
+        is_accepted
+    }
+
+    #[test]
+    fn a_schema_accepts_what_its_check_accepts() {
+        let blanks =
+            "\t\n\u{b}\u{c}\r \u{85}\u{a0}\u{1680}\u{2000}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
+        let texts = ["", " ", blanks, "\u{feff}", "\u{1c}", "a", " é ", "a\0", "a\nb\n", "12345", "123456"]
+            .map(|text| json!(text));
+        let values = [json!(null), json!(1), json!(true), json!({"a": [null]}), json!([])];
+        for value in texts.iter().chain(&values) {
+            accepts::<AnyText>(value);
+            accepts::<Option<AnyText>>(value);
+            accepts::<Text<5>>(value);
+            accepts::<Option<Text<5>>>(value);
+            accepts::<Name>(value);
+            accepts::<Option<Name>>(value);
+            accepts::<Clearable>(value);
+            accepts::<Flag>(value);
+            accepts::<Option<FreeObject<1000>>>(value);
+            accepts::<Integer<u32, 2, 5>>(value);
+        }
+        assert!(accepts::<Text<5>>(&json!("é\n😀")) && !accepts::<Text<5>>(&json!(blanks)));
+        assert!(accepts::<Option<Name>>(&json!(" ")) && !accepts::<Name>(&json!(" ")));
+        assert!(accepts::<Integer<u32, 2, 5>>(&json!(5)) && !accepts::<Integer<u32, 2, 5>>(&json!(6)));
+        assert!(accepts::<Option<Flag>>(&json!(null)) && !accepts::<Flag>(&json!(null)));
     }
 }

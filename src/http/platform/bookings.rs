@@ -11,6 +11,7 @@ use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId};
 use crate::domain::render::Success;
+use crate::domain::schema::DayOrTimeText;
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::envelope::Platform;
 use crate::http::extract::{ConfigWrite, NestedPathParams, PathParam, QueryParams, Read};
@@ -30,16 +31,18 @@ pub(super) struct BookingsQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<BookingCursor>)]
     cursor: Option<String>,
     /// Only bookings that end after this time, or after the start of this day in the calendar's time zone.
-    #[param(example = "2026-03-15")]
+    #[param(inline, value_type = Option<DayOrTimeText>, example = "2026-03-15")]
     from: Option<String>,
     /// Only bookings that start before this time, or before the end of this day in the calendar's time zone.
-    #[param(example = "2026-03-15T14:00:00Z")]
+    #[param(inline, value_type = Option<DayOrTimeText>, example = "2026-03-15T14:00:00Z")]
     to: Option<String>,
-    /// `booked` or `cancelled`.
+    #[param(inline, value_type = Option<BookingState>)]
     state: Option<String>,
     /// Only bookings of this conversation.
+    #[param(inline, value_type = Option<ConversationId>)]
     conversation_id: Option<String>,
 }
 
@@ -83,15 +86,10 @@ error_sets! {
 /// A booking.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BookingOut {
-    #[schema(value_type = String, example = "bkg_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: BookingId,
-    #[schema(value_type = String, example = "cal_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     calendar_id: CalendarId,
     /// The conversation that made it.
-    #[schema(value_type = String, example = "con_9s2kd81")]
     conversation_id: ConversationId,
-    /// `booked` or `cancelled`.
-    #[schema(value_type = String, example = "booked")]
     state: BookingState,
     #[schema(example = "Demo")]
     title: String,
@@ -104,9 +102,9 @@ pub(super) struct BookingOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     notes: Option<String>,
     /// In UTC.
-    #[schema(example = "2026-03-16T13:00:00Z")]
+    #[schema(format = DateTime, example = "2026-03-16T13:00:00Z")]
     starts_at: String,
-    #[schema(example = "2026-03-16T13:30:00Z")]
+    #[schema(format = DateTime, example = "2026-03-16T13:30:00Z")]
     ends_at: String,
     /// The start in the calendar's time zone, as the booking tool returns it.
     #[schema(example = "2026-03-16T14:00:00+01:00")]
@@ -115,9 +113,10 @@ pub(super) struct BookingOut {
     end: String,
     #[schema(example = "Europe/Berlin")]
     time_zone: String,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     cancelled_at: Option<String>,
 }
 
@@ -150,7 +149,7 @@ impl BookingOut {
 /// They are ordered by their start.
 #[utoipa::path(
     get, path = "/calendars/{id}/bookings", tag = "platform", operation_id = "listBookings",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "cal_…"), BookingsQuery),
+    security(("bearer" = ["read"])), params(("id" = inline(CalendarId), Path, description = "cal_…"), BookingsQuery),
     responses((status = 200, description = "A page", body = Success<Page<BookingOut>>), ReadErrors<(InvalidQuery, NotFound<ConversationId>)>),
 )]
 pub(super) async fn list(
@@ -172,7 +171,7 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/calendars/{id}/bookings/{booking_id}", tag = "platform", operation_id = "readBooking",
     security(("bearer" = ["read"])),
-    params(("id" = String, Path, description = "cal_…"), ("booking_id" = String, Path, description = "bkg_…")),
+    params(("id" = inline(CalendarId), Path, description = "cal_…"), ("booking_id" = inline(BookingId), Path, description = "bkg_…")),
     responses((status = 200, description = "The booking", body = Success<BookingOut>), ReadErrors<NotFound<BookingId>>),
 )]
 pub(super) async fn read(
@@ -190,7 +189,7 @@ pub(super) async fn read(
 #[utoipa::path(
     post, path = "/calendars/{id}/bookings/{booking_id}/cancel", tag = "platform",
     operation_id = "cancelBooking", security(("bearer" = ["config"])),
-    params(("id" = String, Path, description = "cal_…"), ("booking_id" = String, Path, description = "bkg_…")),
+    params(("id" = inline(CalendarId), Path, description = "cal_…"), ("booking_id" = inline(BookingId), Path, description = "bkg_…")),
     responses((status = 200, description = "The booking after the change", body = Success<BookingOut>), ConfigErrors<(NotFound<BookingId>, CalendarUnavailable)>),
 )]
 pub(super) async fn cancel(

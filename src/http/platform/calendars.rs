@@ -4,11 +4,12 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
-use crate::domain::calendar::{Calendar, HoursIn};
+use crate::domain::calendar::{Calendar, CalendarSource, HoursIn};
 use crate::domain::ids::CalendarId;
 use crate::domain::render::Success;
+use crate::domain::schema::Date;
 use crate::http::describe::NotFound;
 use crate::http::extract::{ConfigWrite, PathParam, QueryParams, Read};
 use crate::http::pages::calendar_file;
@@ -22,7 +23,6 @@ type CalendarCursor = Cursor<CalendarId, 'a'>;
 /// A calendar.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CalendarOut {
-    #[schema(value_type = String, example = "cal_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: CalendarId,
     /// Its name in the workspace file.
     #[schema(example = "demos")]
@@ -39,7 +39,7 @@ pub(super) struct CalendarOut {
     horizon_days: u32,
     hours: HoursOut,
     /// Days without any appointment.
-    #[schema(example = json!(["2026-12-25"]))]
+    #[schema(value_type = Vec<Date>, example = json!(["2026-12-25"]))]
     holidays: Vec<String>,
     /// How often one conversation may book, cancelled bookings included.
     #[schema(example = 10)]
@@ -48,14 +48,14 @@ pub(super) struct CalendarOut {
     #[schema(example = 100)]
     bookings_per_day: u32,
     /// `here`, or `caldav` if its appointments are on a CalDAV server.
-    #[schema(example = "here")]
-    source: &'static str,
+    source: CalendarSource,
     /// The calendar's address on that server.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uri")]
     caldav_url: Option<String>,
     /// Whether it has an iCalendar URL.
     ics_linked: bool,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
 }
 
@@ -66,7 +66,10 @@ pub(super) struct LinkedCalendarOut {
     #[schema(inline)]
     calendar: CalendarOut,
     /// The URL at which calendar programs read its bookings. It is the only credential.
-    #[schema(example = "http://127.0.0.1:8080/calendars/7c9e6679742540de944be07fc1f90ae7.ics")]
+    #[schema(
+        format = "uri",
+        example = "http://127.0.0.1:8080/calendars/7c9e6679742540de944be07fc1f90ae7.ics"
+    )]
     ics_url: String,
 }
 
@@ -105,7 +108,7 @@ impl From<&Calendar> for CalendarOut {
             holidays: rules.holidays.clone(),
             bookings_per_conversation: calendar.rules.bookings_per_conversation(),
             bookings_per_day: calendar.rules.bookings_per_day(),
-            source: if calendar.caldav.is_some() { "caldav" } else { "here" },
+            source: if calendar.caldav.is_some() { CalendarSource::Caldav } else { CalendarSource::Here },
             caldav_url: calendar.caldav.as_ref().map(|caldav| caldav.url.clone()),
             ics_linked: calendar.link.is_some(),
             created_at: calendar.created_at.to_string(),
@@ -118,7 +121,7 @@ impl From<&Calendar> for CalendarOut {
 /// The oldest comes first.
 #[utoipa::path(
     get, path = "/calendars", tag = "platform", operation_id = "listCalendars",
-    security(("bearer" = ["read"])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageParams::<CalendarCursor>),
     responses((status = 200, description = "A page", body = Success<Page<CalendarOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
@@ -138,7 +141,7 @@ pub(super) async fn list(
 /// The response has its rules, and whether it has an iCalendar URL.
 #[utoipa::path(
     get, path = "/calendars/{id}", tag = "platform", operation_id = "readCalendar",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "cal_…")),
+    security(("bearer" = ["read"])), params(("id" = inline(CalendarId), Path, description = "cal_…")),
     responses((status = 200, description = "The calendar", body = Success<CalendarOut>), ReadErrors<NotFound<CalendarId>>),
 )]
 pub(super) async fn read(
@@ -155,7 +158,7 @@ pub(super) async fn read(
 /// It is only returned in this response. Calendar programs read its bookings there. The previous URL stops working.
 #[utoipa::path(
     post, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "renewCalendarLink",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "cal_…")),
+    security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")),
     responses((status = 200, description = "The calendar, with its new URL", body = Success<LinkedCalendarOut>), ConfigErrors<NotFound<CalendarId>>),
 )]
 pub(super) async fn renew_link(
@@ -172,7 +175,7 @@ pub(super) async fn renew_link(
 /// Remove a calendar's iCalendar URL.
 #[utoipa::path(
     delete, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "removeCalendarLink",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "cal_…")),
+    security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")),
     responses((status = 200, description = "The calendar without a URL", body = Success<CalendarOut>), ConfigErrors<NotFound<CalendarId>>),
 )]
 pub(super) async fn remove_link(

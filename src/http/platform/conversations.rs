@@ -4,7 +4,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::Type;
+use utoipa::openapi::schema::ObjectBuilder;
+use utoipa::{IntoParams, PartialSchema as _, ToSchema};
 use uuid::Uuid;
 
 use super::list::{Cursor, InvalidQuery, limit};
@@ -14,6 +16,7 @@ use crate::domain::conversation::{ConversationFilter, ConversationKind, Conversa
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid};
 use crate::domain::render::{ConversationOut, CreatedConversationOut, Success};
+use crate::domain::schema::AssistantIdOrUuid;
 use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{
@@ -21,7 +24,7 @@ use crate::http::extract::{
 };
 use crate::http::fields::{
     AssistantName, Choice, Flag, FreeObject, JsonText, Name, OneOf, Violation, assistant_id, check_choice,
-    nothing_to_update, request,
+    request,
 };
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -66,31 +69,42 @@ request! {
     }
 }
 
+/// The end of a conversation: `true`, because it is permanent.
+#[derive(Debug)]
+pub(super) enum End {}
+
+impl FieldType for End {
+    type Value = ();
+
+    fn check(raw: &RawValue) -> Result<Option<()>, Violation> {
+        match Flag::check(raw)? {
+            Some(false) => Err(Violation::rule("can only be true: an end is for good")),
+            Some(true) => Ok(Some(())),
+            None => Ok(None),
+        }
+    }
+
+    fn schema() -> Schema {
+        ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true])).into()
+    }
+}
+
 request! {
     /// Changes to a conversation.
-    pub(super) struct ConversationUpdateIn as ConversationChange {
+    pub(super) struct ConversationUpdateIn as ConversationChange update {
         /// `false`: a person takes over; pending replies are discarded and refunded.
         ai_enabled: Option<Flag> = false,
         /// At most 16 KB; replaces the previous metadata. `{}` clears it.
         metadata: Option<JsonText<MAX_OBJECT_BYTES>>,
         /// Only `true`: the conversation ends permanently.
-        ended: Option<Flag>,
+        ended: Option<End>,
     }
 }
 
-fn patch(input: ConversationUpdateIn) -> Result<ConversationPatch, Error> {
-    if input.ended == Some(false) {
-        return Err(Violation::rule("can only be true: an end is for good").of::<Platform>("ended"));
+impl From<ConversationUpdateIn> for ConversationPatch {
+    fn from(input: ConversationUpdateIn) -> Self {
+        Self { ai_enabled: input.ai_enabled, metadata: input.metadata, ends: input.ended.is_some() }
     }
-    let patch = ConversationPatch {
-        ai_enabled: input.ai_enabled,
-        metadata: input.metadata,
-        ends: input.ended.is_some(),
-    };
-    if patch == ConversationPatch::default() {
-        return Err(nothing_to_update::<ConversationUpdateIn>());
-    }
-    Ok(patch)
 }
 
 /// The query of the list of conversations.
@@ -102,11 +116,13 @@ pub(super) struct ConversationsQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<ConversationsCursor>)]
     cursor: Option<String>,
-    /// `widget`, `test` or `api`.
     #[serde(rename = "type")]
+    #[param(inline, value_type = Option<ConversationKind>)]
     kind: Option<String>,
     /// An `ast_…` id, or a UUID.
+    #[param(inline, value_type = Option<AssistantIdOrUuid>)]
     assistant_id: Option<String>,
     external_identifier: Option<String>,
     /// The conversation's UUID in the widget API.
@@ -162,7 +178,7 @@ type RenewErrors = Errors<Platform, (MessagesWrite, NotFound<ConversationId>, Ov
 #[utoipa::path(
     post, path = "/conversations", tag = "platform", operation_id = "createConversation",
     security(("bearer" = ["messages:write"])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
     request_body = ConversationIn,
     responses((status = 200, description = "The conversation", body = Success<CreatedConversationOut>, headers(
         ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
@@ -214,7 +230,7 @@ pub(super) async fn list(
 /// Read a conversation.
 #[utoipa::path(
     get, path = "/conversations/{id}", tag = "platform", operation_id = "readConversation",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "con_…")),
+    security(("bearer" = ["read"])), params(("id" = inline(ConversationId), Path, description = "con_…")),
     responses((status = 200, description = "The conversation", body = Success<ConversationOut>), ReadErrors<NotFound<ConversationId>>),
 )]
 pub(super) async fn read(
@@ -232,7 +248,7 @@ pub(super) async fn read(
 /// Switches its AI, replaces its metadata, or ends it. All changes of a request are applied together.
 #[utoipa::path(
     patch, path = "/conversations/{id}", tag = "platform", operation_id = "changeConversation",
-    security(("bearer" = ["messages:write"])), params(("id" = String, Path, description = "con_…")), request_body = ConversationUpdateIn,
+    security(("bearer" = ["messages:write"])), params(("id" = inline(ConversationId), Path, description = "con_…")), request_body = ConversationUpdateIn,
     responses((status = 200, description = "The conversation after the change", body = Success<ConversationOut>), UpdateErrors),
 )]
 pub(super) async fn update(
@@ -241,7 +257,7 @@ pub(super) async fn update(
     PathParam(name): PathParam,
     input: Input<ConversationUpdateIn>,
 ) -> ApiResult {
-    let update = patch(input.value)?;
+    let update = ConversationPatch::from(input.value);
     let conversation = update_conversation::update(&state.services, &account, &name, update).await?;
     Ok(Success::new("Conversation updated successfully.", ConversationOut::from(&conversation))
         .into_response())
@@ -252,7 +268,7 @@ pub(super) async fn update(
 /// The previous UUID stops working in the widget API.
 #[utoipa::path(
     post, path = "/conversations/{id}/widget_link", tag = "platform", operation_id = "renewWidgetLink",
-    security(("bearer" = ["messages:write"])), params(("id" = String, Path, description = "con_…")),
+    security(("bearer" = ["messages:write"])), params(("id" = inline(ConversationId), Path, description = "con_…")),
     responses((status = 200, description = "The new UUID", body = Success<LinkOut>), RenewErrors),
 )]
 pub(super) async fn renew_link(

@@ -4,7 +4,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::openapi::schema::Schema;
+use utoipa::openapi::schema::{KnownFormat, Schema};
 use utoipa::{IntoParams, ToSchema};
 
 use super::list::{Cursor, InvalidQuery, limit};
@@ -14,11 +14,12 @@ use crate::domain::delivery::{AttemptOutcome, DeliveryState};
 use crate::domain::delivery_log::{AttemptLogEntry, DeliveryDetails, DeliveryLogEntry};
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
-use crate::domain::ids::{DeliveryId, EndpointId, EventId};
+use crate::domain::ids::{DeliveryId, EndpointId, EventId, id_pattern};
 use crate::domain::render::Success;
+use crate::domain::schema::{EVENT_CURSOR, pattern};
 use crate::http::describe::{EventsRemoved, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, NestedPathParams, PathParam, QueryParams, Read};
-use crate::http::fields::{AnyText, Choice, FieldType, Violation, check_choice, request, string_schema};
+use crate::http::fields::{AnyText, Choice, FieldType, Violation, check_choice, format_schema, request};
 use crate::http::response::{Page, millis};
 use crate::http::state::AppState;
 use crate::service::read_events::StartPosition;
@@ -52,7 +53,7 @@ impl FieldType for EventPosition {
     }
 
     fn schema() -> Schema {
-        string_schema(None)
+        pattern(format!("^({EVENT_CURSOR}|{})$", id_pattern!("evt"))).into()
     }
 }
 
@@ -69,15 +70,15 @@ impl FieldType for Time {
     }
 
     fn schema() -> Schema {
-        string_schema(None)
+        format_schema(KnownFormat::DateTime, None)
     }
 }
 
 request! {
     /// A replay of the events since a time or after a cursor.
-    pub(super) struct ReplayIn as WebhookReplay {
+    pub(super) struct ReplayIn as WebhookReplay one_of(after, since) {
         /// The `cursor` or the `id` of an event: only later events are sent.
-        after: Option<EventPosition>,
+        after: Option<EventPosition> = "1042",
         /// A time (RFC 3339): only events since then are sent.
         since: Option<Time> = "2026-03-15T14:00:00Z",
         /// Only events of these types; the types of the endpoint by default.
@@ -85,13 +86,14 @@ request! {
     }
 }
 
-fn replay_request(input: ReplayIn) -> Result<ReplayRequest, Error> {
+fn replay_request(input: ReplayIn) -> ReplayRequest {
     let from = match (input.after, input.since) {
-        (Some(position), None) => ReplayFrom::After(position),
+        (Some(position), _) => ReplayFrom::After(position),
         (None, Some(time)) => ReplayFrom::Since(time.into()),
-        _ => return Err(Error::invalid("body", "Exactly one of the fields 'after', 'since' is required.")),
+        // The body has one of them.
+        (None, None) => ReplayFrom::After(StartPosition::Oldest),
     };
-    Ok(ReplayRequest { from, types: input.types })
+    ReplayRequest { from, types: input.types }
 }
 
 error_sets! {
@@ -110,23 +112,19 @@ pub(super) struct DeliveriesQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<DeliveryCursor>)]
     cursor: Option<String>,
-    /// `queued`, `running`, `delivered`, `failed` or `closed`.
+    #[param(inline, value_type = Option<DeliveryState>)]
     state: Option<String>,
 }
 
 /// The delivery of an event to a webhook endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeliveryOut {
-    #[schema(value_type = String, example = "dlv_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: DeliveryId,
     /// The `webhook-id` header of its requests.
-    #[schema(value_type = String, example = "evt_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     event_id: EventId,
-    #[schema(value_type = String, example = "message.created")]
     event_type: EventType,
-    /// `queued`, `running`, `delivered`, `failed` or `closed`.
-    #[schema(value_type = String, example = "delivered")]
     state: DeliveryState,
     /// Whether it was resent on request.
     #[schema(example = false)]
@@ -134,12 +132,13 @@ pub(super) struct DeliveryOut {
     attempt_count: i64,
     /// Only present while it is queued.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     next_attempt_at: Option<String>,
     /// The time at which it was last queued.
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "2026-03-15T14:22:12Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:12Z")]
     ended_at: Option<String>,
 }
 
@@ -164,13 +163,12 @@ impl From<DeliveryLogEntry> for DeliveryOut {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AttemptOut {
     number: i64,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     started_at: String,
     #[schema(example = 120)]
     latency_ms: u64,
     /// `delivered`, or the cause of the failure: `redirected`, `gone`, `refused`, `timed_out`, `unreachable`,
     /// `broken`, `blocked`, `unsigned`.
-    #[schema(value_type = String, example = "delivered")]
     outcome: AttemptOutcome,
     /// The status code of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -229,7 +227,7 @@ pub(super) struct ReplayOut {
 /// It is sent to the webhook endpoint regardless of its event types.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/test", tag = "platform", operation_id = "testWebhookEndpoint",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")),
+    security(("bearer" = ["config"])), params(("id" = inline(EndpointId), Path, description = "whe_…")),
     responses((status = 200, description = "The test's delivery", body = Success<DeliveryDetailsOut>), ConfigErrors<(EndpointDisabled, NotFound<EndpointId>)>),
 )]
 pub(super) async fn test(
@@ -246,7 +244,7 @@ pub(super) async fn test(
 /// Returns the deliveries of a webhook endpoint, the newest event first.
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}/deliveries", tag = "platform", operation_id = "listDeliveries",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "whe_…"), DeliveriesQuery),
+    security(("bearer" = ["read"])), params(("id" = inline(EndpointId), Path, description = "whe_…"), DeliveriesQuery),
     responses((status = 200, description = "A page", body = Success<Page<DeliveryOut>>), ReadErrors<(InvalidQuery, NotFound<EndpointId>)>),
 )]
 pub(super) async fn list(
@@ -270,7 +268,7 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}", tag = "platform",
     operation_id = "readDelivery", security(("bearer" = ["read"])),
-    params(("id" = String, Path, description = "whe_…"), ("delivery_id" = String, Path, description = "dlv_…")),
+    params(("id" = inline(EndpointId), Path, description = "whe_…"), ("delivery_id" = inline(DeliveryId), Path, description = "dlv_…")),
     responses((status = 200, description = "The delivery", body = Success<DeliveryDetailsOut>), ReadErrors<NotFound<DeliveryId>>),
 )]
 pub(super) async fn read(
@@ -288,7 +286,7 @@ pub(super) async fn read(
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}/resend", tag = "platform",
     operation_id = "resendDelivery", security(("bearer" = ["config"])),
-    params(("id" = String, Path, description = "whe_…"), ("delivery_id" = String, Path, description = "dlv_…")),
+    params(("id" = inline(EndpointId), Path, description = "whe_…"), ("delivery_id" = inline(DeliveryId), Path, description = "dlv_…")),
     responses((status = 200, description = "The delivery after the change", body = Success<DeliveryDetailsOut>), ConfigErrors<(EndpointDisabled, DeliveryUnderWay, NotFound<DeliveryId>)>),
 )]
 pub(super) async fn resend(
@@ -305,7 +303,7 @@ pub(super) async fn resend(
 /// Sends the stored events since a time or after a cursor to a webhook endpoint: at most 10,000 for each request.
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/replay", tag = "platform", operation_id = "replayEvents",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")), request_body = ReplayIn,
+    security(("bearer" = ["config"])), params(("id" = inline(EndpointId), Path, description = "whe_…")), request_body = ReplayIn,
     responses((status = 200, description = "The number of deliveries", body = Success<ReplayOut>), ConfigErrors<(Input<ReplayIn>, SecretsNotConfigured, EndpointDisabled, EventsRemoved, NotFound<EndpointId>)>),
 )]
 pub(super) async fn replay(
@@ -314,8 +312,7 @@ pub(super) async fn replay(
     PathParam(name): PathParam,
     Input { value: input, .. }: Input<ReplayIn>,
 ) -> Answer<ReplayOut> {
-    let request = replay_request(input)?;
-    let replayed = deliveries::replay(&state.services, &account, &name, request).await?;
+    let replayed = deliveries::replay(&state.services, &account, &name, replay_request(input)).await?;
     let next_cursor = replayed.next.map(|cursor| cursor.to_string());
     let data = ReplayOut { deliveries: replayed.deliveries, next_cursor };
     Ok(Success::new("Events queued again successfully.", data))

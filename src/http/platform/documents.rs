@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::document_forms::{self, DocumentForm, FileForm};
 use super::knowledge_bases::{Slug, checked_slug};
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
@@ -25,7 +25,7 @@ use crate::http::envelope::{Platform, RouteOptions};
 use crate::http::extract::{
     Body, ConfigWrite, FormOr, Input, NestedPathParams, PathParam, QueryParams, Read, Upload,
 };
-use crate::http::fields::{AnyText, Choice, FieldType, Name, OneOf, Violation, request, string_schema};
+use crate::http::fields::{AnyText, Choice, FieldType, Name, OneOf, Violation, request, url_schema};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::knowledge::DocumentSource;
@@ -85,7 +85,7 @@ impl FieldType for WebUrl {
     }
 
     fn schema() -> Schema {
-        string_schema(Some(2048))
+        url_schema(2048)
     }
 }
 
@@ -143,8 +143,10 @@ fn document(input: DocumentIn) -> Result<DocumentSource, Error> {
 #[into_params(parameter_in = Query)]
 pub(super) struct UploadQuery {
     /// The title, which search results name as their source; the slug by default.
+    #[param(max_length = 255)]
     title: Option<String>,
     /// The URL at which people read the document; search results include it.
+    #[param(format = "uri", max_length = 2048)]
     url: Option<String>,
 }
 
@@ -222,18 +224,16 @@ error_sets! {
 /// A document of a knowledge base.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DocumentOut {
-    #[schema(value_type = String, example = "doc_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: DocumentId,
-    #[schema(value_type = String, example = "kb_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     knowledge_base_id: KnowledgeBaseId,
     #[schema(example = "returns")]
     slug: String,
     #[schema(example = "Returns")]
     title: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uri")]
     url: Option<String>,
     /// The format of the source: `markdown`, `text`, `html` or `pdf`.
-    #[schema(value_type = String, example = "markdown")]
     format: Format,
     /// The number of its passages.
     #[schema(example = 12)]
@@ -241,9 +241,9 @@ pub(super) struct DocumentOut {
     /// Whether a workspace file manages it; if so, it can only be changed there.
     #[schema(example = false)]
     from_file: bool,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     updated_at: String,
 }
 
@@ -289,7 +289,7 @@ impl From<DocumentDetails> for DocumentWithTextOut {
 /// The body is JSON that contains the text, or a form with a file: Markdown, text, HTML or PDF.
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "createDocument",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")),
+    security(("bearer" = ["config"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…")),
     request_body(content((DocumentIn = "application/json"), (DocumentForm = "multipart/form-data"))),
     responses((status = 200, description = "The document", body = Success<DocumentOut>), ConfigErrors<(UnreadableFile, NewDocumentBody, TooManyDocuments, NotFound<KnowledgeBaseId>, ManagedByFile)>),
 )]
@@ -313,7 +313,7 @@ pub(super) async fn create(
 #[utoipa::path(
     put, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "putDocument",
     security(("bearer" = ["config"])),
-    params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "The document's slug", example = "returns"), UploadQuery),
+    params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), ("document" = String, Path, pattern = "^[a-z0-9_-]{1,64}$", description = "The document's slug", example = "returns"), UploadQuery),
     request_body(
         description = "At most 10 MiB", content(
             (Vec<u8> = "text/markdown"), (Vec<u8> = "text/plain"), (Vec<u8> = "text/html"), (Vec<u8> = "application/pdf"),
@@ -346,7 +346,7 @@ pub(super) async fn put(
 /// Returns the documents of a knowledge base, the oldest first.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}/documents", tag = "platform", operation_id = "listDocuments",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "kb_…"), PageQuery),
+    security(("bearer" = ["read"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), PageParams::<DocumentCursor>),
     responses((status = 200, description = "A page", body = Success<Page<DocumentOut>>), ReadErrors<(InvalidQuery, NotFound<KnowledgeBaseId>)>),
 )]
 pub(super) async fn list(
@@ -368,7 +368,7 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "readDocument",
     security(("bearer" = ["read"])),
-    params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "doc_…, or the document's slug")),
+    params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), ("document" = String, Path, pattern = "^[a-z0-9_-]{1,64}$", description = "doc_…, or the document's slug")),
     responses((status = 200, description = "The document", body = Success<DocumentWithTextOut>), ReadErrors<NotFound<DocumentId>>),
 )]
 pub(super) async fn read(
@@ -384,7 +384,7 @@ pub(super) async fn read(
 #[utoipa::path(
     delete, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "deleteDocument",
     security(("bearer" = ["config"])),
-    params(("id" = String, Path, description = "kb_…"), ("document" = String, Path, description = "doc_…, or the document's slug")),
+    params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), ("document" = String, Path, pattern = "^[a-z0-9_-]{1,64}$", description = "doc_…, or the document's slug")),
     responses((status = 200, description = "The document as it was", body = Success<DocumentOut>), ConfigErrors<(NotFound<DocumentId>, ManagedByFile)>),
 )]
 pub(super) async fn delete(

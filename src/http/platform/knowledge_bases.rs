@@ -6,15 +6,17 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Schema;
 
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
+use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
 use crate::domain::knowledge::{Hit, KnowledgeBase, Language, MAX_RESULT_PASSAGES, SearchMode, is_slug};
 use crate::domain::render::Success;
-use crate::http::describe::{ManagedByFile, NotFound};
+use crate::domain::schema::pattern;
+use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, PathParam, QueryParams, Read};
 use crate::http::fields::{
-    AnyText, Choice, Clearable, FieldType, Integer, Name, OneOf, Text, Violation, request, string_schema,
+    AnyText, Choice, Clearable, FieldType, Integer, Name, OneOf, Text, Violation, request,
 };
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -36,7 +38,7 @@ impl FieldType for Slug {
     }
 
     fn schema() -> Schema {
-        string_schema(Some(64))
+        pattern("^[a-z0-9_-]{1,64}$").into()
     }
 }
 
@@ -101,18 +103,25 @@ request! {
     }
 }
 
+error_sets! {
+    /// A search by vectors.
+    NoEmbeddings {
+        "There is no embeddings endpoint to search by vectors" => Error::Conflict(
+            "Field 'by' must not be vectors: no embeddings endpoint is configured.".to_owned(),
+        ),
+    }
+}
+
 /// A knowledge base.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = KnowledgeBase)]
 pub(super) struct BaseOut {
-    #[schema(value_type = String, example = "kb_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: KnowledgeBaseId,
     #[schema(example = "help")]
     slug: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "Help")]
     name: Option<String>,
-    #[schema(value_type = String, example = "english")]
     language: Language,
     /// The number of passages of its documents.
     #[schema(example = 12)]
@@ -123,9 +132,9 @@ pub(super) struct BaseOut {
     /// Whether a workspace file manages it; if so, it can only be changed there.
     #[schema(example = false)]
     from_file: bool,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     updated_at: String,
 }
 
@@ -154,7 +163,6 @@ impl From<KnowledgeBaseDetails> for BaseOut {
 /// A passage that matches.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HitOut {
-    #[schema(value_type = String, example = "doc_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     document_id: DocumentId,
     #[schema(example = "returns")]
     document_slug: String,
@@ -169,6 +177,7 @@ pub(super) struct HitOut {
     #[schema(example = "You can return an item within 14 days.")]
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = "uri")]
     url: Option<String>,
     /// Higher is better; only comparable within one search.
     #[schema(example = 0.032)]
@@ -220,7 +229,7 @@ pub(super) async fn create(
 /// The oldest comes first.
 #[utoipa::path(
     get, path = "/knowledge_bases", tag = "platform", operation_id = "listKnowledgeBases",
-    security(("bearer" = ["read"])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageParams::<BaseCursor>),
     responses((status = 200, description = "A page", body = Success<Page<BaseOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
@@ -238,7 +247,7 @@ pub(super) async fn list(
 /// Read a knowledge base.
 #[utoipa::path(
     get, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "readKnowledgeBase",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "kb_…")),
+    security(("bearer" = ["read"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…")),
     responses((status = 200, description = "The knowledge base", body = Success<BaseOut>), ReadErrors<NotFound<KnowledgeBaseId>>),
 )]
 pub(super) async fn read(
@@ -253,7 +262,7 @@ pub(super) async fn read(
 /// Rename a knowledge base.
 #[utoipa::path(
     patch, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "changeKnowledgeBase",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")), request_body = BaseUpdateIn,
+    security(("bearer" = ["config"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…")), request_body = BaseUpdateIn,
     responses((status = 200, description = "The knowledge base after the change", body = Success<BaseOut>), ConfigErrors<(Input<BaseUpdateIn>, NotFound<KnowledgeBaseId>, ManagedByFile)>),
 )]
 pub(super) async fn update(
@@ -271,7 +280,7 @@ pub(super) async fn update(
 /// Its documents are deleted, too.
 #[utoipa::path(
     delete, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "deleteKnowledgeBase",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "kb_…")),
+    security(("bearer" = ["config"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…")),
     responses((status = 200, description = "The knowledge base as it was", body = Success<BaseOut>), ConfigErrors<(NotFound<KnowledgeBaseId>, ManagedByFile)>),
 )]
 pub(super) async fn delete(
@@ -288,8 +297,8 @@ pub(super) async fn delete(
 /// Searches as an assistant's tool does, to test what it finds.
 #[utoipa::path(
     post, path = "/knowledge_bases/{id}/search", tag = "platform", operation_id = "searchKnowledgeBase",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "kb_…")), request_body = SearchIn,
-    responses((status = 200, description = "The best matching passages", body = Success<SearchResultsOut>), ReadErrors<(Input<SearchIn>, NotFound<KnowledgeBaseId>)>),
+    security(("bearer" = ["read"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…")), request_body = SearchIn,
+    responses((status = 200, description = "The best matching passages", body = Success<SearchResultsOut>), ReadErrors<(Input<SearchIn>, NoEmbeddings, NotFound<KnowledgeBaseId>)>),
 )]
 pub(super) async fn search(
     State(state): State<AppState>,

@@ -6,16 +6,20 @@ use std::marker::PhantomData;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterIn};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::ResourceId;
+use crate::domain::schema::pattern;
 use crate::http::describe::error_sets;
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
+const BASE64_DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// The query of a list without filters.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -26,6 +30,7 @@ pub(super) struct PageQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     pub(super) limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(pattern = "^[A-Za-z0-9_-]+$")]
     pub(super) cursor: Option<String>,
 }
 
@@ -43,8 +48,25 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Error> {
     limit.ok_or_else(|| Error::invalid("limit", "Field 'limit' must be a number from 1 to 200."))
 }
 
+/// The parameters of a list with these cursors, for the description of the API.
+#[derive(Debug)]
+pub(super) struct PageParams<C>(PhantomData<C>);
+
+impl<C: PartialSchema> IntoParams for PageParams<C> {
+    fn into_params(parameter_in: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let mut parameters = PageQuery::into_params(parameter_in);
+        for parameter in parameters.iter_mut().filter(|parameter| parameter.name == "cursor") {
+            parameter.schema = Some(C::schema());
+        }
+        parameters
+    }
+}
+
 /// A position in a list's order.
 pub(super) trait Position: Copy {
+    /// Its length in a cursor, in bytes.
+    const LENGTH: usize;
+
     fn write(&self, bytes: &mut Vec<u8>);
 
     /// Takes a position from the front of the bytes.
@@ -58,6 +80,8 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
 }
 
 impl Position for i64 {
+    const LENGTH: usize = 8;
+
     fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend(self.to_be_bytes());
     }
@@ -68,6 +92,8 @@ impl Position for i64 {
 }
 
 impl Position for Micros {
+    const LENGTH: usize = i64::LENGTH;
+
     fn write(&self, bytes: &mut Vec<u8>) {
         self.0.write(bytes);
     }
@@ -78,6 +104,8 @@ impl Position for Micros {
 }
 
 impl<I: ResourceId> Position for I {
+    const LENGTH: usize = 16;
+
     fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend(self.uuid().as_bytes());
     }
@@ -89,6 +117,8 @@ impl<I: ResourceId> Position for I {
 
 /// A time, and the ids of items with the same time.
 impl<A: Position, B: Position> Position for (A, B) {
+    const LENGTH: usize = A::LENGTH + B::LENGTH;
+
     fn write(&self, bytes: &mut Vec<u8>) {
         self.0.write(bytes);
         self.1.write(bytes);
@@ -119,6 +149,46 @@ impl<P: Position, const TAG: char> Cursor<P, TAG> {
         let mut rest = bytes.strip_prefix(&[Self::TAG_BYTE]).ok_or_else(malformed)?;
         let position = P::read(&mut rest).filter(|_| rest.is_empty());
         position.map(Some).ok_or_else(malformed)
+    }
+}
+
+/// The texts that `decode` accepts: base64 of the tag and of a position of a fixed length, in which the bits after the last byte are 0.
+impl<P: Position, const TAG: char> PartialSchema for Cursor<P, TAG> {
+    fn schema() -> RefOr<Schema> {
+        let mut bytes = vec![Self::TAG_BYTE];
+        bytes.resize(1 + P::LENGTH, 0);
+        let lowest = BASE64_URL_SAFE_NO_PAD.encode(&bytes);
+        bytes[1..].fill(u8::MAX);
+        let highest = BASE64_URL_SAFE_NO_PAD.encode(&bytes);
+        let spare_bits = (6 - bytes.len() * 8 % 6) % 6;
+        let last = lowest.len() - 1;
+        let text = lowest.bytes().zip(highest.bytes()).enumerate().map(|(index, (lowest, highest))| {
+            let step = if index == last { 1 << spare_bits } else { 1 };
+            digit_range(lowest, highest, step)
+        });
+        let text: Vec<_> = text.collect();
+        let runs = text.chunk_by(|one, next| one == next).map(|run| match run {
+            [first, _, ..] => format!("{first}{{{}}}", run.len()),
+            _ => run.concat(),
+        });
+        pattern(format!("^{}$", runs.collect::<String>())).into()
+    }
+}
+
+impl<P: Position, const TAG: char> ToSchema for Cursor<P, TAG> {}
+
+/// The regular expression of a digit from `least` to `most`, of which every `step`th is meant.
+fn digit_range(least: u8, most: u8, step: usize) -> String {
+    let position = |digit: u8| BASE64_DIGITS.bytes().position(|found| found == digit).unwrap_or(0);
+    match (position(least), position(most), step) {
+        (least, most, _) if least == most => BASE64_DIGITS[least..=least].to_owned(),
+        (0, 63, 1) => "[A-Za-z0-9_-]".to_owned(),
+        (least, most, step) => {
+            // The hyphen is first, where it means itself.
+            let mut digits: Vec<_> = BASE64_DIGITS[least..=most].chars().step_by(step).collect();
+            digits.sort_unstable();
+            format!("[{}]", digits.into_iter().collect::<String>())
+        }
     }
 }
 
@@ -155,6 +225,28 @@ mod tests {
         assert!(Endpoints::decode(Some(&of_ledger)).is_err());
         for garbage in ["", "42", "*", "bA", "§"] {
             assert!(Ledger::decode(Some(garbage)).is_err(), "{garbage}");
+        }
+    }
+
+    #[test]
+    fn the_schema_of_a_cursor_accepts_what_decodes() {
+        fn accepts<P: Position, const TAG: char>(cursor: &str) -> bool {
+            let schema = serde_json::to_value(Cursor::<P, TAG>::schema()).unwrap();
+            let is_valid = jsonschema::is_valid(&schema, &cursor.into());
+            assert_eq!(is_valid, Cursor::<P, TAG>::decode(Some(cursor)).is_ok(), "{cursor}: {schema}");
+            is_valid
+        }
+        let position = (Micros(-7), ConversationId(Uuid::from_u128(u128::MAX)));
+        let (of_ledger, of_conversations) = (Ledger::encode(42), Conversations::encode(position));
+
+        assert!(accepts::<i64, 'l'>(&of_ledger) && !accepts::<i64, 'm'>(&of_ledger));
+        assert!(accepts::<(Micros, ConversationId), 'c'>(&of_conversations));
+        assert!(accepts::<EndpointId, 'w'>(&Endpoints::encode(EndpointId(Uuid::nil()))));
+        let mut other_bits = of_conversations.clone();
+        other_bits.replace_range(33.., "x");
+        assert!(!accepts::<(Micros, ConversationId), 'c'>(&other_bits));
+        for garbage in ["", "42", "*", "bA", &of_ledger[1..], &format!("{of_ledger}A")] {
+            assert!(!accepts::<i64, 'l'>(garbage));
         }
     }
 

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 
 use super::ReadErrors;
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::domain::account::Account;
 use crate::domain::conversation::SenderType;
 use crate::domain::error::Error;
@@ -18,12 +18,14 @@ use crate::http::extract::{
     Input, MessagesWrite, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
     wants_event_stream,
 };
-use crate::http::fields::{AnyText, Choice, Flag, JsonText, Name, Text, Word, request};
+use crate::http::fields::{Choice, Flag, Id, JsonText, Name, Text, Word, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
-use crate::http::ui_message_stream;
+use crate::http::ui_message_stream::{self, FRAMES};
 use crate::service::accept_message::{self, AcceptMessage};
 use crate::service::read_conversation;
+
+type MessageCursor = Cursor<i64, 'm'>;
 
 /// The route in the fingerprint of an `Idempotency-Key`.
 const ROUTE: &str = "POST /v1/messages";
@@ -65,13 +67,13 @@ request! {
     /// A message to an existing conversation or to a new one.
     pub(super) struct MessageIn as MessageIn tolerant {
         /// By default a conversation is created, if the workspace's settings allow it.
-        conversation_id: Option<AnyText>,
+        conversation_id: Option<Id<ConversationId>>,
         sender_id: Name = "usr_82hd92",
         /// `user`, `agent` or `system`.
         sender_type: Word<Senders> = "user",
         text: Text<10_000> = "Can you summarize my last 5 calls?",
         /// A message of the same conversation.
-        reply_to_message_id: Option<AnyText>,
+        reply_to_message_id: Option<Id<MessageId>>,
         /// At most 16 KB; returned as it was sent.
         metadata: Option<JsonText<MAX_METADATA_BYTES>> = {"channel": "web", "locale": "en-US"},
         /// Whether the AI replies; true by default.
@@ -99,27 +101,27 @@ type SendErrors = Errors<
 /// ignored, with `Rejoinder-Warning`.
 #[utoipa::path(
     post, path = "/messages", tag = "platform", operation_id = "sendMessage", security(("bearer" = ["messages:write"])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters; the response is stored for 24 hours")),
     request_body = MessageIn,
-    responses((status = 200, description = "The message is stored", body = Success<AcknowledgementOut>, headers(
+    responses((status = 200, description = "The message is stored; or, with `Accept: text/event-stream`, the reply as it is made", headers(
         ("Rejoinder-Turn" = String, description = "The id of the turn that generates the reply, if there will be one"),
         ("Rejoinder-Reason" = String, description = "The reason that there will be no reply"),
         ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
         ("Rejoinder-Warning" = String, description = "What was sent and has no effect, such as `body.sender`: at most 8 names, percent-encoded, then `+` and the number of the others"),
-    ), example = json!({
+    ), content((Success<AcknowledgementOut> = "application/json", example = json!({
         "status": "success",
         "message": "Message sent successfully.",
         "data": {
-            "conversation_id": "con_9s2kd81",
+            "conversation_id": "con_01k9z3x8f5e4r9t2m6q7w8y0ab",
             "message": {
-                "id": "msg_45kd01", "sender_id": "usr_82hd92", "sender_type": "user",
+                "id": "msg_01k9z3x8f5e4r9t2m6q7w8y0ab", "sender_id": "usr_82hd92", "sender_type": "user",
                 "text": "Can you summarize my last 5 calls?",
                 "metadata": {"channel": "web", "locale": "en-US"},
                 "created_at": "2026-03-15T14:22:11Z"
             },
             "auto_reply_enqueued": true
         }
-    })), SendErrors),
+    })), (String = "text/event-stream", example = json!(FRAMES)))), SendErrors),
 )]
 pub(super) async fn send(
     State(state): State<AppState>,
@@ -172,7 +174,7 @@ async fn accept(
 /// The oldest comes first.
 #[utoipa::path(
     get, path = "/conversations/{id}/messages", tag = "platform", operation_id = "listMessages",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "con_…"), PageQuery),
+    security(("bearer" = ["read"])), params(("id" = inline(ConversationId), Path, description = "con_…"), PageParams::<MessageCursor>),
     responses((status = 200, description = "A page", body = Success<Page<MessageOut>>), ReadErrors<(InvalidQuery, NotFound<ConversationId>)>),
 )]
 pub(super) async fn list(
@@ -181,7 +183,6 @@ pub(super) async fn list(
     PathParam(name): PathParam,
     QueryParams(query, _): QueryParams<PageQuery>,
 ) -> Result<Response, ApiError<Platform>> {
-    type MessageCursor = Cursor<i64, 'm'>;
     let limit = limit(query.limit.as_deref())?;
     let after = MessageCursor::decode(query.cursor.as_deref())?.unwrap_or(0);
     let page = read_conversation::list_messages(&state.services, &account, &name, after, limit).await?;

@@ -5,10 +5,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Answer;
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::domain::ids::TurnId;
 use crate::domain::ledger::{LedgerEntry, LedgerKind};
-use crate::domain::money::Money;
+use crate::domain::money::{Currency, Money};
 use crate::domain::render::Success;
 use crate::http::describe::{Errors, Unavailable};
 use crate::http::envelope::Platform;
@@ -24,29 +24,22 @@ type LedgerCursor = Cursor<i64, 'l'>;
 /// The workspace's balance.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct BalanceOut {
-    #[schema(value_type = String, example = "9.99")]
     balance: Money,
-    #[schema(example = "USD")]
-    currency: &'static str,
+    currency: Currency,
 }
 
 /// An entry of the ledger.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LedgerEntryOut {
     number: i64,
-    /// `top_up`, `charge` or `refund`.
-    #[schema(value_type = String, example = "charge")]
     kind: LedgerKind,
-    #[schema(value_type = String, example = "-0.01")]
     amount: Money,
-    #[schema(value_type = String, example = "9.99")]
     balance_after: Money,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     turn_id: Option<TurnId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
 }
 
@@ -74,7 +67,7 @@ pub(super) async fn balance(
     BillingRead(account, _): BillingRead,
 ) -> Answer<BalanceOut> {
     let balance = read_money::balance(&state.services, &account).await?;
-    Ok(Success::new("Balance retrieved successfully.", BalanceOut { balance, currency: "USD" }))
+    Ok(Success::new("Balance retrieved successfully.", BalanceOut { balance, currency: Currency::Usd }))
 }
 
 /// List the ledger.
@@ -82,7 +75,7 @@ pub(super) async fn balance(
 /// The oldest entry comes first.
 #[utoipa::path(
     get, path = "/ledger", tag = "platform", operation_id = "listLedger", security(("bearer" = ["billing:read"])),
-    params(PageQuery),
+    params(PageParams::<LedgerCursor>),
     responses((status = 200, description = "A page", body = Success<Page<LedgerEntryOut>>), LedgerErrors),
 )]
 pub(super) async fn ledger(

@@ -7,13 +7,14 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, KnowledgeBaseId, ToolId};
 use crate::domain::render::Success;
+use crate::domain::schema::ToolKind;
 use crate::domain::tool::NamedTool;
 use crate::domain::tool::{HeaderText, Headers, McpListing, McpServer, WebhookTool};
 use crate::http::describe::{NotFound, error_sets};
@@ -48,10 +49,16 @@ error_sets! {
         },
     }
 
+    /// A tool that cannot be called, or of which one has to be named.
+    TestRefused {
+        "The tool changes a calendar, or it has several functions and `name` is none of them" => Error::Conflict(
+            "Field 'name' is required: which of find_customer, find_order?".to_owned(),
+        ),
+    }
+
     /// The tools of a server cannot be refreshed.
     RefreshFailed {
-        "The tool has no MCP server" => Error::invalid("id", "The tool 'orders' has no list: it is of no MCP server."),
-        "The server cannot be reached, its list cannot be used, or the tool was changed meanwhile" => Error::Conflict(
+        "The tool has no MCP server, the server cannot be reached, its list cannot be used, or the tool was changed meanwhile" => Error::Conflict(
             "The MCP server of the tool 'crm' cannot be used: it cannot be listed: no connection. Please retry.".to_owned(),
         ),
     }
@@ -62,7 +69,7 @@ error_sets! {
 /// The oldest comes first.
 #[utoipa::path(
     get, path = "/tools", tag = "platform", operation_id = "listTools",
-    security(("bearer" = ["read"])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageParams::<ToolCursor>),
     responses((status = 200, description = "A page", body = Success<Page<ToolSummaryOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
@@ -82,7 +89,7 @@ pub(super) async fn list(
 /// The response has no secrets.
 #[utoipa::path(
     get, path = "/tools/{id}", tag = "platform", operation_id = "readTool",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "tool_…")),
+    security(("bearer" = ["read"])), params(("id" = inline(ToolId), Path, description = "tool_…")),
     responses((status = 200, description = "The tool", body = Success<ToolOut>), ReadErrors<NotFound<ToolId>>),
 )]
 pub(super) async fn read(
@@ -99,9 +106,9 @@ pub(super) async fn read(
 /// Makes one real call, as a reply would. Tools that book or cancel are refused.
 #[utoipa::path(
     post, path = "/tools/{id}/test", tag = "platform", operation_id = "testTool",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "tool_…")),
+    security(("bearer" = ["config"])), params(("id" = inline(ToolId), Path, description = "tool_…")),
     request_body = Option<TestCallIn>,
-    responses((status = 200, description = "The result, which may be a failure", body = Success<TestCallOut>), ConfigErrors<(Input<TestCallIn>, TooManyTestCalls, NotFound<ToolId>)>),
+    responses((status = 200, description = "The result, which may be a failure", body = Success<TestCallOut>), ConfigErrors<(Input<TestCallIn>, TestRefused, TooManyTestCalls, NotFound<ToolId>)>),
 )]
 pub(super) async fn test(
     State(state): State<AppState>,
@@ -123,7 +130,7 @@ pub(super) async fn test(
 /// Assistants use the new list from the next message.
 #[utoipa::path(
     post, path = "/tools/{id}/refresh", tag = "platform", operation_id = "refreshTool",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "tool_…")),
+    security(("bearer" = ["config"])), params(("id" = inline(ToolId), Path, description = "tool_…")),
     responses((status = 200, description = "The tool after the change", body = Success<RefreshedToolOut>), ConfigErrors<(RefreshFailed, TooManyTestCalls, NotFound<ToolId>)>),
 )]
 pub(super) async fn refresh(
@@ -138,7 +145,6 @@ pub(super) async fn refresh(
 /// A summary of a tool.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ToolSummaryOut {
-    #[schema(value_type = String, example = "tool_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: ToolId,
     /// Its name in the workspace file.
     #[schema(example = "orders")]
@@ -147,7 +153,7 @@ pub(super) struct ToolSummaryOut {
     #[schema(example = "get_order_status")]
     name: String,
     /// `calendar_availability`, `calendar_booking`, `calendar_cancel`, `knowledge`, `webhook` or `mcp`.
-    #[schema(example = "webhook")]
+    #[schema(value_type = ToolKind)]
     kind: &'static str,
     #[schema(example = "Returns the status of an order.")]
     description: String,
@@ -176,11 +182,9 @@ pub(super) struct ToolOut {
     parameters: Value,
     /// Only calendar tools have it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     calendar_id: Option<CalendarId>,
     /// Only knowledge tools have it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     knowledge_base_id: Option<KnowledgeBaseId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     webhook: Option<WebhookOut>,
@@ -265,7 +269,7 @@ pub(super) struct McpOut {
     /// The tools that assistants can use.
     tools: Vec<McpToolOut>,
     /// The time since which the list has not changed.
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     listed_since: String,
 }
 

@@ -11,6 +11,7 @@ use crate::domain::chat::{ModelErrorDetail, Usage};
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId};
 use crate::domain::money::Money;
 use crate::domain::render::{Success, raw};
+use crate::domain::schema::TurnReason;
 use crate::domain::trace::{Round, Span, Totals, Trace, TracedCall};
 use crate::domain::turn::{Api, Turn, TurnState};
 use crate::http::describe::{Errors, NotFound, Overloaded, WriteUnavailable};
@@ -18,7 +19,7 @@ use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{MessagesWrite, PathParam, Read};
 use crate::http::response::millis;
 use crate::http::state::AppState;
-use crate::http::ui_message_stream;
+use crate::http::ui_message_stream::{self, FRAMES};
 use crate::service::{cancel_turn, follow_turn, read_turn};
 
 /// Read a turn.
@@ -26,7 +27,7 @@ use crate::service::{cancel_turn, follow_turn, read_turn};
 /// It contains the trace so far: the model's rounds and their tool calls.
 #[utoipa::path(
     get, path = "/turns/{id}", tag = "platform", operation_id = "readTurn",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "trn_…")),
+    security(("bearer" = ["read"])), params(("id" = inline(TurnId), Path, description = "trn_…")),
     responses((status = 200, description = "The turn", body = Success<TracedTurnOut>), ReadErrors<NotFound<TurnId>>),
 )]
 pub(super) async fn read(
@@ -43,7 +44,7 @@ pub(super) async fn read(
 /// The trace is that of the turn that answers the message or, for a reply, that produced it.
 #[utoipa::path(
     get, path = "/messages/{id}/trace", tag = "platform", operation_id = "readTrace",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "msg_…")),
+    security(("bearer" = ["read"])), params(("id" = inline(MessageId), Path, description = "msg_…")),
     responses((status = 200, description = "The trace", body = Success<MessageTraceOut>), ReadErrors<NotFound<MessageId>>),
 )]
 pub(super) async fn read_of_message(
@@ -60,12 +61,13 @@ pub(super) async fn read_of_message(
 /// It comes from its start, in the UI message stream of the AI SDK.
 #[utoipa::path(
     get, path = "/turns/{id}/stream", tag = "platform", operation_id = "streamTurn",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "trn_…")),
+    security(("bearer" = ["read"])), params(("id" = inline(TurnId), Path, description = "trn_…")),
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
             description = "The reply as it is made, with a comment at least every 10 s",
-            example = "data: {\"type\":\"start\",\"messageId\":\"msg_45kd01\",…}\n\n",
+            headers(("Rejoinder-Turn" = String, description = "The id of the turn")),
+            example = json!(FRAMES),
         ),
         (status = 204, description = "The turn has ended"),
         ReadErrors<(NotFound<TurnId>, Overloaded)>,
@@ -87,7 +89,7 @@ type CancelErrors = Errors<Platform, (MessagesWrite, NotFound<TurnId>, Overloade
 /// Text that was shown becomes the reply; otherwise the turn is discarded and refunded. A tool call that was sent is waited for.
 #[utoipa::path(
     post, path = "/turns/{id}/cancel", tag = "platform", operation_id = "cancelTurn",
-    security(("bearer" = ["messages:write"])), params(("id" = String, Path, description = "trn_…")),
+    security(("bearer" = ["messages:write"])), params(("id" = inline(TurnId), Path, description = "trn_…")),
     responses((status = 200, description = "The turn", body = Success<CancelledTurnOut>), CancelErrors),
 )]
 pub(super) async fn cancel(
@@ -110,21 +112,15 @@ pub(super) struct CancelledTurnOut {
 /// A turn: one reply that is being produced or was produced.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TurnOut {
-    #[schema(value_type = String, example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: TurnId,
-    #[schema(value_type = String, example = "con_9s2kd81")]
     conversation_id: ConversationId,
     /// The message that it answers.
-    #[schema(value_type = String, example = "msg_45kd01")]
     message_id: MessageId,
-    /// `widget` or `platform`.
-    #[schema(value_type = String, example = "platform")]
     api: Api,
-    /// `waiting`, `queued`, `running`, `completed`, `failed` or `discarded`.
-    #[schema(value_type = String, example = "completed")]
     state: TurnState,
     /// The reason of a failure or a discard.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<TurnReason>)]
     reason: Option<String>,
     /// The last failed call of a model, if any: `connection`, `model` and `url`, and what the endpoint said: `status`, `code`
     /// and `message`.
@@ -133,13 +129,10 @@ pub(super) struct TurnOut {
     model_error: Option<Box<RawValue>>,
     /// The reply, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     reply_message_id: Option<MessageId>,
-    #[schema(value_type = String, example = "550e8400-e29b-41d4-a716-446655440000")]
     assistant_id: AssistantId,
     assistant_version: i64,
     /// The amount charged; refunded if there is no reply.
-    #[schema(value_type = String, example = "0.01")]
     price: Money,
     /// Attempts that ended without a reply.
     #[schema(example = 0)]
@@ -147,13 +140,13 @@ pub(super) struct TurnOut {
     /// Number of times that another process resumed it after its own had stopped.
     #[schema(example = 0)]
     takeovers: i64,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     started_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "2026-03-15T14:22:13Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:13Z")]
     ended_at: Option<String>,
 }
 
@@ -199,10 +192,10 @@ pub(super) struct RoundOut {
     connection: String,
     #[schema(example = "gpt-5-mini")]
     model: String,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     started_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "2026-03-15T14:22:12Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:12Z")]
     finished_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 840)]
@@ -260,10 +253,10 @@ pub(super) struct CallOut {
     attempt: Option<i64>,
     /// Absent if it was never sent.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     started_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "2026-03-15T14:22:12Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:12Z")]
     finished_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 12)]
@@ -284,7 +277,6 @@ pub(super) struct TotalsOut {
     #[schema(example = 12)]
     tool_ms: u64,
     /// The cost; zero if it was refunded.
-    #[schema(value_type = String, example = "0.01")]
     price: Money,
 }
 

@@ -7,29 +7,28 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
 
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::ids::EndpointId;
 use crate::domain::render::Success;
+use crate::domain::schema::{pattern, words};
 use crate::domain::signature::SigningSecret;
 use crate::domain::webhook_endpoint::{
-    DEFAULT_ROTATION_OVERLAP, DisabledReason, Endpoint, EndpointPatch, MAX_URL, Switch,
+    DEFAULT_ROTATION_OVERLAP, DisabledReason, Endpoint, EndpointPatch, MAX_ENDPOINTS, MAX_URL, Switch,
 };
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, OptionalInput, PathParam, QueryParams, Read};
 use crate::http::fields::{
-    AnyText, Clearable, FieldType, Flag, Integer, Name, Violation, nothing_to_update, request, string_schema,
-    strings,
+    AnyText, Clearable, FieldType, Flag, Integer, Name, Violation, request, strings, url_schema,
 };
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::resources;
-use crate::service::webhook_endpoints::{self, CreateEndpoint, EndpointAndSecret};
+use crate::service::webhook_endpoints::{self, CreateEndpoint, EndpointAndSecret, SECRET_REQUIRED};
 
 type EndpointCursor = Cursor<EndpointId, 'w'>;
 
@@ -52,7 +51,7 @@ impl FieldType for EndpointUrl {
     }
 
     fn schema() -> Schema {
-        string_schema(Some(MAX_URL))
+        url_schema(MAX_URL)
     }
 }
 
@@ -76,7 +75,8 @@ impl FieldType for EventTypes {
     }
 
     fn schema() -> Schema {
-        ArrayBuilder::new().items(RefOr::T(string_schema(None))).build().into()
+        let subscribable = EventType::ALL.iter().filter(|kind| kind.is_subscribable());
+        ArrayBuilder::new().items(words(subscribable.map(|kind| kind.as_str()))).build().into()
     }
 }
 
@@ -99,7 +99,7 @@ impl FieldType for Secret {
     }
 
     fn schema() -> Schema {
-        string_schema(None)
+        pattern(SigningSecret::PATTERN).into()
     }
 }
 
@@ -118,7 +118,7 @@ request! {
 
 request! {
     /// Changes to a webhook endpoint.
-    pub(super) struct EndpointUpdateIn as WebhookEndpointChange {
+    pub(super) struct EndpointUpdateIn as WebhookEndpointChange update {
         url: Option<EndpointUrl>,
         /// Replaces the event types that it receives; all if empty.
         types: Option<EventTypes>,
@@ -129,13 +129,10 @@ request! {
     }
 }
 
-fn patch(input: EndpointUpdateIn) -> Result<EndpointPatch, Error> {
+fn patch(input: EndpointUpdateIn) -> EndpointPatch {
     let EndpointUpdateIn { url, types, description, enabled } = input;
-    if url.is_none() && types.is_none() && description.is_none() && enabled.is_none() {
-        return Err(nothing_to_update::<EndpointUpdateIn>());
-    }
     let switch = enabled.map(|on| if on { Switch::On } else { Switch::Off(DisabledReason::Api) });
-    Ok(EndpointPatch { url, types, description, switch, ..EndpointPatch::default() })
+    EndpointPatch { url, types, description, switch, ..EndpointPatch::default() }
 }
 
 request! {
@@ -156,16 +153,27 @@ error_sets! {
         ),
     }
 
+    /// The state of the workspace's endpoints.
+    TooManyEndpoints {
+        "The workspace has the maximum of webhook endpoints" => Error::Conflict(
+            format!("A workspace can have at most {MAX_ENDPOINTS} webhook endpoints."),
+        ),
+    }
+
+    /// A secret must be given while an older one still signs.
+    SecretRequired {
+        "A previous secret still signs, and no new one was given" => Error::Conflict(SECRET_REQUIRED.to_owned()),
+    }
+
     /// Nothing can be sent to a disabled endpoint.
     EndpointDisabled {
-        "The endpoint is disabled" => Error::invalid("enabled", "The webhook endpoint is disabled."),
+        "The endpoint is disabled" => Error::Conflict("The webhook endpoint is disabled.".to_owned()),
     }
 }
 
 /// A webhook endpoint.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct EndpointOut {
-    #[schema(value_type = String, example = "whe_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: EndpointId,
     /// Its name in the workspace file, if that created it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,25 +181,26 @@ pub(super) struct EndpointOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "CRM")]
     description: Option<String>,
-    #[schema(example = "https://crm.example/hooks")]
+    #[schema(format = "uri", example = "https://crm.example/hooks")]
     url: String,
     /// The event types that it receives; all if empty.
-    #[schema(value_type = Vec<String>, example = json!(["message.created"]))]
+    #[schema(example = json!(["message.created"]))]
     types: Vec<EventType>,
     enabled: bool,
     /// `gone` (it answered 410), `failing` (for five days), `api` or `file`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
     disabled_reason: Option<DisabledReason>,
     /// The time of the first failure since the last success.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     failing_since: Option<String>,
     /// The time until which an older secret also signs.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     previous_secret_until: Option<String>,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     updated_at: String,
 }
 
@@ -236,7 +245,7 @@ impl From<EndpointAndSecret> for EndpointWithSecretOut {
 #[utoipa::path(
     post, path = "/webhook_endpoints", tag = "platform", operation_id = "createWebhookEndpoint",
     security(("bearer" = ["config"])), request_body = EndpointIn,
-    responses((status = 200, description = "The endpoint, with its secret", body = Success<EndpointWithSecretOut>), ConfigErrors<(Input<EndpointIn>, SecretsNotConfigured)>),
+    responses((status = 200, description = "The endpoint, with its secret", body = Success<EndpointWithSecretOut>), ConfigErrors<(Input<EndpointIn>, TooManyEndpoints, SecretsNotConfigured)>),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
@@ -258,7 +267,7 @@ pub(super) async fn create(
 /// The oldest comes first.
 #[utoipa::path(
     get, path = "/webhook_endpoints", tag = "platform", operation_id = "listWebhookEndpoints",
-    security(("bearer" = ["read"])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageParams::<EndpointCursor>),
     responses((status = 200, description = "A page", body = Success<Page<EndpointOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
@@ -276,7 +285,7 @@ pub(super) async fn list(
 /// Read a webhook endpoint.
 #[utoipa::path(
     get, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "readWebhookEndpoint",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "whe_…")),
+    security(("bearer" = ["read"])), params(("id" = inline(EndpointId), Path, description = "whe_…")),
     responses((status = 200, description = "The endpoint", body = Success<EndpointOut>), ReadErrors<NotFound<EndpointId>>),
 )]
 pub(super) async fn read(
@@ -293,7 +302,7 @@ pub(super) async fn read(
 /// Also enables or disables it. All changes of a request are applied together.
 #[utoipa::path(
     patch, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "changeWebhookEndpoint",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")), request_body = EndpointUpdateIn,
+    security(("bearer" = ["config"])), params(("id" = inline(EndpointId), Path, description = "whe_…")), request_body = EndpointUpdateIn,
     responses((status = 200, description = "The endpoint after the change", body = Success<EndpointOut>), ConfigErrors<(Input<EndpointUpdateIn>, SecretsNotConfigured, NotFound<EndpointId>)>),
 )]
 pub(super) async fn update(
@@ -302,8 +311,7 @@ pub(super) async fn update(
     PathParam(name): PathParam,
     Input { value: input, .. }: Input<EndpointUpdateIn>,
 ) -> Answer<EndpointOut> {
-    let update = patch(input)?;
-    let endpoint = webhook_endpoints::update(&state.services, &account, &name, update).await?;
+    let endpoint = webhook_endpoints::update(&state.services, &account, &name, patch(input)).await?;
     Ok(Success::new("Webhook endpoint updated successfully.", EndpointOut::from(endpoint)))
 }
 
@@ -312,7 +320,7 @@ pub(super) async fn update(
 /// Its deliveries are deleted, too. Nothing more is sent to it.
 #[utoipa::path(
     delete, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "deleteWebhookEndpoint",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "whe_…")),
+    security(("bearer" = ["config"])), params(("id" = inline(EndpointId), Path, description = "whe_…")),
     responses((status = 200, description = "The endpoint as it was", body = Success<EndpointOut>), ConfigErrors<NotFound<EndpointId>>),
 )]
 pub(super) async fn delete(
@@ -330,8 +338,8 @@ pub(super) async fn delete(
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/rotate_secret", tag = "platform",
     operation_id = "rotateWebhookSecret", security(("bearer" = ["config"])),
-    params(("id" = String, Path, description = "whe_…")), request_body = Option<RotationIn>,
-    responses((status = 200, description = "The endpoint, with its new secret", body = Success<EndpointWithSecretOut>), ConfigErrors<(Input<RotationIn>, SecretsNotConfigured, NotFound<EndpointId>)>),
+    params(("id" = inline(EndpointId), Path, description = "whe_…")), request_body = Option<RotationIn>,
+    responses((status = 200, description = "The endpoint, with its new secret", body = Success<EndpointWithSecretOut>), ConfigErrors<(Input<RotationIn>, SecretRequired, SecretsNotConfigured, NotFound<EndpointId>)>),
 )]
 pub(super) async fn rotate_secret(
     State(state): State<AppState>,

@@ -15,13 +15,13 @@ use super::messages::{MAX_CHARS, ReplyOptions, SendErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, ResourceId as _};
 use crate::domain::ignored_names::{IgnoredNames, NameSource};
-use crate::domain::render::widget_error;
+use crate::domain::render::{WidgetReply, widget_error};
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, RouteOptions, Widget};
 use crate::http::error::Problem;
 use crate::http::extract::{Body, PathParam, idempotency_key, idempotency_request, key_from, query_names};
 use crate::http::state::AppState;
-use crate::http::ui_message_stream;
+use crate::http::ui_message_stream::{self, FRAMES};
 use crate::service::send_message::{self, SendMessage};
 
 /// The route in the fingerprint of an `Idempotency-Key`.
@@ -63,7 +63,7 @@ const FIELDS: [&str; 4] = ["id", "messages", "trigger", "messageId"];
 #[schema(as = ChatRequest)]
 pub(super) struct ChatIn {
     /// The conversation's UUID.
-    #[schema(example = "7c9e6679-7425-40de-944b-e07fc1f90ae7")]
+    #[schema(format = Uuid, example = "7c9e6679-7425-40de-944b-e07fc1f90ae7")]
     id: String,
     /// Only the text of the last message of the user is used: the server has the conversation. Its `id` serves as
     /// `Idempotency-Key`, unless that header is sent.
@@ -189,18 +189,18 @@ type ChatErrors = SendErrors<ChatOptions, (InvalidChat, Body<ChatOptions>)>;
 #[utoipa::path(
     post, path = "/chat", tag = "widget", operation_id = "chat",
     security((), ("bearer" = ["messages:write"])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; by default the id of the last message of the user")),
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters; by default the id of the last message of the user")),
     request_body = ChatIn,
     responses(
         (
-            status = 200, content_type = "text/event-stream", body = String,
-            description = "The reply as it is made, with a comment at least every 10 s",
+            status = 200,
+            description = "The reply as it is made, with a comment at least every 10 s; JSON if there will be none",
             headers(
                 ("Rejoinder-Turn" = String, description = "The id of the turn that generates the reply"),
                 ("Idempotent-Replayed" = String, description = "`true` if a request with the same Idempotency-Key was sent before"),
                 ("Rejoinder-Warning" = String, description = "What was sent and has no effect, such as `body.model`: at most 8 names, percent-encoded, then `+` and the number of the others"),
             ),
-            example = "data: {\"type\":\"start\",\"messageId\":\"msg_45kd01\",…}\n\n",
+            content((String = "text/event-stream", example = json!(FRAMES)), (WidgetReply = "application/json")),
         ),
         ChatErrors,
     ),
@@ -266,7 +266,8 @@ type ResumeErrors = Errors<Widget, (Guarded, NotFound<ConversationId>, Overloade
         (
             status = 200, content_type = "text/event-stream", body = String,
             description = "The reply as it is made, with a comment at least every 10 s",
-            example = "data: {\"type\":\"start\",\"messageId\":\"msg_45kd01\",…}\n\n",
+            headers(("Rejoinder-Turn" = String, description = "The id of the turn")),
+            example = json!(FRAMES),
         ),
         (status = 204, description = "No reply is being made"),
         ResumeErrors,

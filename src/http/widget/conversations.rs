@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::guard::{Guarded, GuardedChange, Visitor};
 use super::link::link;
-use crate::domain::conversation::{ConversationKind, SenderType};
+use crate::domain::conversation::{ConversationKind, HistoryRole, SenderType};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
 use crate::domain::message::Message;
@@ -104,8 +104,7 @@ pub(super) struct ConversationOut {
 /// An assistant's first message.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FirstMessage {
-    #[schema(example = "assistant")]
-    role: &'static str,
+    role: HistoryRole,
     #[schema(example = "Hello! How can I help?")]
     content: String,
 }
@@ -129,9 +128,8 @@ pub(super) struct VisitorView {
 /// A message as a visitor sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Entry {
-    /// `user`, or `assistant` for an assistant or a human agent.
-    #[schema(example = "assistant")]
-    role: &'static str,
+    /// `assistant` is an assistant or a human agent.
+    role: HistoryRole,
     #[schema(example = "Hello! How can I help?")]
     content: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,21 +147,18 @@ pub(super) struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>)]
     earlier_texts: Option<Box<RawValue>>,
-    #[schema(value_type = String, example = "msg_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: MessageId,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
-    /// `user`, `agent` or `assistant`.
-    #[schema(value_type = String, example = "assistant")]
     sender_type: SenderType,
 }
 
 impl From<Message> for Entry {
     fn from(message: Message) -> Self {
         let role = match message.sender_type {
-            SenderType::User => "user",
-            SenderType::Agent | SenderType::Assistant => "assistant",
-            SenderType::System => "system",
+            SenderType::User => HistoryRole::User,
+            SenderType::Agent | SenderType::Assistant => HistoryRole::Assistant,
+            SenderType::System => HistoryRole::System,
         };
         Self {
             role,
@@ -239,7 +234,7 @@ pub(super) async fn create(
     let (created, ignored) = create_conversation::create_for_widget(&state.services, request).await?;
     let missing_link = || Error::internal("the conversation has no widget link");
     let first = created.first_message;
-    let history = first.map(|first| FirstMessage { role: "assistant", content: first.text });
+    let history = first.map(|first| FirstMessage { role: HistoryRole::Assistant, content: first.text });
     let mut response = widget_success(&ConversationOut {
         status: true,
         conversation_id: created.link.ok_or_else(missing_link)?,

@@ -20,7 +20,7 @@ use crate::http::error::Problem;
 use crate::http::extract::{Input, PathParam, idempotency_key, idempotency_request, wants_event_stream};
 use crate::http::fields::{AnyText, FieldType, Text, Violation, request};
 use crate::http::state::AppState;
-use crate::http::ui_message_stream;
+use crate::http::ui_message_stream::{self, FRAMES};
 use crate::service::send_message::{self, SendMessage};
 
 /// The route in the fingerprint of an `Idempotency-Key`.
@@ -114,14 +114,14 @@ type ReplyErrors = SendErrors<ReplyOptions, Input<MessageIn, ReplyOptions>>;
     security((), ("bearer" = ["messages:write"])),
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
     ),
     request_body = MessageIn,
-    responses((status = 200, description = "The reply", body = WidgetReply, headers(
+    responses((status = 200, description = "The reply; with `Accept: text/event-stream`, as it is made", headers(
         ("Rejoinder-Turn" = String, description = "The id of the turn that generated the reply"),
         ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
         ("Rejoinder-Warning" = String, description = "What was sent and has no effect, such as `body.mesage`: at most 8 names, percent-encoded, then `+` and the number of the others"),
-    ), example = json!({
+    ), content((WidgetReply = "application/json", example = json!({
         "status": true,
         "message": "I've checked our calendar and found several available slots for next week.",
         "function_calls": [{
@@ -129,7 +129,7 @@ type ReplyErrors = SendErrors<ReplyOptions, Input<MessageIn, ReplyOptions>>;
             "arguments": {"start_date": "2025-01-13", "end_date": "2025-01-17"},
             "result": {"available_slots": ["2025-01-13 14:00", "2025-01-15 10:00", "2025-01-17 15:00"]}
         }]
-    })), ReplyErrors),
+    })), (String = "text/event-stream", example = json!(FRAMES)))), ReplyErrors),
 )]
 pub(super) async fn send(
     State(state): State<AppState>,

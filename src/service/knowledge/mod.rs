@@ -103,7 +103,7 @@ pub async fn search(
     let base = resources::find::<KnowledgeBase>(services, account, name).await?;
     if request.by == SearchMode::Vectors && services.tools.searcher.model().is_none() {
         let text = "Field 'by' must not be vectors: no embeddings endpoint is configured.";
-        return Err(Error::invalid("by", text));
+        return Err(Error::Conflict(text.to_owned()));
     }
     Ok(services.tools.searcher.find(&base, &request.query, request.limit, request.by).await?)
 }

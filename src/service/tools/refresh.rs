@@ -45,7 +45,7 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     let named = resources::find::<NamedTool>(services, account, name).await?;
     let Some(server) = named.tool.config.mcp() else {
         let text = format!("The tool '{}' has no list: it is of no MCP server.", named.slug);
-        return Err(Error::invalid("id", text));
+        return Err(Error::Conflict(text));
     };
     let _permit = services.test_call_limiter.acquire(account.workspace).await?;
     let load = async |conn: Conn<'_>| workspace_hosts::load(conn, account.workspace).await;

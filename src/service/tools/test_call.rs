@@ -113,21 +113,20 @@ impl StoreWriter for NoWrites {
 fn resolve_name<'n>(named: &'n NamedTool, requested: Option<&'n str>) -> Result<&'n str, Error> {
     let Some(listing) = &named.tool.listing else { return Ok(&named.tool.spec.name) };
     let available: Vec<&str> = listing.tools.iter().map(|tool| tool.name.as_str()).collect();
-    let invalid = |text: String| Err(Error::invalid("name", text));
+    let refused = |text: String| Err(Error::Conflict(text));
     match (requested, available.as_slice()) {
         (Some(name), available) if available.contains(&name) => Ok(name),
         (None, [only]) => Ok(only),
-        (Some(_), available) => invalid(format!("Field 'name' must be one of: {}.", available.join(", "))),
-        (None, available) => invalid(format!("Field 'name' is required: which of {}?", available.join(", "))),
+        (Some(_), available) => refused(format!("Field 'name' must be one of: {}.", available.join(", "))),
+        (None, available) => refused(format!("Field 'name' is required: which of {}?", available.join(", "))),
     }
 }
 
 fn write_not_allowed(named: &NamedTool) -> Error {
     let slug = &named.slug;
-    Error::invalid(
-        "id",
-        format!("The tool '{slug}' changes a calendar: a test call must not. Try it in a test conversation."),
-    )
+    Error::Conflict(format!(
+        "The tool '{slug}' changes a calendar: a test call must not. Try it in a test conversation."
+    ))
 }
 
 async fn read(

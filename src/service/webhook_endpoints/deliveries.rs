@@ -183,7 +183,7 @@ async fn find_enabled(services: &Services, account: &Account, name: &str) -> Res
 }
 
 fn disabled() -> Error {
-    Error::invalid("enabled", "The webhook endpoint is disabled.")
+    Error::Conflict("The webhook endpoint is disabled.".to_owned())
 }
 
 async fn requeue(services: &Services, endpoint: &Endpoint, events: Vec<ReplayEvent>) -> Result<u64, Error> {

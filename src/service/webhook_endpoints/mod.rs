@@ -21,7 +21,8 @@ use crate::writer::{EndpointAction, WriteEndpoint};
 
 const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
 
-const SECRET_REQUIRED: &str = "Field 'secret' is required while the secret before this one still signs; \
+/// The error of a rotation without a secret.
+pub const SECRET_REQUIRED: &str = "Field 'secret' is required while the secret before this one still signs; \
     'overlap_seconds': 0 ends it at once.";
 
 /// A new endpoint. Its fields are checked, except for the address of its URL.
@@ -91,7 +92,7 @@ pub async fn rotate_secret(
 ) -> Result<EndpointAndSecret, Error> {
     let endpoint = resources::find::<Endpoint>(services, account, name).await?;
     if secret.is_none() && !overlap.is_zero() && endpoint.secrets(services.clock.now()).len() > 1 {
-        return Err(Error::invalid("secret", SECRET_REQUIRED));
+        return Err(Error::Conflict(SECRET_REQUIRED.to_owned()));
     }
     let context = SecretContext::of_endpoint(endpoint.workspace, endpoint.id);
     let (secret, sealed) = new_secret(services, &context, secret, endpoint.stored_secrets())?;

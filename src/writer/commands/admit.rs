@@ -249,15 +249,15 @@ impl Admission {
     }
 
     /// The reason why a platform message gets no reply; `None` if it gets one.
-    fn no_reply_reason(&self, batch: &Batch<'_>, conversation: &Conversation) -> NoReplyReason {
+    fn no_reply_reason(&self, batch: &Batch<'_>, conversation: &Conversation) -> Option<NoReplyReason> {
         if self.auto_reply == Some(false) {
-            Some("auto_reply_off")
+            Some(NoReplyReason::AutoReplyOff)
         } else if conversation.ended_at.is_some() {
-            Some("conversation_ended")
+            Some(NoReplyReason::ConversationEnded)
         } else if !conversation.ai_enabled {
-            Some("ai_disabled")
+            Some(NoReplyReason::AiDisabled)
         } else if self.balance(batch) < batch.price(conversation) {
-            Some("insufficient_balance")
+            Some(NoReplyReason::InsufficientBalance)
         } else {
             None
         }

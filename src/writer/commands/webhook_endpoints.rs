@@ -148,7 +148,7 @@ impl Decision for TestEndpoint {
             return Err(not_found(self.endpoint));
         }
         if !endpoint.is_active() {
-            return Err(Error::invalid("enabled", "The webhook endpoint is disabled."));
+            return Err(Error::Conflict("The webhook endpoint is disabled.".to_owned()));
         }
         let data = EventData::Endpoint { endpoint: endpoint.id, reason: None };
         let is_target = |subscriber: &Subscriber| subscriber.endpoint == endpoint.id;
@@ -235,7 +235,7 @@ impl Batch<'_> {
             return Ok(());
         }
         let text = format!("A workspace can have at most {MAX_ENDPOINTS} webhook endpoints.");
-        Err(Error::invalid("webhook_endpoints", text))
+        Err(Error::Conflict(text))
     }
 
     fn update_endpoint(&mut self, before: Endpoint, patch: &EndpointPatch) -> Endpoint {

@@ -164,7 +164,7 @@ async fn every_field_of_a_response_is_described() {
             "MessageTraceOut",
         ),
         (&get("/v1/ledger").await["items"][1], "LedgerEntryOut"),
-        (&get("/v1/events").await["items"][0], "Event"),
+        (&get("/v1/events").await["items"][0], "ConversationCreatedEvent"),
         (&get("/v1/balance").await, "BalanceOut"),
     ] {
         let described = properties(&document, schema);

@@ -5,3 +5,4 @@ mod document;
 mod early_answers;
 mod headers;
 mod transport_errors;
+mod typed_document;

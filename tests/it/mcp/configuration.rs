@@ -182,11 +182,11 @@ both_backends!(
         assert_eq!(called.get("request"), None::<&Value>);
         assert_eq!(
             (which.status, which.json()["message"].as_str()),
-            (400, Some("Field 'name' is required: which of count, say?"))
+            (409, Some("Field 'name' is required: which of count, say?"))
         );
         assert_eq!(
             (none.status, none.json()["message"].as_str()),
-            (400, Some("Field 'name' must be one of: count, say."))
+            (409, Some("Field 'name' must be one of: count, say."))
         );
     }
 );
@@ -201,5 +201,5 @@ async fn only_an_mcp_tool_can_be_refreshed() {
     let answer = server.request("POST", &path).bearer(&server.keys.full).send().await;
 
     let text = "The tool 'orders' has no list: it is of no MCP server.";
-    assert_eq!((answer.status, answer.json()["message"].as_str()), (400, Some(text)));
+    assert_eq!((answer.status, answer.json()["message"].as_str()), (409, Some(text)));
 }

@@ -11,6 +11,11 @@ pub(super) fn names(document: &Value) -> Vec<String> {
             reader.operation(&format!("{} {path}", method.to_uppercase()), operation);
         }
     }
+    for (name, operations) in fields(&document["webhooks"]) {
+        reader.operation(&format!("WEBHOOK {name}"), &operations["post"]);
+    }
+    let headers = fields(&document["components"]["headers"]);
+    reader.found.extend(headers.map(|(header, _)| format!("every response header {header}")));
     reader.found
 }
 
@@ -47,7 +52,8 @@ impl<'a> Reader<'a> {
         }
         for (status, response) in fields(&operation["responses"]) {
             self.found.push(format!("{name} {status}"));
-            for (header, _) in fields(&response["headers"]) {
+            // Those of every response are listed once.
+            for (header, _) in fields(&response["headers"]).filter(|(_, header)| header["$ref"].is_null()) {
                 self.found.push(format!("{name} {status} header {header}"));
             }
             for (kind, content) in fields(&response["content"]) {

@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::install_tls_provider;
 use super::wait::within;
+use super::{described, install_tls_provider};
 
 /// A client of one server.
 #[derive(Clone)]
@@ -85,16 +85,25 @@ impl Request {
         Self(self.0.body(body.as_ref().to_vec()))
     }
 
+    /// The method and the path.
+    fn target(&self) -> (Method, String) {
+        let copy = self.0.try_clone().expect("a body of bytes");
+        let request = copy.build().expect("a valid request");
+        (request.method().clone(), request.url().path().to_owned())
+    }
+
     /// Sends the request, and returns the response before its body is read.
     pub async fn open(self) -> reqwest::Response {
         within("an answer", self.0.send()).await.expect("the server answers")
     }
 
-    /// Sends the request. Panics without a response; every status is a response.
+    /// Sends the request. Panics without a response, and if the document does not describe it; every status is a response.
     pub async fn send(self) -> Response {
+        let (method, path) = self.target();
         let response = within("an answer", self.0.send()).await.expect("the server answers");
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body = within("an answer's body", response.bytes()).await.expect("the body is complete");
+        described::check(&method, &path, status, &headers, &body);
         Response { status, headers, body }
     }
 }

@@ -7,6 +7,7 @@ pub mod calls;
 pub mod cleanup;
 pub mod commit_gate;
 pub mod db;
+pub mod described;
 pub mod document_extractor;
 pub mod fake_embeddings;
 pub mod fake_model;

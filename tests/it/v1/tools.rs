@@ -186,7 +186,7 @@ both_backends!(
         let cancelled = test(&server, "cancelling", &json!({ "arguments": { "booking_id": "bkg_1" } })).await;
 
         assert_eq!(free["result"]["available_slots"], json!(["2026-03-18 10:00"]));
-        assert_eq!((booked.status, cancelled.status), (400, 400));
+        assert_eq!((booked.status, cancelled.status), (409, 409));
         let text =
             "The tool 'booking' changes a calendar: a test call must not. Try it in a test conversation.";
         assert_eq!(booked.json()["message"], text);

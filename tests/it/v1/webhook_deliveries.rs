@@ -98,7 +98,7 @@ both_backends!(
             let refused = post(&server, &format!("{path}/{under}"), &body).await;
             assert_eq!(
                 (refused.status, &refused.json()["message"]),
-                (400, &json!("The webhook endpoint is disabled.")),
+                (409, &json!("The webhook endpoint is disabled.")),
                 "{under}"
             );
         }
@@ -279,7 +279,7 @@ both_backends!(
         assert_eq!((late.status, late.header("rejoinder-error")), (410, Some("cursor_expired")));
         let ahead = "Field 'after' is ahead of this workspace's log: its newest cursor is ";
         let message = never.json()["message"].as_str().unwrap().to_owned();
-        assert!(never.status == 400 && message.starts_with(ahead), "{message}");
+        assert!(never.status == 409 && message.starts_with(ahead), "{message}");
         assert_eq!(after["data"]["deliveries"], 1);
         assert!(since.json()["data"]["deliveries"].as_u64().unwrap() <= 2, "{}", since.text());
         let of_first = format!("select count(*) from deliveries where cursor < {second}");

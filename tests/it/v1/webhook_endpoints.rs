@@ -192,7 +192,7 @@ both_backends!(
         let refused = ask(&server, "POST", ENDPOINTS, &json!({"url": "https://crm.example/hooks"})).await;
         assert_eq!(
             (refused.status, &refused.json()["message"]),
-            (400, &json!("A workspace can have at most 32 webhook endpoints."))
+            (409, &json!("A workspace can have at most 32 webhook endpoints."))
         );
 
         ask(&server, "DELETE", &path_of(&last), &json!({})).await;

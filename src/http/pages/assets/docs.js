@@ -132,20 +132,14 @@ function needsKey(operation) {
   return requirements.length > 0 && requirements.every((requirement) => Object.keys(requirement).length > 0);
 }
 
-/** The scopes that the key needs. */
-function scopesOf(operation) {
-  return (operation.security ?? []).flatMap((requirement) => Object.values(requirement).flat());
-}
-
+/** The operation's description names the scope that the key needs. */
 function keyNote(operation) {
-  const scopes = scopesOf(operation).map((scope) => el("code", {}, scope));
-  const needs = needsKey(operation) ? "Needs a bearer key." : scopes.length ? "Needs no key. If one is sent:" : "Needs no key.";
-  return el("p", { class: "needs" }, needs, scopes.length ? [" Scope: ", ...scopes] : null);
+  return el("p", { class: "needs" }, needsKey(operation) ? "Needs a bearer key." : "Needs no key.");
 }
 
 function baseUrl() {
-  const path = document_.servers?.[0]?.url ?? "./";
-  return new URL(path, location.href).href.replace(/\/$/, "");
+  // The document names the root of its server, which a proxy may serve below a path.
+  return new URL("./", location.href).href.replace(/\/$/, "");
 }
 
 function requestPanel(operation) {
@@ -178,7 +172,7 @@ function bodyOf(content = {}) {
 function samplePath({ path, parameters }) {
   return path.replaceAll(/\{([^}]+)\}/g, (_, name) => {
     const parameter = parameters.find((parameter) => parameter.name === name) ?? {};
-    return parameter.example ?? givenExample(resolveSchema(parameter.schema)) ?? `$${variableOf(path, name)}`;
+    return parameter.example ?? `$${variableOf(path, name)}`;
   });
 }
 

@@ -15,6 +15,7 @@ use super::{Answer, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::ConversationId;
 use crate::domain::render::{EventOut, Success, raw};
+use crate::domain::schema::{EventPosition, EventTypeList};
 use crate::http::describe::{EventsRemoved, NotFound, error_sets};
 use crate::http::extract::{QueryParams, Read};
 use crate::http::state::AppState;
@@ -28,11 +29,13 @@ pub(super) use stream::{__path_stream, stream};
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// The position to start after: a cursor, the id of an event, or `latest` for new events only. By default, the oldest stored event.
+    #[param(inline, value_type = Option<EventPosition>)]
     after: Option<String>,
     /// Only these types, separated by commas.
-    #[param(example = "message.created,reply.failed")]
+    #[param(inline, value_type = Option<EventTypeList>, example = "message.created,reply.failed")]
     types: Option<String>,
     /// Only events of this conversation.
+    #[param(inline, value_type = Option<ConversationId>)]
     conversation_id: Option<String>,
     /// Number of events per page: 1 to 200, 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
@@ -59,6 +62,13 @@ error_sets! {
         "A query parameter is invalid" => query::wait(Some("")).err().unwrap_or_else(|| Error::Invalid(Vec::new())),
     }
 
+    /// A position that the feed does not have.
+    UnknownPosition {
+        "The feed has no such event, or not yet" => Error::Conflict(
+            "Field 'after' is ahead of this workspace's log: its newest cursor is 1042.".to_owned(),
+        ),
+    }
+
     /// Streams and waiting long polls are limited in number.
     TooManyReaders {
         "Too many clients follow the events; see Retry-After" => Error::Overloaded {
@@ -69,7 +79,8 @@ error_sets! {
 }
 
 /// The errors of the feed.
-type FeedErrors = (InvalidFeedQuery, NotFound<ConversationId>, EventsRemoved, TooManyReaders);
+type FeedErrors =
+    (InvalidFeedQuery, UnknownPosition, NotFound<ConversationId>, EventsRemoved, TooManyReaders);
 
 /// List events.
 ///

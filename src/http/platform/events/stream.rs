@@ -19,6 +19,8 @@ use utoipa::IntoParams;
 use super::{FeedErrors, query};
 use crate::domain::error::Error;
 use crate::domain::event::{Event, EventCursor};
+use crate::domain::ids::ConversationId;
+use crate::domain::schema::{EventPosition, EventTypeList};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{QueryParams, Read};
 use crate::http::platform::ReadErrors;
@@ -42,11 +44,13 @@ const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 #[into_params(parameter_in = Query)]
 pub(in crate::http::platform) struct StreamQuery {
     /// The position to start after: a cursor, the id of an event, or `latest` for new events only. By default, the oldest stored event.
+    #[param(inline, value_type = Option<EventPosition>)]
     after: Option<String>,
     /// Only these types, separated by commas.
-    #[param(example = "message.created,reply.failed")]
+    #[param(inline, value_type = Option<EventTypeList>, example = "message.created,reply.failed")]
     types: Option<String>,
     /// Only events of this conversation.
+    #[param(inline, value_type = Option<ConversationId>)]
     conversation_id: Option<String>,
 }
 

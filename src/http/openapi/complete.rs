@@ -1,0 +1,275 @@
+//! What holds for all operations and schemas, and so is not declared with each.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::openapi::header::Header;
+use utoipa::openapi::path::{Operation, Paths};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Components, Object, SchemaType};
+use utoipa::openapi::{OpenApi, Ref, RefOr, Schema, Type};
+
+use super::headers;
+use crate::http::fields::without_null;
+
+/// Adds what the declarations of operations and schemas leave out.
+pub(super) fn complete(document: &mut OpenApi) {
+    let components = document.components.get_or_insert_default();
+    for (name, header) in headers::common() {
+        components.headers.insert(name.to_owned(), RefOr::T(header));
+    }
+    refer_to_names(components);
+    let mut sent = BTreeSet::new();
+    for operation in operations(&mut document.paths) {
+        add_scope(operation);
+        complete_parameters(operation);
+        complete_responses(operation);
+        add_references(&operation.responses, components, &mut sent);
+    }
+    if let Some(webhooks) = &document.webhooks {
+        add_references(webhooks, components, &mut sent);
+    }
+    // The frames of a stream, whose schema is text.
+    add_references(&Ref::from_schema_name("UiMessageChunk"), components, &mut sent);
+    for (name, schema) in &mut components.schemas {
+        let is_sent = sent.contains(name);
+        for_each_object(schema, &mut |object| {
+            open_free_object(object);
+            if is_sent {
+                absent_is_not_null(object);
+            }
+        });
+    }
+}
+
+fn operations(paths: &mut Paths) -> impl Iterator<Item = &mut Operation> {
+    let items = paths.paths.values_mut();
+    let methods = items
+        .flat_map(|item| [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch]);
+    methods.flatten()
+}
+
+/// Names the scope that the key needs in the description, where readers look. A route without any key says so, too.
+fn add_scope(operation: &mut Operation) {
+    let requirements: Vec<Value> = operation
+        .security
+        .get_or_insert_default()
+        .iter()
+        .map(|requirement| serde_json::to_value(requirement).unwrap_or_default())
+        .collect();
+    let scopes: Vec<&str> = requirements
+        .iter()
+        .filter_map(|requirement| requirement.get("bearer")?.as_array())
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let [scope] = scopes.as_slice() else { return };
+    let is_optional = requirements.iter().any(|requirement| requirement.get("bearer").is_none());
+    let text = if is_optional {
+        format!("Needs no key; one that is sent needs the scope: `{scope}`.")
+    } else {
+        format!("Scope: `{scope}`.")
+    };
+    let description = operation.description.get_or_insert_default();
+    if !description.is_empty() {
+        description.push_str("\n\n");
+    }
+    description.push_str(&text);
+}
+
+/// An optional parameter may be absent; there is no `null` in a query or a header.
+fn complete_parameters(operation: &mut Operation) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(parameter) = parameter
+            && let Some(schema) = &mut parameter.schema
+        {
+            *schema = not_null(schema.clone());
+        }
+    }
+}
+
+/// Adds the headers of every response, and the schemas of those that are declared with a name only.
+fn complete_responses(operation: &mut Operation) {
+    let stored = stored_headers(operation);
+    for response in operation.responses.responses.values_mut() {
+        let RefOr::T(response) = response else { continue };
+        for (name, header) in &mut response.headers {
+            let RefOr::T(header) = header else { continue };
+            let described = headers::describe(&name.to_ascii_lowercase());
+            if let Some((_, described)) = described.filter(|_| name != "Rejoinder-Error") {
+                header.schema = described.schema;
+            }
+        }
+        for (name, header) in &stored {
+            response.headers.entry((*name).to_owned()).or_insert_with(|| RefOr::T(header.clone()));
+        }
+        for (name, _) in headers::common() {
+            let reference = Ref::new(format!("#/components/headers/{name}"));
+            response.headers.insert(name.to_owned(), RefOr::Ref(reference));
+        }
+        for content in response.content.values_mut() {
+            if let RefOr::T(content) = content
+                && let Some(schema) = &mut content.schema
+            {
+                for_each_object(schema, &mut |object| {
+                    open_free_object(object);
+                    absent_is_not_null(object);
+                });
+            }
+        }
+    }
+}
+
+/// The headers that the response to a message is stored and sent again with, whatever its status.
+fn stored_headers(operation: &Operation) -> Vec<(&'static str, Header)> {
+    let Some(RefOr::T(success)) = operation.responses.responses.get("200") else { return Vec::new() };
+    if !success.headers.contains_key("Idempotent-Replayed") {
+        return Vec::new();
+    }
+    let names = ["Rejoinder-Turn", "Idempotent-Replayed"];
+    let sent = names.into_iter().filter(|name| success.headers.contains_key(*name));
+    sent.filter_map(|name| headers::describe(&name.to_ascii_lowercase())).collect()
+}
+
+/// Adds the names of all schemas that a part of the document refers to, also indirectly.
+fn add_references(part: &impl Serialize, components: &Components, found: &mut BTreeSet<String>) {
+    let mut open = vec![serde_json::to_value(part).unwrap_or_default()];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Object(fields) => {
+                let reference = fields.get("$ref").and_then(Value::as_str);
+                let name = reference.and_then(|reference| reference.strip_prefix("#/components/schemas/"));
+                if let Some(name) = name
+                    && found.insert(name.to_owned())
+                    && let Some(schema) = components.schemas.get(name)
+                {
+                    open.push(serde_json::to_value(schema).unwrap_or_default());
+                }
+                open.extend(fields.into_iter().map(|(_, value)| value));
+            }
+            Value::Array(items) => open.extend(items),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+}
+
+/// Replaces the copies of a named schema that generic schemas contain by references to it, so that a client has one type.
+fn refer_to_names(components: &mut Components) {
+    let text = |schema: &RefOr<Schema>| serde_json::to_string(schema).unwrap_or_default();
+    let has_fields = |schema: &RefOr<Schema>| match schema {
+        RefOr::T(Schema::Object(object)) => !object.properties.is_empty(),
+        RefOr::T(Schema::AllOf(_) | Schema::OneOf(_)) => true,
+        RefOr::T(_) | RefOr::Ref(_) => false,
+    };
+    let originals = components.schemas.iter().filter(|(_, schema)| has_fields(schema));
+    let names: HashMap<String, String> =
+        originals.map(|(name, schema)| (text(schema), name.clone())).collect();
+    let mut refer = |schema: &mut RefOr<Schema>| {
+        if let Some(name) = names.get(&text(schema)).filter(|_| has_fields(schema)) {
+            *schema = Ref::from_schema_name(name).into();
+        }
+    };
+    for schema in components.schemas.values_mut() {
+        for_each_part(schema, &mut refer);
+    }
+}
+
+/// Calls `edit` with each schema that a schema contains, the outer ones first.
+fn for_each_part(schema: &mut RefOr<Schema>, edit: &mut dyn FnMut(&mut RefOr<Schema>)) {
+    let RefOr::T(schema) = schema else { return };
+    let mut edit_part = |part: &mut RefOr<Schema>| {
+        edit(part);
+        for_each_part(part, edit);
+    };
+    match schema {
+        Schema::Object(object) => object.properties.values_mut().for_each(edit_part),
+        Schema::Array(array) => {
+            if let ArrayItems::RefOrSchema(item) = &mut array.items {
+                edit_part(item);
+            }
+        }
+        Schema::OneOf(one_of) => one_of.items.iter_mut().for_each(edit_part),
+        Schema::AllOf(all_of) => all_of.items.iter_mut().for_each(edit_part),
+        Schema::AnyOf(any_of) => any_of.items.iter_mut().for_each(edit_part),
+        _ => {}
+    }
+}
+
+/// Calls `edit` with each object of a schema.
+fn for_each_object(schema: &mut RefOr<Schema>, edit: &mut dyn FnMut(&mut Object)) {
+    let RefOr::T(schema) = schema else { return };
+    match schema {
+        Schema::Object(object) => {
+            for property in object.properties.values_mut() {
+                for_each_object(property, edit);
+            }
+            if let Some(additional) = &mut object.additional_properties
+                && let AdditionalProperties::RefOr(value) = additional.as_mut()
+            {
+                for_each_object(value, edit);
+            }
+            edit(object);
+        }
+        Schema::Array(array) => {
+            if let ArrayItems::RefOrSchema(item) = &mut array.items {
+                for_each_object(item, edit);
+            }
+        }
+        Schema::OneOf(one_of) => one_of.items.iter_mut().for_each(|item| for_each_object(item, edit)),
+        Schema::AllOf(all_of) => all_of.items.iter_mut().for_each(|item| for_each_object(item, edit)),
+        Schema::AnyOf(any_of) => any_of.items.iter_mut().for_each(|item| for_each_object(item, edit)),
+        _ => {}
+    }
+}
+
+/// An object without declared fields has any.
+fn open_free_object(object: &mut Object) {
+    let is_object = match &object.schema_type {
+        SchemaType::Type(kind) => *kind == Type::Object,
+        SchemaType::Array(kinds) => kinds.contains(&Type::Object),
+        SchemaType::AnyValue => false,
+    };
+    if is_object && object.properties.is_empty() && object.additional_properties.is_none() {
+        object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(true)));
+    }
+}
+
+/// A field of a response that may be absent is never `null`.
+fn absent_is_not_null(object: &mut Object) {
+    for (name, property) in &mut object.properties {
+        if !object.required.contains(name) {
+            *property = not_null(property.clone());
+        }
+    }
+}
+
+fn not_null(schema: RefOr<Schema>) -> RefOr<Schema> {
+    let schema = match schema {
+        RefOr::T(schema) => schema,
+        RefOr::Ref(reference) => return RefOr::Ref(reference),
+    };
+    let (mut variants, description) = if let Schema::OneOf(one_of) = &schema {
+        (one_of.items.clone(), one_of.description.clone())
+    } else if let Schema::AnyOf(any_of) = &schema {
+        (any_of.items.clone(), any_of.description.clone())
+    } else {
+        return RefOr::T(without_null(schema));
+    };
+    variants.retain(|variant| !is_null(variant));
+    match (variants.pop(), variants.is_empty()) {
+        (Some(RefOr::Ref(mut reference)), true) => {
+            reference.description = description.unwrap_or(reference.description);
+            RefOr::Ref(reference)
+        }
+        (Some(RefOr::T(Schema::Object(mut object))), true) => {
+            object.description = description.or(object.description);
+            RefOr::T(Schema::Object(object))
+        }
+        (Some(only), true) => only,
+        (_, _) => RefOr::T(schema),
+    }
+}
+
+fn is_null(schema: &RefOr<Schema>) -> bool {
+    matches!(schema, RefOr::T(Schema::Object(object)) if object.schema_type == SchemaType::Type(Type::Null))
+}

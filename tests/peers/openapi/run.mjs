@@ -1,0 +1,98 @@
+// Tries what other projects make of the OpenAPI document against the server: clients in two languages, a linter, and a fuzzer.
+// `scripts/peers openapi` runs it.
+
+import { execFileSync, spawn } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+
+import { startServer } from "../server.mjs";
+
+const ASSISTANT = "550e8400-e29b-41d4-a716-446655440000";
+const here = fileURLToPath(new URL(".", import.meta.url));
+
+const { values: options } = parseArgs({
+  options: {
+    program: { type: "string" },
+    packages: { type: "string" },
+    python: { type: "string" },
+    only: { type: "string" },
+  },
+});
+
+const parts = { redocly, typescript, python, schemathesis };
+const work = mkdtempSync(join(tmpdir(), "openapi-"));
+process.on("exit", () => rmSync(work, { recursive: true, force: true }));
+const document = join(work, "openapi.json");
+
+/** Runs a program, and shows its output. This process meanwhile answers as the server's model. */
+function run(program, parameters, folder, env = {}) {
+  const child = spawn(program, parameters, { cwd: folder, env: { ...process.env, ...env }, stdio: "inherit" });
+  return new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", (code) => (code === 0 ? resolve() : reject(new Error(`${program} ended with ${code}`))));
+  });
+}
+
+const npm = (name) => join(options.packages, "node_modules", ".bin", name);
+const pip = (name) => join(options.python, "bin", name);
+
+async function redocly() {
+  await run(npm("redocly"), ["lint", "--config", join(here, "redocly.yaml"), document], work);
+}
+
+async function typescript(server) {
+  copyFileSync(join(here, "client.ts"), join(options.packages, "client.ts"));
+  copyFileSync(join(here, "tsconfig.json"), join(options.packages, "tsconfig.json"));
+  await run(npm("openapi-typescript"), [document, "--output", "api.d.ts"], options.packages);
+  await run(npm("tsc"), ["--project", "."], options.packages);
+  const env = { SERVER: server.address, KEY: server.key, ASSISTANT };
+  await run(process.execPath, ["out/client.js"], options.packages, env);
+}
+
+async function python(server) {
+  const folder = join(work, "python");
+  mkdirSync(folder);
+  const config = join(here, "python-client.yaml");
+  const made = ["generate", "--path", document, "--config", config, "--meta", "none", "--output-path", "rejoinder_client"];
+  await run(pip("openapi-python-client"), [...made, "--fail-on-warning"], folder);
+  copyFileSync(join(here, "client.py"), join(folder, "client.py"));
+  await run(pip("mypy"), ["--config-file", join(here, "mypy.ini"), "client.py"], folder);
+  await run(pip("python"), ["client.py"], folder, { SERVER: server.address, KEY: server.key, ASSISTANT });
+}
+
+/** All phases and all checks, over both APIs. The endless stream of events has no complete response to check. */
+async function schemathesis(server) {
+  const folder = join(work, "schemathesis");
+  mkdirSync(folder);
+  await run(
+    pip("schemathesis"),
+    [
+      ...["run", document, "--url", server.address],
+      ...["--header", `Authorization: Bearer ${server.key}`],
+      ...["--phases", "examples,coverage,fuzzing,stateful", "--checks", "all"],
+      ...["--exclude-operation-id", "streamEvents"],
+      ...["--request-timeout", "90", "--max-examples", "50", "--seed", "1", "--generation-allow-x00", "false"],
+      ...["--continue-on-failure", "--report", "junit"],
+    ],
+    folder,
+  );
+}
+
+const folder = join(work, "server");
+mkdirSync(folder);
+writeFileSync(document, execFileSync(options.program, ["openapi"], { encoding: "utf8" }));
+const server = await startServer(folder, options.program);
+const failed = [];
+for (const [name, part] of Object.entries(parts).filter(([name]) => !options.only || options.only === name)) {
+  console.log(`\n== ${name}`);
+  try {
+    await part(server);
+  } catch (error) {
+    failed.push(`${name}: ${error.message}`);
+  }
+}
+for (const failure of failed) console.error(`peers: ${failure}`);
+process.exit(failed.length > 0 ? 1 : 0);
