@@ -4,9 +4,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::openapi::Type;
-use utoipa::openapi::schema::ObjectBuilder;
-use utoipa::{IntoParams, PartialSchema as _, ToSchema};
+use utoipa::openapi::schema::{ObjectBuilder, Schema};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::list::{Cursor, InvalidQuery, limit};
@@ -23,8 +24,8 @@ use crate::http::extract::{
     Input, MessagesWrite, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
 };
 use crate::http::fields::{
-    AssistantName, Choice, Flag, FreeObject, JsonText, Name, OneOf, Violation, assistant_id, check_choice,
-    request,
+    AssistantName, Choice, FieldType, Flag, FreeObject, JsonText, Name, OneOf, Violation, assistant_id,
+    check_choice, request,
 };
 use crate::http::response::Page;
 use crate::http::state::AppState;
