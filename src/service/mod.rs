@@ -24,6 +24,7 @@ pub mod read_events;
 pub mod read_money;
 pub mod read_turn;
 pub mod readiness;
+mod record_change;
 pub mod reencrypt;
 pub mod renew_link;
 mod replay;

@@ -1,14 +1,11 @@
 //! Lists free times.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
 use super::remote_calendar::{ReadError, RemoteCalendar};
 use super::{READ_FAILED, failed, refused};
 use crate::domain::calendar::{AvailabilityRequest, Caldav, availability_range, find_availability};
 use crate::domain::chat::ToolSpec;
-use crate::domain::clock::Clock;
 use crate::domain::tool::CompiledCalendar;
 use crate::domain::tool_loop::CallResult;
 use crate::tools::{Adapters, Call, CallContext, Exchange, Tool, ToolOutcome};
@@ -16,7 +13,6 @@ use crate::tools::{Adapters, Call, CallContext, Exchange, Tool, ToolOutcome};
 pub(in crate::tools) struct Availability {
     spec: ToolSpec,
     calendar: RemoteCalendar,
-    clock: Arc<dyn Clock>,
 }
 
 impl Availability {
@@ -26,8 +22,7 @@ impl Availability {
         config: &Caldav,
         adapters: &Adapters,
     ) -> Self {
-        let calendar = RemoteCalendar::new(calendar, config, adapters);
-        Self { spec, calendar, clock: Arc::clone(&adapters.clock) }
+        Self { spec, calendar: RemoteCalendar::new(calendar, config, adapters) }
     }
 }
 
@@ -38,7 +33,7 @@ impl Availability {
             Err(refusal) => return Ok(refused(&refusal)),
         };
         let rules = &self.calendar.rules;
-        let now = self.clock.now().timestamp();
+        let now = self.calendar.clock.now().timestamp();
         let range = availability_range(rules, &request, now);
         let busy = self.calendar.busy(range, None, context).await.inspect_err(|error| {
             self.calendar.warn(&call.id, error, "a calendar could not be read");
