@@ -1,6 +1,8 @@
 //! The platform API, as its contract and docs describe it.
 
+mod bookings;
 mod calendar_files;
+mod calendar_setup;
 mod calendars;
 mod conversation_creation;
 mod conversation_updates;
