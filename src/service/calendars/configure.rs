@@ -69,6 +69,11 @@ async fn insert(
 ) -> Written<Calendar> {
     let (workspace, slug, now) = (account.workspace, &definition.slug, services.clock.now());
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
+    if let Some(caldav) = &definition.caldav
+        && let Err(error) = check_server(services, conn.reborrow(), workspace, caldav, false).await?
+    {
+        return Ok(Err(error));
+    }
     let rows = workspace_config::list(conn.reborrow(), Section::Calendars, workspace).await?;
     let old = rows.iter().find(|row| row.slug == *slug);
     if old.is_some_and(|old| old.from_file || !old.archived) {
@@ -82,11 +87,6 @@ async fn insert(
     }
     let id = old.map_or(id, |old| CalendarId(old.id));
     calendars::lock(conn.reborrow(), &[(workspace, id)].into()).await?;
-    if let Some(caldav) = &definition.caldav
-        && let Err(error) = check_server(services, conn.reborrow(), workspace, caldav, false).await?
-    {
-        return Ok(Err(error));
-    }
     let caldav = match definition.caldav.as_deref() {
         Some(caldav) => match seal(services, workspace, id, caldav, None) {
             Ok(caldav) => Some(Box::new(caldav)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use http::StatusCode;
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{HOURS, result, setup_at, setup_on};
@@ -94,10 +94,12 @@ both_backends!(
         let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
         let path = bookings_path(&server).await;
 
-        // The busy times are read, then the event is put.
-        proxy.script().queue([ProxyAction::Forward, ProxyAction::Respond(StatusCode::FORBIDDEN, Bytes::new())]);
+        proxy.script().respond_with(|method| {
+            let refused = ProxyAction::Respond(StatusCode::FORBIDDEN, Bytes::new());
+            if *method == Method::PUT { refused } else { ProxyAction::Forward }
+        });
         let refused = post(&server, &path, None, &demo()).await;
-        proxy.script().queue([]);
+        proxy.script().respond_with(|_| ProxyAction::Forward);
         let booked = post(&server, &path, None, &demo()).await;
 
         assert_eq!(refused.status, 409, "{}", refused.text());
