@@ -38,6 +38,7 @@ pub mod tools;
 pub mod update_conversation;
 pub mod webhook_endpoints;
 mod workspace_hosts;
+mod write_error;
 
 use std::fmt;
 use std::sync::Arc;

@@ -24,6 +24,7 @@ use crate::outbound::AllowHosts;
 use crate::service::record_change::record_change;
 use crate::service::replay::replay;
 use crate::service::tools::test_call::NoWrites;
+use crate::service::write_error::write_error;
 use crate::service::{ApiResponse, Services, read_conversation, resources, workspace_hosts};
 use crate::store::{Conn, StoreError};
 use crate::tools::{
@@ -231,13 +232,7 @@ impl RequestWriter<'_> {
         let idempotency = self.idempotency.clone().filter(|_| has_answer);
         let command = WriteBooking { booker: self.booker, write, idempotency };
         let decide = async |conn: Conn<'_>| self.decide_in_tx(conn, &command).await;
-        let decided = self.services.db.write(self.booker.workspace, decide).await;
-        decided.map_err(|error| {
-            if error.is_transient() {
-                return Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) };
-            }
-            error.into()
-        })?
+        self.services.db.write(self.booker.workspace, decide).await.map_err(write_error)?
     }
 
     async fn decide_in_tx(

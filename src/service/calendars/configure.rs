@@ -17,6 +17,7 @@ use crate::outbound::{AllowHosts, check_url};
 use crate::service::record_change::record_change;
 use crate::service::tools::recompile::{NameConflict, list_users, recompile_users_of_calendar};
 use crate::service::webhook_endpoints::NO_KEY;
+use crate::service::write_error::write_error;
 use crate::service::{Services, workspace_hosts};
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError, calendars, resource, stored_json, workspaces};
@@ -57,7 +58,7 @@ pub async fn create(
     let definition = CalendarDefinition { slug: request.slug, rules, caldav };
     let id = CalendarId(services.ids.uuid_v7(services.clock.as_ref()));
     let insert = async |conn: Conn<'_>| insert(services, account, conn, &definition, id).await;
-    services.db.write(account.workspace, insert).await?
+    services.db.write(account.workspace, insert).await.map_err(write_error)?
 }
 
 async fn insert(
@@ -111,7 +112,7 @@ pub async fn update(
 ) -> Result<Calendar, Error> {
     let id = CalendarId::parse(name)?;
     let update = async |conn: Conn<'_>| update_in_tx(services, account, conn, id, request).await;
-    services.db.write(account.workspace, update).await?
+    services.db.write(account.workspace, update).await.map_err(write_error)?
 }
 
 async fn update_in_tx(
@@ -211,7 +212,7 @@ pub async fn archive(services: &Services, account: &Account, name: &str) -> Resu
         record_change(services, conn, &entry).await?;
         Ok(Ok(calendar))
     };
-    services.db.write(workspace, archive).await?
+    services.db.write(workspace, archive).await.map_err(write_error)?
 }
 
 /// Locks a calendar for a change of its configuration. The inner error means that there is none, or that a file manages it.

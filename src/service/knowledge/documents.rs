@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
-use super::{DocumentSource, lock, require_active, write_error};
+use super::{DocumentSource, lock, require_active};
 use crate::domain::account::Account;
 use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
 use crate::domain::clock::Micros;
@@ -13,6 +13,7 @@ use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _};
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument, is_slug};
 use crate::service::page::Page;
 use crate::service::record_change::record_change;
+use crate::service::write_error::write_error;
 use crate::service::{Services, resources};
 use crate::store::knowledge::documents::{self, DocumentWrite};
 use crate::store::knowledge::knowledge_bases;

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::record_change::record_change;
 use super::tools::recompile::list_users;
+use super::write_error::write_error;
 use super::{Services, resources};
 use crate::domain::account::Account;
 use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
@@ -219,12 +220,4 @@ async fn lock(
 
 fn require_active(found: Option<KnowledgeBase>, name: &str) -> Result<KnowledgeBase, Error> {
     found.filter(|base| base.archived_at.is_none()).ok_or_else(|| KnowledgeBaseId::not_found(name))
-}
-
-/// A write that failed after it was sent may have been committed.
-fn write_error(error: StoreError) -> Error {
-    if error.is_transient() {
-        return Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) };
-    }
-    error.into()
 }

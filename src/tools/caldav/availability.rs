@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::remote_calendar::{ReadError, RemoteCalendar};
+use super::remote_calendar::{RemoteReadError, RemoteCalendar};
 use super::{READ_FAILED, failed, refused};
 use crate::domain::calendar::{AvailabilityRequest, Caldav, availability_range, find_availability};
 use crate::domain::chat::ToolSpec;
@@ -27,7 +27,7 @@ impl Availability {
 }
 
 impl Availability {
-    async fn find(&self, call: &Call, context: &CallContext<'_>) -> Result<ToolOutcome, ReadError> {
+    async fn find(&self, call: &Call, context: &CallContext<'_>) -> Result<ToolOutcome, RemoteReadError> {
         let request = match AvailabilityRequest::parse(&call.arguments) {
             Ok(request) => request,
             Err(refusal) => return Ok(refused(&refusal)),
@@ -62,8 +62,8 @@ impl Tool for Availability {
     /// A person who tests the tool can correct its configuration, and so gets the cause.
     async fn call_traced(&self, call: &Call, context: &CallContext<'_>) -> (ToolOutcome, Option<Exchange>) {
         let outcome = self.find(call, context).await.unwrap_or_else(|error| match error {
-            ReadError::Caldav(cause) => failed(&format!("The calendar cannot be read: {cause}.")),
-            ReadError::Store(_) => failed(READ_FAILED),
+            RemoteReadError::Caldav(cause) => failed(&format!("The calendar cannot be read: {cause}.")),
+            RemoteReadError::Store(_) => failed(READ_FAILED),
         });
         (outcome, None)
     }

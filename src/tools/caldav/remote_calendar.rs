@@ -29,7 +29,7 @@ pub(in crate::tools) struct RemoteCalendar {
 
 /// Why the busy times could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::tools) enum ReadError {
+pub(in crate::tools) enum RemoteReadError {
     #[error(transparent)]
     Caldav(#[from] CaldavError),
     #[error(transparent)]
@@ -53,7 +53,7 @@ impl RemoteCalendar {
         range: Interval,
         own_call: Option<&str>,
         context: &CallContext<'_>,
-    ) -> Result<Vec<Interval>, ReadError> {
+    ) -> Result<Vec<Interval>, RemoteReadError> {
         let (busy, orphans) = self.read_busy(range, own_call, context).await?;
         let cleanup = self.remove_orphans(&orphans, context);
         if tokio::time::timeout(CLEANUP_TIMEOUT, cleanup).await.is_err() {
@@ -68,7 +68,7 @@ impl RemoteCalendar {
         range: Interval,
         own_call: &str,
         context: &CallContext<'_>,
-    ) -> Result<Vec<Interval>, ReadError> {
+    ) -> Result<Vec<Interval>, RemoteReadError> {
         Ok(self.read_busy(range, Some(own_call), context).await?.0)
     }
 
@@ -81,7 +81,7 @@ impl RemoteCalendar {
         range: Interval,
         own_call: Option<&str>,
         context: &CallContext<'_>,
-    ) -> Result<(Vec<Interval>, Vec<ParsedResource>), ReadError> {
+    ) -> Result<(Vec<Interval>, Vec<ParsedResource>), RemoteReadError> {
         let (workspace, url, now) = (context.workspace, self.client.url(), self.clock.now());
         let read_holds =
             async |conn: Conn<'_>| bookings::list_holds(conn, workspace, self.id, url, range, now).await;
