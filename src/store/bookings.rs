@@ -248,7 +248,11 @@ pub async fn list_matching(conn: Conn<'_>, lookup: &BookingLookup) -> Result<Vec
         if let Some(Interval { start, end }) = lookup.range {
             query.push(concat!(" or (cancelled_at is null and ", not_stale!(@before)));
             query.push_bind(oldest_hold(lookup.now));
-            query.push(concat!(not_stale!(@after), " and starts_at < ")).push_bind(Micros::from(end)).push(" and starts_at > ").push_bind(earliest_start(start));
+            query
+                .push(concat!(not_stale!(@after), " and starts_at < "))
+                .push_bind(Micros::from(end))
+                .push(" and starts_at > ")
+                .push_bind(earliest_start(start));
             query.push(" and ends_at > ").push_bind(Micros::from(start)).push(")");
         }
         query.push(")");

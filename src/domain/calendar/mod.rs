@@ -23,9 +23,7 @@ pub use availability::{
     Availability, MAX_DAYS, MAX_SLOTS, availability_range, find_availability, free_slots, free_slots_range,
 };
 pub use booking::{booking_range, check_booking_counts, decide_booking, has_conflict, with_buffer};
-pub use booking_write::{
-    Booker, Booking, BookingCounts, BookingLookup, BookingWrite, HOLD_OF_REQUEST, Hold,
-};
+pub use booking_write::{Booker, Booking, BookingCounts, BookingLookup, BookingWrite, HOLD_OF_REQUEST, Hold};
 pub use datetime::{label, parse_start};
 pub use interval::Interval;
 pub(crate) use interval::saturating_add;

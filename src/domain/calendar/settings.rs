@@ -92,7 +92,8 @@ impl CaldavPatch {
         let checked = self.password.or_else(|| stays.map(|_| String::new()));
         let mut caldav = Caldav { url, username, password: checked };
         caldav.check()?;
-        if [Some(&caldav.url), caldav.password.as_ref()].into_iter().flatten().any(|text| text.contains('\0')) {
+        if [Some(&caldav.url), caldav.password.as_ref()].into_iter().flatten().any(|text| text.contains('\0'))
+        {
             return Err(InvalidField::new("url", "url and password cannot contain U+0000"));
         }
         Ok((caldav, stays.is_some()))
@@ -137,8 +138,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::seal::SealedSecret;
     use crate::domain::calendar::samples::rules;
+    use crate::domain::seal::SealedSecret;
 
     fn patch(fields: serde_json::Value) -> CaldavPatch {
         serde_json::from_value(fields).unwrap()
@@ -166,7 +167,10 @@ mod tests {
         }
         let moved = json!({ "url": "https://other.example/", "password": "s3cret" });
         let (caldav, stays) = patch(moved).apply(Some(&old)).unwrap();
-        assert_eq!((caldav.username.as_deref(), caldav.password.as_deref(), stays), (Some("me"), Some("s3cret"), false));
+        assert_eq!(
+            (caldav.username.as_deref(), caldav.password.as_deref(), stays),
+            (Some("me"), Some("s3cret"), false)
+        );
     }
 
     #[test]

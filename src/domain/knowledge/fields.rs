@@ -78,7 +78,16 @@ mod tests {
     #[test]
     fn ids_and_invalid_characters_are_not_slugs() {
         assert!(is_slug("returns-2_b"));
-        for text in ["", "A", "a b", "\0", "ä", "doc_01k9z3x8f5e4r9t2m6q7w8y0ab", "cal_01k9z3x8f5e4r9t2m6q7w8y0ab", &"a".repeat(65)] {
+        for text in [
+            "",
+            "A",
+            "a b",
+            "\0",
+            "ä",
+            "doc_01k9z3x8f5e4r9t2m6q7w8y0ab",
+            "cal_01k9z3x8f5e4r9t2m6q7w8y0ab",
+            &"a".repeat(65),
+        ] {
             assert!(!is_slug(text), "{text:?}");
         }
     }

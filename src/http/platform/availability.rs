@@ -33,7 +33,8 @@ pub(super) struct AvailabilityQuery {
 }
 
 fn days(query: &AvailabilityQuery) -> Result<(Date, Date), Error> {
-    let from = day("from", query.from.as_deref())?.ok_or_else(|| Violation::Missing.of::<Platform>("from"))?;
+    let from =
+        day("from", query.from.as_deref())?.ok_or_else(|| Violation::Missing.of::<Platform>("from"))?;
     let to = day("to", query.to.as_deref())?.unwrap_or(from);
     if to < from {
         return Err(Violation::rule("must not be before 'from'").of::<Platform>("to"));

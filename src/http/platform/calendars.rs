@@ -1,20 +1,18 @@
 //! Calendars: configured, read, and linked to calendar programs.
 
 use axum::extract::State;
-use serde::de::DeserializeOwned;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema};
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat, Type};
-use utoipa::ToSchema;
 
 use super::knowledge_bases::Slug;
 use super::list::{Cursor, InvalidQuery, PageQuery, limit};
 use super::webhook_endpoints::SecretsNotConfigured;
 use super::{Answer, ConfigErrors, ReadErrors};
-use crate::domain::calendar::{
-    CaldavPatch, Calendar, CalendarRulesIn, CalendarRulesPatch, HoursIn,
-};
+use crate::domain::calendar::{CaldavPatch, Calendar, CalendarRulesIn, CalendarRulesPatch, HoursIn};
 use crate::domain::error::Error;
 use crate::domain::ids::CalendarId;
 use crate::domain::render::Success;

@@ -7,10 +7,10 @@ use std::fmt;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::ApplyError;
-use crate::service::calendars::check_caldav_address;
 use crate::domain::signature::SigningSecret;
 use crate::formats::workspace_file::{EnvName, WorkspaceFile, WorkspaceFileError};
 use crate::outbound::{AllowHosts, UrlError, check_url};
+use crate::service::calendars::check_caldav_address;
 use crate::tools::mcp::{ListError, Listing};
 
 /// A parsed file with its text, in which errors are located.

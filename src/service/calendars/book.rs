@@ -150,7 +150,9 @@ async fn call_tool(
     };
     let call = Call { id: format!("req_{}", services.ids.uuid_v4().simple()), arguments };
     let called = tokio::time::timeout(MAX_DURATION, tool.call(&call, &context)).await;
-    called.map_err(|_| Error::Conflict("Nothing was booked: the calendar took too long. Please retry.".to_owned()))
+    called.map_err(|_| {
+        Error::Conflict("Nothing was booked: the calendar took too long. Please retry.".to_owned())
+    })
 }
 
 fn arguments(request: &BookAppointment) -> Map<String, Value> {
@@ -168,7 +170,10 @@ fn compile(calendar: &Calendar) -> CompiledCalendar {
 }
 
 /// The permit of a request that calls a CalDAV server, so that slow servers of one workspace do not delay others.
-async fn server_permit(services: &Services, calendar: &Calendar) -> Result<Option<FairPermit<WorkspaceId>>, Error> {
+async fn server_permit(
+    services: &Services,
+    calendar: &Calendar,
+) -> Result<Option<FairPermit<WorkspaceId>>, Error> {
     match &calendar.caldav {
         Some(_) => Ok(Some(services.test_call_limiter.acquire(calendar.workspace).await?)),
         None => Ok(None),
@@ -244,9 +249,9 @@ impl RequestWriter<'_> {
         let outcome = decide_inline(conn.reborrow(), clock.as_ref(), ids, command).await?;
         if let Ok(WriteBookingOutcome::Booked(booking, _)) = &outcome {
             let object = AuditObject::new("booking", booking.id, None);
-            let entry =
-                AuditEntry::new(booking.workspace, &self.account.actor, AuditAction::Created, object);
-            record_change(self.services, conn, &entry.with_changes(Value::Null, audit_fields(booking))).await?;
+            let entry = AuditEntry::new(booking.workspace, &self.account.actor, AuditAction::Created, object);
+            record_change(self.services, conn, &entry.with_changes(Value::Null, audit_fields(booking)))
+                .await?;
         }
         Ok(outcome)
     }

@@ -53,7 +53,8 @@ pub async fn create(
 ) -> Result<Calendar, Error> {
     let rules = request.rules.try_into().map_err(|error| invalid(&error))?;
     let caldav = request.caldav.filter(|caldav| !caldav.is_empty());
-    let caldav = caldav.map(|caldav| caldav.apply(None)).transpose().map_err(|error| invalid_server(error))?;
+    let caldav =
+        caldav.map(|caldav| caldav.apply(None)).transpose().map_err(|error| invalid_server(error))?;
     let caldav = caldav.map(|(caldav, _)| Box::new(caldav));
     let definition = CalendarDefinition { slug: request.slug, rules, caldav };
     let id = CalendarId(services.ids.uuid_v7(services.clock.as_ref()));
@@ -78,12 +79,12 @@ async fn insert(
     let rows = workspace_config::list(conn.reborrow(), Section::Calendars, workspace).await?;
     let old = rows.iter().find(|row| row.slug == *slug);
     if old.is_some_and(|old| old.from_file || !old.archived) {
-        let text = format!("The slug '{slug}' is taken by another calendar of the API or of a workspace file.");
+        let text =
+            format!("The slug '{slug}' is taken by another calendar of the API or of a workspace file.");
         return Ok(Err(Error::Conflict(text)));
     }
     if old.is_none() && rows.len() >= MAX_CALENDARS {
-        let text =
-            format!("A workspace takes {MAX_CALENDARS} calendars at most, archived ones included.");
+        let text = format!("A workspace takes {MAX_CALENDARS} calendars at most, archived ones included.");
         return Ok(Err(Error::Conflict(text)));
     }
     let id = old.map_or(id, |old| CalendarId(old.id));
@@ -98,7 +99,8 @@ async fn insert(
     let settings = CalendarSettings { rules: definition.rules.clone(), caldav };
     put(conn.reborrow(), workspace, (id, slug), &settings, now).await?;
     let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Created, audit_object(id, slug));
-    record_change(services, conn.reborrow(), &entry.with_changes(Value::Null, shown(slug, &settings))).await?;
+    record_change(services, conn.reborrow(), &entry.with_changes(Value::Null, shown(slug, &settings)))
+        .await?;
     let created = resource::find::<Calendar>(conn, workspace, id).await?;
     Ok(created.ok_or_else(|| Error::internal("a calendar that was just written is missing")))
 }
@@ -195,7 +197,8 @@ pub async fn archive(services: &Services, account: &Account, name: &str) -> Resu
             Ok(row) => row,
             Err(error) => return Ok(Err(error)),
         };
-        let users = list_users(conn.reborrow(), workspace, |tool| tool.config.calendar() == Some(&id)).await?;
+        let users =
+            list_users(conn.reborrow(), workspace, |tool| tool.config.calendar() == Some(&id)).await?;
         if let Some(users) = users {
             let slug = &row.slug;
             let text = format!("The calendar '{slug}' is used by these tools: {users}. Archive them first.");

@@ -62,7 +62,8 @@ async fn set_link(
         let object = audit_object(calendar.id, &calendar.slug);
         let entry = AuditEntry::new(calendar.workspace, &account.actor, action, object);
         let is_linked = |is_linked: bool| json!({ "ics_linked": is_linked });
-        record_change(services, conn, &entry.with_changes(is_linked(had_link), is_linked(link.is_some()))).await
+        record_change(services, conn, &entry.with_changes(is_linked(had_link), is_linked(link.is_some())))
+            .await
     };
     services.db.write(calendar.workspace, set).await?;
     Ok(Calendar { link, ..calendar })

@@ -64,7 +64,9 @@ pub async fn create(
     let insert = async |mut conn: Conn<'_>| {
         workspaces::lock(conn.reborrow(), &[base.workspace].into()).await?;
         if knowledge_bases::count(conn.reborrow(), base.workspace).await? >= MAX_BASES {
-            return Ok(Err(Error::Conflict(format!("A workspace takes {MAX_BASES} knowledge bases at most."))));
+            return Ok(Err(Error::Conflict(format!(
+                "A workspace takes {MAX_BASES} knowledge bases at most."
+            ))));
         }
         if !knowledge_bases::insert(conn.reborrow(), &base).await? {
             let text = format!("There is a knowledge base with the slug '{}' already.", base.slug);

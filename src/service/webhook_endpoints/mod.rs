@@ -18,7 +18,8 @@ use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, EndpointPatch, N
 use crate::outbound::{UrlError, check_url};
 use crate::writer::{EndpointAction, WriteEndpoint};
 
-pub(super) const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
+pub(super) const NO_KEY: &str =
+    "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
 
 const SECRET_REQUIRED: &str = "Field 'secret' is required while the secret before this one still signs; \
     'overlap_seconds': 0 ends it at once.";

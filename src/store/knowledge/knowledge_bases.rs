@@ -85,8 +85,7 @@ pub async fn lock_all(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<Know
 /// The number of bases of a workspace, those included that are being deleted.
 pub async fn count(conn: Conn<'_>, workspace: WorkspaceId) -> Result<i64, StoreError> {
     const COUNT: &str = "select count(*) from knowledge_bases where workspace_id = $1";
-    let (count,): (i64,) =
-        on_conn!(conn, |c| sqlx::query_as(COUNT).bind(workspace).fetch_one(c).await?);
+    let (count,): (i64,) = on_conn!(conn, |c| sqlx::query_as(COUNT).bind(workspace).fetch_one(c).await?);
     Ok(count)
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::remote_calendar::{RemoteReadError, RemoteCalendar};
+use super::remote_calendar::{RemoteCalendar, RemoteReadError};
 use super::{READ_FAILED, failed, refused};
 use crate::domain::calendar::{AvailabilityRequest, Caldav, availability_range, find_availability};
 use crate::domain::chat::ToolSpec;

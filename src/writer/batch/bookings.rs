@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::Batch;
 use crate::domain::calendar::{
-    Booker, Booking, BookingCounts, BookingRequest, BookingWrite, CalendarRules, CancelRequest, Hold, Interval,
-    Refusal, booked_result, cancelled_result, check_booking_counts, decide_booking,
+    Booker, Booking, BookingCounts, BookingRequest, BookingWrite, CalendarRules, CancelRequest, Hold,
+    Interval, Refusal, booked_result, cancelled_result, check_booking_counts, decide_booking,
 };
 use crate::domain::ids::{BookingId, CalendarId};
 

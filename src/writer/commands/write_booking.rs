@@ -68,9 +68,8 @@ impl WriteBooking {
     /// The booking that exists when this write succeeds.
     fn confirmed(&self) -> Option<(CalendarId, BookingId, &CalendarRules)> {
         match &self.write {
-            BookingWrite::Book { calendar, rules, id, .. } | BookingWrite::Confirm { calendar, id, rules } => {
-                Some((*calendar, *id, rules))
-            }
+            BookingWrite::Book { calendar, rules, id, .. }
+            | BookingWrite::Confirm { calendar, id, rules } => Some((*calendar, *id, rules)),
             BookingWrite::Cancel { .. } | BookingWrite::Hold(_) | BookingWrite::Release { .. } => None,
         }
     }

@@ -77,7 +77,8 @@ both_backends!(
         let free = server.get(&query).await.json()["data"].clone();
         let refused = post(&server, &path, None, &demo()).await;
 
-        let starts: Vec<&Value> = free["slots"].as_array().unwrap().iter().map(|slot| &slot["start"]).collect();
+        let starts: Vec<&Value> =
+            free["slots"].as_array().unwrap().iter().map(|slot| &slot["start"]).collect();
         assert_eq!(starts, ["2026-03-18T09:00:00+01:00", "2026-03-18T11:00:00+01:00"]);
         assert_eq!(refused.status, 409);
         let text = refused.json()["message"].as_str().unwrap().to_owned();
@@ -115,8 +116,7 @@ both_backends!(
         // Of `HOURS`, which is TOML.
         let day = HOURS.matches("09:00-12:00").next().unwrap();
         let caldav = json!({ "url": radicale.url(), "username": OWNER, "password": PASSWORD });
-        let body =
-            json!({ "slug": "work", "time_zone": "Europe/Berlin", "hours": { "wed": [day] }, "caldav": caldav });
+        let body = json!({ "slug": "work", "time_zone": "Europe/Berlin", "hours": { "wed": [day] }, "caldav": caldav });
 
         let created = post(&server, "/v1/calendars", None, &body).await;
 

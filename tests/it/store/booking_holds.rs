@@ -5,7 +5,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use rejoinder::domain::calendar::{
-    Booker, BookingRequest, BookingWrite, CalendarRules, CalendarRulesIn, CancelRequest, Hold, HoursIn, Interval,
+    Booker, BookingRequest, BookingWrite, CalendarRules, CalendarRulesIn, CancelRequest, Hold, HoursIn,
+    Interval,
 };
 use rejoinder::domain::clock::Clock as _;
 use rejoinder::domain::conversation::ConversationKind;
@@ -290,11 +291,10 @@ both_backends!(
     async fn a_hold_of_a_request_is_exclusive_for_two_minutes_and_confirmed_within_one(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let turn = turn(&process, &seeded).await;
-        let request =
-            async |call: &str, time: &str| {
-                let held = write_for_request(&process, &seeded, hold(&seeded, call, time, &[])).await;
-                decided(held)
-            };
+        let request = async |call: &str, time: &str| {
+            let held = write_for_request(&process, &seeded, hold(&seeded, call, time, &[])).await;
+            decided(held)
+        };
         let confirm = async |held: &Value| {
             let (calendar, rules) = (seeded.calendar, Box::new(rules()));
             let confirm = BookingWrite::Confirm { calendar, id: id(held), rules };
@@ -312,7 +312,10 @@ both_backends!(
         let stale = read_holds(&process, &seeded).await.stale;
         let free = write(&process, turn, hold(&seeded, "call_3", SLOT, &[])).await;
 
-        assert_eq!((&slow["held"], &taken["error"]), (&Value::Bool(true), &"2026-03-17 10:00 is already taken".into()));
+        assert_eq!(
+            (&slow["held"], &taken["error"]),
+            (&Value::Bool(true), &"2026-03-17 10:00 is already taken".into())
+        );
         let WriteBookingOutcome::Booked(booking, answer) = booked else { panic!("{booked:?}") };
         assert_eq!((booking.conversation, booking.held_by, answer.status), (None, None, 200));
         assert!(late["error"].as_str().unwrap().contains("withdrawn"), "{late}");

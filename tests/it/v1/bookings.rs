@@ -57,7 +57,8 @@ both_backends!(
         let edit = move |text: String| text.replace("slot_minutes = 60", rules);
         let server = Setup::default().workspace(edit).start(&db).await;
         let con = server.conversation_id(WIDGET).await;
-        let of_conversation = |start: &str| json!({ "start": start, "title": "Demo", "conversation_id": con });
+        let of_conversation =
+            |start: &str| json!({ "start": start, "title": "Demo", "conversation_id": con });
 
         let booked = book(&server, None, &of_conversation("2026-03-16T14:00")).await;
         let refused = book(&server, None, &of_conversation("2026-03-18T10:00")).await;
@@ -86,7 +87,11 @@ both_backends!(
         ] {
             let refused = book(&server, None, &demo(start)).await;
             let text = message(&refused);
-            assert_eq!((refused.status, refused.header("rejoinder-error")), (409, Some("conflict")), "{start}");
+            assert_eq!(
+                (refused.status, refused.header("rejoinder-error")),
+                (409, Some("conflict")),
+                "{start}"
+            );
             assert!(text.starts_with(&format!("Nothing was booked: {problem}")), "{start}: {text}");
             assert!(text.contains(" Free: 2026-0"), "{start}: {text}");
         }
@@ -154,7 +159,11 @@ both_backends!(
         });
         assert_eq!(data["slots"][0], first);
 
-        assert_eq!(book(&server, None, &demo(&free[0])).await.status, 200, "a start is booked as it is listed");
+        assert_eq!(
+            book(&server, None, &demo(&free[0])).await.status,
+            200,
+            "a start is booked as it is listed"
+        );
         assert_eq!(starts("from=2026-03-16").await.0, [] as [String; 0]);
         assert_eq!(starts("from=2026-01-01&to=2026-03-14").await.0, [] as [String; 0], "in the past");
         assert_eq!(starts("from=2030-01-01").await.0, [] as [String; 0], "beyond the horizon");
@@ -236,7 +245,8 @@ both_backends!(
         entries.sort();
         expected.sort();
         assert_eq!(entries, expected);
-        let with_values = "select count(*) from audit_log where fields_after like '%Ada%' or fields_after like '%talk%'";
+        let with_values =
+            "select count(*) from audit_log where fields_after like '%Ada%' or fields_after like '%talk%'";
         assert_eq!(server.query_number(with_values).await, 0);
     }
 );

@@ -45,7 +45,8 @@ async fn adopt(server: &TestServer, db: &crate::support::db::TestDb) -> String {
 both_backends!(
     async fn a_calendar_is_created_read_changed_and_archived(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let body = sales_with(&json!({ "slot_minutes": 45, "holidays": ["2026-12-25"], "bookings_per_day": 7 }));
+        let body =
+            sales_with(&json!({ "slot_minutes": 45, "holidays": ["2026-12-25"], "bookings_per_day": 7 }));
 
         let created = ask(&server, "POST", CALENDARS, &body).await;
 
@@ -68,9 +69,14 @@ both_backends!(
         expected["hours"]["tue"] = json!(["10:00-12:00"]);
         expected["buffer_minutes"] = json!(15);
         assert_eq!((changed.status, &changed.json()["data"]), (200, &expected));
-        let booked = ask(&server, "POST", &format!("{path}/bookings"), &json!({
-            "start": "2026-03-17T10:00", "title": "Demo",
-        }))
+        let booked = ask(
+            &server,
+            "POST",
+            &format!("{path}/bookings"),
+            &json!({
+                "start": "2026-03-17T10:00", "title": "Demo",
+            }),
+        )
         .await;
         assert_eq!(booked.status, 200, "{}", booked.text());
         ask(&server, "POST", &format!("{path}/ics_link"), &json!({})).await;
@@ -135,7 +141,8 @@ both_backends!(
             (json!({ "hours": [] }), "Field 'hours' must be an object.".to_owned()),
             (
                 json!({ "hours": { "mon": ["9-10"] } }),
-                "Field 'hours.mon[0]' is invalid: \"9-10\" is not a window such as \"09:00-12:00\".".to_owned(),
+                "Field 'hours.mon[0]' is invalid: \"9-10\" is not a window such as \"09:00-12:00\"."
+                    .to_owned(),
             ),
             (
                 json!({ "slot_minutes": 0 }),
@@ -143,7 +150,8 @@ both_backends!(
             ),
             (
                 json!({ "holidays": ["tomorrow"] }),
-                "Field 'holidays[0]' is invalid: \"tomorrow\" is not a date such as \"2026-12-25\".".to_owned(),
+                "Field 'holidays[0]' is invalid: \"tomorrow\" is not a date such as \"2026-12-25\"."
+                    .to_owned(),
             ),
             (
                 json!({ "caldav": { "username": "me" } }),
@@ -192,9 +200,11 @@ both_backends!(
             server.request(method, path).bearer(key).json(body).send().await
         };
 
-        for (method, path, body) in
-            [("POST", CALENDARS, sales()), ("PATCH", &*path, json!({ "slot_minutes": 5 })), ("DELETE", &*path, json!({}))]
-        {
+        for (method, path, body) in [
+            ("POST", CALENDARS, sales()),
+            ("PATCH", &*path, json!({ "slot_minutes": 5 })),
+            ("DELETE", &*path, json!({})),
+        ] {
             assert_eq!(with(&server.keys.read_only, method, path, &body).await.status, 403, "{method}");
         }
         for (method, body) in [("PATCH", json!({ "slot_minutes": 5 })), ("DELETE", json!({}))] {
@@ -220,7 +230,11 @@ both_backends!(
         let unchanged = ask(&server, "PATCH", &path, &hours).await;
 
         assert_eq!((changed.status, unchanged.status), (200, 200), "{}", changed.text());
-        assert_eq!(server.query_number(versions).await, before + 1, "one assistant of two uses it, with three tools");
+        assert_eq!(
+            server.query_number(versions).await,
+            before + 1,
+            "one assistant of two uses it, with three tools"
+        );
         let old = server.book_with(&json!({ "datetime": "2026-03-16 14:00", "title": "Demo" })).await;
         assert!(old.get("error").is_some(), "{old}");
         let new = server.book_with(&json!({ "datetime": "2026-03-19 08:00", "title": "Demo" })).await;

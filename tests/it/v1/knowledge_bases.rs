@@ -410,7 +410,8 @@ both_backends!(
         assert_eq!(ask(&server, "DELETE", &document, &json!({})).await.status, 200);
         assert_eq!(ask(&server, "DELETE", &base, &json!({})).await.status, 200);
 
-        let select = "select object_kind || ' ' || object_name || ' ' || action || ' ' || route from audit_log";
+        let select =
+            "select object_kind || ' ' || object_name || ' ' || action || ' ' || route from audit_log";
         let mut entries = seed::query_texts(&db, select).await;
         entries.retain(|entry| !entry.starts_with("key"));
         entries.sort();
