@@ -76,7 +76,7 @@ pub(super) struct CalendarOut {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CaldavOut {
     /// The calendar's address on the server.
-    #[schema(format = Uri, example = "https://dav.example/calendars/me/demos/")]
+    #[schema(format = "uri", example = "https://dav.example/calendars/me/demos/")]
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "me")]
@@ -197,9 +197,9 @@ impl FieldType for Caldav {
 
     fn schema() -> Schema {
         let text = || ObjectBuilder::new().schema_type(Type::String);
-        let uri = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uri))).max_length(Some(2048));
+        let uri = text().format(Some(SchemaFormat::Custom("uri".to_owned()))).max_length(Some(2048));
         let password = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
-        let password = password.write_only(Some(true)).min_length(Some(4));
+        let password = password.write_only(true).min_length(Some(4));
         let object = ObjectBuilder::new().schema_type(Type::Object).property("url", uri);
         let object = object.property("username", text().max_length(Some(255)));
         let object = object.property("password", password);

@@ -53,8 +53,7 @@ pub async fn create(
 ) -> Result<Calendar, Error> {
     let rules = request.rules.try_into().map_err(|error| invalid(&error))?;
     let caldav = request.caldav.filter(|caldav| !caldav.is_empty());
-    let caldav =
-        caldav.map(|caldav| caldav.apply(None)).transpose().map_err(|error| invalid_server(error))?;
+    let caldav = caldav.map(|caldav| caldav.apply(None)).transpose().map_err(invalid_server)?;
     let caldav = caldav.map(|(caldav, _)| Box::new(caldav));
     let definition = CalendarDefinition { slug: request.slug, rules, caldav };
     let id = CalendarId(services.ids.uuid_v7(services.clock.as_ref()));

@@ -48,11 +48,11 @@ pub(in crate::service) async fn list_tools(
 pub(in crate::service) async fn list_users(
     conn: Conn<'_>,
     workspace: WorkspaceId,
-    uses: impl Fn(&Tool) -> bool,
+    is_user: impl Fn(&Tool) -> bool,
 ) -> Result<Option<String>, StoreError> {
     let tools = list_tools(conn, workspace).await?;
     let users: Vec<String> =
-        tools.iter().filter(|(_, tool)| uses(tool)).map(|(slug, _)| format!("'{slug}'")).collect();
+        tools.iter().filter(|(_, tool)| is_user(tool)).map(|(slug, _)| format!("'{slug}'")).collect();
     Ok((!users.is_empty()).then(|| users.join(", ")))
 }
 
