@@ -7,7 +7,7 @@ use futures::future::join_all;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{HOURS, result, setup_at, setup_on};
+use super::{HOURS, book, result, setup_at, setup_on};
 use crate::support::db::both_backends;
 use crate::support::http::Response;
 use crate::support::radicale::{CalDavProxy, OWNER, PASSWORD, ProxyAction, Radicale, calendar, event};
@@ -57,7 +57,8 @@ both_backends!(
         let server = setup_on(&radicale).start(&db).await;
         let path = bookings_path(&server).await;
 
-        let answers = join_all((0..3).map(|_| post(&server, &path, None, &demo()))).await;
+        let body = demo();
+        let answers = join_all((0..3).map(|_| post(&server, &path, None, &body))).await;
 
         let statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
         assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
@@ -131,17 +132,17 @@ both_backends!(
         let audited = "select count(*) from audit_log where fields_after like '%s3cret%' or fields_after like '%sealed%'";
         assert_eq!((server.query_number(stored).await, server.query_number(audited).await), (0, 0));
 
-        let patch = async |caldav: Value| {
+        let change = async |caldav: Value| {
             let request = server.request("PATCH", &path).bearer(&server.keys.full);
             request.json(&json!({ "caldav": caldav })).send().await
         };
-        let elsewhere = patch(json!({ "url": "https://dav.example/" })).await;
+        let elsewhere = change(json!({ "url": "https://dav.example/" })).await;
         let text = "Field 'caldav.password' is invalid: it is needed again, because the host or the username of the \
                     calendar changes.";
         assert_eq!((elsewhere.status, &elsewhere.json()["message"]), (400, &json!(text)));
-        let local = patch(json!({})).await;
+        let local = change(json!({})).await;
         assert_eq!((local.status, &local.json()["data"]["source"]), (200, &json!("here")));
-        let visitor = result(&server, WIDGET, super::book("2026-03-18T11:00")).await;
+        let visitor = result(&server, WIDGET, book("2026-03-18T11:00")).await;
         assert_eq!(visitor["success"], true, "the file's calendar is another one: {visitor}");
     }
 );
