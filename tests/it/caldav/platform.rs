@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{HOURS, book, result, setup_at, setup_on};
 use crate::support::db::both_backends;
 use crate::support::http::Response;
-use crate::support::radicale::{CalDavProxy, OWNER, PASSWORD, ProxyAction, Radicale, calendar, event};
+use crate::support::radicale::{CalDavProxy, OWNER, PASSWORD, ProxyAction, Radicale, event};
 use crate::support::server::{TestServer, WIDGET};
 
 const START: &str = "2026-03-18T10:00";
@@ -72,7 +72,7 @@ both_backends!(
         let radicale = Radicale::start().await;
         let server = setup_on(&radicale).start(&db).await;
         let path = bookings_path(&server).await;
-        radicale.send("PUT", "x.ics", &[], calendar(&event("x", "DTSTART:20260318T090000Z"))).await;
+        radicale.put("x.ics", &event("x", "DTSTART:20260318T090000Z\nDTEND:20260318T100000Z")).await;
 
         let query = format!("{}/availability?from=2026-03-18", server.calendar().await);
         let free = server.get(&query).await.json()["data"].clone();
