@@ -1,6 +1,7 @@
 //! Response bodies that are stored: responses of idempotency keys, and events. The APIs render other responses with
 //! the same types.
 
+mod bookings;
 mod events;
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ use super::string_enum::string_enum;
 use super::tool_loop::FinishedCall;
 use super::turn::TurnEnd;
 
+pub use bookings::{BookingOut, booking_created};
 pub use events::{EventData, EventOut, event, redacted_event, variant_name, with_epoch};
 
 /// A rendered response: sent now, and again to requests with its idempotency key.

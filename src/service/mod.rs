@@ -24,6 +24,7 @@ pub mod read_events;
 pub mod read_money;
 pub mod read_turn;
 pub mod readiness;
+mod record_change;
 pub mod reencrypt;
 pub mod renew_link;
 mod replay;
@@ -38,6 +39,7 @@ pub mod update_conversation;
 pub mod usage;
 pub mod webhook_endpoints;
 mod workspace_hosts;
+mod write_error;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,21 +1,32 @@
-//! Bookings, and the holds on times that open turns are about to book.
+//! Bookings, and the holds on times that open turns and requests are about to book.
 
 use jiff::Timestamp;
 use sqlx::QueryBuilder;
 
 use super::{Conn, StoreError, calendars, from_row, insert_row, insert_rows, on_conn};
 use crate::domain::calendar::{
-    Booking, BookingCounts, BookingLookup, BookingState, Interval, MAX_SLOT_LENGTH,
+    Booking, BookingCounts, BookingLookup, BookingState, HOLD_OF_REQUEST, Interval, MAX_SLOT_LENGTH,
 };
 use crate::domain::clock::Micros;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, WorkspaceId};
 
-/// True for all rows but stale holds: holds of a turn that ended without confirming or cancelling them.
+/// True for all rows but stale holds: holds of a turn that ended, or of a request that took too long, without confirming or cancelling
+/// them. The parameter is the time after which a hold of a request still counts ([`oldest_hold`]).
 macro_rules! not_stale {
-    () => {
-        "(held_by is null or exists (select 1 from turns where turns.workspace_id = bookings.workspace_id \
+    ($oldest_hold:literal) => {
+        concat!(not_stale!(@before), $oldest_hold, not_stale!(@after))
+    };
+    (@before) => {
+        "(held_by is null or held_by = id and created_at > "
+    };
+    (@after) => {
+        " or exists (select 1 from turns where turns.workspace_id = bookings.workspace_id \
          and turns.id = bookings.held_by and turns.state in ('waiting', 'queued', 'running')))"
     };
+}
+
+fn oldest_hold(now: Micros) -> Micros {
+    now.minus(HOLD_OF_REQUEST)
 }
 
 insert_row!(Booking, "bookings", booking_columns, |booking| {
@@ -63,15 +74,17 @@ pub async fn busy(
     workspace: WorkspaceId,
     calendar: CalendarId,
     range: Interval,
+    now: Micros,
 ) -> Result<Vec<Interval>, StoreError> {
     const BUSY: &str = concat!(
         "select starts_at, ends_at from bookings where workspace_id = $1 and calendar_id = $2 \
          and starts_at < $3 and starts_at > $4 and ends_at > $5 and cancelled_at is null and ",
-        not_stale!()
+        not_stale!("$6")
     );
     let rows: Vec<(Micros, Micros)> = on_conn!(conn, |c| {
         let query = sqlx::query_as(BUSY).bind(workspace).bind(calendar).bind(Micros::from(range.end));
-        query.bind(earliest_start(range.start)).bind(Micros::from(range.start)).fetch_all(c).await?
+        let query = query.bind(earliest_start(range.start)).bind(Micros::from(range.start));
+        query.bind(oldest_hold(now)).fetch_all(c).await?
     });
     Ok(rows.into_iter().map(|(start, end)| interval(start, end)).collect())
 }
@@ -99,10 +112,11 @@ pub async fn list_holds(
     calendar: CalendarId,
     url: &str,
     range: Interval,
+    now: Micros,
 ) -> Result<Holds, StoreError> {
     const LIST: &str = concat!(
         "select call_id, starts_at, ends_at, cancelled_at is null, ",
-        not_stale!(),
+        not_stale!("$7"),
         " from bookings where workspace_id = $1 and calendar_id = $2 \
          and starts_at < $3 and starts_at > $4 and ends_at > $5 \
          and (held_by is not null or (resource is null) = (cancelled_at is null) \
@@ -111,7 +125,7 @@ pub async fn list_holds(
     let rows: Vec<(String, Micros, Micros, bool, bool)> = on_conn!(conn, |c| {
         let query = sqlx::query_as(LIST).bind(workspace).bind(calendar).bind(Micros::from(range.end));
         let query = query.bind(earliest_start(range.start)).bind(Micros::from(range.start));
-        query.bind(url).fetch_all(c).await?
+        query.bind(url).bind(oldest_hold(now)).fetch_all(c).await?
     });
     let mut holds = Holds::default();
     for (call, start, end, is_live, is_not_stale) in rows {
@@ -206,22 +220,23 @@ pub async fn find_confirmed(
     Ok(find(conn, workspace, calendar, id).await?.filter(|booking| booking.held_by.is_none()))
 }
 
-/// Cancels a booking unless it already is, and returns it.
+/// Cancels a booking unless it already is, and returns it, and whether this call has cancelled it.
 pub async fn cancel(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
     calendar: CalendarId,
     id: BookingId,
     now: Micros,
-) -> Result<Option<Booking>, StoreError> {
+) -> Result<Option<(Booking, bool)>, StoreError> {
     calendars::lock(conn.reborrow(), &[(workspace, calendar)].into()).await?;
     let found = find_confirmed(conn.reborrow(), workspace, calendar, id).await?;
     let Some(mut booking) = found else { return Ok(None) };
-    if booking.cancelled_at.is_none() {
+    let is_changed = booking.cancelled_at.is_none();
+    if is_changed {
         booking.cancelled_at = Some(now);
         mark_cancelled(conn, std::slice::from_ref(&booking)).await?;
     }
-    Ok(Some(booking))
+    Ok(Some((booking, is_changed)))
 }
 
 pub async fn list_matching(conn: Conn<'_>, lookup: &BookingLookup) -> Result<Vec<Booking>, StoreError> {
@@ -231,8 +246,13 @@ pub async fn list_matching(conn: Conn<'_>, lookup: &BookingLookup) -> Result<Vec
         query.push_bind(lookup.workspace).push(" and calendar_id = ").push_bind(lookup.calendar);
         query.push(" and (call_id = ").push_bind(&lookup.call).push(" or id = ").push_bind(lookup.id);
         if let Some(Interval { start, end }) = lookup.range {
-            query.push(concat!(" or (cancelled_at is null and ", not_stale!(), " and starts_at < "));
-            query.push_bind(Micros::from(end)).push(" and starts_at > ").push_bind(earliest_start(start));
+            query.push(concat!(" or (cancelled_at is null and ", not_stale!(@before)));
+            query.push_bind(oldest_hold(lookup.now));
+            query
+                .push(concat!(not_stale!(@after), " and starts_at < "))
+                .push_bind(Micros::from(end))
+                .push(" and starts_at > ")
+                .push_bind(earliest_start(start));
             query.push(" and ends_at > ").push_bind(Micros::from(start)).push(")");
         }
         query.push(")");
@@ -240,13 +260,13 @@ pub async fn list_matching(conn: Conn<'_>, lookup: &BookingLookup) -> Result<Vec
     }))
 }
 
-/// The bookings that a conversation has made in a calendar, and those of all conversations since a time. A cancelled booking counts:
+/// The bookings that a conversation has made in a calendar (none: 0), and all since a time. A cancelled booking counts:
 /// otherwise one visitor could book and cancel without an end. A hold that was released does not: its server failed.
 pub async fn count_made(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     calendar: CalendarId,
-    conversation: ConversationId,
+    conversation: Option<ConversationId>,
     since: Micros,
 ) -> Result<BookingCounts, StoreError> {
     macro_rules! count {

@@ -10,7 +10,7 @@ use crate::domain::ids::{CalendarId, CalendarToken, WorkspaceId};
 
 macro_rules! calendar_columns {
     () => {
-        "c.workspace_id, c.id, c.slug, c.rules, l.id as link, c.created_at"
+        "c.workspace_id, c.id, c.slug, c.rules, l.id as link, c.from_file, c.created_at"
     };
 }
 
@@ -30,6 +30,7 @@ from_row!(Calendar, |row| {
         rules,
         caldav,
         link: row.try_get("link")?,
+        from_file: row.try_get("from_file")?,
         created_at: row.try_get("created_at")?,
     }
 });
@@ -69,28 +70,28 @@ pub async fn find_by_link(mut conn: Conn<'_>, token: CalendarToken) -> Result<Op
     }
 }
 
-/// Replaces or removes the feed address of a calendar. The previous address stops working.
+/// Replaces or removes the feed address of a calendar. The previous address stops working. Returns whether there was one.
 pub async fn set_link(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
     id: CalendarId,
     token: Option<CalendarToken>,
     now: Micros,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     const REMOVE: &str = "delete from calendar_links where workspace_id = $1 and calendar_id = $2";
     const INSERT: &str =
         "insert into calendar_links (id, workspace_id, calendar_id, created_at) values ($1, $2, $3, $4)";
     // Two concurrent calls replace one another's address instead of failing.
     lock(conn.reborrow(), &[(workspace, id)].into()).await?;
-    on_conn!(conn.reborrow(), |c| {
-        sqlx::query(REMOVE).bind(workspace).bind(id).execute(c).await?;
+    let removed = on_conn!(conn.reborrow(), |c| {
+        sqlx::query(REMOVE).bind(workspace).bind(id).execute(c).await?.rows_affected()
     });
     if let Some(token) = token {
         on_conn!(conn, |c| {
             sqlx::query(INSERT).bind(token).bind(workspace).bind(id).bind(now).execute(c).await?;
         });
     }
-    Ok(())
+    Ok(removed > 0)
 }
 
 /// Locks calendars, in the order of their ids.

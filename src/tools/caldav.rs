@@ -17,6 +17,7 @@ pub(super) use availability::Availability;
 pub(super) use booking::Booking;
 pub(super) use cancellation::Cancellation;
 pub use readers::CalendarReaders;
+pub(super) use remote_calendar::{RemoteCalendar, RemoteReadError};
 pub use removal::{RemoveError, remove_event};
 
 use super::ToolOutcome;

@@ -32,7 +32,8 @@ impl Availability {
     }
 
     async fn busy(&self, workspace: WorkspaceId, range: Interval) -> Result<Vec<Interval>, StoreError> {
-        let read = async |conn: Conn<'_>| bookings::busy(conn, workspace, self.calendar, range).await;
+        let now = self.clock.now();
+        let read = async |conn: Conn<'_>| bookings::busy(conn, workspace, self.calendar, range, now).await;
         self.db.read(workspace, read).await
     }
 }

@@ -4,6 +4,7 @@
 mod caldav;
 mod calendar;
 mod exchange;
+mod free_slots;
 mod knowledge;
 pub mod mcp;
 mod registry;
@@ -32,6 +33,7 @@ use crate::store::Db;
 
 pub use caldav::{CalendarReaders, RemoveError, remove_event};
 pub use exchange::{Exchange, ReceivedResponse, SentRequest};
+pub use free_slots::{FreeSlotsError, find_free_slots};
 pub use knowledge::{QueryEmbedder, Searcher};
 pub use registry::{ToolError, Toolset};
 pub use secrets::{MIN_SECRET_BYTES, Secrets, ToolSecrets};

@@ -27,8 +27,8 @@ const UNLIMITED: Bounds = Bounds {
     token_budgets: TokenBudgets::UNLIMITED,
 };
 
-/// Decides a command of an operator, and writes its changes, which take effect when the caller commits. No task of a server hears of a
-/// turn that it ends. A refusal writes nothing.
+/// Decides a command of an operator, or a request that needs a transaction of its own, and writes its changes, which take effect when the
+/// caller commits. No task of a server hears of a turn that it ends. A refusal writes nothing.
 pub async fn decide_inline<D: Decision>(
     mut conn: Conn<'_>,
     clock: &dyn Clock,

@@ -81,7 +81,9 @@ async fn read_unlocked(mut conn: Conn<'_>, plan: LoadPlan, tables: &mut Tables) 
             let (workspace, calendar) = (lookup.workspace, lookup.calendar);
             let counts =
                 bookings::count_made(conn.reborrow(), workspace, calendar, conversation, since).await?;
-            tables.conversation_bookings.insert((calendar, conversation), counts.conversation);
+            if let Some(conversation) = conversation {
+                tables.conversation_bookings.insert((calendar, conversation), counts.conversation);
+            }
             tables.daily_bookings.insert(calendar, counts.day);
         }
     }

@@ -1,4 +1,4 @@
-//! The free times in a range of dates, for `check_calendar_availability`.
+//! The free times in a range of dates, for `check_calendar_availability` and for the API.
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
@@ -54,10 +54,37 @@ pub fn find_availability(
 ) -> Result<Availability, Refusal> {
     let search = SlotSearch::new(rules, busy, now);
     let parsed = parse_request(rules, request, now).map_err(|error| refuse(&search, error))?;
-    let mut slots: Vec<Interval> = search.free_slots(parsed.days).take(MAX_SLOTS + 1).collect();
-    let truncated = parsed.truncated || slots.len() > MAX_SLOTS;
+    Ok(list_free(&search, &parsed))
+}
+
+/// The free slots of the days from `first` to `last`, both included. Days that cannot be booked have none.
+///
+/// `busy` must contain everything that overlaps [`free_slots_range`].
+pub fn free_slots(
+    rules: &CalendarRules,
+    (first, last): (Date, Date),
+    busy: &[Interval],
+    now: Timestamp,
+) -> Availability {
+    list_free(&SlotSearch::new(rules, busy, now), &bookable_days(rules, first, last, now))
+}
+
+/// The time range for which [`free_slots`] needs the bookings; none if no day can be booked.
+pub fn free_slots_range(
+    rules: &CalendarRules,
+    (first, last): (Date, Date),
+    now: Timestamp,
+) -> Option<Interval> {
+    let ParsedRequest { days, .. } = bookable_days(rules, first, last, now);
+    (days.first <= days.last).then(|| days.to_interval(rules))
+}
+
+fn list_free(search: &SlotSearch<'_>, request: &ParsedRequest) -> Availability {
+    let rules = search.rules;
+    let mut slots: Vec<Interval> = search.free_slots(request.days).take(MAX_SLOTS + 1).collect();
+    let truncated = request.truncated || slots.len() > MAX_SLOTS;
     slots.truncate(MAX_SLOTS);
-    Ok(Availability { slots, truncated, zone: rules.zone.clone(), time_zone: rules.time_zone().to_owned() })
+    Availability { slots, truncated, zone: rules.zone.clone(), time_zone: rules.time_zone().to_owned() }
 }
 
 /// The time range for which [`find_availability`] needs the bookings.
@@ -101,10 +128,16 @@ fn parse_request(
         let message = format!("appointments can be booked up to {horizon}; {start} is later than that");
         return Err(RequestError { message, near: start });
     }
+    Ok(bookable_days(rules, start, end, now))
+}
+
+/// The days of a range that can be booked, at most [`MAX_DAYS`]. None can be if the last is before the first.
+fn bookable_days(rules: &CalendarRules, start: Date, end: Date, now: Timestamp) -> ParsedRequest {
+    let Days { first: today, last: horizon } = Days::bookable(rules, now);
     let first = start.max(today);
     let requested = end.min(horizon);
     let last = requested.min(add_days(first, MAX_DAYS - 1));
-    Ok(ParsedRequest { days: Days { first, last }, truncated: last < requested })
+    ParsedRequest { days: Days { first, last }, truncated: last < requested }
 }
 
 fn refuse(search: &SlotSearch<'_>, error: RequestError) -> Refusal {

@@ -1,4 +1,6 @@
-//! Stored bookings, and the writes that tool calls request.
+//! Stored bookings, and the writes that tool calls and requests of the API make.
+
+use std::time::Duration;
 
 use super::arguments::{BookingRequest, CancelRequest};
 use super::booking::booking_range;
@@ -15,9 +17,10 @@ pub struct Booking {
     pub workspace: WorkspaceId,
     pub calendar: CalendarId,
     pub id: BookingId,
-    /// The id of the tool call that created it; unique within the calendar.
+    /// The id of the tool call or request that created it; unique within the calendar.
     pub call: String,
-    pub conversation: ConversationId,
+    /// None if a request of the API made it without naming one.
+    pub conversation: Option<ConversationId>,
     pub time: Interval,
     pub title: String,
     pub name: Option<String>,
@@ -27,18 +30,54 @@ pub struct Booking {
     pub cancelled_at: Option<Micros>,
     /// The URL of its event on a CalDAV server. The server is authoritative for its time and existence.
     pub resource: Option<String>,
-    /// The turn that is writing the event to the server. Until that is confirmed, this row is only a hold.
+    /// Who is writing the event to the server: a turn, or for a request of the API the booking's own id. Until that is confirmed,
+    /// this row is only a hold. That of a turn ends with it; that of a request counts for [`HOLD_OF_REQUEST`].
     pub held_by: Option<TurnId>,
 }
 
+/// How long a hold of a request of the API counts.
+pub const HOLD_OF_REQUEST: Duration = Duration::from_mins(2);
+/// How long such a hold may be confirmed: until long before it no longer counts, because clocks of processes differ.
+const CONFIRMATION_OF_REQUEST: Duration = Duration::from_mins(1);
+
+/// On whose behalf a booking is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Booker {
+    pub workspace: WorkspaceId,
+    /// None: a request of the API that names no conversation.
+    pub conversation: Option<ConversationId>,
+    /// The turn that makes the call. None: a request of the API.
+    pub turn: Option<TurnId>,
+}
+
+impl From<&TurnRef> for Booker {
+    fn from(turn: &TurnRef) -> Self {
+        Self { workspace: turn.workspace, conversation: Some(turn.conversation), turn: Some(turn.turn) }
+    }
+}
+
+impl Booker {
+    /// The value of `held_by` for a hold with this id.
+    #[must_use]
+    pub fn holder(&self, id: BookingId) -> TurnId {
+        self.turn.unwrap_or(TurnId(id.0))
+    }
+}
+
 impl Booking {
+    /// Whether it is a hold that can no longer be confirmed at `now`, because its request took too long.
+    #[must_use]
+    pub fn is_overdue(&self, now: Micros) -> bool {
+        self.held_by == Some(TurnId(self.id.0)) && now > self.created_at.plus(CONFIRMATION_OF_REQUEST)
+    }
+
     #[must_use]
     pub fn state(&self) -> BookingState {
         if self.cancelled_at.is_none() { BookingState::Booked } else { BookingState::Cancelled }
     }
 }
 
-/// A write to our database that a tool call requests; decided under the calendar's lock.
+/// A write to our database that a tool call or a request makes; decided under the calendar's lock.
 #[derive(Clone, Debug)]
 pub enum BookingWrite {
     Book {
@@ -82,18 +121,19 @@ pub struct Hold {
 }
 
 impl BookingWrite {
-    /// The rows that the write of this turn depends on.
+    /// The rows that the write depends on.
     #[must_use]
-    pub fn lookup(&self, turn: &TurnRef, now: Micros) -> BookingLookup {
+    pub fn lookup(&self, booker: &Booker, now: Micros) -> BookingLookup {
         let lookup = |calendar| BookingLookup {
-            workspace: turn.workspace,
+            workspace: booker.workspace,
+            now,
             calendar,
             range: None,
             call: None,
             id: None,
             counted: None,
         };
-        let counted = Some((turn.conversation, now.start_of_day()));
+        let counted = Some((booker.conversation, now.start_of_day()));
         let now = now.timestamp();
         match self {
             Self::Book { calendar, rules, request, call, .. } => BookingLookup {
@@ -122,6 +162,8 @@ impl BookingWrite {
 #[derive(Clone, Debug)]
 pub struct BookingLookup {
     pub workspace: WorkspaceId,
+    /// The time by which holds of requests still count.
+    pub now: Micros,
     pub calendar: CalendarId,
     /// Selects the active bookings and holds that overlap this range.
     pub range: Option<Interval>,
@@ -129,8 +171,8 @@ pub struct BookingLookup {
     pub call: Option<String>,
     /// Selects the booking with this id, active or cancelled.
     pub id: Option<BookingId>,
-    /// Counts the bookings of this conversation, and those that were made since this time.
-    pub counted: Option<(ConversationId, Micros)>,
+    /// Counts the bookings of this conversation, if there is one, and those that were made since this time.
+    pub counted: Option<(Option<ConversationId>, Micros)>,
 }
 
 /// The bookings that were made in a calendar, active or cancelled, without holds that were released.

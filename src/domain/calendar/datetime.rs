@@ -44,6 +44,14 @@ pub(super) fn parse_datetime(text: &str, zone: &TimeZone) -> Result<Timestamp, D
     resolve_local(local, annotated.as_ref().unwrap_or(zone)).unwrap_or_else(|_| Err(unreadable()))
 }
 
+/// The start of an appointment, as a request names it: see [`parse_datetime`]. The error completes a sentence about the field.
+///
+/// # Errors
+/// The text is no time, or the time does not exist or occurs twice in the calendar's zone.
+pub fn parse_start(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
+    parse_datetime(text, zone).map_err(|error| error.problem)
+}
+
 /// The outer error is a time outside the range of timestamps.
 fn resolve_local(local: DateTime, zone: &TimeZone) -> Result<Result<Timestamp, DateTimeError>, jiff::Error> {
     let possible = zone.to_ambiguous_timestamp(local);

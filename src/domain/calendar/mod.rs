@@ -19,18 +19,20 @@ mod types;
 mod window;
 
 pub use arguments::{AvailabilityRequest, BookingRequest, CancelRequest};
-pub use availability::{Availability, MAX_DAYS, MAX_SLOTS, availability_range, find_availability};
+pub use availability::{
+    Availability, MAX_DAYS, MAX_SLOTS, availability_range, find_availability, free_slots, free_slots_range,
+};
 pub use booking::{booking_range, check_booking_counts, decide_booking, has_conflict, with_buffer};
-pub use booking_write::{Booking, BookingCounts, BookingLookup, BookingWrite, Hold};
-pub use datetime::label;
+pub use booking_write::{Booker, Booking, BookingCounts, BookingLookup, BookingWrite, HOLD_OF_REQUEST, Hold};
+pub use datetime::{label, parse_start};
 pub use interval::Interval;
 pub(crate) use interval::saturating_add;
 pub use results::{Refusal, booked_result, cancelled_result, rfc3339};
-pub use rules::{CalendarRules, CalendarRulesIn, HoursIn, MAX_SLOT_LENGTH};
+pub use rules::{CalendarRules, CalendarRulesIn, CalendarRulesPatch, HoursIn, MAX_SLOT_LENGTH};
 pub use specs::{availability_spec, booking_spec, cancel_spec};
 pub use types::{BookingState, Calendar, CalendarSource, DayOrTime};
 
-pub use settings::{Caldav, CalendarSettings};
+pub use settings::{Caldav, CaldavPatch, CalendarDefinition, CalendarSettings};
 
 #[cfg(test)]
 mod properties;

@@ -17,8 +17,11 @@ const MAX_NOTICE_MINUTES: u32 = 365 * MINUTES_PER_DAY;
 const MAX_HORIZON_DAYS: u32 = 3650;
 const MAX_BOOKINGS_PER_CONVERSATION: u32 = 10_000;
 const MAX_BOOKINGS_PER_DAY: u32 = 100_000;
+/// The rules are a part of each version of an assistant that uses the calendar.
+const MAX_HOLIDAYS: usize = 1000;
+const MAX_WINDOWS: usize = 48;
 
-/// The rules as they are written in the workspace file and stored as JSON.
+/// The rules as they are written in the workspace file, sent to the API and stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalendarRulesIn {
@@ -69,6 +72,59 @@ pub struct HoursIn {
     pub sat: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sun: Vec<String>,
+}
+
+impl CalendarRulesIn {
+    /// Rules with these required fields, and the defaults of the others.
+    pub fn new(time_zone: String, hours: HoursIn) -> Self {
+        Self {
+            time_zone,
+            slot_minutes: default_slot_minutes(),
+            buffer_minutes: 0,
+            minimum_notice_minutes: 0,
+            horizon_days: default_horizon_days(),
+            hours,
+            holidays: Vec::new(),
+            bookings_per_conversation: None,
+            bookings_per_day: None,
+        }
+    }
+}
+
+/// Changes to rules. Absent fields stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields of `CalendarRulesIn`")]
+pub struct CalendarRulesPatch {
+    pub time_zone: Option<String>,
+    pub slot_minutes: Option<u32>,
+    pub buffer_minutes: Option<u32>,
+    pub minimum_notice_minutes: Option<u32>,
+    pub horizon_days: Option<u32>,
+    pub hours: Option<HoursIn>,
+    pub holidays: Option<Vec<String>>,
+    pub bookings_per_conversation: Option<u32>,
+    pub bookings_per_day: Option<u32>,
+}
+
+impl CalendarRulesPatch {
+    /// The rules after the change.
+    ///
+    /// # Errors
+    /// If they are not valid together.
+    pub fn apply(self, old: CalendarRulesIn) -> Result<CalendarRules, InvalidField> {
+        let rules = CalendarRulesIn {
+            time_zone: self.time_zone.unwrap_or(old.time_zone),
+            slot_minutes: self.slot_minutes.unwrap_or(old.slot_minutes),
+            buffer_minutes: self.buffer_minutes.unwrap_or(old.buffer_minutes),
+            minimum_notice_minutes: self.minimum_notice_minutes.unwrap_or(old.minimum_notice_minutes),
+            horizon_days: self.horizon_days.unwrap_or(old.horizon_days),
+            hours: self.hours.unwrap_or(old.hours),
+            holidays: self.holidays.unwrap_or(old.holidays),
+            bookings_per_conversation: self.bookings_per_conversation.or(old.bookings_per_conversation),
+            bookings_per_day: self.bookings_per_day.or(old.bookings_per_day),
+        };
+        rules.try_into()
+    }
 }
 
 impl HoursIn {
@@ -216,6 +272,9 @@ fn check_numbers(source: &CalendarRulesIn) -> Result<(), InvalidField> {
 }
 
 fn read_holidays(holidays: &[String]) -> Result<BTreeSet<Date>, InvalidField> {
+    if holidays.len() > MAX_HOLIDAYS {
+        return Err(InvalidField::new("holidays", format_args!("more than {MAX_HOLIDAYS} days")));
+    }
     let read = |(index, text): (usize, &String)| {
         Date::strptime("%Y-%m-%d", text).map_err(|_| {
             let problem = format!("\"{text}\" is not a date such as \"2026-12-25\"");
@@ -237,6 +296,10 @@ fn read_hours(hours: &HoursIn, slot_minutes: u32) -> Result<[Vec<Window>; 7], In
 }
 
 fn read_day(day: &str, texts: &[String], slot_minutes: u32) -> Result<Vec<Window>, InvalidField> {
+    if texts.len() > MAX_WINDOWS {
+        let problem = format_args!("more than {MAX_WINDOWS} windows");
+        return Err(InvalidField::new(format_args!("hours.{day}"), problem));
+    }
     let mut windows: Vec<Window> = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let error = |problem: String| InvalidField::new(format_args!("hours.{day}[{index}]"), problem);

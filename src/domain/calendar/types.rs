@@ -14,13 +14,15 @@ use crate::domain::string_enum::string_enum;
 pub struct Calendar {
     pub workspace: WorkspaceId,
     pub id: CalendarId,
-    /// Its name in the workspace file.
+    /// Unique in its workspace.
     pub slug: String,
     pub rules: CalendarRules,
     /// The CalDAV server that stores the appointments. `None`: our own database.
     pub caldav: Option<Box<Caldav>>,
     /// The token of its `.ics` address, once someone has requested one.
     pub link: Option<CalendarToken>,
+    /// Created by a workspace file, which alone changes it.
+    pub from_file: bool,
     pub created_at: Micros,
 }
 

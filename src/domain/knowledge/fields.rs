@@ -2,21 +2,23 @@
 
 use url::Url;
 
-use crate::domain::ids::DocumentId;
+use crate::domain::ids::{CalendarId, DocumentId, KnowledgeBaseId};
 
 /// Maximum length of a slug, in characters.
 pub(super) const MAX_SLUG_LENGTH: usize = 64;
 const MAX_TITLE_LENGTH: usize = 255;
 const MAX_URL_LENGTH: usize = 2048;
 
-/// Whether this is a valid slug of a document. Texts in the form of a document id are not valid, because requests accept
-/// either.
+/// Whether this is a valid slug of a document, a knowledge base or a calendar. Texts in the form of their ids are not valid, because
+/// requests may accept either.
 #[must_use]
 pub fn is_slug(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
     (1..=MAX_SLUG_LENGTH).contains(&text.len())
         && text.bytes().all(fits)
         && text.parse::<DocumentId>().is_err()
+        && text.parse::<KnowledgeBaseId>().is_err()
+        && text.parse::<CalendarId>().is_err()
 }
 
 /// The error of a document's title, if any. Blank titles are not checked here.
@@ -76,7 +78,16 @@ mod tests {
     #[test]
     fn ids_and_invalid_characters_are_not_slugs() {
         assert!(is_slug("returns-2_b"));
-        for text in ["", "A", "a b", "\0", "ä", "doc_01k9z3x8f5e4r9t2m6q7w8y0ab", &"a".repeat(65)] {
+        for text in [
+            "",
+            "A",
+            "a b",
+            "\0",
+            "ä",
+            "doc_01k9z3x8f5e4r9t2m6q7w8y0ab",
+            "cal_01k9z3x8f5e4r9t2m6q7w8y0ab",
+            &"a".repeat(65),
+        ] {
             assert!(!is_slug(text), "{text:?}");
         }
     }

@@ -73,7 +73,7 @@ fn description(booking: &Booking) -> String {
         })
         .collect();
     lines.push(format!("Booking: {}", booking.id));
-    lines.push(format!("Conversation: {}", booking.conversation));
+    lines.extend(booking.conversation.map(|conversation| format!("Conversation: {conversation}")));
     lines.join("\n")
 }
 

@@ -21,7 +21,7 @@ use uuid::Uuid;
 pub use document::WorkspaceFileError;
 
 use crate::domain::assistant::AssistantVersion;
-use crate::domain::calendar::{Caldav, CalendarRules};
+use crate::domain::calendar::CalendarDefinition;
 use crate::domain::chat::ToolSpec;
 use crate::domain::conversation::ConversationKind;
 use crate::domain::event::EventType;
@@ -95,13 +95,7 @@ pub struct FileAssistant {
 }
 
 /// A calendar.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FileCalendar {
-    pub slug: String,
-    pub rules: CalendarRules,
-    /// The server that stores it, whose host is not yet checked; none: the store does.
-    pub caldav: Option<Box<Caldav<EnvName>>>,
-}
+pub type FileCalendar = CalendarDefinition<EnvName>;
 
 /// A knowledge base.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,24 +1,35 @@
-//! The bookings of a calendar: listed, read and cancelled.
+//! The bookings of a calendar: made, listed, read and cancelled.
 
 use axum::extract::State;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use axum::response::{IntoResponse as _, Response};
+use http::HeaderMap;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use utoipa::IntoParams;
+use utoipa::openapi::schema::Schema;
 
 use super::list::{Cursor, InvalidQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
-use crate::domain::calendar::{Booking, BookingState, Calendar, DayOrTime, rfc3339};
+use crate::domain::calendar::{BookingState, DayOrTime};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId};
-use crate::domain::render::Success;
+use crate::domain::render::{BookingOut, Success};
 use crate::domain::schema::DayOrTimeText;
-use crate::http::describe::{NotFound, error_sets};
-use crate::http::envelope::Platform;
-use crate::http::extract::{ConfigWrite, NestedPathParams, PathParam, QueryParams, Read};
-use crate::http::fields::{Choice, Violation, check_choice};
+use crate::http::describe::{IdempotencyErrors, NotFound, error_sets};
+use crate::http::envelope::{ApiError, Platform};
+use crate::http::extract::{
+    ConfigWrite, Input, NestedPathParams, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
+};
+use crate::http::fields::{
+    AnyText, Choice, FieldType, Text, Violation, check_choice, request, string_schema,
+};
 use crate::http::response::Page;
 use crate::http::state::AppState;
-use crate::service::calendars::{self, BookingQuery};
+use crate::service::calendars::{self, BookAppointment, BookingQuery};
+
+/// The route in the fingerprint of an `Idempotency-Key`.
+const ROUTE: &str = "POST /v1/calendars/{id}/bookings";
 
 type BookingCursor = Cursor<(Micros, BookingId), 'b'>;
 
@@ -74,7 +85,51 @@ fn bound(field: &'static str, text: Option<&str>) -> Result<Option<DayOrTime>, E
     text.map(|text| DayOrTime::parse(text).ok_or_else(|| rule().of::<Platform>(field))).transpose()
 }
 
+/// A string of at most `MAX` characters; a blank one counts as absent.
+#[derive(Debug)]
+pub(super) enum Detail<const MAX: usize> {}
+
+impl<const MAX: usize> FieldType for Detail<MAX> {
+    type Value = String;
+
+    fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
+        let text = AnyText::check(raw)?.filter(|text| !text.trim().is_empty());
+        match text {
+            Some(text) if text.chars().count() > MAX => Err(Violation::TooLong { max_chars: MAX }),
+            text => Ok(text),
+        }
+    }
+
+    fn schema() -> Schema {
+        string_schema(Some(MAX))
+    }
+}
+
+request! {
+    /// A booking to make. The fields are those of the booking tool.
+    pub(super) struct BookingIn as BookingIn {
+        /// The start of a free slot: ISO 8601, or as a tool lists it. Without an offset it is in the calendar's time zone.
+        start: Text<64> = "2026-03-16T14:00",
+        /// What the appointment is about.
+        title: Text<200> = "Demo",
+        name: Option<Detail<200>> = "Ada Lovelace",
+        /// Not validated.
+        email: Option<Detail<320>> = "ada@example.com",
+        notes: Option<Detail<2000>>,
+        /// The conversation that the appointment is made in. It can then be cancelled there, too, and counts towards
+        /// `bookings_per_conversation`.
+        conversation_id: Option<AnyText> = "con_9s2kd81",
+    }
+}
+
 error_sets! {
+    /// A start that cannot be booked.
+    NotBookable {
+        "The start is not free or not bookable, a limit of the calendar is reached, or its CalDAV server cannot be used" => Error::Conflict(
+            "Nothing was booked: 2026-03-16 14:00 is taken. Free: 2026-03-16 15:00, 2026-03-17 10:00.".to_owned(),
+        ),
+    }
+
     /// The CalDAV server of a calendar.
     CalendarUnavailable {
         "The event could not be removed from the CalDAV server" => Error::Conflict(
@@ -83,65 +138,39 @@ error_sets! {
     }
 }
 
-/// A booking.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct BookingOut {
-    id: BookingId,
-    calendar_id: CalendarId,
-    /// The conversation that made it.
-    conversation_id: ConversationId,
-    state: BookingState,
-    #[schema(example = "Demo")]
-    title: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "Ada Lovelace")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "ada@example.com")]
-    email: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    notes: Option<String>,
-    /// In UTC.
-    #[schema(format = DateTime, example = "2026-03-16T13:00:00Z")]
-    starts_at: String,
-    #[schema(format = DateTime, example = "2026-03-16T13:30:00Z")]
-    ends_at: String,
-    /// The start in the calendar's time zone, as the booking tool returns it.
-    #[schema(example = "2026-03-16T14:00:00+01:00")]
-    start: String,
-    #[schema(example = "2026-03-16T14:30:00+01:00")]
-    end: String,
-    #[schema(example = "Europe/Berlin")]
-    time_zone: String,
-    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
-    created_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = DateTime)]
-    cancelled_at: Option<String>,
-}
-
-impl BookingOut {
-    pub(super) fn new(booking: &Booking, calendar: &Calendar) -> Self {
-        let zone = calendar.rules.zone();
-        let (start, end) = (booking.time.start, booking.time.end);
-        Self {
-            id: booking.id,
-            calendar_id: booking.calendar,
-            conversation_id: booking.conversation,
-            state: booking.state(),
-            title: booking.title.clone(),
-            name: booking.name.clone(),
-            email: booking.email.clone(),
-            notes: booking.notes.clone(),
-            starts_at: Micros::from(start).to_string(),
-            ends_at: Micros::from(end).to_string(),
-            start: rfc3339(start, zone),
-            end: rfc3339(end, zone),
-            time_zone: calendar.rules.time_zone().to_owned(),
-            created_at: booking.created_at.to_string(),
-            cancelled_at: booking.cancelled_at.map(|at| at.to_string()),
-        }
-    }
+/// Book an appointment.
+///
+/// The rules are those of the calendar's booking tool. If the start is not free, the error names the nearest free ones.
+#[utoipa::path(
+    post, path = "/calendars/{id}/bookings", tag = "platform", operation_id = "createBooking",
+    security(("bearer" = ["config"])),
+    params(
+        ("id" = inline(CalendarId), Path, description = "cal_…"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
+    ),
+    request_body = BookingIn,
+    responses((status = 200, description = "The booking", body = Success<BookingOut>, headers(
+        ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
+    )), ConfigErrors<(Input<BookingIn>, IdempotencyErrors, NotFound<CalendarId>, NotFound<ConversationId>, NotBookable)>),
+)]
+pub(super) async fn create(
+    State(state): State<AppState>,
+    ConfigWrite(account, _): ConfigWrite,
+    PathParam(name): PathParam,
+    headers: HeaderMap,
+    input: Input<BookingIn>,
+) -> Result<Response, ApiError<Platform>> {
+    let Input { value: input, bytes, .. } = input;
+    let request = BookAppointment {
+        start: input.start,
+        title: input.title,
+        name: input.name,
+        email: input.email,
+        notes: input.notes,
+        conversation: input.conversation_id,
+        idempotency: idempotency_request(idempotency_key(&headers)?, ROUTE, &bytes),
+    };
+    Ok(calendars::book(&state.services, &account, &name, request).await?.into_response())
 }
 
 /// List a calendar's bookings.
@@ -162,7 +191,7 @@ pub(super) async fn list(
     let mut filter = filter(&query)?;
     filter.after = BookingCursor::decode(query.cursor.as_deref())?;
     let (calendar, page) = calendars::list_bookings(&state.services, &account, &name, filter, limit).await?;
-    let items = page.items.iter().map(|booking| BookingOut::new(booking, &calendar));
+    let items = page.items.iter().map(|booking| BookingOut::new(booking, &calendar.rules));
     let bookings = Page::new(items, page.next.map(BookingCursor::encode));
     Ok(Success::new("Bookings retrieved successfully.", bookings))
 }
@@ -180,7 +209,7 @@ pub(super) async fn read(
     NestedPathParams(calendar, name): NestedPathParams,
 ) -> Answer<BookingOut> {
     let (calendar, booking) = calendars::find_booking(&state.services, &account, &calendar, &name).await?;
-    Ok(Success::new("Booking retrieved successfully.", BookingOut::new(&booking, &calendar)))
+    Ok(Success::new("Booking retrieved successfully.", BookingOut::new(&booking, &calendar.rules)))
 }
 
 /// Cancel a booking.
@@ -198,5 +227,5 @@ pub(super) async fn cancel(
     NestedPathParams(calendar, name): NestedPathParams,
 ) -> Answer<BookingOut> {
     let (calendar, booking) = calendars::cancel_booking(&state.services, &account, &calendar, &name).await?;
-    Ok(Success::new("Booking cancelled successfully.", BookingOut::new(&booking, &calendar)))
+    Ok(Success::new("Booking cancelled successfully.", BookingOut::new(&booking, &calendar.rules)))
 }

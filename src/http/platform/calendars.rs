@@ -1,21 +1,33 @@
-//! Calendars: listed, read, and linked to calendar programs.
+//! Calendars: configured, read, and linked to calendar programs.
 
 use axum::extract::State;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema};
+use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat, Type};
 
+use super::knowledge_bases::Slug;
 use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
+use super::webhook_endpoints::SecretsNotConfigured;
 use super::{Answer, ConfigErrors, ReadErrors};
-use crate::domain::calendar::{Calendar, CalendarSource, HoursIn};
+use crate::domain::calendar::{
+    CaldavPatch, Calendar, CalendarRulesIn, CalendarRulesPatch, CalendarSource, HoursIn,
+};
+use crate::domain::error::Error;
 use crate::domain::ids::CalendarId;
 use crate::domain::render::Success;
 use crate::domain::schema::Date;
-use crate::http::describe::NotFound;
-use crate::http::extract::{ConfigWrite, PathParam, QueryParams, Read};
+use crate::http::describe::{ManagedByFile, NotFound, error_sets};
+use crate::http::extract::{ConfigWrite, Input, PathParam, QueryParams, Read};
+use crate::http::fields::{
+    AnyText, FieldType, Integer, Violation, nothing_to_update, request, string_schema, strings,
+};
 use crate::http::pages::calendar_file;
 use crate::http::response::Page;
 use crate::http::state::AppState;
-use crate::service::calendars;
+use crate::service::calendars::{self, CreateCalendar, UpdateCalendar};
 use crate::service::resources;
 
 type CalendarCursor = Cursor<CalendarId, 'a'>;
@@ -24,7 +36,7 @@ type CalendarCursor = Cursor<CalendarId, 'a'>;
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct CalendarOut {
     id: CalendarId,
-    /// Its name in the workspace file.
+    /// Its name in the workspace file, or the one that it was created with.
     #[schema(example = "demos")]
     slug: String,
     #[schema(example = "Europe/Berlin")]
@@ -49,14 +61,30 @@ pub(super) struct CalendarOut {
     bookings_per_day: u32,
     /// `here`, or `caldav` if its appointments are on a CalDAV server.
     source: CalendarSource,
-    /// The calendar's address on that server.
+    /// That server.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = "uri")]
-    caldav_url: Option<String>,
+    caldav: Option<CaldavOut>,
     /// Whether it has an iCalendar URL.
     ics_linked: bool,
+    /// Whether a workspace file manages it; if so, it can only be changed there.
+    #[schema(example = false)]
+    from_file: bool,
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
+}
+
+/// The CalDAV server of a calendar.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CaldavOut {
+    /// The calendar's address on the server.
+    #[schema(format = "uri", example = "https://dav.example/calendars/me/demos/")]
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "me")]
+    username: Option<String>,
+    /// Whether a password is stored, which is never returned.
+    #[schema(example = true)]
+    has_password: bool,
 }
 
 /// A calendar with its new iCalendar URL, which is only returned once.
@@ -109,11 +137,209 @@ impl From<&Calendar> for CalendarOut {
             bookings_per_conversation: calendar.rules.bookings_per_conversation(),
             bookings_per_day: calendar.rules.bookings_per_day(),
             source: if calendar.caldav.is_some() { CalendarSource::Caldav } else { CalendarSource::Here },
-            caldav_url: calendar.caldav.as_ref().map(|caldav| caldav.url.clone()),
+            caldav: calendar.caldav.as_deref().map(|caldav| CaldavOut {
+                url: caldav.url.clone(),
+                username: caldav.username.clone(),
+                has_password: caldav.password.is_some(),
+            }),
             ics_linked: calendar.link.is_some(),
+            from_file: calendar.from_file,
             created_at: calendar.created_at.to_string(),
         }
     }
+}
+
+/// Windows of opening hours by weekday.
+#[derive(Debug)]
+pub(super) enum Hours {}
+
+impl FieldType for Hours {
+    type Value = HoursIn;
+
+    fn check(raw: &RawValue) -> Result<Option<HoursIn>, Violation> {
+        nested(raw)
+    }
+
+    fn schema() -> Schema {
+        let windows = || ArrayBuilder::new().items(RefOr::T(string_schema(None))).build();
+        let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        let object = days.into_iter().fold(ObjectBuilder::new().schema_type(Type::Object), |object, day| {
+            object.property(day, windows())
+        });
+        object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
+    }
+}
+
+/// Days without appointments.
+#[derive(Debug)]
+pub(super) enum Dates {}
+
+impl FieldType for Dates {
+    type Value = Vec<String>;
+
+    fn check(raw: &RawValue) -> Result<Option<Vec<String>>, Violation> {
+        strings(raw).map(Some)
+    }
+
+    fn schema() -> Schema {
+        let date = ObjectBuilder::new().schema_type(Type::String);
+        let date = date.format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).build();
+        ArrayBuilder::new().items(RefOr::T(Schema::from(date))).build().into()
+    }
+}
+
+/// The CalDAV server of a calendar.
+#[derive(Debug)]
+pub(super) enum Caldav {}
+
+impl FieldType for Caldav {
+    type Value = CaldavPatch;
+
+    fn check(raw: &RawValue) -> Result<Option<CaldavPatch>, Violation> {
+        nested(raw)
+    }
+
+    fn schema() -> Schema {
+        let text = || ObjectBuilder::new().schema_type(Type::String);
+        let uri = text().format(Some(SchemaFormat::Custom("uri".to_owned()))).max_length(Some(2048));
+        let password = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
+        let password = password.write_only(true).min_length(Some(4));
+        let object = ObjectBuilder::new().schema_type(Type::Object).property("url", uri);
+        let object = object.property("username", text().max_length(Some(255)));
+        let object = object.property("password", password);
+        object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
+    }
+}
+
+/// An object with fields of its own, which an error names.
+fn nested<T: DeserializeOwned>(raw: &RawValue) -> Result<Option<T>, Violation> {
+    if !raw.get().starts_with('{') {
+        return Err(Violation::Type("an object"));
+    }
+    let mut reader = serde_json::Deserializer::from_str(raw.get());
+    let read = serde_path_to_error::deserialize(&mut reader);
+    read.map(Some).map_err(|error| {
+        let (path, problem) = (error.path().to_string(), error.into_inner().to_string());
+        // The position is that within the field.
+        let problem = problem.split(" at line ").next().unwrap_or_default();
+        let at = if path == "." { String::new() } else { format!("{path}: ") };
+        Violation::rule(format!("is invalid: {at}{problem}"))
+    })
+}
+
+request! {
+    /// A new calendar, with the fields of the workspace file's `[[calendars]]`.
+    pub(super) struct CalendarIn as CalendarIn {
+        /// Lower-case letters, digits, hyphens and underscores. It cannot be changed later.
+        slug: Slug = "sales",
+        /// An IANA name.
+        time_zone: AnyText = "Europe/Berlin",
+        /// Windows of opening hours in local time, by weekday; a day without any is closed.
+        hours: Hours = {"mon": ["09:00-12:00", "13:00-17:00"], "fri": ["20:00-24:00"]},
+        /// The length of an appointment; 30 by default.
+        slot_minutes: Option<Integer<u32, 1, 1440>> = 30,
+        /// The time that is kept free before and after each appointment; 0 by default.
+        buffer_minutes: Option<Integer<u32, 0, 1440>> = 10,
+        /// The minimum time between now and an appointment's start; 0 by default.
+        minimum_notice_minutes: Option<Integer<u32, 0, 525_600>> = 120,
+        /// The number of days after today that can be booked; 60 by default.
+        horizon_days: Option<Integer<u32, 1, 3650>> = 60,
+        /// Days without any appointment: at most 1,000.
+        holidays: Option<Dates> = ["2026-12-25"],
+        /// How often one conversation may book, cancelled bookings included; 10 by default.
+        bookings_per_conversation: Option<Integer<u32, 1, 10_000>> = 10,
+        /// The number of bookings that are made on one day (UTC), cancelled ones included; 100 by default.
+        bookings_per_day: Option<Integer<u32, 1, 100_000>> = 100,
+        /// The CalDAV server that stores the appointments: its `url`, and a `username` and a `password` if it needs them. The password
+        /// is stored encrypted and never returned. By default, appointments are stored here.
+        caldav: Option<Caldav>,
+    }
+}
+
+request! {
+    /// Changes to a calendar. Absent fields stay.
+    pub(super) struct CalendarUpdateIn as CalendarChange {
+        time_zone: Option<AnyText> = "Europe/Berlin",
+        /// Replaces the windows of all days.
+        hours: Option<Hours> = {"mon": ["09:00-12:00"]},
+        slot_minutes: Option<Integer<u32, 1, 1440>>,
+        buffer_minutes: Option<Integer<u32, 0, 1440>>,
+        minimum_notice_minutes: Option<Integer<u32, 0, 525_600>>,
+        horizon_days: Option<Integer<u32, 1, 3650>>,
+        /// Replaces all of them.
+        holidays: Option<Dates>,
+        bookings_per_conversation: Option<Integer<u32, 1, 10_000>>,
+        bookings_per_day: Option<Integer<u32, 1, 100_000>>,
+        /// Fields that are left out stay, also the password, unless the host or the username changes. An empty object removes the
+        /// server: appointments are then stored here.
+        caldav: Option<Caldav>,
+    }
+}
+
+impl From<CalendarIn> for CreateCalendar {
+    fn from(input: CalendarIn) -> Self {
+        let defaults = CalendarRulesIn::new(input.time_zone, input.hours);
+        Self {
+            slug: input.slug,
+            rules: CalendarRulesIn {
+                slot_minutes: input.slot_minutes.unwrap_or(defaults.slot_minutes),
+                buffer_minutes: input.buffer_minutes.unwrap_or(defaults.buffer_minutes),
+                minimum_notice_minutes: input
+                    .minimum_notice_minutes
+                    .unwrap_or(defaults.minimum_notice_minutes),
+                horizon_days: input.horizon_days.unwrap_or(defaults.horizon_days),
+                holidays: input.holidays.unwrap_or_default(),
+                bookings_per_conversation: input.bookings_per_conversation,
+                bookings_per_day: input.bookings_per_day,
+                ..defaults
+            },
+            caldav: input.caldav,
+        }
+    }
+}
+
+fn patch(input: CalendarUpdateIn) -> Result<UpdateCalendar, Error> {
+    let rules = CalendarRulesPatch {
+        time_zone: input.time_zone,
+        slot_minutes: input.slot_minutes,
+        buffer_minutes: input.buffer_minutes,
+        minimum_notice_minutes: input.minimum_notice_minutes,
+        horizon_days: input.horizon_days,
+        hours: input.hours,
+        holidays: input.holidays,
+        bookings_per_conversation: input.bookings_per_conversation,
+        bookings_per_day: input.bookings_per_day,
+    };
+    if rules == CalendarRulesPatch::default() && input.caldav.is_none() {
+        return Err(nothing_to_update::<CalendarUpdateIn>());
+    }
+    Ok(UpdateCalendar { rules, caldav: input.caldav })
+}
+
+error_sets! {
+    /// A calendar that tools use.
+    CalendarInUse {
+        "Tools use the calendar" => Error::Conflict(
+            "The calendar 'demos' is used by these tools: 'book'. Archive them first.".to_owned(),
+        ),
+    }
+}
+
+/// Create a calendar.
+///
+/// A calendar that was archived through the API and has this slug is restored, with its id, its bookings and the new settings.
+#[utoipa::path(
+    post, path = "/calendars", tag = "platform", operation_id = "createCalendar",
+    security(("bearer" = ["config"])), request_body = CalendarIn,
+    responses((status = 200, description = "The calendar", body = Success<CalendarOut>), ConfigErrors<(Input<CalendarIn>, SecretsNotConfigured, ManagedByFile)>),
+)]
+pub(super) async fn create(
+    State(state): State<AppState>,
+    ConfigWrite(account, _): ConfigWrite,
+    Input { value: input, .. }: Input<CalendarIn>,
+) -> Answer<CalendarOut> {
+    let created = calendars::create(&state.services, &account, input.into()).await?;
+    Ok(Success::new("Calendar created successfully.", CalendarOut::from(&created)))
 }
 
 /// List calendars.
@@ -151,6 +377,41 @@ pub(super) async fn read(
 ) -> Answer<CalendarOut> {
     let found = resources::find::<Calendar>(&state.services, &account, &name).await?;
     Ok(Success::new("Calendar retrieved successfully.", CalendarOut::from(&found)))
+}
+
+/// Update a calendar.
+///
+/// The assistants whose tools use it follow its new rules from their next turn. Its bookings do not change.
+#[utoipa::path(
+    patch, path = "/calendars/{id}", tag = "platform", operation_id = "changeCalendar",
+    security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")), request_body = CalendarUpdateIn,
+    responses((status = 200, description = "The calendar after the change", body = Success<CalendarOut>), ConfigErrors<(Input<CalendarUpdateIn>, SecretsNotConfigured, NotFound<CalendarId>, ManagedByFile)>),
+)]
+pub(super) async fn update(
+    State(state): State<AppState>,
+    ConfigWrite(account, _): ConfigWrite,
+    PathParam(name): PathParam,
+    Input { value: input, .. }: Input<CalendarUpdateIn>,
+) -> Answer<CalendarOut> {
+    let updated = calendars::update(&state.services, &account, &name, patch(input)?).await?;
+    Ok(Success::new("Calendar updated successfully.", CalendarOut::from(&updated)))
+}
+
+/// Archive a calendar.
+///
+/// It is not found any more, its iCalendar URL stops working, and its bookings are kept. A calendar that tools use cannot be archived.
+#[utoipa::path(
+    delete, path = "/calendars/{id}", tag = "platform", operation_id = "archiveCalendar",
+    security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")),
+    responses((status = 200, description = "The calendar as it was", body = Success<CalendarOut>), ConfigErrors<(NotFound<CalendarId>, ManagedByFile, CalendarInUse)>),
+)]
+pub(super) async fn archive(
+    State(state): State<AppState>,
+    ConfigWrite(account, _): ConfigWrite,
+    PathParam(name): PathParam,
+) -> Answer<CalendarOut> {
+    let archived = calendars::archive(&state.services, &account, &name).await?;
+    Ok(Success::new("Calendar archived successfully.", CalendarOut::from(&archived)))
 }
 
 /// Renew a calendar's iCalendar URL.

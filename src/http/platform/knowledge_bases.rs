@@ -25,7 +25,16 @@ use crate::service::resources;
 
 type BaseCursor = Cursor<KnowledgeBaseId, 'k'>;
 
-/// The slug of a knowledge base or a document.
+error_sets! {
+    /// A knowledge base that tools use.
+    BaseInUse {
+        "Tools use the knowledge base" => Error::Conflict(
+            "The knowledge base 'help' is used by these tools: 'search'. Archive them first.".to_owned(),
+        ),
+    }
+}
+
+/// The slug of a knowledge base, a document or a calendar.
 #[derive(Debug)]
 pub(super) enum Slug {}
 
@@ -277,11 +286,11 @@ pub(super) async fn update(
 
 /// Delete a knowledge base.
 ///
-/// Its documents are deleted, too.
+/// Its documents are deleted, too. A knowledge base that tools use cannot be deleted.
 #[utoipa::path(
     delete, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "deleteKnowledgeBase",
     security(("bearer" = ["config"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…")),
-    responses((status = 200, description = "The knowledge base as it was", body = Success<BaseOut>), ConfigErrors<(NotFound<KnowledgeBaseId>, ManagedByFile)>),
+    responses((status = 200, description = "The knowledge base as it was", body = Success<BaseOut>), ConfigErrors<(NotFound<KnowledgeBaseId>, ManagedByFile, BaseInUse)>),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,

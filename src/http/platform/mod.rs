@@ -1,5 +1,6 @@
 //! The platform API: a back end that authenticates with a bearer key.
 
+mod availability;
 mod bookings;
 mod calendars;
 mod conversations;
@@ -78,9 +79,10 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::read))
         .routes(routes!(deliveries::resend))
         .routes(routes!(deliveries::replay))
-        .routes(routes!(calendars::list))
-        .routes(routes!(calendars::read))
-        .routes(routes!(bookings::list))
+        .routes(routes!(calendars::list, calendars::create))
+        .routes(routes!(calendars::read, calendars::update, calendars::archive))
+        .routes(routes!(availability::list))
+        .routes(routes!(bookings::list, bookings::create))
         .routes(routes!(bookings::read))
         .routes(routes!(bookings::cancel))
         .routes(routes!(calendars::renew_link, calendars::remove_link))

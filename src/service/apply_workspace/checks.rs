@@ -10,6 +10,7 @@ use super::ApplyError;
 use crate::domain::signature::SigningSecret;
 use crate::formats::workspace_file::{EnvName, WorkspaceFile, WorkspaceFileError};
 use crate::outbound::{AllowHosts, UrlError, check_url};
+use crate::service::calendars::check_caldav_address;
 use crate::tools::mcp::{ListError, Listing};
 
 /// A parsed file with its text, in which errors are located.
@@ -38,13 +39,7 @@ impl Checks<'_> {
         for (at, calendar) in self.file.calendars.iter().enumerate() {
             let Some(caldav) = &calendar.caldav else { continue };
             let path = format!("calendars[{at}].caldav.url");
-            self.check_address(&path, &caldav.url, allow)?;
-            let is_plain = caldav.url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
-            let is_named = allow.iter().any(|hosts| hosts.contains_host_of(&caldav.url));
-            if caldav.password.is_some() && is_plain && !is_named {
-                let problem = "a password is sent over https only, or to a host that allow_hosts names";
-                return Err(self.error(&path, problem));
-            }
+            check_caldav_address(caldav, allow).map_err(|problem| self.error(&path, problem))?;
         }
         for (at, endpoint) in self.file.webhook_endpoints.iter().enumerate() {
             self.check_address(&format!("webhook_endpoints[{at}].url"), &endpoint.url, allow)?;

@@ -1,12 +1,19 @@
 //! The documents of a knowledge base: prepared first, then written in one transaction under the base's lock.
 
-use super::{DocumentSource, lock, require_active, write_error};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::json;
+
+use super::{DocumentSource, lock, require_active};
 use crate::domain::account::Account;
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _};
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument, is_slug};
 use crate::service::page::Page;
+use crate::service::record_change::record_change;
+use crate::service::write_error::write_error;
 use crate::service::{Services, resources};
 use crate::store::knowledge::documents::{self, DocumentWrite};
 use crate::store::knowledge::knowledge_bases;
@@ -49,7 +56,15 @@ pub async fn put(
             Ok(_) => return Ok(Err(concurrent_change())),
             Err(error) => return Ok(Err(error)),
         };
-        put_in_tx(conn, &locked, &ready, on_conflict, id, now).await
+        let (old, written) = match put_in_tx(conn.reborrow(), &locked, &ready, on_conflict, id, now).await? {
+            Ok(written) => written,
+            Err(error) => return Ok(Err(error)),
+        };
+        if old.as_ref() != Some(&written) {
+            let action = if old.is_some() { AuditAction::Updated } else { AuditAction::Created };
+            record(services, account, conn, action, (old.as_ref(), Some(&written))).await?;
+        }
+        Ok(Ok(written))
     };
     let _permit = services.document_write_limiter.acquire(account.workspace).await?;
     let written = services.db.write(account.workspace, write).await.map_err(write_error)?;
@@ -57,6 +72,34 @@ pub async fn put(
     written
 }
 
+/// Records a change of a document: it before and after. The digest tells whether its text has changed.
+async fn record(
+    services: &Services,
+    account: &Account,
+    conn: Conn<'_>,
+    action: AuditAction,
+    (before, after): (Option<&Document>, Option<&Document>),
+) -> Result<(), StoreError> {
+    let Some(document) = after.or(before) else { return Ok(()) };
+    let object = AuditObject::new("document", document.id, Some(&document.slug));
+    let entry = AuditEntry::new(document.workspace, &account.actor, action, object);
+    let fields = |document: Option<&Document>| {
+        document.map(|document| {
+            json!({
+                "knowledge_base_id": document.base,
+                "slug": document.slug,
+                "title": document.title,
+                "url": document.url,
+                "format": document.format,
+                "digest": BASE64_STANDARD.encode(&document.digest),
+            })
+        })
+    };
+    let (before, after) = (fields(before).unwrap_or_default(), fields(after).unwrap_or_default());
+    record_change(services, conn, &entry.with_changes(before, after)).await
+}
+
+/// Writes a document, and returns it before and after; they are equal if nothing changes.
 async fn put_in_tx(
     mut conn: Conn<'_>,
     base: &KnowledgeBase,
@@ -64,7 +107,7 @@ async fn put_in_tx(
     on_conflict: OnConflict,
     id: DocumentId,
     now: Micros,
-) -> Result<Result<Document, Error>, StoreError> {
+) -> Result<Result<(Option<Document>, Document), Error>, StoreError> {
     let old = documents::find_by_slug(conn.reborrow(), base.workspace, base.id, &ready.slug).await?;
     match &old {
         Some(old) if old.from_file => return Ok(Err(file_managed_error(old))),
@@ -72,7 +115,7 @@ async fn put_in_tx(
             let text = format!("There is a document with the slug '{}' already: PUT replaces it.", old.slug);
             return Ok(Err(Error::Conflict(text)));
         }
-        Some(old) if old.digest == ready.digest => return Ok(Ok(old.clone())),
+        Some(old) if old.digest == ready.digest => return Ok(Ok((Some(old.clone()), old.clone()))),
         None if documents::count(conn.reborrow(), base.workspace, base.id).await? >= MAX_DOCUMENTS => {
             let text = format!("A knowledge base takes {MAX_DOCUMENTS} documents at most.");
             return Ok(Err(Error::Conflict(text)));
@@ -81,7 +124,8 @@ async fn put_in_tx(
     }
     let id = old.as_ref().map_or(id, |old| old.id);
     let written = DocumentWrite { id, prepared: ready, from_file: false, now };
-    Ok(Ok(documents::put(conn, base, old.as_ref(), written).await?))
+    let document = documents::put(conn, base, old.as_ref(), written).await?;
+    Ok(Ok((old, document)))
 }
 
 /// At most `limit` documents after one, the oldest first.
@@ -136,7 +180,8 @@ pub async fn delete(
         if document.from_file {
             return Ok(Err(file_managed_error(&document)));
         }
-        documents::remove(conn, &locked, &document).await?;
+        documents::remove(conn.reborrow(), &locked, &document).await?;
+        record(services, account, conn, AuditAction::Deleted, (Some(&document), None)).await?;
         Ok(Ok(document))
     };
     let _permit = services.document_write_limiter.acquire(account.workspace).await?;

@@ -7,13 +7,23 @@ mod ingest;
 pub use child::{ALLOCATOR_RESERVE, child_command, read_as_child};
 pub use ingest::{DocumentExtractor, DocumentSource, IngestError};
 
+use serde_json::json;
+
+use super::record_change::record_change;
+use super::tools::recompile::list_users;
+use super::write_error::write_error;
 use super::{Services, resources};
 use crate::domain::account::Account;
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _, WorkspaceId};
 use crate::domain::knowledge::{Hit, KnowledgeBase, Language, SearchMode};
+use crate::domain::tool::Tool;
 use crate::store::knowledge::{embedding_jobs, knowledge_bases};
-use crate::store::{Conn, StoreError};
+use crate::store::{Conn, StoreError, workspaces};
+
+/// Maximum number of knowledge bases of a workspace, for those that the API creates.
+const MAX_BASES: i64 = 1000;
 
 /// A new base with validated fields.
 #[derive(Debug)]
@@ -51,11 +61,22 @@ pub async fn create(
         created_at: now,
         updated_at: now,
     };
-    let insert = async |conn: Conn<'_>| knowledge_bases::insert(conn, &base).await;
-    if services.db.write(base.workspace, insert).await.map_err(write_error)? {
-        return Ok(base);
-    }
-    Err(Error::Conflict(format!("There is a knowledge base with the slug '{}' already.", base.slug)))
+    let insert = async |mut conn: Conn<'_>| {
+        workspaces::lock(conn.reborrow(), &[base.workspace].into()).await?;
+        if knowledge_bases::count(conn.reborrow(), base.workspace).await? >= MAX_BASES {
+            return Ok(Err(Error::Conflict(format!(
+                "A workspace takes {MAX_BASES} knowledge bases at most."
+            ))));
+        }
+        if !knowledge_bases::insert(conn.reborrow(), &base).await? {
+            let text = format!("There is a knowledge base with the slug '{}' already.", base.slug);
+            return Ok(Err(Error::Conflict(text)));
+        }
+        record(services, account, conn, AuditAction::Created, (None, Some(&base))).await?;
+        Ok(Ok(()))
+    };
+    services.db.write(base.workspace, insert).await.map_err(write_error)??;
+    Ok(base)
 }
 
 /// The base with this id, as it was sent, and the progress of its embedding.
@@ -74,14 +95,66 @@ pub async fn rename(
     to: Option<String>,
 ) -> Result<KnowledgeBase, Error> {
     let now = services.clock.now();
-    update(services, account, name, |base| KnowledgeBase { name: to.clone(), updated_at: now, ..base }).await
+    let (id, workspace) = (KnowledgeBaseId::parse(name)?, account.workspace);
+    let write = async |mut conn: Conn<'_>| {
+        let old = match lock_own(conn.reborrow(), workspace, id, name).await? {
+            Ok(old) => old,
+            Err(error) => return Ok(Err(error)),
+        };
+        if old.name == to {
+            return Ok(Ok(old));
+        }
+        let base = KnowledgeBase { name: to, updated_at: now, ..old.clone() };
+        knowledge_bases::update(conn.reborrow(), &base).await?;
+        record(services, account, conn, AuditAction::Updated, (Some(&old), Some(&base))).await?;
+        Ok(Ok(base))
+    };
+    services.db.write(workspace, write).await.map_err(write_error)?
 }
 
-/// Deletes a base and returns it. It is not found any more, and its documents are removed in the background.
+/// Deletes a base and returns it. It is not found any more, and its documents are removed in the background. One that tools use is not
+/// deleted.
 pub async fn delete(services: &Services, account: &Account, name: &str) -> Result<KnowledgeBase, Error> {
     let now = services.clock.now();
-    update(services, account, name, |base| KnowledgeBase { archived_at: Some(now), updated_at: now, ..base })
-        .await
+    let (id, workspace) = (KnowledgeBaseId::parse(name)?, account.workspace);
+    let write = async |mut conn: Conn<'_>| {
+        // First, as it guards the tools.
+        workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
+        let old = match lock_own(conn.reborrow(), workspace, id, name).await? {
+            Ok(old) => old,
+            Err(error) => return Ok(Err(error)),
+        };
+        let is_user = |tool: &Tool| tool.config.knowledge_base() == Some(&id);
+        if let Some(users) = list_users(conn.reborrow(), workspace, is_user).await? {
+            let slug = &old.slug;
+            let text =
+                format!("The knowledge base '{slug}' is used by these tools: {users}. Archive them first.");
+            return Ok(Err(Error::Conflict(text)));
+        }
+        let base = KnowledgeBase { archived_at: Some(now), updated_at: now, ..old };
+        knowledge_bases::update(conn.reborrow(), &base).await?;
+        record(services, account, conn, AuditAction::Deleted, (Some(&base), None)).await?;
+        Ok(Ok(base))
+    };
+    services.db.write(workspace, write).await.map_err(write_error)?
+}
+
+/// Records a change of a base: it before and after.
+async fn record(
+    services: &Services,
+    account: &Account,
+    conn: Conn<'_>,
+    action: AuditAction,
+    (before, after): (Option<&KnowledgeBase>, Option<&KnowledgeBase>),
+) -> Result<(), StoreError> {
+    let Some(base) = after.or(before) else { return Ok(()) };
+    let object = AuditObject::new("knowledge_base", base.id, Some(&base.slug));
+    let entry = AuditEntry::new(base.workspace, &account.actor, action, object);
+    let fields = |base: Option<&KnowledgeBase>| {
+        base.map(|base| json!({ "slug": base.slug, "name": base.name, "language": base.language }))
+    };
+    let (before, after) = (fields(before).unwrap_or_default(), fields(after).unwrap_or_default());
+    record_change(services, conn, &entry.with_changes(before, after)).await
 }
 
 /// A search with validated fields.
@@ -120,28 +193,21 @@ async fn count_embedded(
     Ok(Some(embedded))
 }
 
-async fn update(
-    services: &Services,
-    account: &Account,
+/// Locks and returns a base that the API may change; the inner error means that it does not exist, or that a file manages it.
+async fn lock_own(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    id: KnowledgeBaseId,
     name: &str,
-    to: impl Fn(KnowledgeBase) -> KnowledgeBase,
-) -> Result<KnowledgeBase, Error> {
-    let id = KnowledgeBaseId::parse(name)?;
-    let write = async |mut conn: Conn<'_>| {
-        let base = match lock(conn.reborrow(), account.workspace, id, name).await? {
-            Ok(base) => base,
-            Err(error) => return Ok(Err(error)),
-        };
+) -> Result<Result<KnowledgeBase, Error>, StoreError> {
+    Ok(lock(conn, workspace, id, name).await?.and_then(|base| {
         if base.from_file {
             let text =
                 format!("The knowledge base '{}' is set up by a workspace file: change it there.", base.slug);
-            return Ok(Err(Error::Conflict(text)));
+            return Err(Error::Conflict(text));
         }
-        let base = to(base);
-        knowledge_bases::update(conn, &base).await?;
-        Ok(Ok(base))
-    };
-    services.db.write(account.workspace, write).await.map_err(write_error)?
+        Ok(base)
+    }))
 }
 
 /// Locks and returns a base; the inner error means that it does not exist.
@@ -156,12 +222,4 @@ async fn lock(
 
 fn require_active(found: Option<KnowledgeBase>, name: &str) -> Result<KnowledgeBase, Error> {
     found.filter(|base| base.archived_at.is_none()).ok_or_else(|| KnowledgeBaseId::not_found(name))
-}
-
-/// A write that failed after it was sent may have been committed.
-fn write_error(error: StoreError) -> Error {
-    if error.is_transient() {
-        return Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) };
-    }
-    error.into()
 }

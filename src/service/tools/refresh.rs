@@ -3,16 +3,15 @@
 
 use serde_json::{Value, json};
 
+use super::recompile::{ChangedTool, NameConflict, recompile};
 use crate::domain::account::Account;
-use crate::domain::assistant::AssistantVersion;
 use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, WorkspaceId};
-use crate::domain::tool::{CompiledTool, McpListing, McpServer, NamedTool, Tool, check_names};
+use crate::domain::tool::{McpListing, McpServer, NamedTool, Tool};
 use crate::outbound::AllowHosts;
 use crate::service::{Services, resources, workspace_hosts};
-use crate::store::assistants::{self, AssistantRow};
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError, audit, stored_json, workspaces};
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
@@ -116,16 +115,12 @@ async fn write(
     tool.listing = Some(listed);
     let after = listing(&tool);
     let compiled = tool.compile(&row.slug, &std::collections::HashMap::new());
-    let mut versions = Vec::new();
-    for old in assistants::list_all(conn.reborrow(), workspace).await? {
-        match next_version(&old, &row.slug, &compiled, &definition["config"])? {
-            Ok(version) => versions.extend(version),
-            Err(problem) => return Ok(WriteOutcome::Refused(problem)),
-        }
-    }
-    for version in versions {
-        assistants::put(conn.reborrow(), workspace, &version, now).await?;
-        assistants::insert_version(conn.reborrow(), workspace, &version, now).await?;
+    let changed = ChangedTool { slug: &row.slug, compiled, config: Some(&definition["config"]) };
+    if let Err(conflict) = recompile(conn.reborrow(), workspace, &[changed], now).await? {
+        let NameConflict { assistant, problem } = conflict;
+        return Ok(WriteOutcome::Refused(format!(
+            "The assistant '{assistant}' cannot use the tools that the MCP server lists: {problem}."
+        )));
     }
     let object = AuditObject::new("tool", named.id, Some(&row.slug));
     let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Updated, object);
@@ -139,48 +134,4 @@ async fn write(
 fn listed_names(listing: &McpListing) -> Vec<&str> {
     const MAX: usize = 128;
     listing.tools.iter().take(MAX).map(|tool| tool.name.as_str()).collect()
-}
-
-/// The next version of an assistant, in which the new tools, of this stored configuration, replace the old ones at the same
-/// position. `None` if it does not use the tool; the inner error is a name conflict.
-fn next_version(
-    old: &AssistantRow,
-    slug: &str,
-    tools: &[CompiledTool],
-    config: &Value,
-) -> Result<Result<Option<AssistantRow>, String>, StoreError> {
-    let mut version: AssistantVersion =
-        stored_json::from_str(&old.compiled).map_err(StoreError::unreadable)?;
-    let first = version.tools.iter().position(|tool| tool.slug == slug);
-    let Some(first) = first.filter(|_| !old.archived) else { return Ok(Ok(None)) };
-    version.tools.retain(|tool| tool.slug != slug);
-    version.tools.splice(first..first, tools.iter().cloned());
-    if let Err(problem) = check_names(&version.tools) {
-        return Ok(Err(format!(
-            "The assistant '{}' cannot use the tools that the MCP server lists: {problem}.",
-            old.slug
-        )));
-    }
-    let compiled = replace_tools(&old.compiled, slug, tools, config).map_err(StoreError::unreadable)?;
-    Ok(Ok(Some(AssistantRow { compiled, current_version: old.current_version + 1, ..old.clone() })))
-}
-
-/// The stored text of a version with other tools of this slug. Fields of a newer version stay, which the types do not have.
-fn replace_tools(
-    text: &str,
-    slug: &str,
-    tools: &[CompiledTool],
-    config: &Value,
-) -> Result<String, serde_json::Error> {
-    let mut version: Value = serde_json::from_str(text)?;
-    if let Some(stored) = version.get_mut("tools").and_then(Value::as_array_mut) {
-        let first = stored.iter().position(|tool| tool["slug"] == slug).unwrap_or(stored.len());
-        stored.retain(|tool| tool["slug"] != slug);
-        let mut new = tools.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
-        for tool in &mut new {
-            tool["kind"] = config.clone();
-        }
-        stored.splice(first..first, new);
-    }
-    Ok(version.to_string())
 }

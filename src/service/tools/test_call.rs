@@ -98,9 +98,9 @@ pub async fn call(
     }
 }
 
-/// Refuses all writes, because a write needs a turn.
+/// Refuses all writes: a call without a turn must not make any.
 #[derive(Debug)]
-struct NoWrites;
+pub(in crate::service) struct NoWrites;
 
 #[async_trait]
 impl StoreWriter for NoWrites {

@@ -15,11 +15,12 @@ use crate::domain::event::EventType;
 use crate::domain::ids::{EndpointId, IdGenerator, WorkspaceId};
 use crate::domain::seal::{SealedSecret, SecretContext};
 use crate::domain::signature::SigningSecret;
-use crate::domain::webhook_endpoint::{Endpoint, EndpointPatch, NewEndpoint};
+use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, EndpointPatch, NewEndpoint};
 use crate::outbound::{UrlError, check_url};
 use crate::writer::{EndpointAction, WriteEndpoint};
 
-const NO_KEY: &str = "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
+pub(super) const NO_KEY: &str =
+    "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
 
 /// The error of a rotation without a secret.
 pub const SECRET_REQUIRED: &str = "Field 'secret' is required while the secret before this one still signs; \
@@ -34,6 +35,7 @@ pub struct CreateEndpoint {
     pub description: Option<String>,
     /// None: a new one is generated.
     pub secret: Option<SigningSecret>,
+    pub enabled: bool,
 }
 
 /// An endpoint with a new secret as `whsec_…` text, which is shown only once.
@@ -59,7 +61,7 @@ pub async fn create(
         url: request.url,
         types: request.types,
         secret: sealed,
-        disabled: None,
+        disabled: (!request.enabled).then_some(DisabledReason::Api),
     };
     let action = EndpointAction::Create(new);
     let endpoint = write(services, account, id, action).await?;

@@ -82,6 +82,13 @@ pub async fn lock_all(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Vec<Know
     Ok(on_conn!(conn, |c| sqlx::query_as(lock_all).bind(workspace).fetch_all(c).await?))
 }
 
+/// The number of bases of a workspace, those included that are being deleted.
+pub async fn count(conn: Conn<'_>, workspace: WorkspaceId) -> Result<i64, StoreError> {
+    const COUNT: &str = "select count(*) from knowledge_bases where workspace_id = $1";
+    let (count,): (i64,) = on_conn!(conn, |c| sqlx::query_as(COUNT).bind(workspace).fetch_one(c).await?);
+    Ok(count)
+}
+
 /// Inserts a base. Returns false if its slug is taken.
 pub async fn insert(conn: Conn<'_>, base: &KnowledgeBase) -> Result<bool, StoreError> {
     Ok(insert_rows(conn, [base], " on conflict do nothing").await? > 0)

@@ -1,14 +1,11 @@
 //! Lists free times.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
-use super::remote_calendar::{ReadError, RemoteCalendar};
+use super::remote_calendar::{RemoteCalendar, RemoteReadError};
 use super::{READ_FAILED, failed, refused};
 use crate::domain::calendar::{AvailabilityRequest, Caldav, availability_range, find_availability};
 use crate::domain::chat::ToolSpec;
-use crate::domain::clock::Clock;
 use crate::domain::tool::CompiledCalendar;
 use crate::domain::tool_loop::CallResult;
 use crate::tools::{Adapters, Call, CallContext, Exchange, Tool, ToolOutcome};
@@ -16,7 +13,6 @@ use crate::tools::{Adapters, Call, CallContext, Exchange, Tool, ToolOutcome};
 pub(in crate::tools) struct Availability {
     spec: ToolSpec,
     calendar: RemoteCalendar,
-    clock: Arc<dyn Clock>,
 }
 
 impl Availability {
@@ -26,19 +22,18 @@ impl Availability {
         config: &Caldav,
         adapters: &Adapters,
     ) -> Self {
-        let calendar = RemoteCalendar::new(calendar, config, adapters);
-        Self { spec, calendar, clock: Arc::clone(&adapters.clock) }
+        Self { spec, calendar: RemoteCalendar::new(calendar, config, adapters) }
     }
 }
 
 impl Availability {
-    async fn find(&self, call: &Call, context: &CallContext<'_>) -> Result<ToolOutcome, ReadError> {
+    async fn find(&self, call: &Call, context: &CallContext<'_>) -> Result<ToolOutcome, RemoteReadError> {
         let request = match AvailabilityRequest::parse(&call.arguments) {
             Ok(request) => request,
             Err(refusal) => return Ok(refused(&refusal)),
         };
         let rules = &self.calendar.rules;
-        let now = self.clock.now().timestamp();
+        let now = self.calendar.clock.now().timestamp();
         let range = availability_range(rules, &request, now);
         let busy = self.calendar.busy(range, None, context).await.inspect_err(|error| {
             self.calendar.warn(&call.id, error, "a calendar could not be read");
@@ -67,8 +62,8 @@ impl Tool for Availability {
     /// A person who tests the tool can correct its configuration, and so gets the cause.
     async fn call_traced(&self, call: &Call, context: &CallContext<'_>) -> (ToolOutcome, Option<Exchange>) {
         let outcome = self.find(call, context).await.unwrap_or_else(|error| match error {
-            ReadError::Caldav(cause) => failed(&format!("The calendar cannot be read: {cause}.")),
-            ReadError::Store(_) => failed(READ_FAILED),
+            RemoteReadError::Caldav(cause) => failed(&format!("The calendar cannot be read: {cause}.")),
+            RemoteReadError::Store(_) => failed(READ_FAILED),
         });
         (outcome, None)
     }

@@ -21,7 +21,6 @@ use crate::domain::calendar::{
     has_conflict, with_buffer,
 };
 use crate::domain::chat::ToolSpec;
-use crate::domain::clock::Clock;
 use crate::domain::ids::{BookingId, IdGenerator};
 use crate::domain::tool::CompiledCalendar;
 use crate::domain::tool_loop::CallResult;
@@ -33,7 +32,6 @@ const WRITE_FAILED: &str = "The appointment was not booked: the calendar cannot 
 pub(in crate::tools) struct Booking {
     spec: ToolSpec,
     calendar: RemoteCalendar,
-    clock: Arc<dyn Clock>,
     ids: Arc<IdGenerator>,
 }
 
@@ -45,11 +43,11 @@ impl Booking {
         adapters: &Adapters,
     ) -> Self {
         let calendar = RemoteCalendar::new(calendar, config, adapters);
-        Self { spec, calendar, clock: Arc::clone(&adapters.clock), ids: Arc::clone(&adapters.ids) }
+        Self { spec, calendar, ids: Arc::clone(&adapters.ids) }
     }
 
     async fn book(&self, call: &Call, request: BookingRequest, context: &CallContext<'_>) -> ToolOutcome {
-        let (rules, now) = (&self.calendar.rules, self.clock.now().timestamp());
+        let (rules, now) = (&self.calendar.rules, self.calendar.clock.now().timestamp());
         let range = booking_range(rules, &request, now);
         let busy = match self.calendar.busy(range, Some(&call.id), context).await {
             Ok(busy) => busy,
@@ -62,7 +60,7 @@ impl Booking {
             calendar: self.calendar.id,
             rules: rules.clone(),
             request: request.clone(),
-            id: BookingId(self.ids.uuid_v7(self.clock.as_ref())),
+            id: BookingId(self.ids.uuid_v7(self.calendar.clock.as_ref())),
             call: call.id.clone(),
             url: self.calendar.client.url().to_owned(),
             resource: self.calendar.client.event_url(&call.id),

@@ -49,7 +49,7 @@ impl Cancellation {
                 return failed(REMOVE_FAILED);
             }
         };
-        let own = row.filter(|row| row.conversation == context.conversation && row.held_by.is_none());
+        let own = row.filter(|row| row.conversation == Some(context.conversation) && row.held_by.is_none());
         let Some(row) = own else { return unknown() };
         match remove(&self.client, &row, context.into()).await {
             Ok(()) => {}

@@ -1,10 +1,12 @@
 //! A calendar on a server, combined with our own holds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::CaldavClient;
 use super::error::CaldavError;
 use crate::domain::calendar::{Caldav, CalendarRules, Interval};
+use crate::domain::clock::Clock;
 use crate::domain::ids::CalendarId;
 use crate::domain::tool::CompiledCalendar;
 use crate::formats::icalendar::ParsedResource;
@@ -17,16 +19,17 @@ const MAX_ORPHANS_REMOVED: usize = 2;
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
-pub(super) struct RemoteCalendar {
-    pub id: CalendarId,
-    pub rules: CalendarRules,
-    pub client: CaldavClient,
-    pub db: Db,
+pub(in crate::tools) struct RemoteCalendar {
+    pub(super) id: CalendarId,
+    pub(super) rules: CalendarRules,
+    pub(super) client: CaldavClient,
+    db: Db,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// Why the busy times could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReadError {
+pub(in crate::tools) enum RemoteReadError {
     #[error(transparent)]
     Caldav(#[from] CaldavError),
     #[error(transparent)]
@@ -34,22 +37,23 @@ pub(super) enum ReadError {
 }
 
 impl RemoteCalendar {
-    pub(super) fn new(calendar: &CompiledCalendar, config: &Caldav, adapters: &Adapters) -> Self {
+    pub(in crate::tools) fn new(calendar: &CompiledCalendar, config: &Caldav, adapters: &Adapters) -> Self {
         Self {
             id: calendar.id,
             rules: calendar.settings.rules.clone(),
             client: CaldavClient::new(calendar.id, config, adapters),
             db: adapters.db.clone(),
+            clock: Arc::clone(&adapters.clock),
         }
     }
 
     /// The busy times within a range, without those of the call `own_call`. Also removes events that nobody booked.
-    pub(super) async fn busy(
+    pub(in crate::tools) async fn busy(
         &self,
         range: Interval,
         own_call: Option<&str>,
         context: &CallContext<'_>,
-    ) -> Result<Vec<Interval>, ReadError> {
+    ) -> Result<Vec<Interval>, RemoteReadError> {
         let (busy, orphans) = self.read_busy(range, own_call, context).await?;
         let cleanup = self.remove_orphans(&orphans, context);
         if tokio::time::timeout(CLEANUP_TIMEOUT, cleanup).await.is_err() {
@@ -64,11 +68,11 @@ impl RemoteCalendar {
         range: Interval,
         own_call: &str,
         context: &CallContext<'_>,
-    ) -> Result<Vec<Interval>, ReadError> {
+    ) -> Result<Vec<Interval>, RemoteReadError> {
         Ok(self.read_busy(range, Some(own_call), context).await?.0)
     }
 
-    /// The busy times, and the orphans: events whose turn ended before it could confirm them. Orphans are not busy,
+    /// The busy times, and the orphans: events whose turn or request ended before it could confirm them. Orphans are not busy,
     /// unless a person has moved them.
     ///
     /// Holds are read before the server, because a hold that has been confirmed by then is on the server.
@@ -77,10 +81,10 @@ impl RemoteCalendar {
         range: Interval,
         own_call: Option<&str>,
         context: &CallContext<'_>,
-    ) -> Result<(Vec<Interval>, Vec<ParsedResource>), ReadError> {
-        let (workspace, url) = (context.workspace, self.client.url());
+    ) -> Result<(Vec<Interval>, Vec<ParsedResource>), RemoteReadError> {
+        let (workspace, url, now) = (context.workspace, self.client.url(), self.clock.now());
         let read_holds =
-            async |conn: Conn<'_>| bookings::list_holds(conn, workspace, self.id, url, range).await;
+            async |conn: Conn<'_>| bookings::list_holds(conn, workspace, self.id, url, range, now).await;
         let holds = self.db.read(workspace, read_holds).await?;
         let mut events = self.client.events(&self.rules, range, context.into()).await?;
         events.retain(|event| own_call.is_none_or(|own_call| event.uid != own_call));

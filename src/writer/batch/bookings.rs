@@ -1,36 +1,35 @@
-//! Bookings of tool calls. A booking in one of our own calendars is made at once; one on a CalDAV server is held first, and
+//! Bookings of tool calls and of requests of the API. A booking in one of our own calendars is made at once; one on a CalDAV server is held first, and
 //! confirmed or released when the server has answered.
 
 use serde_json::Value;
 
 use super::Batch;
 use crate::domain::calendar::{
-    Booking, BookingCounts, BookingRequest, BookingWrite, CalendarRules, CancelRequest, Hold, Interval,
-    Refusal, booked_result, cancelled_result, check_booking_counts, decide_booking,
+    Booker, Booking, BookingCounts, BookingRequest, BookingWrite, CalendarRules, CancelRequest, Hold,
+    Interval, Refusal, booked_result, cancelled_result, check_booking_counts, decide_booking,
 };
 use crate::domain::ids::{BookingId, CalendarId};
-use crate::domain::turn::TurnRef;
 
 impl Batch<'_> {
-    /// Decides the write of a tool call and returns the call's result.
-    pub(in crate::writer) fn write_booking(&mut self, turn: &TurnRef, write: &BookingWrite) -> Value {
+    /// Decides a write and returns the result that a tool call has.
+    pub(in crate::writer) fn write_booking(&mut self, booker: &Booker, write: &BookingWrite) -> Value {
         let result = match write {
             BookingWrite::Book { calendar, rules, request, id, call } => {
-                self.book(turn, *calendar, rules, request, *id, call)
+                self.book(booker, *calendar, rules, request, *id, call)
             }
             BookingWrite::Cancel { calendar, request, is_removed } => {
-                self.cancel(turn, *calendar, request, *is_removed)
+                self.cancel(booker, *calendar, request, *is_removed)
             }
-            BookingWrite::Hold(hold) => self.hold(turn, hold),
-            BookingWrite::Confirm { calendar, id, rules } => self.confirm(turn, *calendar, *id, rules),
-            BookingWrite::Release { calendar, id } => self.release(turn, *calendar, *id),
+            BookingWrite::Hold(hold) => self.hold(booker, hold),
+            BookingWrite::Confirm { calendar, id, rules } => self.confirm(booker, *calendar, *id, rules),
+            BookingWrite::Release { calendar, id } => self.release(booker, *calendar, *id),
         };
         result.unwrap_or_else(|refusal| refusal.to_result())
     }
 
     fn book(
         &mut self,
-        turn: &TurnRef,
+        booker: &Booker,
         calendar: CalendarId,
         rules: &CalendarRules,
         request: &BookingRequest,
@@ -43,15 +42,15 @@ impl Batch<'_> {
         }
         let live = bookings.iter().filter(|booking| booking.cancelled_at.is_none());
         let busy: Vec<Interval> = live.map(|booking| booking.time).collect();
-        self.check_counts(turn, calendar, rules)?;
+        self.check_counts(booker, calendar, rules)?;
         let time = decide_booking(rules, request, &busy, self.context.clock.now().timestamp())?;
-        self.add(turn, calendar, id, call, time, request, None);
+        self.add(booker, calendar, id, call, time, request, None);
         Ok(booked_result(&id.to_string(), time, rules))
     }
 
     /// Holds a slot that is free on the server and not held by another call. Of confirmed bookings on this server only the
     /// server's own busy times count, because an event may have been moved there; those on another server count as stored.
-    fn hold(&mut self, turn: &TurnRef, hold: &Hold) -> Result<Value, Refusal> {
+    fn hold(&mut self, booker: &Booker, hold: &Hold) -> Result<Value, Refusal> {
         let bookings = self.tables.bookings.entry(hold.calendar).or_default();
         if let Some(existing) = bookings.iter().find(|booking| booking.call == hold.call) {
             if existing.cancelled_at.is_some() {
@@ -67,22 +66,23 @@ impl Batch<'_> {
         let live = bookings.iter().filter(|booking| booking.cancelled_at.is_none());
         let ours = live.filter(is_ours).map(|booking| booking.time);
         let busy: Vec<Interval> = ours.chain(hold.busy.iter().copied()).collect();
-        self.check_counts(turn, hold.calendar, &hold.rules)?;
+        self.check_counts(booker, hold.calendar, &hold.rules)?;
         let now = self.context.clock.now().timestamp();
         let time = decide_booking(&hold.rules, &hold.request, &busy, now)?;
         let resource = Some(hold.resource.clone());
-        self.add(turn, hold.calendar, hold.id, &hold.call, time, &hold.request, resource);
+        self.add(booker, hold.calendar, hold.id, &hold.call, time, &hold.request, resource);
         Ok(mark_held(booked_result(&hold.id.to_string(), time, &hold.rules)))
     }
 
     /// Refuses a booking beyond the bounds of its calendar.
     fn check_counts(
         &self,
-        turn: &TurnRef,
+        booker: &Booker,
         calendar: CalendarId,
         rules: &CalendarRules,
     ) -> Result<(), Refusal> {
-        let conversation = self.tables.conversation_bookings.get(&(calendar, turn.conversation));
+        let made = &self.tables.conversation_bookings;
+        let conversation = booker.conversation.and_then(|conversation| made.get(&(calendar, conversation)));
         let counts = BookingCounts {
             conversation: conversation.copied().unwrap_or_default(),
             day: self.tables.daily_bookings.get(&calendar).copied().unwrap_or_default(),
@@ -93,7 +93,7 @@ impl Batch<'_> {
     #[expect(clippy::too_many_arguments, reason = "the parts of a row")]
     fn add(
         &mut self,
-        turn: &TurnRef,
+        booker: &Booker,
         calendar: CalendarId,
         id: BookingId,
         call: &str,
@@ -102,11 +102,11 @@ impl Batch<'_> {
         resource: Option<String>,
     ) {
         let booking = Booking {
-            workspace: turn.workspace,
+            workspace: booker.workspace,
             calendar,
             id,
             call: call.to_owned(),
-            conversation: turn.conversation,
+            conversation: booker.conversation,
             time,
             title: request.title.clone(),
             name: request.name.clone(),
@@ -114,10 +114,12 @@ impl Batch<'_> {
             notes: request.notes.clone(),
             created_at: self.context.clock.now(),
             cancelled_at: None,
-            held_by: resource.as_ref().map(|_| turn.turn),
+            held_by: resource.as_ref().map(|_| booker.holder(id)),
             resource,
         };
-        *self.tables.conversation_bookings.entry((calendar, turn.conversation)).or_default() += 1;
+        if let Some(conversation) = booker.conversation {
+            *self.tables.conversation_bookings.entry((calendar, conversation)).or_default() += 1;
+        }
         *self.tables.daily_bookings.entry(calendar).or_default() += 1;
         self.tables.bookings.entry(calendar).or_default().push(booking.clone());
         self.changes.bookings.push(booking);
@@ -125,13 +127,14 @@ impl Batch<'_> {
 
     fn confirm(
         &mut self,
-        turn: &TurnRef,
+        booker: &Booker,
         calendar: CalendarId,
         id: BookingId,
         rules: &CalendarRules,
     ) -> Result<Value, Refusal> {
-        let booking = self.booking_mut(turn, calendar, id)?;
-        if booking.cancelled_at.is_some() {
+        let now = self.context.clock.now();
+        let booking = self.booking_mut(booker, calendar, id)?;
+        if booking.cancelled_at.is_some() || booking.is_overdue(now) {
             return Err(Refusal::hold_released());
         }
         if booking.held_by.take().is_some() {
@@ -147,9 +150,9 @@ impl Batch<'_> {
     }
 
     /// Cancels a hold. It stays a hold, so that an event that a late request still creates on the server is recognised.
-    fn release(&mut self, turn: &TurnRef, calendar: CalendarId, id: BookingId) -> Result<Value, Refusal> {
+    fn release(&mut self, booker: &Booker, calendar: CalendarId, id: BookingId) -> Result<Value, Refusal> {
         let now = self.context.clock.now();
-        let booking = self.booking_mut(turn, calendar, id)?;
+        let booking = self.booking_mut(booker, calendar, id)?;
         if booking.held_by.is_some() && booking.cancelled_at.is_none() {
             booking.cancelled_at = Some(now);
             let released = booking.clone();
@@ -160,19 +163,19 @@ impl Batch<'_> {
 
     fn booking_mut(
         &mut self,
-        turn: &TurnRef,
+        booker: &Booker,
         calendar: CalendarId,
         id: BookingId,
     ) -> Result<&mut Booking, Refusal> {
         let bookings = self.tables.bookings.entry(calendar).or_default();
         let mut bookings = bookings.iter_mut();
-        let found = bookings.find(|booking| booking.id == id && booking.conversation == turn.conversation);
+        let found = bookings.find(|booking| booking.id == id && booking.conversation == booker.conversation);
         found.ok_or_else(|| Refusal::unknown_booking(&id.to_string()))
     }
 
     fn cancel(
         &mut self,
-        turn: &TurnRef,
+        booker: &Booker,
         calendar: CalendarId,
         request: &CancelRequest,
         is_removed: bool,
@@ -180,7 +183,7 @@ impl Batch<'_> {
         let unknown = || Refusal::unknown_booking(&request.booking_id);
         let id: BookingId = request.booking_id.parse().map_err(|_| unknown())?;
         let now = self.context.clock.now();
-        let booking = self.booking_mut(turn, calendar, id).map_err(|_| unknown())?;
+        let booking = self.booking_mut(booker, calendar, id).map_err(|_| unknown())?;
         if booking.held_by.is_some() {
             return Err(unknown());
         }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Command, Decision};
-use crate::domain::calendar::BookingWrite;
+use crate::domain::calendar::{Booker, BookingWrite};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
@@ -41,7 +41,7 @@ impl Decision for AppendJournal {
 
     fn plan(&self, plan: &mut LoadPlan, now: Micros) {
         plan.add_turn(&self.turn);
-        let lookup = self.write.as_ref().map(|write| write.lookup(&self.turn, now));
+        let lookup = self.write.as_ref().map(|write| write.lookup(&Booker::from(&self.turn), now));
         plan.bookings.extend(lookup);
     }
 
@@ -60,7 +60,7 @@ impl Decision for AppendJournal {
         if !is_over_budget {
             batch.changes.journal.extend(self.starting.iter().cloned());
         }
-        let written = self.write.as_ref().map(|write| batch.write_booking(&self.turn, write));
+        let written = self.write.as_ref().map(|write| batch.write_booking(&Booker::from(&self.turn), write));
         if let Some(mut row) = self.result.clone() {
             if let Some(result) = &written {
                 row.result = Some(result.to_string());

@@ -12,6 +12,7 @@ mod retry_turn;
 mod top_up;
 mod update_conversation;
 mod webhook_endpoints;
+mod write_booking;
 
 pub use admit::{Admission, AdmitOutcome, Target};
 pub use append_journal::{AppendJournal, AppendOutcome};
@@ -25,6 +26,7 @@ pub use retry_turn::RetryTurn;
 pub use top_up::TopUp;
 pub use update_conversation::UpdateConversation;
 pub use webhook_endpoints::{DisableEndpoint, EndpointAction, TestEndpoint, WriteEndpoint};
+pub use write_booking::{WriteBooking, WriteBookingOutcome};
 
 use super::batch::{Batch, LoadPlan};
 use crate::domain::clock::Micros;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{book, cancel, check_availability, result, setup_at, setup_on};
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
-use crate::support::radicale::{CalDavProxy, ProxyAction, Radicale, calendar, event};
+use crate::support::radicale::{CalDavProxy, OWNER, ProxyAction, Radicale, calendar, event};
 use crate::support::server::{TestServer, WIDGET};
 
 /// The results of calls that the model makes one after another in one turn.
@@ -128,8 +128,9 @@ both_backends!(
         let cancelled = server.request("POST", &cancel).bearer(&server.keys.full).send().await;
 
         assert_eq!(calendar["source"], "caldav");
-        assert_eq!(calendar["caldav_url"], radicale.url());
-        assert!(!calendar.to_string().contains("password"), "{calendar}");
+        let expected = json!({ "url": radicale.url(), "username": OWNER, "has_password": true });
+        assert_eq!(calendar["caldav"], expected);
+        assert!(!calendar.to_string().contains("sealed"), "{calendar}");
         assert_eq!((listed.as_array().unwrap().len(), &listed[0]["id"]), (1, &booked["booking_id"]));
         assert_eq!((cancelled.status, &cancelled.json()["data"]["state"]), (200, &json!("cancelled")));
         assert_eq!(radicale.count().await, 0);

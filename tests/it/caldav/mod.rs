@@ -3,6 +3,7 @@
 mod booking;
 mod busy;
 mod failures;
+mod platform;
 mod races;
 mod turns;
 

@@ -1,16 +1,21 @@
 //! Holds of times in calendars on a CalDAV server: exclusive while their turn is open, and ineffective afterwards.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use jiff::Timestamp;
 use rejoinder::domain::calendar::{
-    BookingRequest, BookingWrite, CalendarRules, CalendarRulesIn, CancelRequest, Hold, HoursIn, Interval,
+    Booker, BookingRequest, BookingWrite, CalendarRules, CalendarRulesIn, CancelRequest, Hold, HoursIn,
+    Interval,
 };
+use rejoinder::domain::clock::Clock as _;
 use rejoinder::domain::conversation::ConversationKind;
 use rejoinder::domain::failure::Failure;
-use rejoinder::domain::ids::BookingId;
+use rejoinder::domain::ids::{BookingId, IdGenerator};
 use rejoinder::domain::turn::{TurnEnd, TurnRef};
+use rejoinder::store::Conn;
 use rejoinder::store::bookings::{self, Filter, Holds};
-use rejoinder::writer::EndAuthority;
+use rejoinder::writer::{EndAuthority, WriteBooking, WriteBookingOutcome, decide_inline};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -87,7 +92,8 @@ async fn read_holds(process: &Process, seeded: &Seed) -> Holds {
 async fn read_holds_at(process: &Process, seeded: &Seed, url: &str) -> Holds {
     let range = Interval { start: at("2026-03-17T00:00Z"), end: at("2026-03-18T00:00Z") };
     let mut read = process.db.acquire_read().await.unwrap();
-    bookings::list_holds(read.conn(), seeded.workspace, seeded.calendar, url, range).await.unwrap()
+    let now = process.clock.now();
+    bookings::list_holds(read.conn(), seeded.workspace, seeded.calendar, url, range, now).await.unwrap()
 }
 
 async fn beginning(db: &TestDb) -> (Seed, Process) {
@@ -264,6 +270,58 @@ both_backends!(
         assert!(refused.get("error").is_some(), "{refused}");
         assert_eq!(now, Holds { busy: Vec::new(), stale: vec![("call_1".to_owned(), slot())] });
         assert_eq!(hold_result["success"], true, "{hold_result}");
+    }
+);
+
+/// Decides a write of a request of the API.
+async fn write_for_request(process: &Process, seeded: &Seed, write: BookingWrite) -> WriteBookingOutcome {
+    let booker = Booker { workspace: seeded.workspace, conversation: None, turn: None };
+    let command = WriteBooking { booker, write, idempotency: None };
+    let (clock, ids) = (process.clock.as_ref(), IdGenerator::random());
+    let decide = async |conn: Conn<'_>| decide_inline(conn, clock, &ids, &command).await;
+    process.db.write(seeded.workspace, decide).await.unwrap().unwrap()
+}
+
+fn decided(outcome: WriteBookingOutcome) -> Value {
+    let WriteBookingOutcome::Decided(result) = outcome else { panic!("{outcome:?}") };
+    result
+}
+
+both_backends!(
+    async fn a_hold_of_a_request_is_exclusive_for_two_minutes_and_confirmed_within_one(db: TestDb) {
+        let (seeded, process) = beginning(&db).await;
+        let turn = turn(&process, &seeded).await;
+        let request = async |call: &str, time: &str| {
+            let held = write_for_request(&process, &seeded, hold(&seeded, call, time, &[])).await;
+            decided(held)
+        };
+        let confirm = async |held: &Value| {
+            let (calendar, rules) = (seeded.calendar, Box::new(rules()));
+            let confirm = BookingWrite::Confirm { calendar, id: id(held), rules };
+            write_for_request(&process, &seeded, confirm).await
+        };
+
+        let slow = request("req_1", SLOT).await;
+        let taken = write(&process, turn, hold(&seeded, "call_1", SLOT, &[])).await;
+        let quick = request("req_2", "2026-03-17T12:00").await;
+        let booked = confirm(&quick).await;
+        process.advance_clock(&db, Duration::from_secs(90)).await;
+        let late = decided(confirm(&slow).await);
+        let still_taken = write(&process, turn, hold(&seeded, "call_2", SLOT, &[])).await;
+        process.advance_clock(&db, Duration::from_secs(31)).await;
+        let stale = read_holds(&process, &seeded).await.stale;
+        let free = write(&process, turn, hold(&seeded, "call_3", SLOT, &[])).await;
+
+        assert_eq!(
+            (&slow["held"], &taken["error"]),
+            (&Value::Bool(true), &"2026-03-17 10:00 is already taken".into())
+        );
+        let WriteBookingOutcome::Booked(booking, answer) = booked else { panic!("{booked:?}") };
+        assert_eq!((booking.conversation, booking.held_by, answer.status), (None, None, 200));
+        assert!(late["error"].as_str().unwrap().contains("withdrawn"), "{late}");
+        assert!(still_taken.get("error").is_some(), "{still_taken}");
+        assert_eq!(stale, [("req_1".to_owned(), slot())], "its event is removed by the next call");
+        assert_eq!(free["success"], true, "{free}");
     }
 );
 

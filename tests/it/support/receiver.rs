@@ -70,7 +70,7 @@ pub async fn create_endpoint(server: &TestServer, db: &TestDb, url: String) -> T
     let workspace = WorkspaceId(Uuid::parse_str(&workspace[0]).unwrap());
     let actor = Arc::new(Actor::server());
     let account = Account { workspace, key: KeyId(Uuid::nil()), scopes: Vec::new(), actor };
-    let request = CreateEndpoint { url, types: Vec::new(), description: None, secret: None };
+    let request = CreateEndpoint { url, types: Vec::new(), description: None, secret: None, enabled: true };
     let created = webhook_endpoints::create(server.services(), &account, request).await.unwrap();
     let EndpointAndSecret { endpoint, secret } = created;
     TestEndpoint { account, id: endpoint.id, secret: secret.expose_secret().to_owned() }

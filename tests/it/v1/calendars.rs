@@ -24,7 +24,7 @@ both_backends!(
         let mut expected = json!({
             "slug": "demos", "time_zone": "Europe/Berlin", "slot_minutes": 60, "buffer_minutes": 10,
             "minimum_notice_minutes": 0, "horizon_days": 60, "holidays": ["2026-12-25"], "source": "here",
-            "bookings_per_conversation": 3, "bookings_per_day": 100, "ics_linked": false,
+            "bookings_per_conversation": 3, "bookings_per_day": 100, "ics_linked": false, "from_file": true,
             "hours": {
                 "mon": ["14:00-15:00"], "tue": [], "wed": ["10:00-11:00"], "thu": [], "fri": ["15:00-16:00"],
                 "sat": [], "sun": [],
@@ -162,6 +162,7 @@ both_backends!(
         for (method, under) in [
             ("GET", String::new()),
             ("GET", "/bookings".to_owned()),
+            ("GET", "/availability?from=2026-03-16".to_owned()),
             ("GET", format!("/bookings/{booking}")),
             ("POST", format!("/bookings/{booking}/cancel")),
             ("POST", "/ics_link".to_owned()),

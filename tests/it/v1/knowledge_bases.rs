@@ -370,6 +370,71 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_base_that_a_tool_uses_is_not_deleted(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let base = base(&server).await;
+        let id = base.rsplit('/').next().unwrap();
+        let tool = json!({
+            "name": "search", "description": "Searches", "parameters": {},
+            "config": { "knowledge": { "knowledge_base": id } },
+        });
+        let random_id = seed::random_id(&db);
+        let insert = format!(
+            "insert into tools (workspace_id, id, slug, definition, from_file, archived_at, created_at) \
+             select workspace_id, {random_id}, 'search', '{tool}', false, null, 0 from knowledge_bases"
+        );
+        seed::execute(&db, &insert).await;
+
+        let refused = ask(&server, "DELETE", &base, &json!({})).await;
+        let still = server.get(&base).await.status;
+        seed::execute(&db, "update tools set archived_at = 1 where slug = 'search'").await;
+        let deleted = ask(&server, "DELETE", &base, &json!({})).await;
+
+        let text = "The knowledge base 'help' is used by these tools: 'search'. Archive them first.";
+        assert_eq!((refused.status, &refused.json()["message"], still), (409, &json!(text), 200));
+        assert_eq!(deleted.status, 200, "{}", deleted.text());
+    }
+);
+
+both_backends!(
+    async fn every_change_has_one_entry_in_the_audit_log(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let base = base(&server).await;
+        for name in ["Hilfe", "Hilfe"] {
+            assert_eq!(ask(&server, "PATCH", &base, &json!({ "name": name })).await.status, 200);
+        }
+        let document = format!("{base}/documents/parking");
+        for text in ["Behind the house.", "Behind the house.", "There is none."] {
+            assert_eq!(put(&server, &document, "text/plain", text).await.status, 200);
+        }
+        assert_eq!(ask(&server, "POST", BASES, &json!({ "slug": "help" })).await.status, 409);
+        assert_eq!(ask(&server, "DELETE", &document, &json!({})).await.status, 200);
+        assert_eq!(ask(&server, "DELETE", &base, &json!({})).await.status, 200);
+
+        let select = "select object_kind || ' ' || object_name || ' ' || action || ' ' || route from audit_log \
+            where route is not null";
+        let mut entries = seed::query_texts(&db, select).await;
+        entries.sort();
+        assert_eq!(
+            entries,
+            [
+                "document parking created PUT /v1/knowledge_bases/{id}/documents/{document}",
+                "document parking deleted DELETE /v1/knowledge_bases/{id}/documents/{document}",
+                "document parking updated PUT /v1/knowledge_bases/{id}/documents/{document}",
+                "knowledge_base help created POST /v1/knowledge_bases",
+                "knowledge_base help deleted DELETE /v1/knowledge_bases/{id}",
+                "knowledge_base help updated PATCH /v1/knowledge_bases/{id}",
+            ]
+        );
+        let with_texts = "select count(*) from audit_log where fields_after like '%house%'";
+        assert_eq!(server.query_number(with_texts).await, 0, "texts of documents are only digests");
+        let renamed = "select count(*) from audit_log where fields_before = '{\"name\":\"Help\"}' \
+            and fields_after = '{\"name\":\"Hilfe\"}'";
+        assert_eq!(server.query_number(renamed).await, 1);
+    }
+);
+
+both_backends!(
     async fn keys_are_limited_to_their_workspace_and_scopes(db: TestDb) {
         let server = TestServer::start(&db).await;
         let base = base(&server).await;

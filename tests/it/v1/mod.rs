@@ -1,7 +1,9 @@
 //! The platform API, as its contract and docs describe it.
 
 mod audit_log;
+mod bookings;
 mod calendar_files;
+mod calendar_setup;
 mod calendars;
 mod conversation_creation;
 mod conversation_updates;

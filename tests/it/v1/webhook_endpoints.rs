@@ -47,6 +47,20 @@ both_backends!(
 );
 
 both_backends!(
+    async fn an_endpoint_may_be_created_disabled(db: TestDb) {
+        let server = TestServer::start(&db).await;
+
+        let created = create(&server, json!({"url": "https://crm.example/hooks", "enabled": false})).await;
+        let test = ask(&server, "POST", &format!("{}/test", path_of(&created)), &json!({})).await;
+        let on = ask(&server, "PATCH", &path_of(&created), &json!({"enabled": true})).await.json();
+
+        assert_eq!((&created["enabled"], &created["disabled_reason"]), (&json!(false), &json!("api")));
+        assert!(matches!(test.status, 400 | 409), "{}", test.text());
+        assert_eq!(on["data"]["enabled"], true);
+    }
+);
+
+both_backends!(
     async fn an_endpoint_is_updated_disabled_and_deleted(db: TestDb) {
         let server = TestServer::start(&db).await;
         let created = create(&server, json!({"url": "https://crm.example/hooks"})).await;

@@ -13,6 +13,7 @@ fn calendar() -> Calendar {
         rules: rules("Europe/Berlin", &["09:00-12:00"]),
         caldav: None,
         link: None,
+        from_file: true,
         created_at: crate::domain::clock::Micros(0),
     }
 }
@@ -23,7 +24,7 @@ fn booking(title: &str, notes: &str) -> Booking {
         calendar: CalendarId(Uuid::from_u128(1)),
         id: BookingId(Uuid::from_u128(2)),
         call: "call_1".to_owned(),
-        conversation: ConversationId(Uuid::from_u128(3)),
+        conversation: Some(ConversationId(Uuid::from_u128(3))),
         time: between("2026-11-30T09:00Z", "2026-11-30T09:30Z"),
         title: title.to_owned(),
         name: Some("Ada".to_owned()),

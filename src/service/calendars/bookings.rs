@@ -1,19 +1,19 @@
-//! Calendars and their bookings on the platform API, and the files that calendar programs read.
+//! The bookings of calendars: listed, read and cancelled.
 
-use super::page::Page;
-use super::{Services, read_conversation, resources, workspace_hosts};
+use serde_json::{Value, json};
+
 use crate::domain::account::Account;
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
 use crate::domain::calendar::{Booking, BookingState, Calendar, DayOrTime};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::{BookingId, CalendarToken, ResourceId as _};
-use crate::formats::icalendar::{PAST_DAYS, to_ics};
+use crate::domain::ids::{BookingId, ResourceId as _};
+use crate::service::page::Page;
+use crate::service::record_change::record_change;
+use crate::service::{Services, read_conversation, resources, workspace_hosts};
+use crate::store::Conn;
 use crate::store::bookings::{self, Filter};
-use crate::store::{Conn, Tenant, calendars};
 use crate::tools::remove_event;
-
-/// Maximum number of bookings in a file.
-const MAX_ICS_BOOKINGS: i64 = 10_000;
 
 /// A query for the bookings of a calendar.
 #[derive(Clone, Debug, Default)]
@@ -83,8 +83,18 @@ pub async fn cancel_booking(
     let (calendar, booking) = find_booking(services, account, calendar, name).await?;
     remove_from_server(services, &calendar, &booking).await?;
     let now = services.clock.now();
-    let cancel =
-        async |conn: Conn<'_>| bookings::cancel(conn, calendar.workspace, calendar.id, booking.id, now).await;
+    let cancel = async |mut conn: Conn<'_>| {
+        let (workspace, id) = (calendar.workspace, calendar.id);
+        let cancelled = bookings::cancel(conn.reborrow(), workspace, id, booking.id, now).await?;
+        let Some((booking, is_changed)) = cancelled else { return Ok(None) };
+        if is_changed {
+            let object = AuditObject::new("booking", booking.id, None);
+            let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Updated, object);
+            let fields = json!({ "calendar_id": id, "fields": ["cancelled_at"] });
+            record_change(services, conn, &entry.with_changes(Value::Null, fields)).await?;
+        }
+        Ok(Some(booking))
+    };
     let cancelled = services.db.write(calendar.workspace, cancel).await?;
     Ok((calendar, cancelled.ok_or_else(|| BookingId::not_found(name))?))
 }
@@ -106,49 +116,4 @@ async fn remove_from_server(
         tracing::warn!(calendar.id = %calendar.id, booking.id = %booking.id, error, "a booking could not be removed");
         Error::Conflict(format!("Nothing was cancelled: {failure}."))
     })
-}
-
-/// Gives a calendar a new address for calendar programs. The previous address stops working.
-pub async fn renew_link(
-    services: &Services,
-    account: &Account,
-    name: &str,
-) -> Result<(Calendar, CalendarToken), Error> {
-    let token = CalendarToken(services.ids.uuid_v4());
-    Ok((set_link(services, account, name, Some(token)).await?, token))
-}
-
-/// Removes the address of a calendar.
-pub async fn remove_link(services: &Services, account: &Account, name: &str) -> Result<Calendar, Error> {
-    set_link(services, account, name, None).await
-}
-
-async fn set_link(
-    services: &Services,
-    account: &Account,
-    name: &str,
-    link: Option<CalendarToken>,
-) -> Result<Calendar, Error> {
-    let calendar = resources::find::<Calendar>(services, account, name).await?;
-    let now = services.clock.now();
-    let set =
-        async |conn: Conn<'_>| calendars::set_link(conn, calendar.workspace, calendar.id, link, now).await;
-    services.db.write(calendar.workspace, set).await?;
-    Ok(Calendar { link, ..calendar })
-}
-
-/// The file at an address, with the bookings of the last [`PAST_DAYS`] days and all later ones. If there are too many, the
-/// oldest are left out. `None` if no calendar has this address.
-pub async fn read_ics(services: &Services, token: CalendarToken) -> Result<Option<String>, Error> {
-    let from = services.clock.now().minus(std::time::Duration::from_hours(u64::from(PAST_DAYS) * 24));
-    let filter = Filter { from: Some(from), last: true, ..Filter::default() };
-    let read = async |mut conn: Conn<'_>| {
-        let found = calendars::find_by_link(conn.reborrow(), token).await?;
-        let Some(calendar) = found else { return Ok(None) };
-        let (workspace, id) = (calendar.workspace, calendar.id);
-        let bookings = bookings::list(conn, workspace, id, &filter, MAX_ICS_BOOKINGS).await?;
-        Ok(Some((calendar, bookings)))
-    };
-    let found = services.db.read(Tenant::Unknown, read).await?;
-    Ok(found.map(|(calendar, bookings)| to_ics(&calendar, &bookings)))
 }

@@ -1,0 +1,2 @@
+-- A booking that a request of the API makes need not belong to a conversation.
+alter table bookings alter column conversation_id drop not null;
