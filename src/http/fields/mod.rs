@@ -17,7 +17,7 @@ pub(super) use json::{BodyError, MAX_DEPTH, strings};
 pub(super) use types::without_null;
 pub(super) use types::{
     AnyText, AssistantName, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name,
-    OneOf, RequestField, Text, Word, assistant_id, check_choice, format_schema, url_schema,
+    OneOf, RequestField, Text, Word, assistant_id, check_choice, format_schema, string_schema, url_schema,
 };
 
 use super::envelope::Envelope;

@@ -104,7 +104,7 @@ pub async fn book(
         idempotency: request
             .idempotency
             .clone()
-            .map(|sent| IdempotencyRequest::new(account.workspace, scope, sent)),
+            .map(|sent| IdempotencyRequest::new(account.workspace, scope, sent, None)),
         end: Mutex::default(),
     };
     let outcome = call_tool(services, &calendar, &request, &writer).await?;
@@ -115,9 +115,9 @@ pub async fn book(
         ToolOutcome::Result(result) => Value::Object(result.fields().clone()),
         ToolOutcome::Write(write) => match writer.decide(write).await? {
             WriteBookingOutcome::Booked(_, answer) => {
-                return Ok(ApiResponse { answer, turn: None, is_replay: false });
+                return Ok(ApiResponse { answer, turn: None, is_replay: false, warning: None });
             }
-            WriteBookingOutcome::Replayed(key) => return replay(services, &key, None).await,
+            WriteBookingOutcome::Replayed(key) => return replay(services, &key, None, None).await,
             WriteBookingOutcome::Decided(result) => result,
         },
     };
@@ -215,7 +215,7 @@ enum EarlyEnd {
 impl EarlyEnd {
     async fn answer(self, services: &Services) -> Result<ApiResponse, Error> {
         match self {
-            Self::Replayed(key) => replay(services, &key, None).await,
+            Self::Replayed(key) => replay(services, &key, None, None).await,
             Self::Failed(error) => Err(error),
         }
     }
