@@ -24,6 +24,7 @@ pub mod journal;
 pub mod knowledge;
 pub mod ledger;
 pub mod message;
+pub mod message_search;
 pub mod money;
 pub mod rank_fusion;
 pub mod render;

@@ -33,6 +33,7 @@ fn turn() -> Turn {
         ended_at: None,
         is_stop_requested: false,
         stream_process: None,
+        retried_by: None,
     }
 }
 

@@ -14,6 +14,7 @@ mod turns;
 pub use bounds::Bounds;
 pub use load_plan::LoadPlan;
 pub use tables::{ChangeSet, Tables, WorkspaceConfig, WorkspaceRow};
+pub(in crate::writer) use turns::NewTurn;
 pub use turns::TurnWriteOutcome;
 
 use std::collections::HashMap;
