@@ -40,6 +40,7 @@ pub mod token_budget;
 pub mod tool;
 pub mod tool_loop;
 pub mod trace;
+pub mod transcript;
 pub mod turn;
 pub mod vector;
 pub mod webhook_endpoint;
