@@ -127,7 +127,7 @@ pub struct CreatedConversation {
 }
 
 /// The filter of a list of conversations; absent fields match all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ConversationFilter {
     pub kind: Option<ConversationKind>,
     pub assistant: Option<AssistantId>,
@@ -159,12 +159,6 @@ string_enum! {
         Newest = "-created_at",
         LeastRecentlyUpdated = "updated_at",
         MostRecentlyUpdated = "-updated_at",
-    }
-}
-
-impl Default for ConversationSort {
-    fn default() -> Self {
-        Self::Newest
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::clock::Micros;
 use super::conversation::{Conversation, SenderType};
@@ -37,6 +38,16 @@ impl ExportFormat {
             Self::Markdown => "md",
         }
     }
+}
+
+/// A JSON document.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ExportedConversation<'a> {
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
+    pub exported_at: String,
+    pub conversation: ConversationOut<'a>,
+    /// The oldest comes first.
+    pub messages: Vec<MessageOut<'a>>,
 }
 
 /// A document that has begun.
@@ -83,7 +94,7 @@ impl Transcript {
 }
 
 /// Our types have only string keys, so this cannot fail.
-fn to_json(value: &impl serde::Serialize) -> String {
+fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
@@ -167,7 +178,7 @@ fn quote(text: &str) -> String {
 
 /// A text as a code span on one line. Its fence is longer than any run of backticks in it.
 fn code(text: &str) -> String {
-    let line = text.replace(|letter: char| letter.is_control(), " ");
+    let line = text.replace(char::is_control, " ");
     let longest = line.split(|letter| letter != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest + 1);
     // A blank at both ends separates the fence from a backtick, and keeps an empty text a span.

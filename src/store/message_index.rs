@@ -231,8 +231,8 @@ pub async fn find(
 }
 
 /// All terms of the filter, and this one.
-fn expression(conn: &Conn<'_>, filter: &MessageFilter, term: &String) -> String {
-    let terms = filter.terms.iter().chain([term]);
+fn expression(conn: &Conn<'_>, filter: &MessageFilter, term: &str) -> String {
+    let terms = filter.terms.iter().map(String::as_str).chain([term]);
     let (quote, and) = (conn.pick("'", "\""), conn.pick(" & ", " AND "));
     terms.map(|term| format!("{quote}{term}{quote}")).collect::<Vec<_>>().join(and)
 }

@@ -5,13 +5,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderValue;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::list::InvalidQuery;
 use crate::domain::ids::ConversationId;
-use crate::domain::render::{ConversationOut, MessageOut};
-use crate::domain::transcript::ExportFormat;
+use crate::domain::transcript::{ExportFormat, ExportedConversation};
 use crate::http::describe::{Errors, NotFound, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Export, PathParam, QueryParams};
@@ -41,17 +40,6 @@ pub(super) struct ExportQuery {
     format: Option<String>,
 }
 
-/// An exported conversation. It is written by `domain::transcript`.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ExportedConversation)]
-pub(super) struct ExportOut<'a> {
-    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
-    exported_at: String,
-    conversation: ConversationOut<'a>,
-    /// The oldest comes first.
-    messages: Vec<MessageOut<'a>>,
-}
-
 type ExportErrors =
     Errors<Platform, (Export, InvalidQuery, NotFound<ConversationId>, WriteUnavailable)>;
 
@@ -64,7 +52,7 @@ type ExportErrors =
     security(("bearer" = ["export"])), params(("id" = String, Path, description = "con_…"), ExportQuery),
     responses(
         (status = 200, description = "The document", content(
-            (ExportOut = "application/json"),
+            (ExportedConversation = "application/json"),
             (String = "text/markdown"),
         ), headers(("Content-Disposition" = String, description = "`attachment`, with a name for the file"))),
         ExportErrors,

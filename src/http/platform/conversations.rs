@@ -213,7 +213,7 @@ fn filter(query: &ConversationsQuery, fields: Vec<(String, String)>) -> Result<C
         ])?,
         metadata: metadata(query.metadata.as_deref(), fields)?,
         search: search.filter(|search| !search.text.is_empty()),
-        sort: check_choice::<Sorts>("sort", query.sort.as_deref())?.unwrap_or_default(),
+        sort: check_choice::<Sorts>("sort", query.sort.as_deref())?.unwrap_or(ConversationSort::Newest),
         after: None,
     })
 }

@@ -72,8 +72,8 @@ pub(super) fn metadata(
         return Err(Violation::rule(rule).of::<Platform>("metadata"));
     }
     for (key, value) in &fields {
-        text("metadata", Some(key), MAX_METADATA_CHARS)?;
-        text("metadata", Some(value), MAX_METADATA_CHARS)?;
+        text("metadata", Some(key.as_str()), MAX_METADATA_CHARS)?;
+        text("metadata", Some(value.as_str()), MAX_METADATA_CHARS)?;
     }
     Ok(fields)
 }

@@ -50,7 +50,7 @@ pub(super) struct CancelledTurnOut {
 error_sets! {
     /// The turn cannot be run again.
     NotRetriable {
-        "The turn has not failed, or was retried already, or the conversation's AI is switched off" => Error::Conflict(
+        "The turn has not failed, or was retried already, or the conversation has ended, or its AI is switched off" => Error::Conflict(
             "Only a failed turn can be retried; this one is completed.".to_owned(),
         ),
         "The balance does not cover the price" => Error::InsufficientBalance,

@@ -3,7 +3,6 @@
 use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::failure::Failure;
 use crate::domain::idempotency::IdempotencyRequest;
 use crate::domain::ids::{AssistantId, MessageId, ResourceId as _, TurnId, WorkspaceId};
 use crate::domain::money::Money;
@@ -47,7 +46,7 @@ impl Decision for RerunTurn {
         }
         let mut failed = self.failed_turn(batch)?;
         if conversation.ended_at.is_some() {
-            return Err(Error::Processing(Failure::ConversationEnded));
+            return Err(Error::Conflict("The conversation has ended.".to_owned()));
         }
         if !conversation.ai_enabled {
             return Err(Error::Conflict("The AI of the conversation is switched off.".to_owned()));
