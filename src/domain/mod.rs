@@ -29,6 +29,7 @@ pub mod money;
 pub mod rank_fusion;
 pub mod render;
 pub mod retry;
+pub mod schema;
 pub mod schema_cost;
 pub mod seal;
 pub mod server_variable;

@@ -1,9 +1,9 @@
 //! Enums that are stored and sent as fixed words.
 
-/// Declares an enum with one word for each variant, `as_str` and `FromStr`.
+/// Declares an enum with one word for each variant, `as_str`, `FromStr` and a schema that lists its words.
 macro_rules! string_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $value:literal,)+ }) => {
-        $(#[$doc])*
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $value:literal,)+ }) => {
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
@@ -41,6 +41,15 @@ macro_rules! string_enum {
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                let schema = $crate::domain::schema::words([$($value),+]);
+                schema.description(Some([$($doc.trim()),*].join(" "))).into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
     };
 }
 

@@ -218,7 +218,9 @@ mod tests {
             metadata: None,
             reply_to: None,
             answers: None,
-            function_calls: Some(r#"[{"name":"look_up","arguments":{"id":7},"result":{"ok":true}}]"#.to_owned()),
+            function_calls: Some(
+                r#"[{"name":"look_up","arguments":{"id":7},"result":{"ok":true}}]"#.to_owned(),
+            ),
             is_truncated: false,
             is_stopped: true,
             earlier_texts: Some(r#"["Let me look."]"#.to_owned()),

@@ -47,11 +47,7 @@ pub async fn read_of_message(
 }
 
 /// The last of the turns that ran this one again.
-async fn find_last(
-    mut conn: Conn<'_>,
-    workspace: WorkspaceId,
-    first: TurnId,
-) -> Result<TurnId, StoreError> {
+async fn find_last(mut conn: Conn<'_>, workspace: WorkspaceId, first: TurnId) -> Result<TurnId, StoreError> {
     let mut last = first;
     for _ in 0..MAX_RETRIES {
         let retried = turns::list_retried(conn.reborrow(), &[(workspace, last)]).await?;

@@ -23,7 +23,9 @@ pub async fn rerun(
 ) -> Result<(Turn, bool), Error> {
     let id = TurnId::parse(name)?;
     let workspace = account.workspace;
-    let find = async |id| services.db.read(workspace, async |conn: Conn<'_>| turns::find(conn, workspace, id).await).await;
+    let find = async |id| {
+        services.db.read(workspace, async |conn: Conn<'_>| turns::find(conn, workspace, id).await).await
+    };
     let failed = find(id).await?.ok_or_else(|| TurnId::not_found(name))?;
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
     traces::remember_request(turn.0);

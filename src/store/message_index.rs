@@ -224,7 +224,8 @@ pub async fn find(
             query.push(match_prefix).push_bind(expression).push(match_suffix);
         }
         query.push(" order by number desc limit ").push_bind(limit);
-        query.push(") as found join messages on conversation_id = in_conversation and position = at_position");
+        query
+            .push(") as found join messages on conversation_id = in_conversation and position = at_position");
         query.push(" where workspace_id = ").push_bind(workspace).push(" order by number desc");
         query.build_query_as().persistent(false).fetch_all(c).await?
     }))

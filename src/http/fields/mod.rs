@@ -15,7 +15,7 @@ use utoipa::openapi::{RefOr, Type};
 pub(super) use json::{BodyError, MAX_DEPTH, strings};
 pub(super) use types::{
     AnyText, Choice, Clearable, FieldType, Flag, FreeObject, Integer, JsonText, Name, OneOf, RequestField,
-    Text, Word, Words, check_choice, string_schema,
+    Text, Word, check_choice, string_schema,
 };
 
 use super::envelope::Envelope;

@@ -6,8 +6,7 @@ use std::str::FromStr;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema};
-use utoipa::openapi::{RefOr, SchemaFormat, Type};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::openapi::{SchemaFormat, Type};
 
 use super::Violation;
 use super::json::{boolean, integer, object, string};
@@ -164,19 +163,6 @@ pub(in crate::http) fn check_choice<C: Choice>(
 ) -> Result<Option<C::Value>, Error> {
     word.map(choose::<C>).transpose().map_err(|violation| violation.of::<Platform>(field))
 }
-
-/// The schema of a word of `C` in a query.
-#[derive(Debug)]
-pub(in crate::http) struct Words<C>(PhantomData<C>);
-
-impl<C: Choice> PartialSchema for Words<C> {
-    fn schema() -> RefOr<Schema> {
-        let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(C::words())).build();
-        RefOr::T(schema.into())
-    }
-}
-
-impl<C: Choice> ToSchema for Words<C> {}
 
 /// One of the words of `C`. A value that is not a string is an error of its type.
 #[derive(Debug)]

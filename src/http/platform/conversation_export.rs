@@ -14,7 +14,7 @@ use crate::domain::transcript::{ExportFormat, ExportedConversation};
 use crate::http::describe::{Errors, NotFound, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Export, PathParam, QueryParams};
-use crate::http::fields::{Choice, Words, check_choice};
+use crate::http::fields::{Choice, check_choice};
 use crate::http::state::AppState;
 use crate::service::export_conversation;
 
@@ -36,12 +36,11 @@ impl Choice for Formats {
 #[into_params(parameter_in = Query)]
 pub(super) struct ExportQuery {
     /// `json` by default.
-    #[param(value_type = Option<Words<Formats>>, inline)]
+    #[param(value_type = Option<ExportFormat>, inline)]
     format: Option<String>,
 }
 
-type ExportErrors =
-    Errors<Platform, (Export, InvalidQuery, NotFound<ConversationId>, WriteUnavailable)>;
+type ExportErrors = Errors<Platform, (Export, InvalidQuery, NotFound<ConversationId>, WriteUnavailable)>;
 
 /// Export a conversation.
 ///

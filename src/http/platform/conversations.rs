@@ -1,7 +1,5 @@
 //! Conversations: created, listed, read, updated, and linked to the widget API.
 
-use std::collections::HashMap;
-
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::HeaderMap;
@@ -27,7 +25,7 @@ use crate::http::extract::{
     FilterParams, Input, MessagesWrite, PathParam, Read, idempotency_key, idempotency_request,
 };
 use crate::http::fields::{
-    AnyText, Choice, FieldType, Flag, FreeObject, JsonText, Name, OneOf, Violation, Words, check_choice,
+    AnyText, Choice, FieldType, Flag, FreeObject, JsonText, Name, OneOf, Violation, check_choice,
     nothing_to_update, request, string_schema,
 };
 use crate::http::response::Page;
@@ -146,10 +144,10 @@ pub(super) struct ConversationsQuery {
     /// The `next_cursor` of the previous page, with the same `sort`.
     cursor: Option<String>,
     /// The order: by the creation, or by the last message or change; with `-` from the newest. `-created_at` by default.
-    #[param(value_type = Option<Words<Sorts>>, inline)]
+    #[param(value_type = Option<ConversationSort>, inline)]
     sort: Option<String>,
     #[serde(rename = "type")]
-    #[param(value_type = Option<Words<Kinds>>, inline)]
+    #[param(value_type = Option<ConversationKind>, inline)]
     kind: Option<String>,
     /// An `ast_…` id, or a UUID.
     assistant_id: Option<String>,
@@ -195,11 +193,7 @@ fn filter(query: &ConversationsQuery, fields: Vec<(String, String)>) -> Result<C
     Ok(ConversationFilter {
         kind: check_choice::<Kinds>("type", query.kind.as_deref())?,
         assistant,
-        external_identifier: text(
-            "external_identifier",
-            query.external_identifier.as_deref(),
-            usize::MAX,
-        )?,
+        external_identifier: text("external_identifier", query.external_identifier.as_deref(), usize::MAX)?,
         widget: widget.map(WidgetUuid),
         ai_enabled: flag("ai_enabled", query.ai_enabled.as_deref())?,
         ended: flag("ended", query.ended.as_deref())?,

@@ -51,7 +51,11 @@ pub(super) fn limit(text: Option<&str>) -> Result<usize, Error> {
 }
 
 /// Text of a filter in a query: of at most this many characters, which the databases can store.
-pub(super) fn text(field: &'static str, text: Option<&str>, max_chars: usize) -> Result<Option<String>, Error> {
+pub(super) fn text(
+    field: &'static str,
+    text: Option<&str>,
+    max_chars: usize,
+) -> Result<Option<String>, Error> {
     let Some(text) = text else { return Ok(None) };
     if text.contains('\0') {
         return Err(Violation::Character.of::<Platform>(field));
@@ -79,10 +83,7 @@ pub(super) fn metadata(
 }
 
 /// The conversation of a filter. One that does not exist has no items.
-pub(super) fn conversation(
-    field: &'static str,
-    text: Option<&str>,
-) -> Result<Option<ConversationId>, Error> {
+pub(super) fn conversation(field: &'static str, text: Option<&str>) -> Result<Option<ConversationId>, Error> {
     let id = text.map(str::parse).transpose();
     id.map_err(|_| Violation::rule("must be an id of the form con_…").of::<Platform>(field))
 }
@@ -102,9 +103,8 @@ pub(super) fn time_range(
 
 fn time(field: &'static str, text: Option<&str>) -> Result<Option<Micros>, Error> {
     let time = text.map(str::parse::<Timestamp>).transpose();
-    let time = time.map_err(|_| {
-        Violation::rule("must be a time such as 2026-03-15T14:00:00Z").of::<Platform>(field)
-    });
+    let time = time
+        .map_err(|_| Violation::rule("must be a time such as 2026-03-15T14:00:00Z").of::<Platform>(field));
     Ok(time?.map(Micros::from))
 }
 

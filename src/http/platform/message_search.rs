@@ -1,7 +1,5 @@
 //! The messages of all conversations: one by its id, and those that a filter or a search finds.
 
-use std::collections::HashMap;
-
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
@@ -19,7 +17,7 @@ use crate::domain::render::{MessageOut, Success};
 use crate::http::describe::NotFound;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{FilterParams, PathParam, Read};
-use crate::http::fields::{Choice, Words, check_choice};
+use crate::http::fields::{Choice, check_choice};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::search_messages;
@@ -68,7 +66,7 @@ pub(super) struct MessagesQuery {
     q: Option<String>,
     /// Only messages of this conversation.
     conversation_id: Option<String>,
-    #[param(value_type = Option<Words<SenderTypes>>, inline)]
+    #[param(value_type = Option<SenderType>, inline)]
     sender_type: Option<String>,
     sender_id: Option<String>,
     /// Only messages that were created at this time or later.

@@ -11,9 +11,7 @@ use super::turns::TurnOut;
 use crate::domain::error::Error;
 use crate::domain::ids::TurnId;
 use crate::domain::render::Success;
-use crate::http::describe::{
-    Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable, error_sets,
-};
+use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable, error_sets};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{MessagesWrite, PathParam, idempotency_key, idempotency_request};
 use crate::http::response::IDEMPOTENT_REPLAYED;

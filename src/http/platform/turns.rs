@@ -17,7 +17,7 @@ use crate::domain::turn::{Api, Turn, TurnFilter, TurnState};
 use crate::http::describe::{NotFound, Overloaded};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{PathParam, QueryParams, Read};
-use crate::http::fields::{Choice, Words, check_choice};
+use crate::http::fields::{Choice, check_choice};
 use crate::http::response::{Page, millis};
 use crate::http::state::AppState;
 use crate::http::ui_message_stream;
@@ -116,12 +116,12 @@ pub(super) struct TurnsQuery {
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    #[param(value_type = Option<Words<States>>, inline)]
+    #[param(value_type = Option<TurnState>, inline)]
     state: Option<String>,
     /// Only turns of this conversation.
     conversation_id: Option<String>,
     /// The API that the message came through.
-    #[param(value_type = Option<Words<Apis>>, inline)]
+    #[param(value_type = Option<Api>, inline)]
     api: Option<String>,
     /// Only turns that were created at this time or later.
     #[param(format = DateTime, example = "2026-03-15T14:00:00Z")]

@@ -190,11 +190,8 @@ async fn end_of_scan(
 }
 
 /// The conversations from the position on, in order: those of which an index leads to few, if the filter has such a condition.
-fn push_scan<D: Database>(
-    query: &mut QueryBuilder<D>,
-    workspace: WorkspaceId,
-    filter: &ConversationFilter,
-) where
+fn push_scan<D: Database>(query: &mut QueryBuilder<D>, workspace: WorkspaceId, filter: &ConversationFilter)
+where
     WorkspaceId: for<'q> Encode<'q, D> + Type<D>,
     ConversationId: for<'q> Encode<'q, D> + Type<D>,
     WidgetUuid: for<'q> Encode<'q, D> + Type<D>,

@@ -31,9 +31,8 @@ fn first_id(millis: i64) -> TurnId {
 fn id_range(filter: &TurnFilter) -> (TurnId, TurnId) {
     let TimeRange { after, before } = filter.created;
     let millis = |time: Micros| time.0.div_euclid(1000);
-    let first = after.map_or(TurnId(Uuid::nil()), |after| {
-        first_id(millis(after).saturating_sub(SLACK_MILLIS))
-    });
+    let first =
+        after.map_or(TurnId(Uuid::nil()), |after| first_id(millis(after).saturating_sub(SLACK_MILLIS)));
     let end = before.map(|before| first_id(millis(before).saturating_add(SLACK_MILLIS)));
     let end = end.into_iter().chain(filter.before).min();
     (first, end.unwrap_or(TurnId(Uuid::max())))
@@ -124,7 +123,8 @@ mod tests {
         let id = |minutes: i64| first_id(minutes * 60_000);
 
         let (first, end) = id_range(&TurnFilter { created, ..TurnFilter::default() });
-        let (_, from_cursor) = id_range(&TurnFilter { created, before: Some(id(12)), ..TurnFilter::default() });
+        let (_, from_cursor) =
+            id_range(&TurnFilter { created, before: Some(id(12)), ..TurnFilter::default() });
 
         assert_eq!((first, end), (id(9), id(21)));
         assert_eq!(from_cursor, id(12));

@@ -66,8 +66,7 @@ pub(in crate::worker) async fn index(worker: Worker) {
 /// Indexes the next messages of a workspace, and marks it again if there are more.
 async fn index_one(worker: &Worker, workspace: WorkspaceId) {
     let indexed = index_next(&worker.services, workspace).await;
-    let has_more = worker.failures.record("messages could not be indexed", indexed).unwrap_or(true);
-    if has_more {
+    if worker.failures.record("messages could not be indexed", indexed).unwrap_or(true) {
         worker.unindexed.mark(workspace);
     }
 }
@@ -75,8 +74,8 @@ async fn index_one(worker: &Worker, workspace: WorkspaceId) {
 async fn mark_behind(worker: &Worker) -> Result<(), StoreError> {
     let mut after = WorkspaceId(Uuid::nil());
     loop {
-        let list = async |conn: Conn<'_>| message_index::list_behind(conn, after, WORKSPACE_BATCH).await;
-        let behind = worker.services.db.read(Tenant::Process, list).await?;
+        X(conn, after, WORKSPACE_BATCH).await;
+        let behind = worker.services.db.read(Tenant::Process, read).await?;
         let Some(last) = behind.last() else { return Ok(()) };
         after = *last;
         for workspace in behind {

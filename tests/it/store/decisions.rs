@@ -37,14 +37,38 @@ const MONEY: i64 = 60_000;
 /// An operation. A turn is named by the index of the operation that admitted it.
 #[derive(Clone, Debug)]
 enum Op {
-    Admit { conversation: u8, widget: bool, key: Option<u8>, auto_reply: Option<bool>, agent: bool },
-    End { admitted_by: u8, fence: Option<i64>, completes: bool },
-    Update { conversation: u8, patch: ConversationPatch },
-    RetryTurn { admitted_by: u8, fence: i64 },
-    HandBackTurn { admitted_by: u8, fence: i64 },
+    Admit {
+        conversation: u8,
+        widget: bool,
+        key: Option<u8>,
+        auto_reply: Option<bool>,
+        agent: bool,
+    },
+    End {
+        admitted_by: u8,
+        fence: Option<i64>,
+        completes: bool,
+    },
+    Update {
+        conversation: u8,
+        patch: ConversationPatch,
+    },
+    RetryTurn {
+        admitted_by: u8,
+        fence: i64,
+    },
+    HandBackTurn {
+        admitted_by: u8,
+        fence: i64,
+    },
     /// Runs a failed turn again. It admits a turn, too.
-    RerunTurn { admitted_by: u8, key: Option<u8> },
-    TopUp { reference: u8 },
+    RerunTurn {
+        admitted_by: u8,
+        key: Option<u8>,
+    },
+    TopUp {
+        reference: u8,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {

@@ -55,7 +55,12 @@ both_backends!(
         assert!(text.starts_with(&format!("# Conversation {con}\n")), "{text}");
         assert!(text.contains("\n## User `usr_1`\n"), "{text}");
         assert!(text.contains("\n> Where is order 7?\n"), "{text}");
-        assert!(text.contains("\nCalls `get_order_status` with `{\"order_id\":\"7\"}`, and gets `{\"ok\":true}`\n"), "{text}");
+        assert!(
+            text.contains(
+                "\nCalls `get_order_status` with `{\"order_id\":\"7\"}`, and gets `{\"ok\":true}`\n"
+            ),
+            "{text}"
+        );
         assert!(text.contains("\n> Shipped.\n>\n> # Not a heading\n"), "{text}");
         assert_eq!(export(&server, &con, "?format=xml").await.status, 400);
     }
@@ -84,7 +89,8 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let con = server.store_message(None, "Hi").await;
         let path = format!("/v1/conversations/{con}/export");
-        let entries = async || server.query_number("select count(*) from audit_log where action = 'exported'").await;
+        let entries =
+            async || server.query_number("select count(*) from audit_log where action = 'exported'").await;
 
         for key in [&server.keys.full, &server.keys.read_only] {
             assert_eq!(server.request("GET", &path).bearer(key).send().await.status, 403);
@@ -93,8 +99,10 @@ both_backends!(
         assert_eq!(entries().await, 0);
         assert_eq!(export(&server, &con, "").await.status, 200);
         assert_eq!(entries().await, 1);
-        let count = format!("select count(*) from audit_log where object_kind = 'conversation' and object_id = '{con}' \
-            and object_name is null and fields_before is null and fields_after is null");
+        let count = format!(
+            "select count(*) from audit_log where object_kind = 'conversation' and object_id = '{con}' \
+            and object_name is null and fields_before is null and fields_after is null"
+        );
         assert_eq!(server.query_number(&count).await, 1);
     }
 );

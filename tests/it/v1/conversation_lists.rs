@@ -9,7 +9,8 @@ use crate::support::wait::wait_for;
 /// Creates a conversation named by its external identifier, and returns its id.
 async fn create(server: &TestServer, name: &str, metadata: Value) -> String {
     let body = json!({ "assistant_id": ASSISTANT, "external_identifier": name, "metadata": metadata });
-    let created = server.request("POST", "/v1/conversations").bearer(&server.keys.full).json(&body).send().await;
+    let created =
+        server.request("POST", "/v1/conversations").bearer(&server.keys.full).json(&body).send().await;
     assert_eq!(created.status, 200, "{}", created.text());
     created.json()["data"]["id"].as_str().unwrap().to_owned()
 }

@@ -44,7 +44,8 @@ async fn store(server: &TestServer, fields: Value) -> Value {
 both_backends!(
     async fn a_search_finds_messages_by_their_words_newest_first(db: TestDb) {
         let server = Setup::default().system_clock().start(&db).await;
-        for text in ["Where is my order 1042?", "Die Rückgabe der Bestellung", "My ORDER is late", "退货"] {
+        for text in ["Where is my order 1042?", "Die Rückgabe der Bestellung", "My ORDER is late", "退货"]
+        {
             server.store_message(None, text).await;
         }
         wait_for_index(&server, 4).await;
@@ -88,7 +89,8 @@ both_backends!(
         let one = store(&server, json!({ "text": "one", "metadata": { "plan": "pro", "é]": "a&b" } })).await;
         let con = one["conversation_id"].as_str().unwrap().to_owned();
         store(&server, json!({ "text": "two", "conversation_id": con, "sender_id": "usr_2" })).await;
-        store(&server, json!({ "text": "three", "sender_type": "agent", "metadata": { "plan": "free" } })).await;
+        store(&server, json!({ "text": "three", "sender_type": "agent", "metadata": { "plan": "free" } }))
+            .await;
         wait_for_index(&server, 3).await;
 
         for (parameters, expected) in [
@@ -100,7 +102,10 @@ both_backends!(
             (vec![("metadata[plan]", "pro")], vec!["one"]),
             (vec![("metadata[é]]", "a&b"), ("metadata[plan]", "pro"), ("q", "one")], vec!["one"]),
             (vec![("metadata[plan]", "pro"), ("q", "three")], vec![]),
-            (vec![("after", "2020-01-01T00:00:00Z"), ("before", "2120-01-01T00:00:00Z"), ("q", "two")], vec!["two"]),
+            (
+                vec![("after", "2020-01-01T00:00:00Z"), ("before", "2120-01-01T00:00:00Z"), ("q", "two")],
+                vec!["two"],
+            ),
             (vec![("after", "2120-01-01T00:00:00Z")], vec![]),
             (vec![("before", "2020-01-01T00:00:00Z")], vec![]),
             (vec![("conversation_id", "con_00000000000000000000000001")], vec![]),
@@ -158,7 +163,10 @@ both_backends!(
         for (parameters, text) in [
             (("q", "x".repeat(10_000)), "Field 'q' must not be greater than 1000 characters."),
             (("q", "a\0b".to_owned()), "Field 'q' contains an invalid character."),
-            (("sender_type", "bot".to_owned()), "Field 'sender_type' must be one of: user, agent, system, assistant."),
+            (
+                ("sender_type", "bot".to_owned()),
+                "Field 'sender_type' must be one of: user, agent, system, assistant.",
+            ),
             (("after", "yesterday".to_owned()), "Field 'after' must be a time such as 2026-03-15T14:00:00Z."),
             (("conversation_id", "x".to_owned()), "Field 'conversation_id' must be an id of the form con_…."),
             (("metadata", "x".to_owned()), "Field 'metadata' must be metadata[KEY]=VALUE, at most 10 times."),
@@ -199,7 +207,9 @@ both_backends!(
         let expected: Vec<String> = (0..25).rev().map(|number| format!("message {number}")).collect();
         assert_eq!(found, expected);
         let of_other_list = server.get("/v1/conversations?limit=1").await.json();
-        assert!(of_other_list["data"]["next_cursor"].is_string() || of_other_list["data"]["items"].is_array());
+        assert!(
+            of_other_list["data"]["next_cursor"].is_string() || of_other_list["data"]["items"].is_array()
+        );
     }
 );
 

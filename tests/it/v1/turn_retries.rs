@@ -87,7 +87,8 @@ both_backends!(
             let again = retry(&server, id, None).await;
             assert_eq!((again.status, again.header("rejoinder-error")), (409, Some("conflict")));
         }
-        let trace = server.get(&format!("/v1/messages/{}/trace", messages[0]["id"].as_str().unwrap())).await.json();
+        let trace =
+            server.get(&format!("/v1/messages/{}/trace", messages[0]["id"].as_str().unwrap())).await.json();
         assert_eq!(trace["data"]["turn"]["id"], json!(second), "the trace is that of the last turn");
     }
 );
@@ -183,7 +184,11 @@ both_backends!(
         let server = priced("1.00").start(&db).await;
         let (con, broken) = failed(&server, None, "one").await;
         let gate = Gate::closed();
-        server.model.script().queue([Reply::text("re: two").gated_by(&gate), Reply::text("re: one"), Reply::text("re: three")]);
+        server.model.script().queue([
+            Reply::text("re: two").gated_by(&gate),
+            Reply::text("re: one"),
+            Reply::text("re: three"),
+        ]);
         send(&server, Some(&con), "two").await;
         server.model.calls().wait_for_count(2).await;
         send(&server, Some(&con), "three").await;
@@ -243,8 +248,12 @@ both_backends!(
         server.wait_for_messages(&con, 2).await;
 
         let calls = server.model.calls().all();
-        let roles: Vec<_> =
-            calls[2].request.messages().iter().map(|message| message["role"].as_str().unwrap().to_owned()).collect();
+        let roles: Vec<_> = calls[2]
+            .request
+            .messages()
+            .iter()
+            .map(|message| message["role"].as_str().unwrap().to_owned())
+            .collect();
         assert_eq!(roles, ["system", "user", "assistant", "tool"], "it does not make the call again");
     }
 );
@@ -277,7 +286,8 @@ both_backends!(
         let (first, next) = list("limit=1").await;
         let (second, end) = list(&format!("limit=1&cursor={}", next.unwrap())).await;
         assert_eq!((first, second, end), (vec![done], vec![broken], None));
-        let other = server.request("GET", "/v1/turns").bearer(&server.keys.other_workspace).send().await.json();
+        let other =
+            server.request("GET", "/v1/turns").bearer(&server.keys.other_workspace).send().await.json();
         assert_eq!(other["data"]["items"], json!([]));
         for query in ["state=done", "api=x", "conversation_id=x", "created_after=x", "cursor=x", "x=1"] {
             assert_eq!(server.get(&format!("/v1/turns?{query}")).await.status, 400, "{query}");
