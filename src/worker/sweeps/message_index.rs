@@ -74,7 +74,7 @@ async fn index_one(worker: &Worker, workspace: WorkspaceId) {
 async fn mark_behind(worker: &Worker) -> Result<(), StoreError> {
     let mut after = WorkspaceId(Uuid::nil());
     loop {
-        X(conn, after, WORKSPACE_BATCH).await;
+        let read = async |conn: Conn<'_>| message_index::list_behind(conn, after, WORKSPACE_BATCH).await;
         let behind = worker.services.db.read(Tenant::Process, read).await?;
         let Some(last) = behind.last() else { return Ok(()) };
         after = *last;
