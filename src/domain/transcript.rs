@@ -142,12 +142,14 @@ fn markdown_message(message: &Message) -> String {
     };
     let mut text =
         format!("\n## {sender} {}\n\n{}, {}\n", code(&message.sender_id), message.created_at, message.id);
-    let earlier = message.earlier_texts.as_deref().and_then(|texts| serde_json::from_str(texts).ok());
-    for earlier in earlier.unwrap_or_else(Vec::<String>::new) {
+    let earlier: Option<Vec<String>> =
+        message.earlier_texts.as_deref().and_then(|texts| serde_json::from_str(texts).ok());
+    for earlier in earlier.unwrap_or_default() {
         text.push_str(&quote(&earlier));
     }
-    let calls = message.function_calls.as_deref().and_then(|calls| serde_json::from_str(calls).ok());
-    for StoredCall { name, arguments, result } in calls.unwrap_or_else(Vec::<StoredCall<'_>>::new) {
+    let calls: Option<Vec<StoredCall<'_>>> =
+        message.function_calls.as_deref().and_then(|calls| serde_json::from_str(calls).ok());
+    for StoredCall { name, arguments, result } in calls.unwrap_or_default() {
         let _ = write!(text, "\nCalls {} with {}", code(&name), code(arguments.get()));
         let _ = writeln!(text, ", and gets {}", code(result.get()));
     }

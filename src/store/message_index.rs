@@ -158,7 +158,7 @@ pub async fn range(
         let found: Option<(i64,)> = on_conn!(conn.reborrow(), |c| {
             sqlx::query_as(statement).bind(workspace).bind(time).fetch_optional(c).await?
         });
-        let Some((number,)) = found else { return Ok(1..=0) };
+        let Some((number,)) = found else { return Ok(RangeInclusive::new(first, 0)) };
         if statement == FIRST {
             first = first.max(number - BLOCK);
         } else {
