@@ -54,6 +54,15 @@ impl From<Timestamp> for Micros {
     }
 }
 
+/// A range of times. An absent bound does not limit it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeRange {
+    /// Inclusive.
+    pub after: Option<Micros>,
+    /// Exclusive.
+    pub before: Option<Micros>,
+}
+
 /// `2026-03-15T14:22:11Z`, the form of the platform contract.
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

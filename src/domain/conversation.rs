@@ -1,8 +1,9 @@
 //! Conversations and the senders of messages.
 
-use super::clock::Micros;
+use super::clock::{Micros, TimeRange};
 use super::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
 use super::message::Message;
+use super::message_search::MessageFilter;
 use super::string_enum::string_enum;
 
 string_enum! {
@@ -69,6 +70,8 @@ pub struct Conversation {
     pub external_identifier: Option<String>,
     /// Whether a visitor created it and nothing has happened in it since. It is removed after a time.
     pub is_untouched: bool,
+    /// The time of its last message or change.
+    pub updated_at: Micros,
 }
 
 impl Conversation {
@@ -99,6 +102,7 @@ impl Conversation {
             metadata: None,
             external_identifier: None,
             is_untouched: false,
+            updated_at: created_at,
         }
     }
 }
@@ -130,15 +134,52 @@ pub struct CreatedConversation {
 }
 
 /// The filter of a list of conversations; absent fields match all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ConversationFilter {
     pub kind: Option<ConversationKind>,
     pub assistant: Option<AssistantId>,
     pub external_identifier: Option<String>,
     pub widget: Option<WidgetUuid>,
+    pub ai_enabled: Option<bool>,
+    pub ended: Option<bool>,
+    pub created: TimeRange,
+    pub updated: TimeRange,
+    /// Strings that the metadata has under these keys.
+    pub metadata: Vec<(String, String)>,
+    pub search: Option<ConversationSearch>,
+    pub sort: ConversationSort,
     /// The end of the previous page.
     pub after: Option<ConversationCursor>,
 }
 
-/// A conversation's position in the list, which is ordered by age.
+/// A text that conversations are searched for: in the words of their messages, or anywhere in their external identifier.
+#[derive(Clone, Debug)]
+pub struct ConversationSearch {
+    pub text: String,
+    pub messages: MessageFilter,
+}
+
+string_enum! {
+    /// The order of a list of conversations.
+    ConversationSort {
+        Oldest = "created_at",
+        Newest = "-created_at",
+        LeastRecentlyUpdated = "updated_at",
+        MostRecentlyUpdated = "-updated_at",
+    }
+}
+
+/// A conversation's position in a list: the time that orders it, and its id.
 pub type ConversationCursor = (Micros, ConversationId);
+
+impl ConversationSort {
+    /// The position of a conversation in a list of this order.
+    #[must_use]
+    pub fn position(self, conversation: &Conversation) -> ConversationCursor {
+        let time = match self {
+            Self::Oldest | Self::Newest => conversation.created_at,
+            Self::LeastRecentlyUpdated | Self::MostRecentlyUpdated => conversation.updated_at,
+        };
+        (time, conversation.id)
+    }
+}

@@ -58,8 +58,8 @@ struct Exchange {
 }
 
 /// The history of the turn that answers the message at `turn_position`: the earlier messages, each earlier reply
-/// directly after the message that it answers, and the complete message itself. Entries may come in any order; later
-/// ones are ignored.
+/// directly after the message that it answers, and the complete message itself, with the calls of earlier turns that failed to answer
+/// it. Entries may come in any order; later ones are ignored.
 ///
 /// The oldest messages are dropped to stay within `bounds`, but never the system prompt (unless blank), the message at
 /// `turn_position`, and the newest system messages. Long results of calls are shortened.
@@ -70,6 +70,7 @@ pub fn build_history(
     bounds: HistoryBounds,
 ) -> Vec<ChatMessage> {
     entries.retain(|entry| match entry.answers {
+        Some(anchor) if anchor == turn_position => entry.text.is_empty(),
         Some(anchor) => anchor < turn_position,
         None => entry.position <= turn_position,
     });

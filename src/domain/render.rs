@@ -102,6 +102,9 @@ pub struct ConversationOut<'a> {
     pub metadata: Option<Box<RawValue>>,
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     pub created_at: String,
+    /// The time of its last message or change.
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
+    pub updated_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub ended_at: Option<String>,
@@ -118,6 +121,7 @@ impl<'a> From<&'a Conversation> for ConversationOut<'a> {
             external_identifier: conversation.external_identifier.as_deref(),
             metadata: conversation.metadata.as_deref().map(raw),
             created_at: conversation.created_at.to_string(),
+            updated_at: conversation.updated_at.to_string(),
             ended_at: conversation.ended_at.map(|at| at.to_string()),
         }
     }

@@ -1,6 +1,6 @@
 //! A turn: the durable unit of work for one reply.
 
-use super::clock::Micros;
+use super::clock::{Micros, TimeRange};
 use super::failure::{Discard, Failure};
 use super::ids::{AssistantId, ConversationId, KeyId, MessageId, ProcessId, TurnId, WorkspaceId};
 use super::money::Money;
@@ -89,6 +89,19 @@ pub struct Turn {
     pub stream_process: Option<ProcessId>,
     /// The API key that sent its message, for the usage of keys; none of a visitor without one.
     pub key: Option<KeyId>,
+    /// The turn that runs it again after it failed.
+    pub retried_by: Option<TurnId>,
+}
+
+/// The filter of a list of turns; absent fields match all.
+#[derive(Clone, Debug, Default)]
+pub struct TurnFilter {
+    pub state: Option<TurnState>,
+    pub api: Option<Api>,
+    pub conversation: Option<ConversationId>,
+    pub created: TimeRange,
+    /// The last turn of the previous page.
+    pub before: Option<TurnId>,
 }
 
 /// The key of a turn, with its conversation.

@@ -14,7 +14,7 @@ use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::envelope::{ApiError, RouteOptions};
-use super::extract::query_names;
+use super::extract::{parameter_name, query_names};
 use super::response::{REJOINDER_WARNING, set_header};
 use super::state::AppState;
 use crate::domain::error::Error;
@@ -42,7 +42,7 @@ impl KnownParameters {
         // `HEAD` is answered by the route of `GET`.
         let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
         let Some(known) = self.0.get(&(method.clone(), path.as_str().to_owned())) else { return Ok(()) };
-        match names.iter().find(|name| !known.contains(name)) {
+        match names.iter().find(|name| !known.iter().any(|known| known == parameter_name(name))) {
             Some(name) => Err(unknown_parameter(name, known)),
             None => Ok(()),
         }

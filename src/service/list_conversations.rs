@@ -1,21 +1,22 @@
 //! The conversations of a workspace, page by page.
 
 use super::Services;
-use super::page::Page;
+use super::page::{self, Page};
 use crate::domain::account::Account;
 use crate::domain::conversation::{Conversation, ConversationCursor, ConversationFilter};
 use crate::domain::error::Error;
 use crate::store::{Conn, conversations};
 
-/// At most `limit` conversations, the newest first.
+/// At most `limit` conversations that match, or fewer if they are large or rare.
 pub async fn list(
     services: &Services,
     account: &Account,
     filter: &ConversationFilter,
     limit: usize,
 ) -> Result<Page<Conversation, ConversationCursor>, Error> {
-    let read =
-        async |conn: Conn<'_>, limit| conversations::list(conn, account.workspace, filter, limit).await;
-    let position = |conversation: &Conversation| (conversation.created_at, conversation.id);
-    Page::read_within_bytes(&services.db, account.workspace, limit, read, position).await
+    let workspace = account.workspace;
+    let limit = page::read_limit(limit);
+    let read = async |conn: Conn<'_>| conversations::list(conn, workspace, filter, limit).await;
+    let page = services.db.read(workspace, read).await?;
+    Ok(Page { items: page.rows, next: page.next })
 }

@@ -11,6 +11,8 @@ use crate::store::{Conn, ReadLimit, StoreError, conversations, messages, turns};
 
 /// How much of a journal a trace shows. A turn writes less, unless an older version ran it.
 const JOURNAL_LIMIT: ReadLimit = ReadLimit { rows: 10_000, bytes: 4 << 20 };
+/// How many retries of a message's turn are followed.
+const MAX_RETRIES: usize = 100;
 
 /// The turn of the account's workspace with this id, as it was sent. The turns of a deleted conversation are unknown.
 pub async fn read(services: &Services, account: &Account, name: &str) -> Result<Trace, Error> {
@@ -19,8 +21,8 @@ pub async fn read(services: &Services, account: &Account, name: &str) -> Result<
     services.db.read(account.workspace, read).await?.ok_or_else(|| TurnId::not_found(name))
 }
 
-/// The turn that answers a message or produced this reply, by the id of the message as it was sent; `None` if the message
-/// requested no reply.
+/// The last turn that answers a message, or the one that produced this reply, by the id of the message as it was sent; `None` if the
+/// message requested no reply.
 pub async fn read_of_message(
     services: &Services,
     account: &Account,
@@ -33,12 +35,26 @@ pub async fn read_of_message(
         let conversation_id = message.conversation;
         let conversation = conversations::find(conn.reborrow(), workspace, conversation_id).await?;
         let trace = match message.turn {
-            Some(turn) => find(conn, workspace, turn).await?,
+            Some(turn) => {
+                let last = find_last(conn.reborrow(), workspace, turn).await?;
+                find(conn, workspace, last).await?
+            }
             None => None,
         };
         Ok(conversation.map(|_| trace))
     };
     services.db.read(workspace, read).await?.ok_or_else(|| MessageId::not_found(name))
+}
+
+/// The last of the turns that ran this one again.
+async fn find_last(mut conn: Conn<'_>, workspace: WorkspaceId, first: TurnId) -> Result<TurnId, StoreError> {
+    let mut last = first;
+    for _ in 0..MAX_RETRIES {
+        let retried = turns::list_retried(conn.reborrow(), &[(workspace, last)]).await?;
+        let Some((_, next)) = retried.first() else { break };
+        last = *next;
+    }
+    Ok(last)
 }
 
 async fn find(mut conn: Conn<'_>, workspace: WorkspaceId, id: TurnId) -> Result<Option<Trace>, StoreError> {

@@ -2,14 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::QueryBuilder;
-
 use super::{
-    Columns, Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, columns, execute, fetch, insert_row,
-    key_columns, map_row, on_conn, page_condition, page_end, page_start,
+    Columns, Conn, Statements, StoreError, columns, execute, fetch, insert_row, key_columns, map_row, on_conn,
 };
 use crate::domain::clock::Micros;
-use crate::domain::conversation::{Conversation, ConversationFilter};
+use crate::domain::conversation::Conversation;
 use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
 
 map_row!(
@@ -33,8 +30,14 @@ map_row!(
         metadata: "metadata",
         external_identifier: "external_identifier",
         is_untouched: "untouched",
+        updated_at: "updated_at",
     }
 );
+
+// After the mapping, whose column list it uses.
+mod list;
+
+pub use list::{ConversationPage, list};
 
 /// A conversation of the workspace, unless it was deleted.
 pub async fn find(
@@ -98,51 +101,6 @@ pub async fn find_links(
     Ok(found)
 }
 
-/// A page of the workspace's conversations, newest first.
-pub async fn list(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    filter: &ConversationFilter,
-    limit: ReadLimit,
-) -> Result<PageRows<Conversation>, StoreError> {
-    let rows: Vec<PageRow<Conversation>> = on_conn!(conn, |c| {
-        let mut query = QueryBuilder::new(concat!(
-            "select ",
-            conversation_columns!(),
-            ", candidates from ",
-            page_start!(),
-            "select created_at as page_time, id as page_id, coalesce(octet_length(metadata), 0) \
-             + octet_length(key_variables) + octet_length(visitor_variables) as row_size \
-             from conversations where workspace_id = "
-        ));
-        query.push_bind(workspace);
-        query.push(" and deleted_at is null");
-        if let Some(kind) = filter.kind {
-            query.push(" and kind = ").push_bind(kind);
-        }
-        if let Some(assistant) = filter.assistant {
-            query.push(" and assistant_id = ").push_bind(assistant);
-        }
-        if let Some(external) = &filter.external_identifier {
-            query.push(" and external_identifier = ").push_bind(external);
-        }
-        if let Some(widget) = filter.widget {
-            query.push(" and id in (select conversation_id from widget_links where id = ").push_bind(widget);
-            query.push(" and workspace_id = ").push_bind(workspace).push(")");
-        }
-        if let Some((at, id)) = filter.after {
-            query.push(" and (created_at, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
-        }
-        query.push(" order by created_at desc, id desc limit ").push_bind(limit.candidates());
-        query.push(concat!(page_condition!("page_time desc, page_id desc"), "nth <= ")).push_bind(limit.rows);
-        query.push(" and (bytes <= ").push_bind(limit.bytes).push(" or nth = 1)");
-        query.push(concat!(page_end!(), " cross join conversations where workspace_id = "));
-        query.push_bind(workspace).push(" and id = page_id order by created_at desc, id desc");
-        query.build_query_as().fetch_all(c).await?
-    });
-    Ok(rows.into())
-}
-
 /// Locks and reads conversations, in the order of their ids.
 pub async fn lock(
     conn: Conn<'_>,
@@ -178,10 +136,11 @@ pub fn update(statements: &mut Statements, rows: &[&Conversation]) -> Result<(),
         "spent": row.spent,
         "tokens": row.tokens,
         "untouched": row.is_untouched,
+        "updated_at": row.updated_at,
     });
     const UPDATE: &str = "update conversations set ai_enabled = new.ai_enabled, ended_at = new.ended_at, \
         next_position = new.next_position, open_turns = new.open_turns, spent = new.spent, \
-        tokens = new.tokens, untouched = new.untouched from new \
+        tokens = new.tokens, untouched = new.untouched, updated_at = new.updated_at from new \
         where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
     statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }

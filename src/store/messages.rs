@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, fetch, key_columns, map_row, on_conn, page_of,
+    Columns, Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, columns, fetch, key_columns,
+    map_row, on_conn, page_of,
 };
 use crate::domain::ids::{ConversationId, MessageId, WorkspaceId};
 use crate::domain::message::{Message, MessageRef};
@@ -119,6 +120,22 @@ async fn list(
         query.bind(limit.rows).bind(limit.bytes).fetch_all(c).await?
     });
     Ok(rows.into())
+}
+
+/// The messages at positions of conversations, in no order. Unknown ones are left out.
+pub async fn find_many(
+    conn: Conn<'_>,
+    keys: &[(WorkspaceId, ConversationId, i64)],
+) -> Result<Vec<Message>, StoreError> {
+    const KEYS: Columns<(WorkspaceId, ConversationId, i64)> =
+        columns!(|key| { "key_workspace": key.0, "key_conversation": key.1, "key_position": key.2 });
+    const FIND: &str = concat!(
+        "select ",
+        message_columns!(),
+        " from new cross join messages where workspace_id = key_workspace \
+         and conversation_id = key_conversation and position = key_position"
+    );
+    fetch(conn, &KEYS, keys, FIND).await
 }
 
 /// The positions of messages. Unknown ids are left out.

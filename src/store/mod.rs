@@ -14,6 +14,7 @@
 //! | [`conversations`] | `conversations`, `widget_links` |
 //! | [`untouched`] | `conversations` that visitors created and never used |
 //! | [`messages`] | `messages` |
+//! | [`message_index`] | `message_index`, `message_index_state`; on SQLite also `message_search` |
 //! | [`turns`] | `turns`, `journal`, `cancellations` |
 //! | `tools` | `tools` as resources |
 //! | [`bookings`] | `bookings` |
@@ -48,6 +49,7 @@ pub mod integrity;
 pub mod keys;
 pub mod knowledge;
 pub mod ledger;
+pub mod message_index;
 pub mod messages;
 pub mod ownership;
 pub mod processes;

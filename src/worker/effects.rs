@@ -1,5 +1,5 @@
 //! Applies the effects of committed batches: runs turns, wakes waiting clients and followers of the feed, cancels tasks,
-//! and claims deliveries.
+//! claims deliveries, and has messages indexed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -49,7 +49,10 @@ fn apply(worker: &Worker, effect: Effect) {
         }
         Effect::Cancelled(turn) => worker.turns.cancel(turn),
         Effect::StopRequested(turn) => worker.turns.stop(turn),
-        Effect::EventsAdvanced(workspace, cursor) => worker.services.followers.advance(workspace, cursor),
+        Effect::EventsAdvanced(workspace, cursor) => {
+            worker.services.followers.advance(workspace, cursor);
+            worker.unindexed.mark(workspace);
+        }
         Effect::Deliveries => worker.deliveries.wake(),
     }
 }

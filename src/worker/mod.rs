@@ -1,5 +1,5 @@
 //! The background work of a process: it runs turns, sends webhook deliveries, renews its lease, takes over the work of dead
-//! processes, ends overdue turns, and removes expired rows.
+//! processes, ends overdue turns, indexes messages, and removes expired rows.
 
 mod deliveries;
 mod effects;
@@ -34,7 +34,8 @@ pub use deliveries::DeliverySettings;
 use failure_log::FailureLog;
 pub use lease::Lease;
 use registry::TaskRegistry;
-use sweeps::{embeddings, overdue_turns, retention, statistics, usage};
+use sweeps::message_index::UnindexedWorkspaces;
+use sweeps::{embeddings, message_index, overdue_turns, retention, statistics, usage};
 use turns::claims;
 
 /// How often changes of other processes are polled.
@@ -88,6 +89,7 @@ pub struct Worker {
     turns: TaskRegistry<TurnId>,
     lease: LeaseStatus,
     failures: Arc<FailureLog>,
+    unindexed: Arc<UnindexedWorkspaces>,
 }
 
 impl Worker {
@@ -105,7 +107,7 @@ impl Worker {
         let WorkerDependencies { engine, sender, embeddings } = dependencies;
         let deliveries = Deliveries::new(sender, settings.deliveries);
         let turns = TaskRegistry::default();
-        let failures = Arc::default();
+        let (failures, unindexed) = (Arc::default(), Arc::default());
         Self {
             services,
             engine,
@@ -118,6 +120,7 @@ impl Worker {
             turns,
             lease,
             failures,
+            unindexed,
         }
     }
 
@@ -143,6 +146,7 @@ impl Worker {
         self.spawn_until_stop("sweeper", overdue_turns::sweep);
         self.spawn_until_stop("retention", retention::remove);
         self.spawn_until_stop("usage", usage::count);
+        self.spawn_until_stop("message index", message_index::index);
         self.spawn_until_stop("statistics", statistics::record);
         self.spawn_until_stop("turn reconciliation", reconcile::run::<TurnRef>);
         if let Some(embedder) = self.embeddings.clone() {

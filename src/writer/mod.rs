@@ -29,8 +29,8 @@ pub use batch::{Bounds, StartedTurn, TurnSnapshot, TurnWriteOutcome};
 pub use commands::{
     Admission, AdmitOutcome, AppendJournal, AppendOutcome, CancelTurn, Command, CountTokens, CreateOutcome,
     Decision, DisableEndpoint, EndAuthority, EndTurn, EndpointAction, HandBackTurn, NewConversation,
-    RenewWidgetLink, RetryTurn, Target, TestEndpoint, TopUp, UpdateConversation, WriteBooking,
-    WriteBookingOutcome, WriteEndpoint,
+    RenewWidgetLink, RerunOutcome, RerunTurn, RetryTurn, Target, TestEndpoint, TopUp, UpdateConversation,
+    WriteBooking, WriteBookingOutcome, WriteEndpoint,
 };
 pub use config_cache::ConfigCache;
 pub use inline::decide_inline;

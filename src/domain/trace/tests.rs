@@ -34,6 +34,7 @@ fn turn() -> Turn {
         is_stop_requested: false,
         stream_process: None,
         key: None,
+        retried_by: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use http::Uri;
 use http::request::Parts;
@@ -21,8 +22,6 @@ impl<T: DeserializeOwned, O: RouteOptions, S: Send + Sync> FromRequestParts<S> f
     type Rejection = ApiError<O>;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError<O>> {
-        // Every field is an optional string, so only a repeated one is an error.
-        let repeated = |_| Error::invalid("query", "A field of the query may be given once only.");
         let Query(fields) = Query::try_from_uri(&parts.uri).map_err(repeated)?;
         Ok(Self(fields, PhantomData))
     }
@@ -32,4 +31,70 @@ impl<T: DeserializeOwned, O: RouteOptions, S: Send + Sync> FromRequestParts<S> f
 pub(in crate::http) fn query_names(uri: &Uri) -> Vec<String> {
     let Ok(Query(sent)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else { return Vec::new() };
     sent.into_iter().map(|(name, _)| name).collect()
+}
+
+/// The query of a list that filters by metadata: the other parameters, and the key and value of each `metadata[KEY]=VALUE`.
+#[derive(Debug)]
+pub(in crate::http) struct FilterParams<T>(pub(in crate::http) T, pub(in crate::http) Vec<(String, String)>);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for FilterParams<T> {
+    type Rejection = ApiError<Platform>;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        let query = parts.uri.query().unwrap_or_default();
+        let mut metadata = Vec::new();
+        let mut others = Vec::new();
+        for parameter in query.split('&') {
+            match metadata_parameter(parameter) {
+                Some(field) => metadata.push(field),
+                None => others.push(parameter),
+            }
+        }
+        let Query(fields) = Query::try_from_uri(&parameters(&others.join("&"))).map_err(repeated)?;
+        Ok(Self(fields, metadata))
+    }
+}
+
+/// The error of a query whose fields are all optional strings: only a repeated one is an error.
+fn repeated(_: QueryRejection) -> Error {
+    Error::invalid("query", "A field of the query may be given once only.")
+}
+
+/// A query by itself.
+fn parameters(query: &str) -> Uri {
+    Uri::try_from(format!("/?{query}")).unwrap_or_default()
+}
+
+/// The key and the value of a parameter `metadata[KEY]=VALUE`.
+fn metadata_parameter(parameter: &str) -> Option<(String, String)> {
+    let Query(mut fields) = Query::<Vec<(String, String)>>::try_from_uri(&parameters(parameter)).ok()?;
+    let (name, value) = fields.pop()?;
+    Some((metadata_key(&name)?.to_owned(), value))
+}
+
+fn metadata_key(name: &str) -> Option<&str> {
+    name.strip_prefix("metadata[")?.strip_suffix(']')
+}
+
+/// The parameter that a name in a query belongs to: `metadata` for `metadata[KEY]`, otherwise the name.
+pub(in crate::http) fn parameter_name(name: &str) -> &str {
+    if metadata_key(name).is_some() { "metadata" } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metadata_parameter_has_a_key_in_brackets() {
+        let field = |key: &str, value: &str| Some((key.to_owned(), value.to_owned()));
+
+        assert_eq!(metadata_parameter("metadata[plan]=pro"), field("plan", "pro"));
+        assert_eq!(metadata_parameter("metadata%5Ba%5D%5D=%26+b"), field("a]", "& b"));
+        assert_eq!(metadata_parameter("metadata[]="), field("", ""));
+        for other in ["", "metadata=pro", "metadata[plan=pro", "metadata.plan=pro", "q=metadata[a]", "%"] {
+            assert_eq!(metadata_parameter(other), None, "{other}");
+        }
+        assert_eq!((parameter_name("metadata[plan]"), parameter_name("q")), ("metadata", "q"));
+    }
 }

@@ -10,18 +10,21 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::list::{Cursor, InvalidQuery, limit};
+use super::list::{Cursor, InvalidQuery, flag, limit, metadata, text, time_range};
 use super::{Answer, ReadErrors};
-use crate::domain::clock::Micros;
-use crate::domain::conversation::{ConversationFilter, ConversationKind, ConversationPatch};
+use crate::domain::conversation::{
+    ConversationCursor, ConversationFilter, ConversationKind, ConversationPatch, ConversationSearch,
+    ConversationSort,
+};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid};
+use crate::domain::message_search::MessageFilter;
 use crate::domain::render::{ConversationOut, CreatedConversationOut, Success};
 use crate::domain::schema::AssistantIdOrUuid;
 use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{
-    Input, MessagesWrite, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
+    FilterParams, Input, MessagesWrite, PathParam, Read, idempotency_key, idempotency_request,
 };
 use crate::http::fields::{
     AssistantName, Choice, FieldType, Flag, FreeObject, JsonText, Name, OneOf, Violation, assistant_id,
@@ -34,12 +37,13 @@ use crate::service::list_conversations;
 use crate::service::{read_conversation, renew_link, update_conversation};
 
 type ApiResult = Result<Response, ApiError<Platform>>;
-type ConversationsCursor = Cursor<(Micros, ConversationId), 'c'>;
 
 /// The route in the fingerprint of an `Idempotency-Key`.
 const ROUTE: &str = "POST /v1/conversations";
 /// Of `metadata` or `variables`, as they were sent.
 const MAX_OBJECT_BYTES: usize = 16 * 1024;
+/// Of a search, in characters.
+pub(super) const MAX_SEARCH: usize = 1000;
 
 /// The kinds of conversations.
 #[derive(Debug)]
@@ -108,6 +112,18 @@ impl From<ConversationUpdateIn> for ConversationPatch {
     }
 }
 
+/// The orders of the list of conversations.
+#[derive(Debug)]
+pub(super) enum Sorts {}
+
+impl Choice for Sorts {
+    type Value = ConversationSort;
+
+    fn words() -> Vec<&'static str> {
+        ConversationSort::ALL.iter().map(|sort| sort.as_str()).collect()
+    }
+}
+
 /// The query of the list of conversations.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -116,9 +132,12 @@ pub(super) struct ConversationsQuery {
     /// Number of items per page: 1 to 200, 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
-    /// The `next_cursor` of the previous page.
+    /// The `next_cursor` of the previous page, with the same `sort`.
     #[param(inline, value_type = Option<ConversationsCursor>)]
     cursor: Option<String>,
+    /// The order: by the creation, or by the last message or change; with `-` from the newest. `-created_at` by default.
+    #[param(inline, value_type = Option<ConversationSort>)]
+    sort: Option<String>,
     #[serde(rename = "type")]
     #[param(inline, value_type = Option<ConversationKind>)]
     kind: Option<String>,
@@ -129,26 +148,100 @@ pub(super) struct ConversationsQuery {
     /// The conversation's UUID in the widget API.
     #[param(value_type = Option<Uuid>)]
     widget_uuid: Option<String>,
+    #[param(value_type = Option<bool>)]
+    ai_enabled: Option<String>,
+    #[param(value_type = Option<bool>)]
+    ended: Option<String>,
+    /// Only conversations that were created at this time or later.
+    #[param(format = DateTime, example = "2026-03-15T14:00:00Z")]
+    created_after: Option<String>,
+    /// Only conversations that were created before this time.
+    #[param(format = DateTime, example = "2026-03-16T14:00:00Z")]
+    created_before: Option<String>,
+    /// Only conversations whose last message or change was at this time or later.
+    #[param(format = DateTime, example = "2026-03-15T14:00:00Z")]
+    updated_after: Option<String>,
+    /// Only conversations whose last message or change was before this time.
+    #[param(format = DateTime, example = "2026-03-16T14:00:00Z")]
+    updated_before: Option<String>,
+    /// Only conversations whose metadata has these strings: `metadata[KEY]=VALUE`.
+    #[param(value_type = Option<HashMap<String, String>>, style = DeepObject, explode)]
+    metadata: Option<String>,
+    /// Only conversations that have a message with all of these words, or this text in their `external_identifier`.
+    #[param(max_length = 1000, example = "refund")]
+    q: Option<String>,
 }
 
 /// The filter of a query, without the position of its page.
-fn filter(query: &ConversationsQuery) -> Result<ConversationFilter, Error> {
-    let kind = check_choice::<Kinds>("type", query.kind.as_deref())?;
+fn filter(query: &ConversationsQuery, fields: Vec<(String, String)>) -> Result<ConversationFilter, Error> {
     let assistant = query.assistant_id.as_deref().map(assistant_id).transpose();
     let assistant = assistant.map_err(|violation| violation.of::<Platform>("assistant_id"))?;
-    let external_identifier = query.external_identifier.clone();
-    if external_identifier.as_deref().is_some_and(|text| text.contains('\0')) {
-        return Err(Violation::Character.of::<Platform>("external_identifier"));
-    }
     let widget = query.widget_uuid.as_deref().map(Uuid::try_parse).transpose();
     let widget = widget.map_err(|_| Violation::rule("must be a UUID").of::<Platform>("widget_uuid"))?;
+    let search = text("q", query.q.as_deref(), MAX_SEARCH)?.map(|text| {
+        let mut messages = MessageFilter::default();
+        messages.add_text(&text);
+        ConversationSearch { text, messages }
+    });
     Ok(ConversationFilter {
-        kind,
+        kind: check_choice::<Kinds>("type", query.kind.as_deref())?,
         assistant,
-        external_identifier,
+        external_identifier: text("external_identifier", query.external_identifier.as_deref(), usize::MAX)?,
         widget: widget.map(WidgetUuid),
+        ai_enabled: flag("ai_enabled", query.ai_enabled.as_deref())?,
+        ended: flag("ended", query.ended.as_deref())?,
+        created: time_range([
+            ("created_after", query.created_after.as_deref()),
+            ("created_before", query.created_before.as_deref()),
+        ])?,
+        updated: time_range([
+            ("updated_after", query.updated_after.as_deref()),
+            ("updated_before", query.updated_before.as_deref()),
+        ])?,
+        metadata: metadata(query.metadata.as_deref(), fields)?,
+        search: search.filter(|search| !search.text.is_empty()),
+        sort: check_choice::<Sorts>("sort", query.sort.as_deref())?.unwrap_or(ConversationSort::Newest),
         after: None,
     })
+}
+
+type SortedCursor<const TAG: char> = Cursor<ConversationCursor, TAG>;
+
+/// The cursors of all orders.
+#[derive(Debug)]
+enum ConversationsCursor {}
+
+impl PartialSchema for ConversationsCursor {
+    fn schema() -> RefOr<Schema> {
+        let cursors = [
+            SortedCursor::<'c'>::schema(),
+            SortedCursor::<'C'>::schema(),
+            SortedCursor::<'u'>::schema(),
+            SortedCursor::<'U'>::schema(),
+        ];
+        cursors.into_iter().fold(AnyOfBuilder::new(), AnyOfBuilder::item).into()
+    }
+}
+
+impl ToSchema for ConversationsCursor {}
+
+/// The position of a cursor. Those of each order have a tag of their own, so a cursor of another order is refused.
+fn decode_cursor(sort: ConversationSort, cursor: Option<&str>) -> Result<Option<ConversationCursor>, Error> {
+    match sort {
+        ConversationSort::Newest => SortedCursor::<'c'>::decode(cursor),
+        ConversationSort::Oldest => SortedCursor::<'C'>::decode(cursor),
+        ConversationSort::MostRecentlyUpdated => SortedCursor::<'u'>::decode(cursor),
+        ConversationSort::LeastRecentlyUpdated => SortedCursor::<'U'>::decode(cursor),
+    }
+}
+
+fn encode_cursor(sort: ConversationSort, position: ConversationCursor) -> String {
+    match sort {
+        ConversationSort::Newest => SortedCursor::<'c'>::encode(position),
+        ConversationSort::Oldest => SortedCursor::<'C'>::encode(position),
+        ConversationSort::MostRecentlyUpdated => SortedCursor::<'u'>::encode(position),
+        ConversationSort::LeastRecentlyUpdated => SortedCursor::<'U'>::encode(position),
+    }
 }
 
 /// A conversation's new UUID in the widget API.
@@ -209,7 +302,8 @@ pub(super) async fn create(
 
 /// List conversations.
 ///
-/// The newest comes first.
+/// The newest comes first, unless `sort` says otherwise. A page of a filtered list may have few or no conversations: only
+/// `next_cursor` says whether there are more. Messages are searched from 5 s after they were sent.
 #[utoipa::path(
     get, path = "/conversations", tag = "platform", operation_id = "listConversations",
     security(("bearer" = ["read"])), params(ConversationsQuery),
@@ -218,13 +312,14 @@ pub(super) async fn create(
 pub(super) async fn list(
     State(state): State<AppState>,
     Read(account, _): Read,
-    QueryParams(query, _): QueryParams<ConversationsQuery>,
+    FilterParams(query, fields): FilterParams<ConversationsQuery>,
 ) -> ApiResult {
     let limit = limit(query.limit.as_deref())?;
-    let mut filter = filter(&query)?;
-    filter.after = ConversationsCursor::decode(query.cursor.as_deref())?;
+    let mut filter = filter(&query, fields)?;
+    filter.after = decode_cursor(filter.sort, query.cursor.as_deref())?;
     let page = list_conversations::list(&state.services, &account, &filter, limit).await?;
-    let items: Page<ConversationOut<'_>> = Page::new(&page.items, page.next.map(ConversationsCursor::encode));
+    let next = page.next.map(|position| encode_cursor(filter.sort, position));
+    let items: Page<ConversationOut<'_>> = Page::new(&page.items, next);
     Ok(Success::new("Conversations retrieved successfully.", items).into_response())
 }
 

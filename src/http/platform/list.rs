@@ -5,21 +5,28 @@ use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use crate::domain::clock::Micros;
+use crate::domain::clock::{Micros, TimeRange};
 use crate::domain::error::Error;
-use crate::domain::ids::ResourceId;
+use crate::domain::ids::{ConversationId, ResourceId};
 use crate::domain::schema::pattern;
 use crate::http::describe::error_sets;
+use crate::http::envelope::Platform;
+use crate::http::fields::Violation;
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
 const BASE64_DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+/// The fields of a filter by metadata.
+const MAX_METADATA: usize = 10;
+/// The characters of a key or a value in it.
+const MAX_METADATA_CHARS: usize = 1000;
 
 /// The query of a list without filters.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -60,6 +67,64 @@ impl<C: PartialSchema> IntoParams for PageParams<C> {
         }
         parameters
     }
+}
+
+/// Text of a filter in a query: of at most this many characters, which the databases can store.
+pub(super) fn text(
+    field: &'static str,
+    text: Option<&str>,
+    max_chars: usize,
+) -> Result<Option<String>, Error> {
+    let Some(text) = text else { return Ok(None) };
+    if text.contains('\0') {
+        return Err(Violation::Character.of::<Platform>(field));
+    }
+    if text.chars().count() > max_chars {
+        return Err(Violation::TooLong { max_chars }.of::<Platform>(field));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+/// The keys and values of a filter by metadata.
+pub(super) fn metadata(
+    plain: Option<&str>,
+    fields: Vec<(String, String)>,
+) -> Result<Vec<(String, String)>, Error> {
+    if plain.is_some() || fields.len() > MAX_METADATA {
+        let rule = format!("must be metadata[KEY]=VALUE, at most {MAX_METADATA} times");
+        return Err(Violation::rule(rule).of::<Platform>("metadata"));
+    }
+    for (key, value) in &fields {
+        text("metadata", Some(key.as_str()), MAX_METADATA_CHARS)?;
+        text("metadata", Some(value.as_str()), MAX_METADATA_CHARS)?;
+    }
+    Ok(fields)
+}
+
+/// The conversation of a filter. One that does not exist has no items.
+pub(super) fn conversation(field: &'static str, text: Option<&str>) -> Result<Option<ConversationId>, Error> {
+    let id = text.map(str::parse).transpose();
+    id.map_err(|_| Violation::rule("must be an id of the form con_…").of::<Platform>(field))
+}
+
+/// A boolean of a query.
+pub(super) fn flag(field: &'static str, text: Option<&str>) -> Result<Option<bool>, Error> {
+    let flag = text.map(str::parse).transpose();
+    flag.map_err(|_| Violation::rule("must be true or false").of::<Platform>(field))
+}
+
+/// A range of times of a query, in RFC 3339.
+pub(super) fn time_range(
+    [(after_field, after), (before_field, before)]: [(&'static str, Option<&str>); 2],
+) -> Result<TimeRange, Error> {
+    Ok(TimeRange { after: time(after_field, after)?, before: time(before_field, before)? })
+}
+
+fn time(field: &'static str, text: Option<&str>) -> Result<Option<Micros>, Error> {
+    let time = text.map(str::parse::<Timestamp>).transpose();
+    let time = time
+        .map_err(|_| Violation::rule("must be a time such as 2026-03-15T14:00:00Z").of::<Platform>(field));
+    Ok(time?.map(Micros::from))
 }
 
 /// A position in a list's order.
@@ -199,7 +264,7 @@ fn malformed() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{ConversationId, EndpointId};
+    use crate::domain::ids::EndpointId;
 
     type Ledger = Cursor<i64, 'l'>;
     type Messages = Cursor<i64, 'm'>;
@@ -248,6 +313,23 @@ mod tests {
         for garbage in ["", "42", "*", "bA", &of_ledger[1..], &format!("{of_ledger}A")] {
             assert!(!accepts::<i64, 'l'>(garbage));
         }
+    }
+
+    #[test]
+    fn times_flags_and_texts_are_checked() {
+        let range = time_range([("a", Some("1970-01-01T00:00:01Z")), ("b", None)]).unwrap();
+        assert_eq!(range, TimeRange { after: Some(Micros(1_000_000)), before: None });
+        for garbage in ["", "2026-03-15", "2026-03-15T14:00:00", "now", "0"] {
+            assert!(time_range([("a", None), ("b", Some(garbage))]).is_err(), "{garbage}");
+        }
+        assert_eq!(flag("f", Some("false")).unwrap(), Some(false));
+        assert!(flag("f", Some("1")).is_err());
+        assert!(text("t", Some("a\0"), 9).is_err() && text("t", Some("éé"), 1).is_err());
+        assert_eq!(text("t", Some("éé"), 2).unwrap().as_deref(), Some("éé"));
+        let field = || ("key".to_owned(), "value".to_owned());
+        assert_eq!(metadata(None, vec![field()]).unwrap(), [field()]);
+        assert!(metadata(Some("x"), Vec::new()).is_err());
+        assert!(metadata(None, vec![field(); 11]).is_err());
     }
 
     #[test]

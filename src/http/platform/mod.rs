@@ -3,6 +3,7 @@
 mod availability;
 mod bookings;
 mod calendars;
+mod conversation_export;
 mod conversations;
 mod deliveries;
 mod document_forms;
@@ -10,9 +11,11 @@ mod documents;
 mod events;
 mod knowledge_bases;
 mod list;
+mod message_search;
 mod messages;
 mod money;
 mod tools;
+mod turn_actions;
 mod turns;
 pub(super) mod usage;
 mod webhook_endpoints;
@@ -52,11 +55,16 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(conversations::list, conversations::create))
         .routes(routes!(conversations::read, conversations::update))
         .routes(routes!(messages::list))
+        .routes(routes!(conversation_export::export))
         .routes(routes!(conversations::renew_link))
+        .routes(routes!(message_search::list))
+        .routes(routes!(message_search::read))
+        .routes(routes!(turns::list))
         .routes(routes!(turns::read))
         .routes(routes!(turns::read_of_message))
         .routes(routes!(turns::stream))
-        .routes(routes!(turns::cancel))
+        .routes(routes!(turn_actions::cancel))
+        .routes(routes!(turn_actions::retry))
         .routes(routes!(money::balance))
         .routes(routes!(money::ledger))
         .routes(routes!(usage::read))

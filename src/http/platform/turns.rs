@@ -2,10 +2,11 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
+use super::list::{Cursor, InvalidQuery, conversation, limit, time_range};
 use super::{Answer, ReadErrors};
 use crate::domain::chat::{ModelErrorDetail, Usage};
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, TurnId};
@@ -13,14 +14,15 @@ use crate::domain::money::Money;
 use crate::domain::render::{Success, raw};
 use crate::domain::schema::TurnReason;
 use crate::domain::trace::{Round, Span, Totals, Trace, TracedCall};
-use crate::domain::turn::{Api, Turn, TurnState};
-use crate::http::describe::{Errors, NotFound, Overloaded, WriteUnavailable};
+use crate::domain::turn::{Api, Turn, TurnFilter, TurnState};
+use crate::http::describe::{NotFound, Overloaded};
 use crate::http::envelope::{ApiError, Platform};
-use crate::http::extract::{MessagesWrite, PathParam, Read};
-use crate::http::response::millis;
+use crate::http::extract::{PathParam, QueryParams, Read};
+use crate::http::fields::{Choice, check_choice};
+use crate::http::response::{Page, millis};
 use crate::http::state::AppState;
 use crate::http::ui_message_stream::{self, FRAMES};
-use crate::service::{cancel_turn, follow_turn, read_turn};
+use crate::service::{follow_turn, list_turns, read_turn};
 
 /// Read a turn.
 ///
@@ -82,31 +84,83 @@ pub(super) async fn stream(
     Ok(ui_message_stream::resume(follower, None))
 }
 
-type CancelErrors = Errors<Platform, (MessagesWrite, NotFound<TurnId>, Overloaded, WriteUnavailable)>;
+/// The states of turns.
+#[derive(Debug)]
+pub(super) enum States {}
 
-/// Cancel a turn.
-///
-/// Text that was shown becomes the reply; otherwise the turn is discarded and refunded. A tool call that was sent is waited for.
-#[utoipa::path(
-    post, path = "/turns/{id}/cancel", tag = "platform", operation_id = "cancelTurn",
-    security(("bearer" = ["messages:write"])), params(("id" = inline(TurnId), Path, description = "trn_…")),
-    responses((status = 200, description = "The turn", body = Success<CancelledTurnOut>), CancelErrors),
-)]
-pub(super) async fn cancel(
-    State(state): State<AppState>,
-    MessagesWrite(account, _): MessagesWrite,
-    PathParam(name): PathParam,
-) -> Answer<CancelledTurnOut> {
-    let (turn, cancelled) = cancel_turn::cancel(&state.services, &account, &name).await?;
-    Ok(Success::new("Turn processed successfully.", CancelledTurnOut { cancelled, turn: turn.into() }))
+impl Choice for States {
+    type Value = TurnState;
+
+    fn words() -> Vec<&'static str> {
+        TurnState::ALL.iter().map(|state| state.as_str()).collect()
+    }
 }
 
-/// A turn after a request to cancel it.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct CancelledTurnOut {
-    /// Whether this or an earlier request cancels it; false if it had ended.
-    cancelled: bool,
-    turn: TurnOut,
+/// The APIs of turns.
+#[derive(Debug)]
+pub(super) enum Apis {}
+
+impl Choice for Apis {
+    type Value = Api;
+
+    fn words() -> Vec<&'static str> {
+        Api::ALL.iter().map(|api| api.as_str()).collect()
+    }
+}
+
+/// The query of the list of turns.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TurnsQuery {
+    /// Number of items per page: 1 to 200, 50 by default.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// The `next_cursor` of the previous page.
+    cursor: Option<String>,
+    #[param(inline, value_type = Option<TurnState>)]
+    state: Option<String>,
+    /// Only turns of this conversation.
+    conversation_id: Option<String>,
+    /// The API that the message came through.
+    #[param(inline, value_type = Option<Api>)]
+    api: Option<String>,
+    /// Only turns that were created at this time or later.
+    #[param(format = DateTime, example = "2026-03-15T14:00:00Z")]
+    created_after: Option<String>,
+    /// Only turns that were created before this time.
+    #[param(format = DateTime, example = "2026-03-16T14:00:00Z")]
+    created_before: Option<String>,
+}
+
+/// List turns.
+///
+/// The newest comes first. A page of a filtered list may have few or no turns: only `next_cursor` says whether there are more.
+#[utoipa::path(
+    get, path = "/turns", tag = "platform", operation_id = "listTurns",
+    security(("bearer" = ["read"])), params(TurnsQuery),
+    responses((status = 200, description = "A page", body = Success<Page<TurnOut>>), ReadErrors<InvalidQuery>),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    Read(account, _): Read,
+    QueryParams(query, _): QueryParams<TurnsQuery>,
+) -> Answer<Page<TurnOut>> {
+    type TurnCursor = Cursor<TurnId, 'n'>;
+    let limit = limit(query.limit.as_deref())?;
+    let filter = TurnFilter {
+        state: check_choice::<States>("state", query.state.as_deref())?,
+        api: check_choice::<Apis>("api", query.api.as_deref())?,
+        conversation: conversation("conversation_id", query.conversation_id.as_deref())?,
+        created: time_range([
+            ("created_after", query.created_after.as_deref()),
+            ("created_before", query.created_before.as_deref()),
+        ])?,
+        before: TurnCursor::decode(query.cursor.as_deref())?,
+    };
+    let page = list_turns::list(&state.services, &account, &filter, limit).await?;
+    let turns = Page::new(page.items, page.next.map(TurnCursor::encode));
+    Ok(Success::new("Turns retrieved successfully.", turns))
 }
 
 /// A turn: one reply that is being produced or was produced.
@@ -148,6 +202,10 @@ pub(super) struct TurnOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, example = "2026-03-15T14:22:13Z")]
     ended_at: Option<String>,
+    /// The turn that runs it again, if it failed and was retried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    retry_turn_id: Option<TurnId>,
 }
 
 /// A turn with its trace so far.
@@ -299,6 +357,7 @@ impl From<Turn> for TurnOut {
             created_at: turn.admitted_at.to_string(),
             started_at: turn.first_started_at.map(|at| at.to_string()),
             ended_at: turn.ended_at.map(|at| at.to_string()),
+            retry_turn_id: turn.retried_by,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::domain::history::{
     HistoryEntry, MAX_UNANSWERED_RESULT, STOPPED, Speaker, arrange, build_history, parse_function_calls,
     unanswered_entry,
 };
-use crate::domain::ids::TurnId;
+use crate::domain::ids::{TurnId, WorkspaceId};
 use crate::domain::journal::JournalRow;
 use crate::domain::message::Message;
 use crate::domain::template::fill_system_prompt;
@@ -29,7 +29,7 @@ use crate::outbound::AllowHosts;
 use crate::service::create_conversation::first_message;
 use crate::service::workspace_hosts;
 use crate::store::turns::journal;
-use crate::store::{Conn, ReadLimit, StoreError, conversations, messages, workspaces};
+use crate::store::{Conn, ReadLimit, StoreError, conversations, messages, turns, workspaces};
 use crate::tools::Toolset;
 use crate::writer::TurnSnapshot;
 
@@ -38,6 +38,8 @@ const MAX_PROMPT: usize = 256 * 1024;
 
 /// Earlier turns without a reply whose calls are read.
 const MAX_UNANSWERED: usize = 200;
+/// How many times that one of these was run again are followed.
+const MAX_RETRIES: usize = 10;
 /// The most bytes of such calls that are read, the newest ones. The calls of one answer fit.
 const MAX_UNANSWERED_BYTES: i64 = 512 * 1024;
 
@@ -85,9 +87,9 @@ pub(super) async fn load(
     if conversation.visitor_variables != "{}" {
         replace_first_message(&mut entries, &version, &variables);
     }
-    entries.extend(unanswered.iter().filter_map(|(turn, position)| {
-        let of_turn = |row: &&JournalRow| row.turn.turn == *turn;
-        let rows: Vec<JournalRow> = calls.iter().filter(of_turn).cloned().collect();
+    entries.extend(unanswered.iter().filter_map(|(turns, position)| {
+        let of_turns = |row: &&JournalRow| turns.contains(&row.turn.turn);
+        let rows: Vec<JournalRow> = calls.iter().filter(of_turns).cloned().collect();
         (!rows.is_empty()).then(|| unanswered_entry(*position, &rows))
     }));
     let history = arrange(build_history(&prompt, entries, turn.position, engine.settings.history)).into();
@@ -100,8 +102,8 @@ pub(super) async fn load(
 struct StoredContext {
     conversation: Conversation,
     messages: Vec<Arc<Message>>,
-    /// The earlier turns without a reply, with the positions of their messages.
-    unanswered: Vec<(TurnId, i64)>,
+    /// The earlier turns of each message without a reply, with its position.
+    unanswered: Vec<(Vec<TurnId>, i64)>,
     /// Their calls.
     calls: Vec<JournalRow>,
     journal: Vec<JournalRow>,
@@ -117,7 +119,8 @@ fn known(
 ) -> Option<Result<StoredContext, StoreError>> {
     let histories = &engine.services.histories;
     let messages = histories.get(turn.conversation, turn.position, conversation.next_position)?;
-    if turn.fence > 1 || !unanswered(&messages, turn.position).is_empty() {
+    let is_known = turn.fence <= 1 && first_turn(&messages, turn).is_none();
+    if !is_known || !unanswered(&messages, turn.position).is_empty() {
         return None;
     }
     Some(workspace_hosts::parse(&config.settings).map(|allow_hosts| StoredContext {
@@ -135,8 +138,10 @@ async fn read(mut conn: Conn<'_>, engine: &Engine, turn: &Turn) -> Result<Option
     let conversation = conversations::find(conn.reborrow(), turn.workspace, turn.conversation).await?;
     let Some(conversation) = conversation else { return Ok(None) };
     let messages = read_messages(conn.reborrow(), engine, turn, conversation.next_position).await?;
-    let unanswered = unanswered(&messages, turn.position);
-    let ids: Vec<TurnId> = unanswered.iter().map(|(turn, _)| *turn).collect();
+    let first_turns = unanswered(&messages, turn.position);
+    let own = first_turn(&messages, turn).map(|first| (first, turn.position));
+    let unanswered = with_retries(conn.reborrow(), turn, first_turns.into_iter().chain(own)).await?;
+    let ids: Vec<TurnId> = unanswered.iter().flat_map(|(turns, _)| turns).copied().collect();
     // One character more shows that a result is longer.
     let max_result = to_i64(MAX_UNANSWERED_RESULT + 1);
     let calls =
@@ -202,6 +207,38 @@ fn unanswered(messages: &[Arc<Message>], before: i64) -> Vec<(TurnId, i64)> {
         .rev()
         .take(MAX_UNANSWERED)
         .collect()
+}
+
+/// The first turn of the message that a turn answers, if the turn runs a failed one again.
+fn first_turn(messages: &[Arc<Message>], turn: &Turn) -> Option<TurnId> {
+    let message = messages.iter().find(|message| message.id == turn.message)?;
+    message.turn.filter(|first| *first != turn.id)
+}
+
+/// Each turn with those that ran it again, except for `turn` itself.
+async fn with_retries(
+    mut conn: Conn<'_>,
+    turn: &Turn,
+    first_turns: impl Iterator<Item = (TurnId, i64)>,
+) -> Result<Vec<(Vec<TurnId>, i64)>, StoreError> {
+    let mut found: Vec<(Vec<TurnId>, i64)> =
+        first_turns.map(|(first, position)| (vec![first], position)).collect();
+    for _ in 0..MAX_RETRIES {
+        let last = |(turns, _): &(Vec<TurnId>, i64)| turns.last().map(|last| (turn.workspace, *last));
+        let last: Vec<(WorkspaceId, TurnId)> = found.iter().filter_map(last).collect();
+        let retried = turns::list_retried(conn.reborrow(), &last).await?;
+        if retried.is_empty() {
+            break;
+        }
+        for (turns, _) in &mut found {
+            let next = retried.iter().find(|(failed, _)| turns.last() == Some(failed));
+            turns.extend(next.map(|(_, next)| *next));
+        }
+    }
+    for (turns, _) in &mut found {
+        turns.retain(|id| *id != turn.id);
+    }
+    Ok(found)
 }
 
 fn variables(version: &AssistantVersion, conversation: &Conversation) -> ConversationVariables {

@@ -36,6 +36,7 @@ insert_row!(Turn, "turns", turn_columns, |turn| {
     "is_stop_requested": turn.is_stop_requested,
     "stream_process": turn.stream_process,
     "api_key_id": turn.key,
+    "retried_by": turn.retried_by,
 });
 
 from_row!(Turn, |row| {
@@ -67,6 +68,7 @@ from_row!(Turn, |row| {
         is_stop_requested: row.try_get("is_stop_requested")?,
         stream_process: row.try_get("stream_process")?,
         key: row.try_get("api_key_id")?,
+        retried_by: row.try_get("retried_by")?,
     }
 });
 
@@ -74,6 +76,7 @@ from_row!(Turn, |row| {
 pub mod cancellations;
 pub mod claims;
 pub mod journal;
+pub mod list;
 pub mod open;
 pub mod overdue;
 
@@ -81,6 +84,16 @@ pub mod overdue;
 pub async fn find(conn: Conn<'_>, workspace: WorkspaceId, id: TurnId) -> Result<Option<Turn>, StoreError> {
     const FIND: &str = concat!("select ", turn_columns!(), " from turns where workspace_id = $1 and id = $2");
     Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(workspace).bind(id).fetch_optional(c).await?))
+}
+
+/// The turns among these that were run again, each with the turn that did so.
+pub async fn list_retried(
+    conn: Conn<'_>,
+    ids: &[(WorkspaceId, TurnId)],
+) -> Result<Vec<(TurnId, TurnId)>, StoreError> {
+    const LIST: &str = "select id, retried_by from new cross join turns where workspace_id = key_workspace \
+        and id = key_id and retried_by is not null";
+    fetch(conn, &key_columns(), ids, LIST).await
 }
 
 /// The turns among these that have ended. The poller of waiting clients asks for all of them at once.
@@ -142,12 +155,13 @@ pub fn update(statements: &mut Statements, rows: &[&Turn]) -> Result<(), StoreEr
         "model_error": &row.model_error,
         "is_stop_requested": row.is_stop_requested,
         "stream_process": row.stream_process,
+        "retried_by": row.retried_by,
     });
     const UPDATE: &str = "update turns set state = new.state, owner = new.owner, fence = new.fence, \
         attempts = new.attempts, takeovers = new.takeovers, not_before = new.not_before, \
         first_started_at = new.first_started_at, reason = new.reason, reply_id = new.reply_id, \
         ended_at = new.ended_at, model_error = new.model_error, is_stop_requested = new.is_stop_requested, \
-        stream_process = new.stream_process \
+        stream_process = new.stream_process, retried_by = new.retried_by \
         from new where turns.workspace_id = new.workspace_id and turns.id = new.id";
     statements.add(&ROWS, rows.iter().copied(), UPDATE)
 }

@@ -1,6 +1,7 @@
 //! Periodic work of a process that no request waits for.
 
 pub(super) mod embeddings;
+pub(super) mod message_index;
 pub(super) mod overdue_turns;
 pub(super) mod retention;
 pub(super) mod statistics;

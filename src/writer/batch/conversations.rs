@@ -75,8 +75,10 @@ impl Batch<'_> {
         change: impl FnOnce(&mut Conversation),
     ) {
         self.keep_conversation(id);
+        let now = self.context.clock.now();
         let Some(conversation) = self.tables.conversations.get_mut(&id) else { return };
         change(conversation);
+        conversation.updated_at = now;
         let conversation = conversation.clone();
         self.changes.touch_conversation(id);
         self.emit(conversation.workspace, kind, &EventData::Conversation(&conversation, None));

@@ -16,6 +16,7 @@ pub use audit::AuditRecord;
 pub use bounds::Bounds;
 pub use load_plan::LoadPlan;
 pub use tables::{ChangeSet, Tables, WorkspaceConfig, WorkspaceRow};
+pub(in crate::writer) use turns::NewTurn;
 pub use turns::TurnWriteOutcome;
 
 use std::collections::HashMap;

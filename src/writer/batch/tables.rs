@@ -64,7 +64,8 @@ impl Tables {
         let open = self.open.entry(turn.conversation).or_default();
         if turn.state.is_open() {
             open.insert(turn.position, turn.id);
-        } else {
+        } else if open.get(&turn.position) == Some(&turn.id) {
+            // Another turn may answer the same message by now.
             open.remove(&turn.position);
         }
         self.turns.insert(turn.id, turn);

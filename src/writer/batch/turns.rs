@@ -1,11 +1,12 @@
 //! Turns: start, change and end.
 
 use super::{Batch, StartedTurn};
-use crate::domain::conversation::{Conversation, SenderType};
+use crate::domain::clock::Micros;
+use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
 use crate::domain::event::EventType;
 use crate::domain::failure::Discard;
 use crate::domain::idempotency::{IdempotencyKey, StoredAnswer};
-use crate::domain::ids::{ConversationId, WorkspaceId};
+use crate::domain::ids::{ConversationId, MessageId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::money::Money;
 use crate::domain::render::{self, EventData};
@@ -20,7 +21,81 @@ pub enum TurnWriteOutcome {
     FencedOff(Option<Box<Turn>>),
 }
 
+/// A turn to open.
+#[derive(Clone, Debug)]
+pub(in crate::writer) struct NewTurn {
+    pub id: TurnId,
+    /// The position of the message that it answers.
+    pub position: i64,
+    pub message: MessageId,
+    pub api: Api,
+    pub deadline_at: Option<Micros>,
+    pub price: Money,
+    pub assistant_version: i64,
+    /// The scope and key under which its response is stored.
+    pub idempotency: Option<(String, String)>,
+    /// The process that streams its reply.
+    pub stream_process: Option<ProcessId>,
+    /// The API key that sent its message.
+    pub key: Option<KeyId>,
+}
+
 impl Batch<'_> {
+    /// Charges for a turn and opens it. It starts if no other turn of its conversation is open. Returns it as it is then.
+    pub(in crate::writer) fn open_turn(&mut self, conversation: &Conversation, new: NewTurn) -> Turn {
+        self.charge(conversation.workspace, conversation.id, new.id, new.price);
+        let now = self.context.now;
+        let mut turn = Turn {
+            workspace: conversation.workspace,
+            id: new.id,
+            conversation: conversation.id,
+            position: new.position,
+            message: new.message,
+            api: new.api,
+            state: TurnState::Waiting,
+            owner: None,
+            fence: 0,
+            attempts: 0,
+            takeovers: 0,
+            not_before: now,
+            admitted_at: now,
+            first_started_at: None,
+            deadline_at: new.deadline_at,
+            price: new.price,
+            assistant: conversation.assistant,
+            assistant_version: new.assistant_version,
+            idempotency: new.idempotency,
+            reason: None,
+            model_error: None,
+            reply: None,
+            ended_at: None,
+            is_stop_requested: false,
+            stream_process: new.stream_process,
+            key: new.key,
+            retried_by: None,
+        };
+        if conversation.open_turns == 0 {
+            self.start(&mut turn);
+        }
+        self.count_opened(conversation);
+        self.changes.new_turns.push(turn.id);
+        self.tables.put_turn(turn.clone());
+        turn
+    }
+
+    fn count_opened(&mut self, conversation: &Conversation) {
+        if let Some(row) = self.tables.conversations.get_mut(&conversation.id) {
+            row.open_turns += 1;
+        }
+        self.daily_usage(conversation.workspace);
+        if let Some(row) = self.tables.workspaces.get_mut(&conversation.workspace) {
+            row.state.open_turns += 1;
+            row.state.day_test_turns += i64::from(conversation.kind == ConversationKind::Test);
+            self.changes.touch_workspace(conversation.workspace);
+        }
+        self.changes.touch_conversation(conversation.id);
+    }
+
     /// Changes a turn and increments its fence, if this process owns it with `fence`.
     pub(in crate::writer) fn update_owned_turn(
         &mut self,
@@ -117,8 +192,10 @@ impl Batch<'_> {
 
     fn add_reply(&mut self, turn: &Turn, reply: &Reply) {
         let Some(conversation) = self.tables.conversations.get_mut(&turn.conversation) else { return };
+        let now = self.context.clock.now();
         let position = conversation.next_position;
         conversation.next_position += 1;
+        conversation.updated_at = now;
         let message = Message {
             workspace: turn.workspace,
             conversation: turn.conversation,
@@ -135,7 +212,7 @@ impl Batch<'_> {
             is_stopped: reply.is_stopped,
             earlier_texts: reply.earlier_texts.clone(),
             turn: Some(turn.id),
-            created_at: self.context.clock.now(),
+            created_at: now,
         };
         self.changes.touch_conversation(turn.conversation);
         self.emit(turn.workspace, EventType::MessageCreated, &EventData::Message(&message));
@@ -180,11 +257,14 @@ impl Batch<'_> {
         }
     }
 
-    /// Starts the conversation's oldest open turn, if it has been waiting for the turn that ended.
+    /// Starts the open turn of the conversation's oldest message, if it has been waiting for the turn that ended. A turn that runs a
+    /// failed one again may wait for a turn of a later message.
     pub(in crate::writer) fn start_next(&mut self, workspace: WorkspaceId, conversation: ConversationId) {
-        let oldest = self.tables.open.get(&conversation).and_then(|open| open.values().next());
-        let Some(mut turn) = oldest.and_then(|id| self.tables.turns.get(id)).cloned() else { return };
-        if turn.state != TurnState::Waiting || turn.workspace != workspace {
+        let open = self.tables.open.get(&conversation).into_iter().flat_map(|open| open.values());
+        let mut open = open.filter_map(|id| self.tables.turns.get(id));
+        let Some(mut turn) = open.next().cloned() else { return };
+        let is_waiting = |turn: &Turn| turn.state == TurnState::Waiting;
+        if !is_waiting(&turn) || !open.all(is_waiting) || turn.workspace != workspace {
             return;
         }
         self.start(&mut turn);

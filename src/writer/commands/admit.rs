@@ -18,8 +18,8 @@ use crate::domain::ids::{
 use crate::domain::message::{Message, MessageRef};
 use crate::domain::money::Money;
 use crate::domain::render::{self, EventData, NoReplyReason, RenderedResponse};
-use crate::domain::turn::{Api, Turn, TurnRef, TurnState};
-use crate::writer::batch::{Batch, LoadPlan};
+use crate::domain::turn::{Api, TurnRef};
+use crate::writer::batch::{Batch, LoadPlan, NewTurn};
 
 /// A message, sent through either API.
 #[derive(Clone, Debug)]
@@ -274,10 +274,12 @@ impl Admission {
         turn: Option<TurnId>,
     ) -> Message {
         batch.keep_conversation(conversation.id);
+        let now = batch.context.clock.now();
         let mut position = conversation.next_position;
         if let Some(row) = batch.tables.conversations.get_mut(&conversation.id) {
             position = row.next_position;
             row.next_position += 1;
+            row.updated_at = now;
             batch.changes.touch_conversation(conversation.id);
         }
         let message = Message {
@@ -296,7 +298,7 @@ impl Admission {
             is_stopped: false,
             earlier_texts: None,
             turn,
-            created_at: batch.context.clock.now(),
+            created_at: now,
         };
         let message_ref =
             MessageRef { workspace: message.workspace, conversation: conversation.id, position };
@@ -313,58 +315,22 @@ impl Admission {
         assistant: AssistantSummary,
         price: Money,
     ) {
-        batch.charge(self.workspace, conversation.id, self.turn, price);
-        let now = batch.context.now;
         let deadline = self.deadline.map(|at| at.saturating_duration_since(batch.context.instant));
-        let mut turn = Turn {
-            workspace: self.workspace,
-            id: self.turn,
-            conversation: conversation.id,
-            position: conversation.next_position,
-            message: self.message,
-            api: self.api,
-            state: TurnState::Waiting,
-            owner: None,
-            fence: 0,
-            attempts: 0,
-            takeovers: 0,
-            not_before: now,
-            admitted_at: now,
-            first_started_at: None,
-            deadline_at: deadline.map(|left| now.plus(left)),
-            price,
-            assistant: conversation.assistant,
-            assistant_version: assistant.current_version,
-            idempotency: self
-                .idempotency
-                .as_ref()
-                .map(|request| (request.key.scope.clone(), request.key.key.clone())),
-            reason: None,
-            model_error: None,
-            reply: None,
-            ended_at: None,
-            is_stop_requested: false,
-            stream_process: self.runs_here.then_some(batch.context.process),
-            key: self.key,
-        };
-        let is_first = conversation.open_turns == 0;
-        if is_first {
-            batch.start(&mut turn);
-        }
-        self.count_opened(batch, conversation);
-        batch.changes.new_turns.push(turn.id);
-        batch.tables.put_turn(turn);
-    }
-
-    fn count_opened(&self, batch: &mut Batch<'_>, conversation: &Conversation) {
-        if let Some(row) = batch.tables.conversations.get_mut(&conversation.id) {
-            row.open_turns += 1;
-        }
-        batch.daily_usage(self.workspace);
-        if let Some(row) = batch.tables.workspaces.get_mut(&self.workspace) {
-            row.state.open_turns += 1;
-            row.state.day_test_turns += i64::from(conversation.kind == ConversationKind::Test);
-            batch.changes.touch_workspace(self.workspace);
-        }
+        let idempotency = self.idempotency.as_ref();
+        batch.open_turn(
+            conversation,
+            NewTurn {
+                id: self.turn,
+                position: conversation.next_position,
+                message: self.message,
+                api: self.api,
+                deadline_at: deadline.map(|left| batch.context.now.plus(left)),
+                price,
+                assistant_version: assistant.current_version,
+                idempotency: idempotency.map(|request| (request.key.scope.clone(), request.key.key.clone())),
+                stream_process: self.runs_here.then_some(batch.context.process),
+                key: self.key,
+            },
+        );
     }
 }

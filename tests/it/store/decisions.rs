@@ -1,6 +1,6 @@
 //! Decisions without a database: one batch decides like many batches of one command, and the ledger balances.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,8 @@ use rejoinder::writer::batch::{
     Batch, ChangeSet, DecisionContext, Effects, PerApi, SlotBudget, Tables, WorkspaceConfig, WorkspaceRow,
 };
 use rejoinder::writer::{
-    Admission, Decision, EndAuthority, EndTurn, HandBackTurn, RetryTurn, Target, TopUp, UpdateConversation,
+    Admission, Decision, EndAuthority, EndTurn, HandBackTurn, RerunTurn, RetryTurn, Target, TopUp,
+    UpdateConversation,
 };
 use uuid::Uuid;
 
@@ -37,12 +38,38 @@ const MONEY: i64 = 60_000;
 /// An operation. A turn is named by the index of the operation that admitted it.
 #[derive(Clone, Debug)]
 enum Op {
-    Admit { conversation: u8, widget: bool, key: Option<u8>, auto_reply: Option<bool>, agent: bool },
-    End { admitted_by: u8, fence: Option<i64>, completes: bool },
-    Update { conversation: u8, patch: ConversationPatch },
-    RetryTurn { admitted_by: u8, fence: i64 },
-    HandBackTurn { admitted_by: u8, fence: i64 },
-    TopUp { reference: u8 },
+    Admit {
+        conversation: u8,
+        widget: bool,
+        key: Option<u8>,
+        auto_reply: Option<bool>,
+        agent: bool,
+    },
+    End {
+        admitted_by: u8,
+        fence: Option<i64>,
+        completes: bool,
+    },
+    Update {
+        conversation: u8,
+        patch: ConversationPatch,
+    },
+    RetryTurn {
+        admitted_by: u8,
+        fence: i64,
+    },
+    HandBackTurn {
+        admitted_by: u8,
+        fence: i64,
+    },
+    /// Runs a failed turn again. It admits a turn, too.
+    RerunTurn {
+        admitted_by: u8,
+        key: Option<u8>,
+    },
+    TopUp {
+        reference: u8,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -66,6 +93,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..3_u8, patch).prop_map(|(conversation, patch)| Op::Update { conversation, patch }),
         2 => (admitted_by(), 1..4_i64).prop_map(|(admitted_by, fence)| Op::RetryTurn { admitted_by, fence }),
         2 => (admitted_by(), 1..4_i64).prop_map(|(admitted_by, fence)| Op::HandBackTurn { admitted_by, fence }),
+        4 => (admitted_by(), proptest::option::weighted(0.3, 0..2_u8))
+            .prop_map(|(admitted_by, key)| Op::RerunTurn { admitted_by, key }),
         1 => (0..2_u8).prop_map(|reference| Op::TopUp { reference }),
     ]
 }
@@ -82,13 +111,15 @@ fn decide<D: Decision<Reply: std::fmt::Debug> + 'static>(command: D) -> Decide {
 }
 
 fn commands(ops: &[Op]) -> Vec<Decide> {
-    let conversations: HashMap<u8, u8> = (0_u8..)
-        .zip(ops)
-        .filter_map(|(index, op)| match op {
-            Op::Admit { conversation, .. } => Some((index, *conversation)),
+    let mut conversations: HashMap<u8, u8> = HashMap::new();
+    for (index, op) in (0_u8..).zip(ops) {
+        let conversation = match op {
+            Op::Admit { conversation, .. } => Some(*conversation),
+            Op::RerunTurn { admitted_by, .. } => conversations.get(admitted_by).copied(),
             _ => None,
-        })
-        .collect();
+        };
+        conversations.extend(conversation.map(|conversation| (index, conversation)));
+    }
     let turn = |admitted_by: u8| TurnRef {
         workspace: WORKSPACE,
         conversation: conversation_id(conversations.get(&admitted_by).copied().unwrap_or(0)),
@@ -150,6 +181,16 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
         Op::HandBackTurn { admitted_by, fence } => {
             decide(HandBackTurn { turn: turn(admitted_by), fence, delay, is_takeover: false })
         }
+        Op::RerunTurn { admitted_by, key } => decide(RerunTurn {
+            failed: turn(admitted_by),
+            message: MessageId(Uuid::from_u128(2000 + u128::from(admitted_by))),
+            turn: turn(index).turn,
+            idempotency: key.map(|key| IdempotencyRequest {
+                key: IdempotencyKey { workspace: WORKSPACE, scope: "rerun".to_owned(), key: key.to_string() },
+                fingerprint: vec![admitted_by],
+                warning: None,
+            }),
+        }),
         Op::TopUp { reference } => decide(TopUp {
             workspace: WORKSPACE,
             amount: Money(25_000),
@@ -289,13 +330,10 @@ fn check(run: &Run) {
             .collect();
         turns.sort_by_key(|turn| turn.position);
         assert_eq!(conversation.open_turns, i64::try_from(turns.len()).unwrap());
-        for (index, turn) in turns.iter().enumerate() {
-            assert_eq!(
-                turn.state == TurnState::Waiting,
-                index > 0,
-                "only the oldest is not waiting: {turns:?}"
-            );
-        }
+        let ready: Vec<_> = turns.iter().filter(|turn| turn.state != TurnState::Waiting).collect();
+        assert_eq!(ready.len(), usize::from(!turns.is_empty()), "one of them runs or may run: {turns:?}");
+        let positions: HashSet<i64> = turns.iter().map(|turn| turn.position).collect();
+        assert_eq!(positions.len(), turns.len(), "a message has one open turn at most: {turns:?}");
         let messages = run.changes.iter().flat_map(|changes| &changes.messages);
         let positions: Vec<i64> = messages
             .filter(|message| message.conversation == conversation.id)
@@ -303,7 +341,11 @@ fn check(run: &Run) {
             .collect();
         assert_eq!(positions, (1..conversation.next_position).collect::<Vec<_>>());
     }
+    let retries: Vec<TurnId> = run.tables.turns.values().filter_map(|turn| turn.retried_by).collect();
+    assert_eq!(retries.len(), retries.iter().collect::<HashSet<_>>().len());
     for turn in run.tables.turns.values() {
+        let retried = turn.retried_by.map(|next| &run.tables.turns[&next]);
+        assert!(retried.is_none_or(|next| turn.state == TurnState::Failed && next.message == turn.message));
         let moved: i64 =
             ledger.iter().filter(|entry| entry.turn == Some(turn.id)).map(|entry| entry.amount.0).sum();
         let charged =

@@ -69,6 +69,8 @@ pub struct Keys {
     pub full: String,
     /// Of the workspace, with the scope `read` alone.
     pub read_only: String,
+    /// Of the workspace, with the scope `export` alone.
+    pub export: String,
     /// Of the workspace, expired.
     pub expired: String,
     pub revoked: String,
@@ -137,6 +139,7 @@ pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> K
     Keys {
         full: make("demo", &[], None).await.0,
         read_only: make("demo", &[Scope::Read], None).await.0,
+        export: make("demo", &[Scope::Export], None).await.0,
         expired: make("demo", &[], Some(Duration::ZERO)).await.0,
         revoked,
         other_workspace: make("other", &[], None).await.0,
