@@ -33,7 +33,7 @@ pub async fn rerun(
         failed: TurnRef { workspace, conversation: failed.conversation, turn: id },
         message: failed.message,
         turn,
-        idempotency: idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent)),
+        idempotency: idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent, None)),
     };
     match services.writer.execute(command).await? {
         RerunOutcome::Opened(turn) => Ok((*turn, false)),

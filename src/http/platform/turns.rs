@@ -108,6 +108,8 @@ impl Choice for Apis {
     }
 }
 
+type TurnCursor = Cursor<TurnId, 'n'>;
+
 /// The query of the list of turns.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -117,10 +119,12 @@ pub(super) struct TurnsQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<TurnCursor>)]
     cursor: Option<String>,
     #[param(inline, value_type = Option<TurnState>)]
     state: Option<String>,
     /// Only turns of this conversation.
+    #[param(inline, value_type = Option<ConversationId>)]
     conversation_id: Option<String>,
     /// The API that the message came through.
     #[param(inline, value_type = Option<Api>)]
@@ -146,7 +150,6 @@ pub(super) async fn list(
     Read(account, _): Read,
     QueryParams(query, _): QueryParams<TurnsQuery>,
 ) -> Answer<Page<TurnOut>> {
-    type TurnCursor = Cursor<TurnId, 'n'>;
     let limit = limit(query.limit.as_deref())?;
     let filter = TurnFilter {
         state: check_choice::<States>("state", query.state.as_deref())?,

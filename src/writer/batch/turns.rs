@@ -6,7 +6,7 @@ use crate::domain::conversation::{Conversation, ConversationKind, SenderType};
 use crate::domain::event::EventType;
 use crate::domain::failure::Discard;
 use crate::domain::idempotency::{IdempotencyKey, StoredAnswer};
-use crate::domain::ids::{ConversationId, MessageId, ProcessId, TurnId, WorkspaceId};
+use crate::domain::ids::{ConversationId, KeyId, MessageId, ProcessId, TurnId, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::money::Money;
 use crate::domain::render::{self, EventData};
