@@ -3,6 +3,7 @@
 
 pub mod accept_message;
 pub mod apply_workspace;
+pub mod audit_log;
 pub mod authenticate;
 pub mod await_reply;
 pub mod calendars;
@@ -17,8 +18,11 @@ pub mod follow_turn;
 pub mod keys;
 pub mod knowledge;
 pub mod list_conversations;
+pub mod manage_keys;
+pub mod operator_keys;
 pub mod page;
 pub mod private_file;
+pub mod processes;
 pub mod read_conversation;
 pub mod read_events;
 pub mod read_money;
@@ -37,6 +41,7 @@ pub mod tools;
 pub mod update_conversation;
 pub mod webhook_endpoints;
 mod workspace_hosts;
+pub mod workspaces;
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,6 +50,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::api_key::{ApiKey, OperatorKey};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{IdGenerator, TurnId};
 use crate::domain::render::RenderedResponse;
@@ -71,7 +77,8 @@ pub struct Services {
     pub turn_streams: TurnStreams,
     pub followers: Followers,
     pub model_calls: ModelCalls,
-    pub key_cache: KeyCache,
+    pub key_cache: KeyCache<ApiKey>,
+    pub operator_key_cache: KeyCache<OperatorKey>,
     /// Clients and other dependencies of tools.
     pub tools: Adapters,
     /// Limits concurrent test calls of tools and refreshes of tool lists.

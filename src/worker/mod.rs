@@ -34,7 +34,7 @@ pub use deliveries::DeliverySettings;
 use failure_log::FailureLog;
 pub use lease::Lease;
 use registry::TaskRegistry;
-use sweeps::{embeddings, overdue_turns, retention, statistics};
+use sweeps::{embeddings, overdue_turns, retention, statistics, workspaces};
 use turns::claims;
 
 /// How often changes of other processes are polled.
@@ -50,6 +50,8 @@ pub struct WorkerSettings {
     pub life: LifetimeLimits,
     /// `events.retention`.
     pub event_retention: Duration,
+    /// `audit.address_retention`.
+    pub address_retention: Duration,
     /// `None` if the limits are disabled.
     pub untouched: Option<UntouchedLimits>,
     pub deliveries: DeliverySettings,
@@ -142,6 +144,8 @@ impl Worker {
         self.tasks.spawn_restarted("turn claims", move || claims::claim(worker.clone()));
         self.spawn_until_stop("sweeper", overdue_turns::sweep);
         self.spawn_until_stop("retention", retention::remove);
+        self.spawn_until_stop("suspended workspaces", workspaces::discard_suspended);
+        self.spawn_until_stop("deleted workspaces", workspaces::remove_deleted);
         self.spawn_until_stop("statistics", statistics::record);
         self.spawn_until_stop("turn reconciliation", reconcile::run::<TurnRef>);
         if let Some(embedder) = self.embeddings.clone() {
@@ -191,6 +195,11 @@ impl Worker {
     /// Removes conversations that visitors created and never used, beyond their limits: for tests.
     pub async fn remove_untouched_conversations(&self) -> Result<(), StoreError> {
         retention::remove_untouched(self).await
+    }
+
+    /// Removes the addresses of old entries of the audit log: for tests.
+    pub async fn remove_old_addresses(&self) -> Result<(), StoreError> {
+        retention::remove_addresses(self).await
     }
 
     /// Removes expired events: for tests.

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use batch::{Bounds, StartedTurn, TurnSnapshot, TurnWriteOutcome};
 pub use commands::{
-    Admission, AdmitOutcome, AppendJournal, AppendOutcome, CancelTurn, Command, CountTokens, CreateOutcome,
+    Admission, AdmitOutcome, AppendJournal, AppendOutcome, CancelTurn, Command, CountTokens, CreateOutcome, DiscardSuspended,
     Decision, DisableEndpoint, EndAuthority, EndTurn, EndpointAction, HandBackTurn, NewConversation,
     RenewWidgetLink, RetryTurn, Target, TestEndpoint, TopUp, UpdateConversation, WriteEndpoint,
 };

@@ -4,6 +4,15 @@ use http::{HeaderMap, header};
 
 /// Whether a client asks for a stream of events: it names that type, and prefers no JSON. A wildcard does not ask for it.
 pub(in crate::http) fn wants_event_stream(headers: &HeaderMap) -> bool {
+    wants(headers, "text/event-stream")
+}
+
+/// Whether a client asks for JSON values on lines of their own, in the same way.
+pub(in crate::http) fn wants_ndjson(headers: &HeaderMap) -> bool {
+    wants(headers, "application/x-ndjson")
+}
+
+fn wants(headers: &HeaderMap, wanted: &str) -> bool {
     let (mut stream, mut json) = (0.0_f32, 0.0_f32);
     let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     for range in values.flat_map(|value| value.split(',')) {
@@ -11,10 +20,10 @@ pub(in crate::http) fn wants_event_stream(headers: &HeaderMap) -> bool {
         let media_type = parameters.next().unwrap_or_default();
         let quality = parameters.find_map(|parameter| parameter.strip_prefix("q=")?.parse().ok());
         let quality: f32 = quality.unwrap_or(1.0);
-        match media_type.as_str() {
-            "text/event-stream" => stream = stream.max(quality),
-            "application/json" => json = json.max(quality),
-            _ => {}
+        if media_type == wanted {
+            stream = stream.max(quality);
+        } else if media_type == "application/json" {
+            json = json.max(quality);
         }
     }
     stream > 0.0 && stream >= json

@@ -3,6 +3,7 @@
 
 mod json;
 mod types;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +18,7 @@ pub(super) use types::{
     AnyText, Choice, Clearable, FieldType, Flag, FreeObject, Integer, JsonText, Name, OneOf, RequestField,
     Text, Word, check_choice, string_schema,
 };
+pub(super) use values::{Amount, ClearableAmount, Time, Words, words_schema};
 
 use super::envelope::Envelope;
 use crate::domain::error::{Error, FieldError};

@@ -1,13 +1,16 @@
 //! The platform API: a back end that authenticates with a bearer key.
 
+pub(super) mod audit;
 mod bookings;
 mod calendars;
 mod conversations;
 mod deliveries;
 mod documents;
 mod events;
+pub(super) mod keys;
 mod knowledge_bases;
-mod list;
+pub(super) mod list;
+mod me;
 mod messages;
 mod money;
 mod tools;
@@ -53,6 +56,11 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(turns::read_of_message))
         .routes(routes!(turns::stream))
         .routes(routes!(turns::cancel))
+        .routes(routes!(me::read))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::read, keys::revoke))
+        .routes(routes!(keys::roll))
+        .routes(routes!(audit::list))
         .routes(routes!(money::balance))
         .routes(routes!(money::ledger))
         .routes(routes!(events::list))

@@ -4,3 +4,4 @@ pub(super) mod embeddings;
 pub(super) mod overdue_turns;
 pub(super) mod retention;
 pub(super) mod statistics;
+pub(super) mod workspaces;

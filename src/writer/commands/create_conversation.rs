@@ -57,6 +57,7 @@ impl Decision for NewConversation {
         if let Some(record) = record.filter(|record| record.answer.is_answered()) {
             return Ok(CreateOutcome::Replayed(record.key.clone()));
         }
+        batch.check_not_suspended(self.workspace)?;
         self.check(batch)?;
         let now = batch.context.clock.now();
         let (conversation, first_message) = (self.conversation(now), self.first_message(now));
