@@ -1,5 +1,7 @@
 //! The platform API, as its contract and docs describe it.
 
+mod access;
+mod audit;
 mod calendar_files;
 mod calendars;
 mod conversation_creation;
@@ -7,6 +9,7 @@ mod conversation_updates;
 mod embeddings;
 mod events;
 mod hostile_documents;
+mod keys;
 mod knowledge_bases;
 mod limits;
 mod messages;
