@@ -65,10 +65,7 @@ enum Command {
     )]
     Keys(Keys),
     /// Create, list and revoke keys of the operator's API
-    #[command(
-        subcommand,
-        after_help = "Example:\n  rejoinder operator keys create --name \"Billing\""
-    )]
+    #[command(subcommand, after_help = "Example:\n  rejoinder operator keys create --name \"Billing\"")]
     Operator(Operator),
     /// Add credit to a workspace
     #[command(after_help = "Example:\n  rejoinder credit demo 25.00 --reference invoice-1042")]
@@ -177,10 +174,7 @@ enum Keys {
 #[derive(Debug, Subcommand)]
 enum Operator {
     /// Create, list and revoke keys of the operator's API
-    #[command(
-        subcommand,
-        after_help = "Example:\n  rejoinder operator keys create --name \"Billing\""
-    )]
+    #[command(subcommand, after_help = "Example:\n  rejoinder operator keys create --name \"Billing\"")]
     Keys(OperatorKeys),
 }
 

@@ -146,10 +146,7 @@ impl OperatorKey {
     /// Its account.
     #[must_use]
     pub fn account(&self) -> OperatorAccount {
-        OperatorAccount {
-            key: self.id,
-            actor: Arc::new(Actor::of_operator(self.id, self.name.as_str())),
-        }
+        OperatorAccount { key: self.id, actor: Arc::new(Actor::of_operator(self.id, self.name.as_str())) }
     }
 }
 

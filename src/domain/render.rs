@@ -201,9 +201,7 @@ pub fn widget_turn_end(end: &TurnEnd) -> RenderedResponse {
         TurnEnd::Discarded(Discard::AiDisabled) => widget_ai_disabled(),
         TurnEnd::Discarded(
             discard @ (Discard::ConversationEnded | Discard::Cancelled | Discard::WorkspaceSuspended),
-        ) => {
-            widget_failure(&discard_text(*discard), discard.as_str())
-        }
+        ) => widget_failure(&discard_text(*discard), discard.as_str()),
         TurnEnd::Discarded(Discard::ConversationDeleted) => RenderedResponse {
             status: 404,
             body: widget_error("Conversation not found"),

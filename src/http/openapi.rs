@@ -31,13 +31,17 @@ pub fn openapi() -> OpenApi {
     let mut document = head.nest("/api", widget).nest("/v1", platform).nest("/operator/v1", operator);
     let key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("An API key of the workspace: `sk_…`, created by `rejoinder keys create` or `POST /v1/keys`."))
+        .description(Some(
+            "An API key of the workspace: `sk_…`, created by `rejoinder keys create` or `POST /v1/keys`.",
+        ))
         .build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(key));
     let operator_key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
-        .description(Some("A key of the operator's API: `op_…`, created by `rejoinder operator keys create`."))
+        .description(Some(
+            "A key of the operator's API: `op_…`, created by `rejoinder operator keys create`.",
+        ))
         .build();
     components.add_security_scheme("operator", SecurityScheme::Http(operator_key));
     document

@@ -35,7 +35,8 @@ pub async fn list(
 
 /// Records that the log is exported, before that begins.
 pub async fn record_export(services: &Services, filter: &AuditFilter, actor: &Actor) -> Result<(), Error> {
-    let object = AuditObject::new("audit_log", filter.workspace.map_or("all".to_owned(), |id| id.to_string()), None);
+    let object =
+        AuditObject::new("audit_log", filter.workspace.map_or("all".to_owned(), |id| id.to_string()), None);
     let entry = match filter.workspace {
         Some(workspace) => AuditEntry::new(workspace, actor, AuditAction::Exported, object),
         None => AuditEntry::of_server(actor, AuditAction::Exported, object),

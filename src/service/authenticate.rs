@@ -67,19 +67,18 @@ async fn find_valid<K: StoredKey>(
     count_unknown: impl FnOnce() -> Result<(), Error> + Send,
     find: impl AsyncFnOnce(Conn<'_>) -> Result<Option<K>, StoreError>,
 ) -> Result<K, Error> {
-    let key = match cache.find(hash, Instant::now()) {
-        Some(key) => key,
-        None if cache.is_known(hash) => read(services, cache, hash, find).await?,
-        None => {
-            // Unless another request with the same key has read it meanwhile: the first requests of a busy client all arrive at once.
-            let _permit = cache.acquire_lookup(client).await?;
-            match cache.find(hash, Instant::now()) {
-                Some(key) => key,
-                None => {
-                    count_unknown()?;
-                    read(services, cache, hash, find).await?
-                }
-            }
+    let key = if let Some(key) = cache.find(hash, Instant::now()) {
+        key
+    } else if cache.is_known(hash) {
+        read(services, cache, hash, find).await?
+    } else {
+        let _permit = cache.acquire_lookup(client).await?;
+        // Another request with the same key may have read it meanwhile: the first requests of a busy client all arrive at once.
+        if let Some(key) = cache.find(hash, Instant::now()) {
+            key
+        } else {
+            count_unknown()?;
+            read(services, cache, hash, find).await?
         }
     };
     let now = services.clock.now();

@@ -142,12 +142,7 @@ pub async fn list(db: &Db, slug: Option<&str>) -> Result<Vec<(String, ApiKey)>, 
 }
 
 /// Revokes a key from the command line. Within five seconds every process rejects it. Revoking it again changes nothing.
-pub async fn revoke(
-    db: &Db,
-    clock: &dyn Clock,
-    ids: &IdGenerator,
-    id: KeyId,
-) -> Result<(), KeysError> {
+pub async fn revoke(db: &Db, clock: &dyn Clock, ids: &IdGenerator, id: KeyId) -> Result<(), KeysError> {
     let actor = Actor::command("rejoinder keys revoke");
     let write = async |mut conn: Conn<'_>| {
         let Some(key) = keys::find_of_any(conn.reborrow(), id).await? else { return Ok(false) };

@@ -132,8 +132,7 @@ pub async fn roll(
         key.prefix = secret.prefix();
         key.previous_until = (!overlap.is_zero()).then(|| now.plus(overlap));
         keys::roll(conn.reborrow(), &key, secret.hash(), key.previous_until).await?;
-        let entry =
-            AuditEntry::new(key.workspace, manager.actor, AuditAction::Rotated, audit_object(&key));
+        let entry = AuditEntry::new(key.workspace, manager.actor, AuditAction::Rotated, audit_object(&key));
         let entry = entry.with_changes(before, audit_fields(&key));
         audit_log::record(conn, clock, ids, &entry).await?;
         Ok(Ok(key))

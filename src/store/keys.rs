@@ -166,6 +166,13 @@ pub async fn roll(
     Ok(())
 }
 
+#[derive(sqlx::FromRow)]
+struct ListedRow {
+    slug: String,
+    #[sqlx(flatten)]
+    key: ApiKey,
+}
+
 /// The keys of one workspace or of all, each with the slug of its workspace, oldest first.
 pub async fn list(
     conn: Conn<'_>,

@@ -100,14 +100,10 @@ pub async fn list_after(
 }
 
 /// At most `limit` suspended workspaces with open turns.
-pub async fn list_suspended_with_turns(
-    conn: Conn<'_>,
-    limit: i64,
-) -> Result<Vec<WorkspaceId>, StoreError> {
+pub async fn list_suspended_with_turns(conn: Conn<'_>, limit: i64) -> Result<Vec<WorkspaceId>, StoreError> {
     const LIST: &str = "select id from workspaces join workspace_state on workspace_id = id \
         where suspended_at is not null and removed_at is null and open_turns > 0 order by id limit $1";
-    let rows: Vec<(WorkspaceId,)> =
-        on_conn!(conn, |c| sqlx::query_as(LIST).bind(limit).fetch_all(c).await?);
+    let rows: Vec<(WorkspaceId,)> = on_conn!(conn, |c| sqlx::query_as(LIST).bind(limit).fetch_all(c).await?);
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
@@ -116,8 +112,7 @@ pub async fn list_deleted(conn: Conn<'_>, limit: i64) -> Result<Vec<WorkspaceId>
     const LIST: &str = "select id from workspaces join workspace_state on workspace_id = id \
         where suspended_at is not null and removed_at is null and deleted_at is not null and open_turns = 0 \
         order by id limit $1";
-    let rows: Vec<(WorkspaceId,)> =
-        on_conn!(conn, |c| sqlx::query_as(LIST).bind(limit).fetch_all(c).await?);
+    let rows: Vec<(WorkspaceId,)> = on_conn!(conn, |c| sqlx::query_as(LIST).bind(limit).fetch_all(c).await?);
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
@@ -213,7 +208,12 @@ pub async fn put(mut conn: Conn<'_>, workspace: &Workspace) -> Result<(), StoreE
         query.bind(workspace.deleted_at).execute(c).await?;
     });
     on_conn!(conn.reborrow(), |c| {
-        sqlx::query(PUT_STATE).bind(workspace.id).bind(workspace.created_at.day()).bind(false).execute(c).await?;
+        sqlx::query(PUT_STATE)
+            .bind(workspace.id)
+            .bind(workspace.created_at.day())
+            .bind(false)
+            .execute(c)
+            .await?;
     });
     advance_config_version(conn, workspace.id).await
 }

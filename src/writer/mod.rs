@@ -27,9 +27,10 @@ use tokio_util::sync::CancellationToken;
 
 pub use batch::{Bounds, StartedTurn, TurnSnapshot, TurnWriteOutcome};
 pub use commands::{
-    Admission, AdmitOutcome, AppendJournal, AppendOutcome, CancelTurn, Command, CountTokens, CreateOutcome, DiscardSuspended,
-    Decision, DisableEndpoint, EndAuthority, EndTurn, EndpointAction, HandBackTurn, NewConversation,
-    RenewWidgetLink, RetryTurn, Target, TestEndpoint, TopUp, UpdateConversation, WriteEndpoint,
+    Admission, AdmitOutcome, AppendJournal, AppendOutcome, CancelTurn, Command, CountTokens, CreateOutcome,
+    Decision, DisableEndpoint, DiscardSuspended, EndAuthority, EndTurn, EndpointAction, HandBackTurn,
+    NewConversation, RenewWidgetLink, RetryTurn, Target, TestEndpoint, TopUp, UpdateConversation,
+    WriteEndpoint,
 };
 pub use config_cache::ConfigCache;
 pub use inline::decide_inline;

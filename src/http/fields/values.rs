@@ -48,7 +48,8 @@ impl<const SIGNED: bool> FieldType for Amount<SIGNED> {
     fn check(raw: &RawValue) -> Result<Option<Money>, Violation> {
         let amount = AnyText::check(raw)?.and_then(|text| text.parse().ok());
         let amount = amount.filter(|amount| SIGNED || *amount >= Money::ZERO);
-        let rule = || Violation::rule("must be an amount in dollars with at most six places, such as \"10.00\"");
+        let rule =
+            || Violation::rule("must be an amount in dollars with at most six places, such as \"10.00\"");
         amount.map(Some).ok_or_else(rule)
     }
 

@@ -7,7 +7,9 @@ use crate::domain::ids::{KeyId, WorkspaceId};
 use crate::domain::render::Success;
 use crate::http::describe::NotFound;
 use crate::http::extract::{Input, NestedPathParams, Operator, OptionalInput, PathParam, QueryParams};
-use crate::http::platform::keys::{InvalidKey, KeyCursor, KeyIn, KeyOut, KeyWithSecretOut, RollIn, TooManyKeys};
+use crate::http::platform::keys::{
+    InvalidKey, KeyCursor, KeyIn, KeyOut, KeyWithSecretOut, RollIn, TooManyKeys,
+};
 use crate::http::platform::list::{InvalidQuery, PageQuery, limit};
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -26,7 +28,7 @@ type Found = (NotFound<WorkspaceId>, NotFound<KeyId>);
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
-    Operator(_): Operator,
+    _operator: Operator,
     PathParam(workspace): PathParam,
     QueryParams(query, _): QueryParams<PageQuery>,
 ) -> Answer<Page<KeyOut>> {
@@ -67,7 +69,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
-    Operator(_): Operator,
+    _operator: Operator,
     NestedPathParams(workspace, key): NestedPathParams,
 ) -> Answer<KeyOut> {
     let workspace = workspaces::find(&state.services, &workspace).await?.workspace.id;

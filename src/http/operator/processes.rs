@@ -35,10 +35,7 @@ pub(super) struct ProcessOut {
     get, path = "/processes", tag = "operator", operation_id = "operatorListProcesses", security(("operator" = [])),
     responses((status = 200, description = "All of them", body = Success<Page<ProcessOut>>), ReadErrors<()>),
 )]
-pub(super) async fn list(
-    State(state): State<AppState>,
-    Operator(_): Operator,
-) -> Answer<Page<ProcessOut>> {
+pub(super) async fn list(State(state): State<AppState>, _operator: Operator) -> Answer<Page<ProcessOut>> {
     let own = state.process;
     let processes = processes::list(&state.services, own).await?;
     let processes = processes.into_iter().map(|process| ProcessOut {

@@ -46,7 +46,8 @@ impl FieldType for Slug {
 
     fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
         let Some(slug) = AnyText::check(raw)? else { return Ok(None) };
-        let is_allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+        let is_allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
         if (1..=MAX_SLUG).contains(&slug.len()) && slug.bytes().all(is_allowed) {
             return Ok(Some(slug));
         }
@@ -336,7 +337,7 @@ pub(super) struct CreditOut {
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
-    Operator(_): Operator,
+    _operator: Operator,
     QueryParams(query, _): QueryParams<PageQuery>,
 ) -> Answer<Page<WorkspaceOut>> {
     let limit = limit(query.limit.as_deref())?;
@@ -371,7 +372,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
-    Operator(_): Operator,
+    _operator: Operator,
     PathParam(name): PathParam,
 ) -> Answer<WorkspaceOut> {
     let workspace = workspaces::find(&state.services, &name).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
 
 use super::Answer;
@@ -42,7 +43,7 @@ impl Choice for Scopes {
 }
 
 fn scopes_schema() -> Schema {
-    ArrayBuilder::new().items(words_schema(&Scopes::words())).build().into()
+    ArrayBuilder::new().items(RefOr::T(words_schema(&Scopes::words()))).build().into()
 }
 
 request! {

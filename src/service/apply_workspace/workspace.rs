@@ -26,7 +26,9 @@ impl Applier<'_> {
             super::reject_api_owned("workspace", &old.slug, old.from_file)?;
             if old.deleted_at.is_some() {
                 let slug = &old.slug;
-                return Err(ApplyError::Refused(format!("workspace \"{slug}\" is being deleted; try again later")));
+                return Err(ApplyError::Refused(format!(
+                    "workspace \"{slug}\" is being deleted; try again later"
+                )));
             }
         }
         let after = Workspace {

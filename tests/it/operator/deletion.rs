@@ -26,7 +26,8 @@ both_backends!(
         let base = base.send().await.json()["data"]["id"].as_str().unwrap().to_owned();
         let document = json!({ "title": "Returns", "text": "Within 14 days." });
         let documents = format!("/v1/knowledge_bases/{base}/documents");
-        let written = server.request("POST", &documents).bearer(&server.keys.full).json(&document).send().await;
+        let written =
+            server.request("POST", &documents).bearer(&server.keys.full).json(&document).send().await;
         assert!(written.status < 300, "{}", written.text());
         let ledger = "select count(*) from ledger join workspaces on workspaces.id = ledger.workspace_id";
         let before = server.query_number(ledger).await;

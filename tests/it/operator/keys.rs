@@ -41,7 +41,8 @@ both_backends!(
 
         let is_rejected = async || (operator.get("/processes").await.status == 401).then_some(());
         wait_at_most(Duration::from_secs(5), "the key to be rejected", is_rejected).await;
-        let entries = server.query_number("select count(*) from audit_log where object_kind = 'operator_key'");
+        let entries =
+            server.query_number("select count(*) from audit_log where object_kind = 'operator_key'");
         assert_eq!(entries.await, 2, "the creation and one revocation");
     }
 );
@@ -91,7 +92,8 @@ both_backends!(
         assert_ne!(rolled["data"]["secret"], secret);
         assert!(revoked["data"]["revoked_at"].is_string());
         assert_eq!(operator.get(&key).await.json()["data"]["revoked_at"], revoked["data"]["revoked_at"]);
-        let other = format!("/workspaces/{}/keys/{}", operator.workspace("other").await, id.as_str().unwrap());
+        let other =
+            format!("/workspaces/{}/keys/{}", operator.workspace("other").await, id.as_str().unwrap());
         assert_eq!(operator.get(&other).await.status, 404);
         let actors = server.query_number(
             "select count(*) from audit_log where object_kind = 'key' and actor_kind = 'operator' \

@@ -36,10 +36,7 @@ both_backends!(
         let body = json!({ "sender_id": "u", "sender_type": "user", "text": "Hi" });
         let sent = server.enqueue(body.to_string()).send().await;
         assert_eq!((sent.status, sent.header("rejoinder-error")), (403, Some("workspace_suspended")));
-        assert_eq!(
-            sent.text(),
-            r#"{"status":"error","message":"The workspace is suspended","data":null}"#
-        );
+        assert_eq!(sent.text(), r#"{"status":"error","message":"The workspace is suspended","data":null}"#);
         // The key is cached for four seconds, which messages do not depend on.
         let is_refused = async || {
             let base = json!({ "slug": "x" });
@@ -85,7 +82,8 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let operator = Operator::new(&server).await;
         let open = async |key: &str| {
-            let mut stream = server.request("GET", "/v1/events/stream?after=latest").bearer(key).stream().await;
+            let mut stream =
+                server.request("GET", "/v1/events/stream?after=latest").bearer(key).stream().await;
             assert!(stream.block().await.is_some());
             stream
         };

@@ -30,7 +30,8 @@ both_backends!(
         assert_eq!(updated["allow_hosts"], json!(["crm.internal:8080"]));
         assert_eq!(operator.get(&path).await.json()["data"], updated);
         assert_eq!(operator.workspace("acme").await, created["id"].as_str().unwrap());
-        let audit = operator.get(&format!("/audit?object_id={}&action=updated", created["id"].as_str().unwrap()));
+        let audit =
+            operator.get(&format!("/audit?object_id={}&action=updated", created["id"].as_str().unwrap()));
         let entry = audit.await.json()["data"]["items"][0].clone();
         assert_eq!(entry["before"]["name"], "Acme");
         assert_eq!(entry["after"]["name"], "Acme Ltd");
@@ -107,7 +108,8 @@ both_backends!(
         let too_much = give("-100.00", "correction").await;
         let taken = give("-1.00", "correction-2").await;
 
-        let credited: Vec<_> = at_once.iter().filter(|answer| answer.json()["data"]["credited"] == true).collect();
+        let credited: Vec<_> =
+            at_once.iter().filter(|answer| answer.json()["data"]["credited"] == true).collect();
         assert_eq!(credited.len(), 1);
         assert_eq!(at_once[4].json()["data"]["balance"], "15.00");
         assert_eq!((other_amount.status, too_much.status), (409, 400));

@@ -78,7 +78,8 @@ fn example(document: &Value, schema: &Value) -> Value {
             let none = Map::new();
             let properties = schema["properties"].as_object().unwrap_or(&none).iter();
             let wanted = properties.filter(|(name, property)| {
-                property.get("example").is_some() || required.iter().any(|required| *required == name.as_str())
+                property.get("example").is_some()
+                    || required.iter().any(|required| *required == name.as_str())
             });
             wanted.map(|(name, property)| (name.clone(), example(document, property))).collect()
         }
@@ -95,7 +96,8 @@ fn body(document: &Value, operation: &Value) -> Option<(String, String)> {
         let body = example(document, &json["schema"]).to_string();
         return Some(("application/json".to_owned(), body));
     }
-    let media_type = content.keys().find(|kind| kind.starts_with("text/")).or_else(|| content.keys().next())?;
+    let media_type =
+        content.keys().find(|kind| kind.starts_with("text/")).or_else(|| content.keys().next())?;
     Some((media_type.clone(), "A text.".to_owned()))
 }
 
@@ -307,7 +309,8 @@ both_backends!(
         });
         for operation in &granted {
             let named = format!("{} {}", operation.method, operation.path);
-            let of_scope = |scope: &str| keys.by_scope.iter().find(|(known, _)| *known == scope).unwrap().1.as_str();
+            let of_scope =
+                |scope: &str| keys.by_scope.iter().find(|(known, _)| *known == scope).unwrap().1.as_str();
             let (key, scope) = match &operation.credential {
                 Credential::None => continue,
                 Credential::Operator => (keys.operator.as_str(), None),

@@ -33,7 +33,8 @@ both_backends!(
 
         let of_key = format!("?actor={id}");
         let all = items(&server, &key, &of_key).await;
-        let first = server.request("GET", &format!("/v1/audit{of_key}&limit=2")).bearer(&key).send().await.json();
+        let first =
+            server.request("GET", &format!("/v1/audit{of_key}&limit=2")).bearer(&key).send().await.json();
         let cursor = first["data"]["next_cursor"].as_str().unwrap();
         let second = items(&server, &key, &format!("{of_key}&limit=3&cursor={cursor}")).await;
 
@@ -57,7 +58,11 @@ both_backends!(
             ("&until=2001-01-01T00:00:00Z", 0),
             ("&since=2101-01-01T00:00:00Z", 0),
         ] {
-            assert_eq!(items(&server, &key, &format!("{of_key}{query}")).await.len(), count, "{query} {time}");
+            assert_eq!(
+                items(&server, &key, &format!("{of_key}{query}")).await.len(),
+                count,
+                "{query} {time}"
+            );
         }
         for query in ["?action=x", "?since=x", "?limit=0", "?cursor=x", "?actors=x"] {
             let answer = server.request("GET", &format!("/v1/audit{query}")).bearer(&key).send().await;
@@ -84,7 +89,8 @@ both_backends!(
         let exported = request.header("accept", "application/x-ndjson").send().await;
 
         assert_eq!(exported.header("content-type"), Some("application/x-ndjson"));
-        let lines: Vec<Value> = exported.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let lines: Vec<Value> =
+            exported.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 450, "more than one read");
         assert_eq!(lines[0]["after"], json!({ "a": 1 }));
         let exports = items(&server, &key, "?action=exported").await;

@@ -65,7 +65,8 @@ both_backends!(
         let (_, strong) = create(&server, &[Scope::Erase]).await;
 
         let made = post(&server, &maker, "/v1/keys", &json!({ "name": "weak", "scopes": ["read"] })).await;
-        let refused = post(&server, &maker, "/v1/keys", &json!({ "name": "x", "scopes": ["read", "config"] })).await;
+        let refused =
+            post(&server, &maker, "/v1/keys", &json!({ "name": "x", "scopes": ["read", "config"] })).await;
         let rolled = post(&server, &maker, &format!("/v1/keys/{strong}/roll"), &json!({})).await;
         let revoked = server.request("DELETE", &format!("/v1/keys/{strong}")).bearer(&maker).send().await;
 
@@ -211,7 +212,8 @@ both_backends!(
     async fn each_change_of_a_key_leaves_one_entry_without_a_secret(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (maker, _) = create(&server, Scope::ALL).await;
-        let made = post(&server, &maker, "/v1/keys", &json!({ "name": "x", "scopes": ["read"] })).await.json();
+        let made =
+            post(&server, &maker, "/v1/keys", &json!({ "name": "x", "scopes": ["read"] })).await.json();
         let path = format!("/v1/keys/{}", made["data"]["id"].as_str().unwrap());
 
         post(&server, &maker, &format!("{path}/roll"), &json!({})).await;
