@@ -22,7 +22,7 @@ pub async fn create_operator_key(
     let (secret, key) =
         operator_keys::create(&db, &SystemClock, &IdGenerator::random(), name, expires_in).await?;
     db.close().await;
-    let mut json = key_json(&key);
+    let mut json = operator_key_json(&key);
     json["key"] = secret.expose().into();
     Ok(Report { text: format!("{}\n", secret.expose()), json })
 }
@@ -38,7 +38,7 @@ pub async fn list_operator_keys(config: &Config) -> anyhow::Result<Report> {
         // Writing to a String does not fail.
         let _ = writeln!(text, "{}  {}  {}…  {}", key.id, state(key, now), key.prefix, key.name);
     }
-    Ok(Report { text, json: keys.iter().map(key_json).collect() })
+    Ok(Report { text, json: keys.iter().map(operator_key_json).collect() })
 }
 
 /// Revokes a key of the operator's API.
@@ -62,7 +62,7 @@ fn state(key: &OperatorKey, now: Micros) -> &'static str {
     }
 }
 
-fn key_json(key: &OperatorKey) -> Value {
+pub(super) fn operator_key_json(key: &OperatorKey) -> Value {
     let time = |at: Option<Micros>| at.map(|at| at.to_string());
     json!({
         "id": key.id,

@@ -18,7 +18,7 @@ use crate::service::workspaces;
 
 type Found = (NotFound<WorkspaceId>, NotFound<KeyId>);
 
-/// List the keys of a workspace.
+/// List a workspace's keys.
 ///
 /// The oldest comes first. Of the keys that are revoked or have expired, the newest 100 are kept.
 #[utoipa::path(
@@ -40,7 +40,7 @@ pub(super) async fn list(
     Ok(Success::new("Keys retrieved successfully.", keys))
 }
 
-/// Create a key of a workspace.
+/// Create a workspace's key.
 ///
 /// With any scopes. Its secret is only returned in this response.
 #[utoipa::path(
@@ -61,7 +61,7 @@ pub(super) async fn create(
     Ok(Success::new("Key created successfully.", KeyWithSecretOut::from(created)))
 }
 
-/// Read a key of a workspace.
+/// Read a workspace's key.
 #[utoipa::path(
     get, path = "/workspaces/{id}/keys/{key_id}", tag = "operator", operation_id = "operatorReadKey", security(("operator" = [])),
     params(("id" = String, Path, description = "wsp_…"), ("key_id" = String, Path, description = "key_…")),
@@ -77,7 +77,7 @@ pub(super) async fn read(
     Ok(Success::new("Key retrieved successfully.", KeyOut::from(key)))
 }
 
-/// Roll a key of a workspace.
+/// Roll a workspace's key.
 ///
 /// The new secret is only returned in this response; the old one stays valid for a while.
 #[utoipa::path(
@@ -97,7 +97,7 @@ pub(super) async fn roll(
     Ok(Success::new("Key rolled successfully.", KeyWithSecretOut::from(rolled)))
 }
 
-/// Revoke a key of a workspace.
+/// Revoke a workspace's key.
 ///
 /// Within 5 s every process rejects it.
 #[utoipa::path(

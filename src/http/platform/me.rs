@@ -87,9 +87,9 @@ pub(super) struct MeOut {
     server: ServerOut,
 }
 
-/// Read the key that is sent.
+/// Read the current key.
 ///
-/// Its workspace, scopes and limits. Any valid key may, whatever its scopes.
+/// The key that is sent: its workspace, scopes and limits. Any valid key may, whatever its scopes.
 #[utoipa::path(
     get, path = "/me", tag = "platform", operation_id = "readMe", security(("bearer" = [])),
     responses((status = 200, description = "The key", body = Success<MeOut>), MeErrors),
