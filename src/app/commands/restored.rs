@@ -13,8 +13,8 @@ use crate::config::Config;
 use crate::domain::api_key::{ApiKey, OperatorKey};
 use crate::domain::clock::{Clock, Micros, SystemClock};
 use crate::domain::ids::IdGenerator;
-use crate::service::{keys, operator_keys};
 use crate::service::restore::{self, RestoreResult};
+use crate::service::{keys, operator_keys};
 
 /// What [`restored`] does, for a person who has to agree.
 pub fn describe_restored(config: &Config) -> anyhow::Result<String> {

@@ -191,10 +191,10 @@ pub(in crate::http) struct AuditEntryOut {
     #[schema(inline)]
     object: ObjectOut,
     /// The fields that differ, as they were; secrets are `***`.
-    #[schema(schema_with = fields_schema)]
+    #[schema(required, schema_with = fields_schema)]
     before: Option<Box<RawValue>>,
     /// The fields that differ, as they are.
-    #[schema(schema_with = fields_schema)]
+    #[schema(required, schema_with = fields_schema)]
     after: Option<Box<RawValue>>,
     /// The method and the path of the request; null for a command.
     #[schema(required, example = "POST /v1/webhook_endpoints")]

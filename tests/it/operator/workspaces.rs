@@ -30,9 +30,9 @@ both_backends!(
         assert_eq!(updated["allow_hosts"], json!(["crm.internal:8080"]));
         assert_eq!(operator.get(&path).await.json()["data"], updated);
         assert_eq!(operator.workspace("acme").await, created["id"].as_str().unwrap());
-        let audit =
-            operator.get(&format!("/audit?object_id={}&action=updated", created["id"].as_str().unwrap()));
-        let entry = audit.await.json()["data"]["items"][0].clone();
+        let id = created["id"].as_str().unwrap();
+        let audit = operator.get(&format!("/audit?object_id={id}&action=updated")).await.json();
+        let entry = &audit["data"]["items"][0];
         assert_eq!(entry["before"]["name"], "Acme");
         assert_eq!(entry["after"]["name"], "Acme Ltd");
         assert!(entry["after"].get("slug").is_none(), "only what differs");

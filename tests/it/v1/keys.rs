@@ -187,21 +187,21 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let (maker, _) = create(&server, Scope::ALL).await;
         let body = json!({ "name": "x", "scopes": ["read"] });
-        let make = || post(&server, &maker, "/v1/keys", &body);
+        let create_one = || post(&server, &maker, "/v1/keys", &body);
 
-        let mut made = 0;
+        let mut count = 0;
         for _ in 0..6 {
-            let answers = join_all((0..20).map(|_| make())).await;
-            made += answers.iter().filter(|answer| answer.status == 200).count();
+            let answers = join_all((0..20).map(|_| create_one())).await;
+            count += answers.iter().filter(|answer| answer.status == 200).count();
         }
 
-        let refused = make().await;
+        let refused = create_one().await;
         assert_eq!((refused.status, refused.header("rejoinder-error")), (409, Some("conflict")));
         let valid = "select count(*) from api_keys join workspaces on workspaces.id = workspace_id \
             where slug = 'demo' and revoked_at is null";
         // One key of the workspace has expired.
         assert_eq!(server.query_number(valid).await, 101);
-        assert!((90..100).contains(&made), "{made}");
+        assert!((90..100).contains(&count), "{count}");
         let listed = server.request("GET", "/v1/keys?limit=60").bearer(&maker).send().await.json();
         assert_eq!(listed["data"]["items"].as_array().unwrap().len(), 60);
         assert!(listed["data"]["next_cursor"].is_string());
