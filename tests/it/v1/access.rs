@@ -149,7 +149,7 @@ impl Objects<'_> {
 /// A workspace with an object of each kind.
 async fn objects<'a>(server: &'a TestServer, db: &TestDb, operator: String) -> Objects<'a> {
     let (key, _) = create(server, Scope::ALL).await;
-    create_endpoint(server, db, server.tool.url("/hook")).await;
+    let endpoint = create_endpoint(server, db, server.tool.url("/hook")).await.id.to_string();
     let sent = server.post_message(WIDGET, "Hi").send().await;
     let turn = sent.header("rejoinder-turn").unwrap().to_owned();
     let conversation = server.conversation_id(WIDGET).await;
@@ -173,6 +173,7 @@ async fn objects<'a>(server: &'a TestServer, db: &TestDb, operator: String) -> O
         ("/v1/turns", turn),
         ("/v1/messages", message),
         ("/v1/knowledge_bases", base),
+        ("/v1/webhook_endpoints", endpoint),
         ("/operator/v1/workspaces", workspace["id"].as_str().unwrap().to_owned()),
     ]);
     Objects { server, key, operator, known, missing: BTreeSet::new() }
