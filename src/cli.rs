@@ -15,7 +15,7 @@ use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 
 use crate::app;
-use crate::app::commands::{self, Charset, CreateKey, Format, KeyId, Money, Report, Scope};
+use crate::app::commands::{self, Charset, CreateKey, Format, KeyId, Money, OperatorKeyId, Report, Scope};
 use crate::config::Config;
 use crate::lifecycle;
 use progress::Progress;
@@ -64,6 +64,9 @@ enum Command {
         after_help = "Example:\n  rejoinder keys create --workspace demo --name \"Back end\""
     )]
     Keys(Keys),
+    /// Create, list and revoke keys of the operator's API
+    #[command(subcommand, after_help = "Example:\n  rejoinder operator keys create --name \"Billing\"")]
+    Operator(Operator),
     /// Add credit to a workspace
     #[command(after_help = "Example:\n  rejoinder credit demo 25.00 --reference invoice-1042")]
     Credit {
@@ -93,7 +96,7 @@ enum Command {
         #[command(flatten)]
         output: OutputArgs,
     },
-    /// Print the machine-readable description of both APIs (openapi.json)
+    /// Print the machine-readable description of the APIs (openapi.json)
     #[command(after_help = "Example:\n  rejoinder openapi > openapi.json")]
     Openapi,
     /// Read a document from standard input and write it as Markdown: the child process of the server
@@ -140,7 +143,7 @@ enum Keys {
         /// What the key is for
         #[arg(long)]
         name: String,
-        /// Comma-separated list of messages:write, billing:read, read, config [default: all]
+        /// Comma-separated list of messages:write, billing:read, read, config, keys, export, erase [default: the first four]
         #[arg(long, value_delimiter = ',', value_parser = parse_scope)]
         scopes: Vec<Scope>,
         /// Such as 12h, 30d or 8w [default: never]
@@ -163,6 +166,43 @@ enum Keys {
     Revoke {
         /// As printed by the list of keys (key_…)
         id: KeyId,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Operator {
+    /// Create, list and revoke keys of the operator's API
+    #[command(subcommand, after_help = "Example:\n  rejoinder operator keys create --name \"Billing\"")]
+    Keys(OperatorKeys),
+}
+
+#[derive(Debug, Subcommand)]
+enum OperatorKeys {
+    /// Create a key that manages all workspaces, and print it once
+    #[command(after_help = "Example:\n  rejoinder operator keys create --name \"Billing\" --expires-in 90d")]
+    Create {
+        /// What the key is for
+        #[arg(long)]
+        name: String,
+        /// Such as 12h, 30d or 8w [default: never]
+        #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+        expires_in: Option<Duration>,
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// List the keys
+    #[command(after_help = "Example:\n  rejoinder operator keys list --json")]
+    List {
+        #[command(flatten)]
+        output: OutputArgs,
+    },
+    /// Revoke a key
+    #[command(after_help = "Example:\n  rejoinder operator keys revoke opk_01kb3w2v9ye8qanvd4c7g6h5mt")]
+    Revoke {
+        /// As printed by the list of keys (opk_…)
+        id: OperatorKeyId,
         #[command(flatten)]
         output: OutputArgs,
     },
@@ -229,6 +269,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             print(&applied, output)?;
         }
         Command::Keys(keys) => execute_keys(&config, keys)?,
+        Command::Operator(Operator::Keys(keys)) => execute_operator_keys(&config, keys)?,
         Command::Credit { workspace, amount, reference, output } => {
             let reference = reference.map_or_else(announce_reference, Ok)?;
             print(&block_on(commands::credit(&config, &workspace, amount, &reference))??, output)?;
@@ -263,6 +304,18 @@ fn execute_keys(config: &Config, keys: Keys) -> anyhow::Result<()> {
             print(&block_on(commands::list_keys(config, workspace.as_deref()))??, output)
         }
         Keys::Revoke { id, output } => print(&block_on(commands::revoke_key(config, id))??, output),
+    }
+}
+
+fn execute_operator_keys(config: &Config, keys: OperatorKeys) -> anyhow::Result<()> {
+    match keys {
+        OperatorKeys::Create { name, expires_in, output } => {
+            print(&block_on(commands::create_operator_key(config, &name, expires_in))??, output)
+        }
+        OperatorKeys::List { output } => print(&block_on(commands::list_operator_keys(config))??, output),
+        OperatorKeys::Revoke { id, output } => {
+            print(&block_on(commands::revoke_operator_key(config, id))??, output)
+        }
     }
 }
 

@@ -35,6 +35,7 @@ use crate::lifecycle::{Signals, Tasks};
 use crate::service::Services;
 use crate::service::authenticate::flush_last_used_periodically;
 use crate::service::knowledge::DocumentExtractor;
+use crate::service::processes::Process;
 use crate::store::ownership::queue_all_running;
 use crate::store::{Conn, Db, Tenant};
 use crate::telemetry::Metrics;
@@ -135,7 +136,9 @@ impl Server {
             lease_status,
         );
         worker.start(effects, lease, &background, &background_stop);
-        listen(config, &deps, services.clone(), &tasks, listeners, address);
+        let started_at = deps.clock.now();
+        let own = Process { id: process, started_at, lease_expires_at: None };
+        listen(config, &deps, (services.clone(), own), &tasks, listeners, address);
         let grace = config.shutdown_grace;
         Ok(Self {
             address,
@@ -212,7 +215,7 @@ fn reachable_address(listening_on: SocketAddr) -> SocketAddr {
 fn listen(
     config: &Config,
     deps: &ServerDependencies,
-    services: Services,
+    (services, process): (Services, Process),
     tasks: &Tasks,
     listeners: Listeners,
     address: SocketAddr,
@@ -230,7 +233,7 @@ fn listen(
     let public_url = public_address(config, address);
     let public_url = public_url.trim_end_matches('/').into();
     let body_timeout = config.http.body_timeout;
-    let state = AppState::new(SharedState { services, limits, metrics, public_url, body_timeout });
+    let state = AppState::new(SharedState { services, limits, metrics, public_url, process, body_timeout });
     let proxies = Arc::clone(&config.limits.trusted_proxies);
     let routers = http::routers(&state, listeners.operator.is_some());
     let serving = http::serve(listeners.public, routers, tasks.clone(), config.http.clone(), proxies);

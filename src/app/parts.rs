@@ -89,6 +89,7 @@ fn services(
         followers: Followers::new(settings::followers(config), tasks.soft_stop()),
         model_calls: ModelCalls::default(),
         key_cache: KeyCache::default(),
+        operator_key_cache: KeyCache::default(),
         tools,
         test_call_limiter: WorkspaceLimiter::test_calls(),
         seal_keys: deps.seal_keys.clone(),

@@ -86,6 +86,7 @@ pub(super) fn worker(config: &Config) -> WorkerSettings {
             max_takeovers: i64::from(config.turn.max_takeovers),
         },
         event_retention: config.events.retention,
+        address_retention: config.audit.address_retention,
         untouched: config.limits.enabled.then(|| untouched(&config.limits)),
         deliveries: DeliverySettings {
             max_in_flight: config.webhooks.max_in_flight,

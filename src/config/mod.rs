@@ -33,7 +33,7 @@ pub use model::{Connection, Model};
 pub use server::{DatabaseSection, Demo, Http, Log, LogFormat, Operator, Store};
 pub use telemetry::{CaptureContent, Telemetry, TraceExport};
 pub use value::{ByteSize, PostgresUrl, Rate, SecretKeys, parse_secret_keys};
-pub use work::{Events, Limits, Outbound, Turn, Webhooks, Widget};
+pub use work::{Audit, Events, Limits, Outbound, Turn, Webhooks, Widget};
 
 use layers::Layers;
 use value::{optional, required};
@@ -80,6 +80,7 @@ pub struct Config {
     pub embeddings: Embeddings,
     pub outbound: Outbound,
     pub webhooks: Webhooks,
+    pub audit: Audit,
     pub limits: Limits,
     pub http: Http,
     pub operator: Operator,

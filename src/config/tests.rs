@@ -201,6 +201,7 @@ fn settings_that_contradict_each_other_are_refused() {
     insta::assert_snapshot!(refusal("store.shards = 0", &[]), @"setting `store.shards` (FILE, line 1): expected 1 or more");
     insta::assert_snapshot!(refusal("widget.deadline = '0s'", &[]), @"setting `widget.deadline` (FILE, line 1): expected more than nothing");
     insta::assert_snapshot!(refusal("events.retention = '59m'", &[]), @"setting `events.retention` (FILE, line 1): expected from 1h to 3650d");
+    insta::assert_snapshot!(refusal("audit.address_retention = '59m'", &[]), @"setting `audit.address_retention` (FILE, line 1): expected from 1h to 3650d");
     insta::assert_snapshot!(refusal("webhooks.timeout = '31s'", &[]), @"setting `webhooks.timeout` (FILE, line 1): expected 30s or less");
     insta::assert_snapshot!(refusal("[connections.default]\nbase_url = 'http://h/v1'", &[]), @"setting `connections` (FILE, line 1): `default` is not a valid connection name: expected lower-case letters, digits, `-` and `_`, and not `default`, which is [model]");
     insta::assert_snapshot!(refusal("", &[("REJOINDER_CONNECTIONS__B__API_KEY", "sk")]), @"setting `connections.b` (environment variable REJOINDER_CONNECTIONS__B__API_KEY): missing field `base_url`");

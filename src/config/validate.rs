@@ -34,6 +34,9 @@ impl Config {
         if self.turn.max_in_flight < 2 {
             return invalid("turn.max_in_flight", "expected 2 or more: each API needs a slot");
         }
+        if !RETENTION_RANGE.contains(&self.audit.address_retention) {
+            return invalid("audit.address_retention", "expected from 1h to 3650d");
+        }
         if !RETENTION_RANGE.contains(&self.events.retention) {
             return invalid("events.retention", "expected from 1h to 3650d");
         }

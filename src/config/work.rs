@@ -82,6 +82,15 @@ pub struct Events {
     pub max_followers_per_workspace: usize,
 }
 
+/// `[audit]`: the audit log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section of settings")]
+pub struct Audit {
+    /// The time after which an entry loses the client's address.
+    #[serde(deserialize_with = "required")]
+    pub address_retention: Duration,
+}
+
 /// `[webhooks]`: deliveries to webhook endpoints.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a section of settings")]

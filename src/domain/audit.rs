@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
-use super::ids::{KeyId, WorkspaceId};
+use super::clock::Micros;
+use super::ids::{AuditId, KeyId, OperatorKeyId, WorkspaceId};
 use super::string_enum::string_enum;
 
 string_enum! {
@@ -40,6 +41,12 @@ impl Actor {
     #[must_use]
     pub fn of_key(key: KeyId, name: impl Into<String>) -> Self {
         Self { kind: ActorKind::Key, id: Some(key.to_string()), name: name.into(), origin: None }
+    }
+
+    /// The owner of a key of the operator's API.
+    #[must_use]
+    pub fn of_operator(key: OperatorKeyId, name: impl Into<String>) -> Self {
+        Self { kind: ActorKind::Operator, id: Some(key.to_string()), name: name.into(), origin: None }
     }
 
     /// A command of the command line, such as `rejoinder apply`.
@@ -121,6 +128,12 @@ impl<'a> AuditEntry<'a> {
         Self { workspace: Some(workspace), actor, action, object, before: Value::Null, after: Value::Null }
     }
 
+    /// An entry without fields about something that belongs to no workspace.
+    #[must_use]
+    pub fn of_server(actor: &'a Actor, action: AuditAction, object: AuditObject) -> Self {
+        Self { workspace: None, actor, action, object, before: Value::Null, after: Value::Null }
+    }
+
     /// Adds the fields in which two JSON objects differ, at their first level. A new object has no `before` (null).
     #[must_use]
     pub fn with_changes(mut self, before: Value, after: Value) -> Self {
@@ -136,6 +149,44 @@ impl<'a> AuditEntry<'a> {
         };
         self
     }
+}
+
+/// An entry as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAuditEntry {
+    pub id: AuditId,
+    pub workspace: Option<WorkspaceId>,
+    pub created_at: Micros,
+    pub actor_kind: ActorKind,
+    pub actor_id: Option<String>,
+    pub actor_name: String,
+    pub route: Option<String>,
+    /// Removed after `audit.address_retention`.
+    pub address: Option<String>,
+    pub request_id: Option<String>,
+    pub action: AuditAction,
+    pub object_kind: String,
+    pub object_id: String,
+    pub object_name: Option<String>,
+    /// JSON objects.
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+/// Which entries of the log are read; those that have all that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    /// None: of all workspaces, and of none.
+    pub workspace: Option<WorkspaceId>,
+    /// The id of a key.
+    pub actor: Option<String>,
+    pub action: Option<AuditAction>,
+    pub object_kind: Option<String>,
+    pub object_id: Option<String>,
+    /// From this time on.
+    pub since: Option<Micros>,
+    /// Before this time.
+    pub until: Option<Micros>,
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ string_enum! {
         TooManyTakeovers = "too_many_takeovers",
         /// The turn was open when the backup was made that was restored; it may have been answered since.
         DatabaseRestored = "database_restored",
+        /// The operator has suspended the workspace.
+        WorkspaceSuspended = "workspace_suspended",
     }
 }
 
@@ -54,6 +56,7 @@ impl Failure {
             Self::ServiceUnavailable | Self::TooManyTakeovers | Self::DatabaseRestored => {
                 "The service is temporarily unavailable"
             }
+            Self::WorkspaceSuspended => "The workspace is suspended",
             Self::InternalError => "The server failed to process the request",
         }
     }
@@ -70,5 +73,7 @@ string_enum! {
         ConversationDeleted = "conversation_deleted",
         /// A client cancelled it before text was shown.
         Cancelled = "cancelled",
+        /// The operator suspended the workspace.
+        WorkspaceSuspended = "workspace_suspended",
     }
 }

@@ -174,7 +174,7 @@ macro_rules! with_ids {
     ($callback:ident) => {
         $callback! {
             /// A workspace: one tenant.
-            WorkspaceId "wsp";
+            WorkspaceId "wsp" = "Workspace", "workspace_not_found", "wsp_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A conversation, as the platform API names it. The widget API never accepts it.
             ConversationId "con" = "Conversation", "conversation_not_found", "con_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A message, also a reply.
@@ -200,7 +200,9 @@ macro_rules! with_ids {
             /// An event of the feed.
             EventId "evt";
             /// An API key's public name, not its secret.
-            KeyId "key";
+            KeyId "key" = "API key", "key_not_found", "key_01k9z3x8f5e4r9t2m6q7w8y0ab";
+            /// The public name of a key of the operator's API.
+            OperatorKeyId "opk";
             /// An entry of the audit log.
             AuditId "aud";
             /// A running process of the server.

@@ -197,9 +197,9 @@ pub fn widget_turn_end(end: &TurnEnd) -> RenderedResponse {
         TurnEnd::Completed(reply) => widget_reply(&reply.text, &reply.function_calls),
         TurnEnd::Failed(failure) => widget_failure(&failure_text(*failure), failure.as_str()),
         TurnEnd::Discarded(Discard::AiDisabled) => widget_ai_disabled(),
-        TurnEnd::Discarded(discard @ (Discard::ConversationEnded | Discard::Cancelled)) => {
-            widget_failure(&discard_text(*discard), discard.as_str())
-        }
+        TurnEnd::Discarded(
+            discard @ (Discard::ConversationEnded | Discard::Cancelled | Discard::WorkspaceSuspended),
+        ) => widget_failure(&discard_text(*discard), discard.as_str()),
         TurnEnd::Discarded(Discard::ConversationDeleted) => RenderedResponse {
             status: 404,
             body: widget_error("Conversation not found"),
@@ -223,6 +223,7 @@ pub fn discard_text(discard: Discard) -> String {
         Discard::ConversationEnded => "The conversation has ended",
         Discard::ConversationDeleted => "The conversation was deleted",
         Discard::Cancelled => "The reply was cancelled",
+        Discard::WorkspaceSuspended => "The workspace is suspended",
     };
     format!("{FAILED}{detail}")
 }

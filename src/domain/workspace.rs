@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::clock::Micros;
 use super::conversation::ConversationKind;
 use super::ids::{AssistantId, WorkspaceId};
 use super::money::Money;
@@ -23,6 +24,13 @@ pub struct Workspace {
     pub allow_hosts: Vec<String>,
     /// Those of the server apply, too.
     pub token_budgets: TokenBudgets,
+    /// Whether a workspace file made it; if so, only a file changes its settings.
+    pub from_file: bool,
+    pub created_at: Micros,
+    /// Since when it admits nothing.
+    pub suspended_at: Option<Micros>,
+    /// Since when it is being removed.
+    pub deleted_at: Option<Micros>,
 }
 
 /// What one reply costs, by the type of its conversation.

@@ -49,6 +49,12 @@ macro_rules! tuple_sets {
     };
 }
 
+impl ErrorSet for () {
+    fn cases() -> Vec<ErrorCase> {
+        Vec::new()
+    }
+}
+
 tuple_sets!(A);
 tuple_sets!(A B);
 tuple_sets!(A B C);

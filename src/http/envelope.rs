@@ -195,6 +195,7 @@ impl Envelope for Platform {
 fn platform_failure(failure: Failure) -> StatusCode {
     match failure {
         Failure::ConversationEnded => StatusCode::CONFLICT,
+        Failure::WorkspaceSuspended => StatusCode::FORBIDDEN,
         Failure::ConversationBusy | Failure::ModelRateLimited | Failure::TokenBudgetExhausted => {
             StatusCode::TOO_MANY_REQUESTS
         }

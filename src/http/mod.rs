@@ -9,6 +9,7 @@ mod extract;
 mod fields;
 mod health;
 mod openapi;
+mod operator;
 mod pages;
 mod platform;
 mod query;

@@ -1,4 +1,4 @@
-//! The router: both APIs, each with its own envelope also for requests without a route.
+//! The router: the APIs, each with its own envelope also for requests without a route.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa_axum::router::OpenApiRouter;
 
-use super::authentication::{Refuse, require_key};
+use super::authentication::{Refuse, require_key, require_operator};
 use super::envelope::{
     ApiError, Platform, RouteOptions, Widget, handle_panic, method_not_allowed, route_not_found,
 };
@@ -21,7 +21,7 @@ use super::error::TransportError;
 use super::server::{Routers, observe};
 use super::state::AppState;
 use super::widget::RouteClass;
-use super::{health, pages, platform, widget};
+use super::{health, operator, pages, platform, widget};
 use crate::domain::error::Error;
 
 /// After a client found no free connection.
@@ -37,7 +37,7 @@ pub fn routers(state: &AppState, has_operator_listener: bool) -> Routers {
     };
     let (widget_routes, _) = widget::routes(&with_guard, &with_key).split_for_parts();
     let (platform_routes, _) = platform::routes(&with_key).split_for_parts();
-    let operator = if has_operator_listener { Router::new() } else { health::operator() };
+    let operator = if has_operator_listener { Router::new() } else { operator_routes(state) };
     let rest = health::probes()
         .merge(operator)
         .merge(health::document())
@@ -55,10 +55,17 @@ pub fn routers(state: &AppState, has_operator_listener: bool) -> Routers {
 /// The routes of the operator, for a listener of their own.
 pub fn operator_routers(state: &AppState) -> Routers {
     let all = health::probes()
-        .merge(health::operator())
+        .merge(operator_routes(state))
         .fallback(fallback)
         .method_not_allowed_fallback(method_not_allowed::<Platform>);
     Routers { all: finish(all, state), reserve: reserve(state) }
+}
+
+/// The metrics, and the operator's API.
+fn operator_routes(state: &AppState) -> Router<AppState> {
+    let (routes, _) = operator::routes().split_for_parts();
+    let routes = routes.route_layer(from_fn_with_state(state.clone(), require_operator));
+    health::operator().nest("/operator/v1", with_fallbacks::<Platform>(routes))
 }
 
 /// The routes of connections beyond the limit: health is answered, everything else is refused.

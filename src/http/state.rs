@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::server::Limits;
 use crate::service::Services;
+use crate::service::processes::Process;
 use crate::telemetry::Metrics;
 
 /// The state that handlers share. Cheap to clone: it is cloned several times for each request.
@@ -36,6 +37,8 @@ pub struct SharedState {
     pub metrics: Option<Metrics>,
     /// The public base URL of this server, without a trailing slash.
     pub public_url: Arc<str>,
+    /// This process.
+    pub process: Process,
     /// `http.body_timeout`: the time in which a whole request body must arrive.
     pub body_timeout: Duration,
 }

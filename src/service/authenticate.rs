@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::Services;
-use crate::domain::account::Account;
-use crate::domain::api_key::{ApiKey, KeyHash, KeySecret};
+use super::state::{KeyCache, StoredKey};
+use crate::domain::account::{Account, KeyHash, OperatorAccount};
+use crate::domain::api_key::KeySecret;
 use crate::domain::error::Error;
-use crate::store::{Tenant, keys};
+use crate::store::{Conn, StoreError, Tenant, keys, operator_keys};
 
 /// How often the last-used times of keys are written.
 const LAST_USED_FLUSH_INTERVAL: Duration = Duration::from_mins(1);
@@ -31,46 +32,79 @@ pub async fn authenticate(
         count_unknown()?;
         return Err(Error::Unauthenticated);
     };
-    let (hash, cache) = (secret.hash(), &services.key_cache);
-    let key = match cache.find(hash, Instant::now()) {
-        Some(key) => key,
-        None if cache.is_known(hash) => read(services, hash).await?,
-        None => read_unknown(services, hash, client, count_unknown).await?,
-    };
-    let now = services.clock.now();
-    let Some(account) = key.account(now) else {
-        cache.remove(hash);
-        return Err(Error::Unauthenticated);
-    };
-    cache.record_use(account.key, now);
-    Ok(account)
+    let hash = secret.hash();
+    let cache = &services.key_cache;
+    let find = async |conn: Conn<'_>| keys::find(conn, hash).await;
+    Ok(find_valid(services, cache, hash, client, count_unknown, find).await?.account(hash))
 }
 
-/// Reads a key of which this process does not know that it is valid, unless another request with the same key has read it
-/// meanwhile: the first requests of a busy client all arrive at once.
-async fn read_unknown(
+/// The account of a bearer token of the operator's API; as [`authenticate`].
+///
+/// # Errors
+/// As those of [`authenticate`].
+pub async fn authenticate_operator(
     services: &Services,
+    bearer: &str,
+    client: Option<IpNet>,
+    count_unknown: impl FnOnce() -> Result<(), Error> + Send,
+) -> Result<OperatorAccount, Error> {
+    let Some(secret) = KeySecret::parse_operator(bearer) else {
+        count_unknown()?;
+        return Err(Error::Unauthenticated);
+    };
+    let hash = secret.hash();
+    let cache = &services.operator_key_cache;
+    let find = async |conn: Conn<'_>| operator_keys::find(conn, hash).await;
+    Ok(find_valid(services, cache, hash, client, count_unknown, find).await?.account())
+}
+
+/// The key with this hash, if it is valid.
+async fn find_valid<K: StoredKey>(
+    services: &Services,
+    cache: &KeyCache<K>,
     hash: KeyHash,
     client: Option<IpNet>,
     count_unknown: impl FnOnce() -> Result<(), Error> + Send,
-) -> Result<ApiKey, Error> {
-    let _permit = services.key_cache.acquire_lookup(client).await?;
-    if let Some(key) = services.key_cache.find(hash, Instant::now()) {
-        return Ok(key);
+    find: impl AsyncFnOnce(Conn<'_>) -> Result<Option<K>, StoreError>,
+) -> Result<K, Error> {
+    let key = if let Some(key) = cache.find(hash, Instant::now()) {
+        key
+    } else if cache.is_known(hash) {
+        read(services, cache, hash, find).await?
+    } else {
+        let _permit = cache.acquire_lookup(client).await?;
+        // Another request with the same key may have read it meanwhile: the first requests of a busy client all arrive at once.
+        if let Some(key) = cache.find(hash, Instant::now()) {
+            key
+        } else {
+            count_unknown()?;
+            read(services, cache, hash, find).await?
+        }
+    };
+    let now = services.clock.now();
+    if !key.is_valid(now) {
+        cache.remove(hash);
+        return Err(Error::Unauthenticated);
     }
-    count_unknown()?;
-    read(services, hash).await
+    cache.record_use(key.id(), now);
+    Ok(key)
 }
 
-/// Reads a key that has not been revoked, and remembers it.
-async fn read(services: &Services, hash: KeyHash) -> Result<ApiKey, Error> {
+/// Reads a key, and remembers it if it is valid.
+async fn read<K: StoredKey>(
+    services: &Services,
+    cache: &KeyCache<K>,
+    hash: KeyHash,
+    find: impl AsyncFnOnce(Conn<'_>) -> Result<Option<K>, StoreError>,
+) -> Result<K, Error> {
     let queried_at = Instant::now();
-    let found = services.db.read(Tenant::Unknown, async |conn| keys::find(conn, hash).await).await?;
-    let Some(key) = found.filter(|key| key.revoked_at.is_none()) else {
-        services.key_cache.remove(hash);
+    let found = services.db.read(Tenant::Unknown, find).await?;
+    let now = services.clock.now();
+    let Some(key) = found.filter(|key| key.is_valid(now)) else {
+        cache.remove(hash);
         return Err(Error::Unauthenticated);
     };
-    services.key_cache.insert(hash, key.clone(), queried_at);
+    cache.insert(hash, key.clone(), queried_at);
     Ok(key)
 }
 
@@ -90,10 +124,16 @@ pub async fn flush_last_used_periodically(services: Services) {
 /// Writes the last-used times of keys. After a failure they are dropped: the key's next use records a later time.
 pub async fn flush_last_used(services: &Services) -> Result<(), Error> {
     let mut used = services.key_cache.drain_last_used();
-    if used.is_empty() {
+    let mut used_by_operators = services.operator_key_cache.drain_last_used();
+    if used.is_empty() && used_by_operators.is_empty() {
         return Ok(());
     }
     // Sorted, so that two processes do not deadlock on the rows.
     used.sort_unstable();
-    Ok(services.db.write(Tenant::Process, async |conn| keys::touch(conn, &used).await).await?)
+    used_by_operators.sort_unstable();
+    let touch = async |mut conn: Conn<'_>| {
+        keys::touch(conn.reborrow(), &used).await?;
+        operator_keys::touch(conn, &used_by_operators).await
+    };
+    Ok(services.db.write(Tenant::Process, touch).await?)
 }

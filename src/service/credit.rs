@@ -8,15 +8,18 @@ use crate::domain::error::Error;
 use crate::domain::ids::IdGenerator;
 use crate::domain::ledger::LedgerEntry;
 use crate::domain::money::Money;
-use crate::store::{Db, StoreError, Tenant, ledger, workspaces};
+use crate::store::{Conn, Db, StoreError, Tenant, ledger, workspaces};
 use crate::writer::{TopUp, decide_inline};
+
+/// The longest reference, in characters.
+pub const MAX_REFERENCE: usize = 200;
 
 /// The error of granting credit.
 #[derive(Debug, thiserror::Error)]
 pub enum CreditError {
     #[error("there is no workspace \"{0}\"")]
     UnknownWorkspace(String),
-    #[error("a reference must have 1 to 200 characters")]
+    #[error("a reference must have 1 to {MAX_REFERENCE} characters")]
     InvalidReference,
     #[error("an amount of zero moves nothing")]
     ZeroAmount,
@@ -43,7 +46,7 @@ pub enum CreditOutcome {
     },
 }
 
-/// Grants credit in the name of an actor; a negative `amount` deducts it, down to a balance of zero.
+/// Grants credit in the name of an actor, to the workspace with this slug; a negative `amount` deducts it, down to a balance of zero.
 pub async fn credit(
     db: &Db,
     clock: &dyn Clock,
@@ -53,30 +56,42 @@ pub async fn credit(
     reference: &str,
     actor: Arc<Actor>,
 ) -> Result<CreditOutcome, CreditError> {
-    if reference.trim().is_empty() || reference.chars().count() > 200 || reference.contains('\0') {
-        return Err(CreditError::InvalidReference);
-    }
-    if amount == Money::ZERO {
-        return Err(CreditError::ZeroAmount);
-    }
     let found = db.read(Tenant::Process, async |conn| workspaces::find_by_slug(conn, slug).await).await?;
     let workspace = found.ok_or_else(|| CreditError::UnknownWorkspace(slug.to_owned()))?.id;
     let command = TopUp { workspace, amount, reference: reference.to_owned(), actor };
-
     let mut tx = db.begin().await?;
-    let locked = workspaces::lock(tx.conn(), &[workspace].into()).await?;
-    let balance = locked.first().map_or(Money::ZERO, |(_, state)| state.balance);
-    if let Some(entry) = ledger::find_by_reference(tx.conn(), workspace, reference).await? {
-        if entry.amount != amount {
-            return Err(CreditError::AmountMismatch {
-                reference: reference.to_owned(),
-                amount: entry.amount,
-            });
-        }
-        return Ok(CreditOutcome::AlreadyGranted { balance });
-    }
-    let decided = decide_inline(tx.conn(), clock, ids, &command).await?;
-    let entry = decided.map_err(|cause| CreditError::Refused { balance, cause })?;
+    let granted = grant(tx.conn(), clock, ids, &command).await??;
     tx.commit().await.map_err(CreditError::OutcomeUnknown)?;
-    Ok(CreditOutcome::Granted(entry))
+    Ok(granted)
+}
+
+/// Grants credit within the transaction of the caller; a negative amount deducts it, down to a balance of zero. A refusal has changed
+/// nothing.
+pub(super) async fn grant(
+    mut conn: Conn<'_>,
+    clock: &dyn Clock,
+    ids: &IdGenerator,
+    command: &TopUp,
+) -> Result<Result<CreditOutcome, CreditError>, StoreError> {
+    let &TopUp { workspace, amount, ref reference, .. } = command;
+    if reference.trim().is_empty() || reference.chars().count() > MAX_REFERENCE || reference.contains('\0') {
+        return Ok(Err(CreditError::InvalidReference));
+    }
+    if amount == Money::ZERO {
+        return Ok(Err(CreditError::ZeroAmount));
+    }
+    let locked = workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
+    let balance = locked.first().map_or(Money::ZERO, |(_, state)| state.balance);
+    if let Some(entry) = ledger::find_by_reference(conn.reborrow(), workspace, reference).await? {
+        if entry.amount == amount {
+            return Ok(Ok(CreditOutcome::AlreadyGranted { balance }));
+        }
+        let reference = reference.clone();
+        return Ok(Err(CreditError::AmountMismatch { reference, amount: entry.amount }));
+    }
+    let entry = match decide_inline(conn.reborrow(), clock, ids, command).await? {
+        Ok(entry) => entry,
+        Err(cause) => return Ok(Err(CreditError::Refused { balance, cause })),
+    };
+    Ok(Ok(CreditOutcome::Granted(entry)))
 }

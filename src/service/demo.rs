@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use super::apply_workspace::{ApplyContext, ApplyError, PreparedFile, apply_in_transaction};
-use super::keys::build_key;
+use super::keys::{build_key, insert};
 use super::private_file;
 use crate::config::{Config, ModelChoice};
 use crate::domain::api_key::KeySecret;
@@ -86,7 +86,7 @@ async fn find(context: &ApplyContext<'_>, key_file: PathBuf) -> Result<Option<De
     let Ok(Some(text)) = private_file::read(&key_file) else { return Ok(None) };
     let Some(key) = KeySecret::parse(text.expose_secret()) else { return Ok(None) };
     let found = context.db.read(Tenant::Process, async |conn| keys::find(conn, key.hash()).await).await?;
-    let is_active = found.is_some_and(|found| found.account(context.clock.now()).is_some());
+    let is_active = found.is_some_and(|found| found.is_valid(context.clock.now()));
     Ok(is_active.then_some(Demo { key_file }))
 }
 
@@ -117,7 +117,8 @@ async fn create(context: &ApplyContext<'_>, key: &KeySecret) -> Result<bool, Dem
         Err(error) => return Err(error.into()),
     };
     let row = build_key(context.clock, context.ids, applied.workspace, "demo", key);
-    keys::insert(tx.conn(), &row, key.hash()).await?;
+    // A new workspace has room for it.
+    insert(tx.conn(), context.clock, context.ids, &Actor::server(), &row, key.hash()).await?;
     tx.commit().await?;
     Ok(true)
 }

@@ -31,8 +31,9 @@ pub struct Follower {
 /// Begins to follow at the requested position.
 ///
 /// # Errors
-/// [`Error::Overloaded`] if there are too many followers.
+/// [`Error::Overloaded`] if there are too many followers; an error if the workspace is suspended.
 pub async fn follow(services: &Services, account: &Account, query: &FeedQuery) -> Result<Follower, Error> {
+    account.check_not_suspended()?;
     let reader = {
         let _permit = services.followers.acquire_read_permit(account.workspace).await;
         open_reader(services, account, query).await?
@@ -118,7 +119,7 @@ pub async fn poll(services: &Services, round: u32) -> Result<(), Error> {
     }
     if round.is_multiple_of(POLLS_PER_KEY_CHECK) {
         let (checked, now) = (followers.keys(), services.clock.now());
-        let list = async |conn: Conn<'_>| keys::list_valid(conn, &checked, now).await;
+        let list = async |conn: Conn<'_>| keys::list_following(conn, &checked, now).await;
         let valid = services.db.control_read(list).await?;
         followers.end_invalid_keys(&checked, &valid);
     }

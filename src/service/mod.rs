@@ -3,6 +3,7 @@
 
 pub mod accept_message;
 pub mod apply_workspace;
+pub mod audit_log;
 pub mod authenticate;
 pub mod await_reply;
 pub mod calendars;
@@ -20,8 +21,11 @@ pub mod keys;
 pub mod knowledge;
 pub mod list_conversations;
 pub mod list_turns;
+pub mod manage_keys;
+pub mod operator_keys;
 pub mod page;
 pub mod private_file;
+pub mod processes;
 pub mod read_conversation;
 pub mod read_events;
 pub mod read_money;
@@ -44,6 +48,7 @@ pub mod update_conversation;
 pub mod usage;
 pub mod webhook_endpoints;
 mod workspace_hosts;
+pub mod workspaces;
 mod write_error;
 
 use std::fmt;
@@ -53,6 +58,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::api_key::{ApiKey, OperatorKey};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{IdGenerator, TurnId};
 use crate::domain::render::RenderedResponse;
@@ -79,7 +85,8 @@ pub struct Services {
     pub turn_streams: TurnStreams,
     pub followers: Followers,
     pub model_calls: ModelCalls,
-    pub key_cache: KeyCache,
+    pub key_cache: KeyCache<ApiKey>,
+    pub operator_key_cache: KeyCache<OperatorKey>,
     /// Clients and other dependencies of tools.
     pub tools: Adapters,
     /// Limits concurrent test calls of tools and refreshes of tool lists.

@@ -3,17 +3,25 @@
 use std::collections::HashSet;
 
 use sqlx::QueryBuilder;
+use uuid::Uuid;
 
 use super::{Columns, Conn, StoreError, columns, fetch, from_row, on_conn};
-use crate::domain::account::Scope;
-use crate::domain::api_key::{ApiKey, KeyHash};
+use crate::domain::account::{KeyHash, Scope};
+use crate::domain::api_key::ApiKey;
 use crate::domain::clock::Micros;
 use crate::domain::ids::{KeyId, WorkspaceId};
 
 macro_rules! key_columns {
     () => {
         "api_keys.id, api_keys.workspace_id, api_keys.name, api_keys.prefix, api_keys.scopes, \
-         api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, api_keys.last_used_at"
+         api_keys.created_at, api_keys.expires_at, api_keys.revoked_at, api_keys.last_used_at, \
+         api_keys.previous_until, workspaces.suspended_at as workspace_suspended_at"
+    };
+}
+
+macro_rules! key_tables {
+    () => {
+        " from api_keys join workspaces on workspaces.id = api_keys.workspace_id"
     };
 }
 
@@ -27,6 +35,8 @@ from_row!(ApiKey, |row| Self {
     expires_at: row.try_get("expires_at")?,
     revoked_at: row.try_get("revoked_at")?,
     last_used_at: row.try_get("last_used_at")?,
+    previous_until: row.try_get("previous_until")?,
+    is_suspended: row.try_get::<Option<Micros>, _>("workspace_suspended_at")?.is_some(),
 });
 
 /// Scopes that this version does not know grant nothing.
@@ -34,10 +44,126 @@ fn parse_scopes(scopes: &str) -> Vec<Scope> {
     scopes.split_whitespace().filter_map(|scope| scope.parse().ok()).collect()
 }
 
-/// The key with this hash, revoked and expired keys included.
+#[derive(sqlx::FromRow)]
+struct FoundRow {
+    found_hash: Vec<u8>,
+    #[sqlx(flatten)]
+    key: ApiKey,
+}
+
+/// The key with this hash, revoked and expired keys included, but none of a deleted workspace. If it is the hash before the last roll, the
+/// key expires with its overlap.
 pub async fn find(conn: Conn<'_>, hash: KeyHash) -> Result<Option<ApiKey>, StoreError> {
-    const FIND: &str = concat!("select ", key_columns!(), " from api_keys where hash = $1");
-    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(hash.0.to_vec()).fetch_optional(c).await?))
+    const FIND: &str = concat!(
+        "select api_keys.hash as found_hash, ",
+        key_columns!(),
+        key_tables!(),
+        " where (api_keys.hash = $1 or api_keys.previous_hash = $1) and workspaces.deleted_at is null"
+    );
+    let row: Option<FoundRow> =
+        on_conn!(conn, |c| sqlx::query_as(FIND).bind(hash.0.to_vec()).fetch_optional(c).await?);
+    Ok(row.map(|FoundRow { found_hash, mut key }| {
+        if found_hash != hash.0 {
+            key.expires_at = key.expires_at.into_iter().chain(key.previous_until).min();
+        }
+        key
+    }))
+}
+
+/// A key of the workspace.
+pub async fn find_by_id(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    id: KeyId,
+) -> Result<Option<ApiKey>, StoreError> {
+    const FIND: &str = concat!(
+        "select ",
+        key_columns!(),
+        key_tables!(),
+        " where api_keys.workspace_id = $1 and api_keys.id = $2"
+    );
+    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(workspace).bind(id).fetch_optional(c).await?))
+}
+
+/// A key by its id, of any workspace.
+pub async fn find_of_any(conn: Conn<'_>, id: KeyId) -> Result<Option<ApiKey>, StoreError> {
+    const FIND: &str = concat!("select ", key_columns!(), key_tables!(), " where api_keys.id = $1");
+    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(id).fetch_optional(c).await?))
+}
+
+/// The workspace's first keys after an id, in the order of their ids.
+pub async fn list_after(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    after: Option<KeyId>,
+    limit: i64,
+) -> Result<Vec<ApiKey>, StoreError> {
+    const LIST: &str = concat!(
+        "select ",
+        key_columns!(),
+        key_tables!(),
+        " where api_keys.workspace_id = $1 and api_keys.id > $2 order by api_keys.id limit $3"
+    );
+    let after = after.unwrap_or(KeyId(Uuid::nil()));
+    Ok(on_conn!(conn, |c| {
+        sqlx::query_as(LIST).bind(workspace).bind(after).bind(limit).fetch_all(c).await?
+    }))
+}
+
+/// The hashes among these with which a client may follow events: of keys that are neither revoked nor expired, of workspaces that are not
+/// suspended.
+pub async fn list_following(
+    conn: Conn<'_>,
+    hashes: &[KeyHash],
+    now: Micros,
+) -> Result<HashSet<KeyHash>, StoreError> {
+    const HASHES: Columns<(KeyHash, Micros)> = columns!(|key| { "key_hash": key.0.0.to_vec(), "now": key.1 });
+    const LIST: &str = "select key_hash from new cross join api_keys join workspaces \
+        on workspaces.id = api_keys.workspace_id where (hash = key_hash \
+        or (previous_hash = key_hash and previous_until > new.now)) and revoked_at is null \
+        and (expires_at is null or expires_at > new.now) and suspended_at is null";
+    let hashes: Vec<_> = hashes.iter().map(|hash| (*hash, now)).collect();
+    let rows: Vec<(Vec<u8>,)> = fetch(conn, &HASHES, &hashes, LIST).await?;
+    Ok(rows.into_iter().filter_map(|(hash,)| hash.try_into().ok().map(KeyHash)).collect())
+}
+
+/// How many of a workspace's keys are neither revoked nor expired.
+pub async fn count_valid(conn: Conn<'_>, workspace: WorkspaceId, now: Micros) -> Result<i64, StoreError> {
+    const COUNT: &str = "select count(*) from api_keys where workspace_id = $1 and revoked_at is null \
+        and (expires_at is null or expires_at > $2)";
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(COUNT).bind(workspace).bind(now).fetch_one(c).await?))
+}
+
+/// Removes the workspace's keys that are revoked or expired, except the `kept` newest.
+pub async fn remove_invalid(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    now: Micros,
+    kept: i64,
+) -> Result<(), StoreError> {
+    const REMOVE: &str = "delete from api_keys where workspace_id = $1 and id in (select id from api_keys \
+        where workspace_id = $1 and (revoked_at is not null or expires_at <= $2) order by id desc \
+        limit 1000000 offset $3)";
+    on_conn!(conn, |c| {
+        sqlx::query(REMOVE).bind(workspace).bind(now).bind(kept).execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Gives a key another secret. With `previous_until` the present one stays valid until then.
+pub async fn roll(
+    conn: Conn<'_>,
+    key: &ApiKey,
+    hash: KeyHash,
+    previous_until: Option<Micros>,
+) -> Result<(), StoreError> {
+    const ROLL: &str = "update api_keys set hash = $1, prefix = $2, previous_until = $3, \
+        previous_hash = case when $3 is null then null else hash end where workspace_id = $4 and id = $5";
+    on_conn!(conn, |c| {
+        let query = sqlx::query(ROLL).bind(hash.0.to_vec()).bind(&key.prefix).bind(previous_until);
+        query.bind(key.workspace).bind(key.id).execute(c).await?;
+    });
+    Ok(())
 }
 
 #[derive(sqlx::FromRow)]
@@ -45,16 +171,6 @@ struct ListedRow {
     slug: String,
     #[sqlx(flatten)]
     key: ApiKey,
-}
-
-/// The keys among these that are valid: neither revoked nor expired.
-pub async fn list_valid(conn: Conn<'_>, keys: &[KeyId], now: Micros) -> Result<HashSet<KeyId>, StoreError> {
-    const KEYS: Columns<(KeyId, Micros)> = columns!(|key| { "key_id": key.0, "now": key.1 });
-    const LIST: &str = "select id from new cross join api_keys where id = key_id and revoked_at is null \
-        and (expires_at is null or expires_at > new.now)";
-    let keys: Vec<_> = keys.iter().map(|key| (*key, now)).collect();
-    let rows: Vec<(KeyId,)> = fetch(conn, &KEYS, &keys, LIST).await?;
-    Ok(rows.into_iter().map(|(key,)| key).collect())
 }
 
 /// The keys of one workspace or of all, each with the slug of its workspace, oldest first.
@@ -66,10 +182,11 @@ pub async fn list(
         let mut query = QueryBuilder::new(concat!(
             "select workspaces.slug, ",
             key_columns!(),
-            " from api_keys join workspaces on workspaces.id = api_keys.workspace_id"
+            key_tables!(),
+            " where workspaces.removed_at is null"
         ));
         if let Some(workspace) = workspace {
-            query.push(" where api_keys.workspace_id = ").push_bind(workspace);
+            query.push(" and api_keys.workspace_id = ").push_bind(workspace);
         }
         query.push(" order by workspaces.slug, api_keys.created_at, api_keys.id");
         query.build_query_as().fetch_all(c).await?
@@ -90,9 +207,9 @@ pub async fn insert(conn: Conn<'_>, key: &ApiKey, hash: KeyHash) -> Result<(), S
     Ok(())
 }
 
-/// Revokes a key unless it already is. Returns false if no key has this id.
+/// Revokes a key unless it already is. Returns whether it was not.
 pub async fn revoke(conn: Conn<'_>, id: KeyId, now: Micros) -> Result<bool, StoreError> {
-    const REVOKE: &str = "update api_keys set revoked_at = coalesce(revoked_at, $1) where id = $2";
+    const REVOKE: &str = "update api_keys set revoked_at = $1 where id = $2 and revoked_at is null";
     let changed =
         on_conn!(conn, |c| sqlx::query(REVOKE).bind(now).bind(id).execute(c).await?.rows_affected());
     Ok(changed > 0)

@@ -7,9 +7,11 @@
 //! | module | tables |
 //! |---|---|
 //! | [`workspaces`] | `workspaces`, `workspace_state` |
+//! | [`workspace_removal`] | the rows of deleted workspaces, in all tables |
 //! | [`workspace_config`] | `calendars` and `tools` as configuration |
 //! | [`assistants`] | `assistants`, `assistant_versions` |
 //! | [`keys`] | `api_keys` |
+//! | [`operator_keys`] | `operator_keys` |
 //! | [`audit`] | `audit_log` |
 //! | [`conversations`] | `conversations`, `widget_links` |
 //! | [`untouched`] | `conversations` that visitors created and never used |
@@ -51,6 +53,7 @@ pub mod knowledge;
 pub mod ledger;
 pub mod message_index;
 pub mod messages;
+pub mod operator_keys;
 pub mod ownership;
 pub mod processes;
 pub mod resource;
@@ -63,6 +66,7 @@ pub mod untouched;
 pub mod usage;
 pub mod webhook_endpoints;
 pub mod workspace_config;
+pub mod workspace_removal;
 pub mod workspaces;
 
 pub use db::Statements;

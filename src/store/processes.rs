@@ -3,8 +3,16 @@
 use std::time::Duration;
 
 use super::{Conn, StoreError, on_conn, store_now};
-use crate::domain::clock::Clock;
+use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::ProcessId;
+
+/// The lease of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessLease {
+    pub process: ProcessId,
+    pub started_at: Micros,
+    pub expires_at: Micros,
+}
 
 /// Begins or renews the lease of a process.
 pub async fn renew_lease(
@@ -27,6 +35,15 @@ pub async fn count_live(mut conn: Conn<'_>, clock: &dyn Clock) -> Result<i64, St
     const COUNT: &str = "select count(*) from processes where expires_at >= $1";
     let now = store_now(conn.reborrow(), clock).await?;
     Ok(on_conn!(conn, |c| sqlx::query_scalar(COUNT).bind(now).fetch_one(c).await?))
+}
+
+/// At most `limit` processes, the newest first, with those that ended or died in the last day.
+pub async fn list(conn: Conn<'_>, limit: i64) -> Result<Vec<ProcessLease>, StoreError> {
+    const LIST: &str = "select id, started_at, expires_at from processes order by id desc limit $1";
+    let rows: Vec<(ProcessId, Micros, Micros)> =
+        on_conn!(conn, |c| sqlx::query_as(LIST).bind(limit).fetch_all(c).await?);
+    let lease = |(process, started_at, expires_at)| ProcessLease { process, started_at, expires_at };
+    Ok(rows.into_iter().map(lease).collect())
 }
 
 /// Ends the lease of a process. Others may then take over its work immediately.

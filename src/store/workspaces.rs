@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use uuid::Uuid;
+
 use super::{Columns, Conn, Statements, StoreError, columns, fetch, from_row, on_conn, store_now};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::WorkspaceId;
@@ -15,7 +17,8 @@ pub(super) const WORKSPACE_KEY: Columns<WorkspaceId> = columns!(|id| { "key_work
 macro_rules! workspace_columns {
     () => {
         "id, slug, name, auto_create_conversations, default_assistant_id, price_widget, price_test, price_api, \
-         balance_low, allow_hosts, tokens_per_conversation, tokens_per_day"
+         balance_low, allow_hosts, tokens_per_conversation, tokens_per_day, from_file, created_at, \
+         suspended_at, deleted_at"
     };
 }
 
@@ -36,6 +39,10 @@ from_row!(Workspace, |row| Self {
         per_conversation: row.try_get("tokens_per_conversation")?,
         per_day: row.try_get("tokens_per_day")?,
     },
+    from_file: row.try_get("from_file")?,
+    created_at: row.try_get("created_at")?,
+    suspended_at: row.try_get("suspended_at")?,
+    deleted_at: row.try_get("deleted_at")?,
 });
 
 from_row!(WorkspaceState, |row| Self {
@@ -59,6 +66,54 @@ struct StateRow {
     state: WorkspaceState,
     /// The database's time; null on SQLite.
     now: Option<Micros>,
+}
+
+/// A workspace that is not removed.
+pub async fn find(conn: Conn<'_>, id: WorkspaceId) -> Result<Option<Workspace>, StoreError> {
+    const FIND: &str =
+        concat!("select ", workspace_columns!(), " from workspaces where id = $1 and removed_at is null");
+    Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(id).fetch_optional(c).await?))
+}
+
+/// A workspace with its balance.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct WorkspaceBalance {
+    #[sqlx(flatten)]
+    pub workspace: Workspace,
+    pub balance: Money,
+}
+
+/// The first workspaces after an id that are not removed, in the order of their ids, each with its balance.
+pub async fn list_after(
+    conn: Conn<'_>,
+    after: Option<WorkspaceId>,
+    limit: i64,
+) -> Result<Vec<WorkspaceBalance>, StoreError> {
+    const LIST: &str = concat!(
+        "select ",
+        workspace_columns!(),
+        ", balance from workspaces join workspace_state on workspace_id = id \
+         where removed_at is null and id > $1 order by id limit $2"
+    );
+    let after = after.unwrap_or(WorkspaceId(Uuid::nil()));
+    Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(after).bind(limit).fetch_all(c).await?))
+}
+
+/// At most `limit` suspended workspaces with open turns.
+pub async fn list_suspended_with_turns(conn: Conn<'_>, limit: i64) -> Result<Vec<WorkspaceId>, StoreError> {
+    const LIST: &str = "select id from workspaces join workspace_state on workspace_id = id \
+        where suspended_at is not null and removed_at is null and open_turns > 0 order by id limit $1";
+    let rows: Vec<(WorkspaceId,)> = on_conn!(conn, |c| sqlx::query_as(LIST).bind(limit).fetch_all(c).await?);
+    Ok(rows.into_iter().map(|(id,)| id).collect())
+}
+
+/// At most `limit` deleted workspaces without open turns that are not removed yet.
+pub async fn list_deleted(conn: Conn<'_>, limit: i64) -> Result<Vec<WorkspaceId>, StoreError> {
+    const LIST: &str = "select id from workspaces join workspace_state on workspace_id = id \
+        where suspended_at is not null and removed_at is null and deleted_at is not null and open_turns = 0 \
+        order by id limit $1";
+    let rows: Vec<(WorkspaceId,)> = on_conn!(conn, |c| sqlx::query_as(LIST).bind(limit).fetch_all(c).await?);
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
 /// A workspace by its slug.
@@ -125,17 +180,18 @@ pub async fn balance(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Option<Mo
 }
 
 /// Inserts a workspace with its state, or updates its settings.
-pub async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) -> Result<(), StoreError> {
+pub async fn put(mut conn: Conn<'_>, workspace: &Workspace) -> Result<(), StoreError> {
     const PUT: &str = concat!(
         "insert into workspaces (",
         workspace_columns!(),
-        ", created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+        ") values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
          on conflict (id) do update set name = excluded.name, \
          auto_create_conversations = excluded.auto_create_conversations, \
          default_assistant_id = excluded.default_assistant_id, price_widget = excluded.price_widget, \
          price_test = excluded.price_test, price_api = excluded.price_api, \
          balance_low = excluded.balance_low, allow_hosts = excluded.allow_hosts, \
-         tokens_per_conversation = excluded.tokens_per_conversation, tokens_per_day = excluded.tokens_per_day"
+         tokens_per_conversation = excluded.tokens_per_conversation, tokens_per_day = excluded.tokens_per_day, \
+         suspended_at = excluded.suspended_at, deleted_at = excluded.deleted_at"
     );
     const PUT_STATE: &str = "insert into workspace_state (workspace_id, balance, next_cursor, next_ledger_number, \
         open_turns, day, day_test_turns, day_spent, low_notified) values ($1, 0, 1, 1, 0, $2, 0, 0, $3) \
@@ -147,10 +203,17 @@ pub async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) -> Resu
         let query = query.bind(workspace.pricing.api).bind(workspace.balance_low);
         let query = query.bind(workspace.allow_hosts.join(" "));
         let budgets = workspace.token_budgets;
-        query.bind(budgets.per_conversation).bind(budgets.per_day).bind(now).execute(c).await?;
+        let query = query.bind(budgets.per_conversation).bind(budgets.per_day).bind(workspace.from_file);
+        let query = query.bind(workspace.created_at).bind(workspace.suspended_at);
+        query.bind(workspace.deleted_at).execute(c).await?;
     });
     on_conn!(conn.reborrow(), |c| {
-        sqlx::query(PUT_STATE).bind(workspace.id).bind(now.day()).bind(false).execute(c).await?;
+        sqlx::query(PUT_STATE)
+            .bind(workspace.id)
+            .bind(workspace.created_at.day())
+            .bind(false)
+            .execute(c)
+            .await?;
     });
     advance_config_version(conn, workspace.id).await
 }

@@ -44,7 +44,8 @@ impl World {
         let world = Self { adapters, _folder: folder };
         world
             .execute(
-                "insert into workspaces values ($1, 'w', 'W', 0, null, 0, 0, 0, null, '[]', 0, null, null)",
+                "insert into workspaces (id, slug, name, auto_create_conversations, price_widget, price_test, \
+                 price_api, allow_hosts, created_at) values ($1, 'w', 'W', 0, 0, 0, 0, '[]', 0)",
             )
             .await;
         world.execute("insert into calendars values ($1, $2, 'c', '{}', 0, null, 0)").await;

@@ -35,7 +35,7 @@ use failure_log::FailureLog;
 pub use lease::Lease;
 use registry::TaskRegistry;
 use sweeps::message_index::UnindexedWorkspaces;
-use sweeps::{embeddings, message_index, overdue_turns, retention, statistics, usage};
+use sweeps::{embeddings, message_index, overdue_turns, retention, statistics, usage, workspaces};
 use turns::claims;
 
 /// How often changes of other processes are polled.
@@ -51,6 +51,8 @@ pub struct WorkerSettings {
     pub life: LifetimeLimits,
     /// `events.retention`.
     pub event_retention: Duration,
+    /// `audit.address_retention`.
+    pub address_retention: Duration,
     /// `None` if the limits are disabled.
     pub untouched: Option<UntouchedLimits>,
     pub deliveries: DeliverySettings,
@@ -147,6 +149,8 @@ impl Worker {
         self.spawn_until_stop("retention", retention::remove);
         self.spawn_until_stop("usage", usage::count);
         self.spawn_until_stop("message index", message_index::index);
+        self.spawn_until_stop("suspended workspaces", workspaces::discard_suspended);
+        self.spawn_until_stop("deleted workspaces", workspaces::remove_deleted);
         self.spawn_until_stop("statistics", statistics::record);
         self.spawn_until_stop("turn reconciliation", reconcile::run::<TurnRef>);
         if let Some(embedder) = self.embeddings.clone() {
@@ -196,6 +200,11 @@ impl Worker {
     /// Removes conversations that visitors created and never used, beyond their limits: for tests.
     pub async fn remove_untouched_conversations(&self) -> Result<(), StoreError> {
         retention::remove_untouched(self).await
+    }
+
+    /// Removes the addresses of old entries of the audit log: for tests.
+    pub async fn remove_old_addresses(&self) -> Result<(), StoreError> {
+        retention::remove_addresses(self).await
     }
 
     /// Removes expired events: for tests.

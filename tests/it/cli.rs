@@ -121,6 +121,28 @@ async fn a_key_created_by_the_cli_works_until_it_is_revoked() {
 }
 
 #[tokio::test]
+async fn an_operators_key_created_by_the_cli_works_until_it_is_revoked() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.start_server().await;
+    let list = async |key: &str| server.http.get("/operator/v1/workspaces").bearer(key).send().await.status;
+
+    let created = sandbox.run(&["operator", "keys", "create", "--name", "Billing", "--json"]);
+    let created: Value = serde_json::from_str(&created.stdout).unwrap();
+    let (key, id) = (created["key"].as_str().unwrap(), created["id"].as_str().unwrap());
+    assert_eq!((list(key).await, list(&demo_key(&sandbox)).await), (200, 401));
+    let listed = sandbox.run(&["operator", "keys", "list"]);
+    let revoked = sandbox.run(&["operator", "keys", "revoke", id]);
+    wait_for("the key to open nothing", async || (list(key).await == 401).then_some(())).await;
+
+    assert!(key.starts_with("op_"), "{key}");
+    assert!(listed.stdout.contains(id) && !listed.stdout.contains(key), "{}", listed.stdout);
+    assert!(revoked.status.success(), "{}", revoked.stderr);
+    let unknown = sandbox.run(&["operator", "keys", "revoke", "opk_00000000000000000000000000"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(unknown.stderr.contains("there is no operator's key opk_"), "{}", unknown.stderr);
+}
+
+#[tokio::test]
 async fn credit_is_added_once_for_each_reference() {
     let sandbox = Sandbox::new();
     let server = sandbox.start_server().await;

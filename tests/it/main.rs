@@ -25,6 +25,7 @@ mod hostile;
 mod http;
 mod mcp;
 mod model;
+mod operator;
 mod ops;
 mod pages;
 mod peers;

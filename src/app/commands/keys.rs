@@ -49,7 +49,7 @@ pub async fn list_keys(config: &Config, workspace: Option<&str>) -> anyhow::Resu
 /// Revokes a key.
 pub async fn revoke_key(config: &Config, id: KeyId) -> anyhow::Result<Report> {
     let db = open_ready_store(config).await?;
-    keys::revoke(&db, &SystemClock, id).await?;
+    keys::revoke(&db, &SystemClock, &IdGenerator::random(), id).await?;
     db.close().await;
     Ok(Report {
         text: format!("{id} is revoked; it opens nothing within five seconds.\n"),
@@ -68,7 +68,7 @@ fn state(key: &ApiKey, now: Micros) -> &'static str {
 }
 
 pub(super) fn is_valid(key: &ApiKey, now: Micros) -> bool {
-    key.account(now).is_some()
+    key.is_valid(now)
 }
 
 pub(super) fn key_json(workspace: &str, key: &ApiKey) -> Value {

@@ -6,14 +6,15 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::keys::{is_valid, key_json};
+use super::operator_keys::operator_key_json;
 use super::{Report, open_ready_store};
 use crate::app::startup::{describe_store, require_no_server};
 use crate::config::Config;
-use crate::domain::api_key::ApiKey;
+use crate::domain::api_key::{ApiKey, OperatorKey};
 use crate::domain::clock::{Clock, Micros, SystemClock};
 use crate::domain::ids::IdGenerator;
-use crate::service::keys;
 use crate::service::restore::{self, RestoreResult};
+use crate::service::{keys, operator_keys};
 
 /// What [`restored`] does, for a person who has to agree.
 pub fn describe_restored(config: &Config) -> anyhow::Result<String> {
@@ -39,8 +40,27 @@ pub async fn restored(config: &Config) -> anyhow::Result<Report> {
     let now = SystemClock.now();
     let mut keys_by_workspace = keys::list(&db, None).await?;
     keys_by_workspace.retain(|(_, key)| is_valid(key, now));
+    let mut operator_keys = operator_keys::list(&db).await?;
+    operator_keys.retain(|key| key.is_valid(now));
     db.close().await;
-    Ok(describe(outcome, &keys_by_workspace))
+    let mut report = describe(outcome, &keys_by_workspace);
+    add_operator_keys(&mut report, &operator_keys);
+    Ok(report)
+}
+
+fn add_operator_keys(report: &mut Report, keys: &[OperatorKey]) {
+    if !keys.is_empty() {
+        report.text.push_str("\nThese keys of the operator's API are valid, too:\n");
+    }
+    for key in keys {
+        let used = time(key.last_used_at).unwrap_or_else(|| "never".to_owned());
+        let _ = writeln!(
+            report.text,
+            "rejoinder operator keys revoke {}  # {:?}, {}…, last used before the backup: {used}",
+            key.id, key.name, key.prefix
+        );
+    }
+    report.json["valid_operator_keys"] = keys.iter().map(operator_key_json).collect();
 }
 
 fn describe(outcome: RestoreResult, keys_by_workspace: &[(String, ApiKey)]) -> Report {

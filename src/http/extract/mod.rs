@@ -9,7 +9,9 @@ mod parts;
 mod query;
 
 pub(super) use accept::{prefers, wants_event_stream};
-pub(super) use account::{BillingRead, ConfigWrite, Export, MessagesWrite, Read};
+pub(super) use account::{
+    AnyKey, BillingRead, ConfigWrite, Export, KeysWrite, MessagesWrite, Operator, Read,
+};
 pub(super) use body::{Body, Input, OptionalInput, Upload};
 pub(super) use idempotency::{idempotency_key, idempotency_request, key_from};
 pub(super) use multipart::{Form, FormFile, FormKind, FormOr};

@@ -3,6 +3,7 @@
 
 mod json;
 mod types;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,7 @@ pub(super) use types::{
     AnyText, AssistantName, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name,
     OneOf, RequestField, Text, Word, assistant_id, check_choice, format_schema, string_schema, url_schema,
 };
+pub(super) use values::{Amount, ClearableAmount, Time, Words, words_schema};
 
 use super::envelope::Envelope;
 use crate::domain::error::{Error, FieldError};

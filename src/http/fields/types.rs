@@ -279,7 +279,7 @@ pub(in crate::http) trait Choice {
 }
 
 /// The value of a word.
-fn choose<C: Choice>(word: &str) -> Result<C::Value, Violation> {
+pub(super) fn choose<C: Choice>(word: &str) -> Result<C::Value, Violation> {
     let words = C::words();
     let known = if words.contains(&word) { word.parse().ok() } else { None };
     known.ok_or(Violation::UnknownWord(words))

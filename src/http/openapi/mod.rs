@@ -1,4 +1,4 @@
-//! The `OpenAPI` document of both APIs, generated from the declarations that the router uses.
+//! The `OpenAPI` document of all APIs, generated from the declarations that the router uses.
 
 mod complete;
 mod errors;
@@ -12,7 +12,7 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder, RefOr, Schema};
 
 use super::ui_message_stream::Chunk;
-use super::{platform, widget};
+use super::{operator, platform, widget};
 use crate::domain::render::EventOut;
 
 pub(super) use errors::schema_of as error_schema;
@@ -23,6 +23,7 @@ pub(super) use headers::describe as describe_header;
 pub fn openapi() -> OpenApi {
     let widget = widget::routes(&|_, routes| routes, &|_, routes| routes).into_openapi();
     let platform = platform::routes(&|_, routes| routes).into_openapi();
+    let operator = operator::routes().into_openapi();
     let tag = |name: &str, text: &str| TagBuilder::new().name(name).description(Some(text)).build();
     let mut license = License::new("MIT OR Apache-2.0");
     license.identifier = Some(license.name.clone());
@@ -40,17 +41,26 @@ pub fn openapi() -> OpenApi {
             tag("widget", "A chat widget in a browser; a conversation's UUID is its only credential."),
             tag("platform", "A back end with a bearer key."),
             tag("webhooks", "The requests that this server sends to webhook endpoints."),
+            tag("operator", "The operator of the server, who manages workspaces; with keys of its own."),
         ]))
         .build();
-    let mut document = head.nest("/api", widget).nest("/v1", platform);
+    let mut document = head.nest("/api", widget).nest("/v1", platform).nest("/operator/v1", operator);
     let key = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some(
-            "An API key of the workspace: `sk_…`, created by `rejoinder keys create`. Each operation names the scope that it needs.",
+            "An API key of the workspace: `sk_…`, created by `rejoinder keys create` or `POST /v1/keys`. Each operation names the scope \
+             that it needs.",
         ))
         .build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(key));
+    let operator_key = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some(
+            "A key of the operator's API: `op_…`, created by `rejoinder operator keys create`.",
+        ))
+        .build();
+    components.add_security_scheme("operator", SecurityScheme::Http(operator_key));
     for (name, schema) in errors::schemas() {
         components.schemas.insert(name.to_owned(), schema.into());
     }

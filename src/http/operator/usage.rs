@@ -6,11 +6,15 @@ use http::HeaderMap;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::ReadErrors;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
+use crate::domain::render::Success;
+use crate::http::describe::Overloaded;
 use crate::http::envelope::{ApiError, Platform};
-use crate::http::extract::QueryParams;
-use crate::http::platform::usage::{UsageParams, answer};
+use crate::http::extract::{Operator, QueryParams};
+use crate::http::platform::usage::{InvalidUsageQuery, UsageOut, UsageParams, answer};
+use crate::http::response::Page;
 use crate::http::state::AppState;
 
 /// The query of usage, of one workspace or of all.
@@ -41,10 +45,19 @@ pub(super) struct OperatorUsageParams {
     cursor: Option<String>,
 }
 
-/// The usage that a caller with the scope of `C` asks for.
-pub(super) async fn read<C>(
+/// Read the usage of all workspaces.
+///
+/// Or of one. The figures are those that a workspace reads with `GET /v1/usage`.
+#[utoipa::path(
+    get, path = "/usage", tag = "operator", operation_id = "operatorReadUsage", security(("operator" = [])),
+    params(OperatorUsageParams),
+    responses((status = 200, description = "A page; the figures as CSV with `Accept: text/csv`", content(
+        (Success<Page<UsageOut>> = "application/json"), (String = "text/csv"),
+    )), ReadErrors<(Overloaded, InvalidUsageQuery)>),
+)]
+pub(super) async fn read(
     State(state): State<AppState>,
-    _caller: C,
+    Operator(_): Operator,
     QueryParams(params, _): QueryParams<OperatorUsageParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Platform>> {

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::domain::clock::{Micros, TimeRange};
 use crate::domain::error::Error;
-use crate::domain::ids::{ConversationId, ResourceId};
+use crate::domain::ids::{AuditId, ConversationId, ResourceId};
 use crate::domain::schema::pattern;
 use crate::http::describe::error_sets;
 use crate::http::envelope::Platform;
@@ -32,13 +32,13 @@ const MAX_METADATA_CHARS: usize = 1000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct PageQuery {
+pub(in crate::http) struct PageQuery {
     /// Number of items per page: 1 to 200, 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
-    pub(super) limit: Option<String>,
+    pub(in crate::http) limit: Option<String>,
     /// The `next_cursor` of the previous page.
     #[param(pattern = "^[A-Za-z0-9_-]+$")]
-    pub(super) cursor: Option<String>,
+    pub(in crate::http) cursor: Option<String>,
 }
 
 error_sets! {
@@ -49,7 +49,7 @@ error_sets! {
 }
 
 /// The number of items that a page may have.
-pub(super) fn limit(text: Option<&str>) -> Result<usize, Error> {
+pub(in crate::http) fn limit(text: Option<&str>) -> Result<usize, Error> {
     let Some(text) = text else { return Ok(DEFAULT_LIMIT) };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
     limit.ok_or_else(|| Error::invalid("limit", "Field 'limit' must be a number from 1 to 200."))
@@ -128,7 +128,7 @@ fn time(field: &'static str, text: Option<&str>) -> Result<Option<Micros>, Error
 }
 
 /// A position in a list's order.
-pub(super) trait Position: Copy {
+pub(in crate::http) trait Position: Copy {
     /// Its length in a cursor, in bytes.
     const LENGTH: usize;
 
@@ -180,6 +180,16 @@ impl<I: ResourceId> Position for I {
     }
 }
 
+impl Position for AuditId {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.0.as_bytes());
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        take(bytes).map(Uuid::from_bytes).map(Self)
+    }
+}
+
 /// A time, and the ids of items with the same time.
 impl<A: Position, B: Position> Position for (A, B) {
     const LENGTH: usize = A::LENGTH + B::LENGTH;
@@ -196,19 +206,19 @@ impl<A: Position, B: Position> Position for (A, B) {
 
 /// The cursors of the list with this tag, which is ordered by `P`.
 #[derive(Debug)]
-pub(super) struct Cursor<P, const TAG: char>(PhantomData<P>);
+pub(in crate::http) struct Cursor<P, const TAG: char>(PhantomData<P>);
 
 impl<P: Position, const TAG: char> Cursor<P, TAG> {
     const TAG_BYTE: u8 = TAG as u8;
 
-    pub(super) fn encode(position: P) -> String {
+    pub(in crate::http) fn encode(position: P) -> String {
         let mut bytes = vec![Self::TAG_BYTE];
         position.write(&mut bytes);
         BASE64_URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// The position of a cursor; none before the first page.
-    pub(super) fn decode(cursor: Option<&str>) -> Result<Option<P>, Error> {
+    pub(in crate::http) fn decode(cursor: Option<&str>) -> Result<Option<P>, Error> {
         let Some(cursor) = cursor else { return Ok(None) };
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).map_err(|_| malformed())?;
         let mut rest = bytes.strip_prefix(&[Self::TAG_BYTE]).ok_or_else(malformed)?;

@@ -1,5 +1,6 @@
 //! The platform API: a back end that authenticates with a bearer key.
 
+pub(super) mod audit;
 mod availability;
 mod bookings;
 mod calendars;
@@ -9,8 +10,11 @@ mod deliveries;
 mod document_forms;
 mod documents;
 mod events;
+pub(super) mod keys;
 mod knowledge_bases;
 mod list;
+pub(super) mod list;
+mod me;
 mod message_search;
 mod messages;
 mod money;
@@ -65,6 +69,11 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(turns::stream))
         .routes(routes!(turn_actions::cancel))
         .routes(routes!(turn_actions::retry))
+        .routes(routes!(me::read))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::read, keys::revoke))
+        .routes(routes!(keys::roll))
+        .routes(routes!(audit::list))
         .routes(routes!(money::balance))
         .routes(routes!(money::ledger))
         .routes(routes!(usage::read))

@@ -25,6 +25,15 @@ impl Applier<'_> {
         ids: &HashMap<String, AssistantId>,
     ) -> Result<(), ApplyError> {
         let file = &self.prepared.file.workspace;
+        if let Some(old) = &current.workspace {
+            super::reject_api_owned("workspace", &old.slug, old.from_file)?;
+            if old.deleted_at.is_some() {
+                let slug = &old.slug;
+                return Err(ApplyError::Refused(format!(
+                    "workspace \"{slug}\" is being deleted; try again later"
+                )));
+            }
+        }
         let after = Workspace {
             id: self.workspace,
             slug: file.slug.clone(),
@@ -35,13 +44,17 @@ impl Applier<'_> {
             balance_low: file.balance_low,
             allow_hosts: file.allow_hosts.iter().map(|host| host.trim().to_owned()).collect(),
             token_budgets: TokenBudgets::new(file.tokens_per_conversation, file.tokens_per_day),
+            from_file: true,
+            created_at: current.workspace.as_ref().map_or(self.now, |old| old.created_at),
+            suspended_at: current.workspace.as_ref().and_then(|old| old.suspended_at),
+            deleted_at: None,
         };
         let action = match &current.workspace {
             None => Action::Created,
             Some(old) if *old == after => return Ok(()),
             Some(old) => Action::Changed(changed_keys(old, &after)),
         };
-        workspaces::put(conn, &after, self.now).await?;
+        workspaces::put(conn, &after).await?;
         let (old_fields, new_fields) = (current.workspace.as_ref().map(fields), fields(&after));
         let values = Values { before: old_fields.as_deref(), after: Some(&new_fields) };
         self.record_change("workspace", after.id, &after.slug, action, values);

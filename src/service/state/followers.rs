@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::feed_cache::{FeedCache, MAX_EVENTS};
-use crate::domain::account::Account;
+use crate::domain::account::{Account, KeyHash};
 use crate::domain::error::Error;
-use crate::domain::ids::{KeyId, WorkspaceId};
+use crate::domain::ids::WorkspaceId;
 use crate::fair_semaphore::{FairPermit, FairSemaphore, Shares};
 use crate::service::Services;
 use crate::service::read_events::{EventPage, FeedReader, read};
@@ -46,8 +46,8 @@ pub struct Followers {
 #[derive(Debug, Default)]
 struct FollowerState {
     by_workspace: HashMap<WorkspaceId, RefCounted<Arc<FollowedFeed>>>,
-    /// Cancelled when the key becomes invalid.
-    by_key: HashMap<KeyId, RefCounted<CancellationToken>>,
+    /// Cancelled when the secret becomes invalid, or its workspace is suspended.
+    by_key: HashMap<KeyHash, RefCounted<CancellationToken>>,
     count: usize,
 }
 
@@ -69,7 +69,7 @@ struct FollowedFeed {
 pub(in crate::service) struct Subscription {
     followers: Followers,
     workspace: WorkspaceId,
-    key: KeyId,
+    key: KeyHash,
     feed: Arc<FollowedFeed>,
     latest_cursor: watch::Receiver<i64>,
     key_revoked: CancellationToken,
@@ -91,7 +91,7 @@ impl Followers {
     }
 
     pub(in crate::service) fn subscribe(&self, account: &Account) -> Result<Subscription, Error> {
-        let (workspace, key) = (account.workspace, account.key);
+        let (workspace, key) = (account.workspace, account.secret);
         let mut state = self.lock();
         let of_workspace = state.by_workspace.get(&workspace).map_or(0, |entry| entry.count);
         if state.count >= self.bounds.max_followers || of_workspace >= self.bounds.max_followers_per_workspace
@@ -135,12 +135,12 @@ impl Followers {
         self.lock().by_workspace.keys().copied().collect()
     }
 
-    pub(in crate::service) fn keys(&self) -> Vec<KeyId> {
+    pub(in crate::service) fn keys(&self) -> Vec<KeyHash> {
         self.lock().by_key.keys().copied().collect()
     }
 
     /// Ends the followers whose keys were `checked` and are not `valid`.
-    pub(in crate::service) fn end_invalid_keys(&self, checked: &[KeyId], valid: &HashSet<KeyId>) {
+    pub(in crate::service) fn end_invalid_keys(&self, checked: &[KeyHash], valid: &HashSet<KeyHash>) {
         let state = self.lock();
         for key in checked.iter().filter(|key| !valid.contains(key)) {
             if let Some(entry) = state.by_key.get(key) {

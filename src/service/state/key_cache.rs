@@ -1,18 +1,20 @@
-//! A cache of valid API keys. An entry is trusted for four seconds, so that every process rejects a revoked key
+//! A cache of valid keys, of workspaces or of operators. An entry is trusted for four seconds, so that every process rejects a revoked key
 //! within five. After that it only says that the key is known.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use quick_cache::sync::Cache;
 
-use crate::domain::api_key::{ApiKey, KeyHash};
+use crate::domain::account::KeyHash;
+use crate::domain::api_key::{ApiKey, OperatorKey};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::KeyId;
+use crate::domain::ids::{KeyId, OperatorKeyId};
 use crate::fair_semaphore::{FairPermit, FairSemaphore, Shares};
 
 const KEY_CACHE_TTL: Duration = Duration::from_secs(4);
@@ -24,16 +26,50 @@ const CONCURRENT_LOOKUPS: Shares = Shares { total: 2, per_key: 1 };
 /// How long a token waits for its look-up, and the delay after which another attempt is worthwhile.
 const MAX_LOOKUP_WAIT: Duration = Duration::from_secs(1);
 
-/// The keys that were read recently, and when each was last used. Cheap to clone.
-#[derive(Clone)]
-pub struct KeyCache {
-    valid: Arc<Cache<KeyHash, (Instant, ApiKey)>>,
-    lookups: FairSemaphore<Option<IpNet>>,
-    /// Uses that are not yet written to the database.
-    last_used: Arc<Mutex<HashMap<KeyId, Micros>>>,
+/// A stored key.
+pub trait StoredKey: Clone + Send + Sync + 'static {
+    type Id: Copy + Eq + Hash + Ord + Send;
+
+    fn id(&self) -> Self::Id;
+
+    /// Whether it is neither revoked nor expired.
+    fn is_valid(&self, now: Micros) -> bool;
 }
 
-impl Default for KeyCache {
+impl StoredKey for ApiKey {
+    type Id = KeyId;
+
+    fn id(&self) -> KeyId {
+        self.id
+    }
+
+    fn is_valid(&self, now: Micros) -> bool {
+        self.is_valid(now)
+    }
+}
+
+impl StoredKey for OperatorKey {
+    type Id = OperatorKeyId;
+
+    fn id(&self) -> OperatorKeyId {
+        self.id
+    }
+
+    fn is_valid(&self, now: Micros) -> bool {
+        self.is_valid(now)
+    }
+}
+
+/// The keys that were read recently, and when each was last used. Cheap to clone.
+#[derive(Clone)]
+pub struct KeyCache<K: StoredKey> {
+    valid: Arc<Cache<KeyHash, (Instant, K)>>,
+    lookups: FairSemaphore<Option<IpNet>>,
+    /// Uses that are not yet written to the database.
+    last_used: Arc<Mutex<HashMap<K::Id, Micros>>>,
+}
+
+impl<K: StoredKey> Default for KeyCache<K> {
     fn default() -> Self {
         Self {
             valid: Arc::new(Cache::new(MAX_CACHED_KEYS)),
@@ -43,14 +79,14 @@ impl Default for KeyCache {
     }
 }
 
-impl fmt::Debug for KeyCache {
+impl<K: StoredKey> fmt::Debug for KeyCache<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyCache").finish_non_exhaustive()
     }
 }
 
-impl KeyCache {
-    pub(in crate::service) fn find(&self, hash: KeyHash, now: Instant) -> Option<ApiKey> {
+impl<K: StoredKey> KeyCache<K> {
+    pub(in crate::service) fn find(&self, hash: KeyHash, now: Instant) -> Option<K> {
         let (read_at, key) = self.valid.get(&hash)?;
         (now.saturating_duration_since(read_at) < KEY_CACHE_TTL).then_some(key)
     }
@@ -74,7 +110,7 @@ impl KeyCache {
     }
 
     /// `queried_at` is the time before the query, as the answer may be that old.
-    pub(in crate::service) fn insert(&self, hash: KeyHash, key: ApiKey, queried_at: Instant) {
+    pub(in crate::service) fn insert(&self, hash: KeyHash, key: K, queried_at: Instant) {
         self.valid.insert(hash, (queried_at, key));
     }
 
@@ -83,7 +119,7 @@ impl KeyCache {
         self.valid.remove(&hash);
     }
 
-    pub(in crate::service) fn record_use(&self, key: KeyId, at: Micros) {
+    pub(in crate::service) fn record_use(&self, key: K::Id, at: Micros) {
         let mut last_used = self.lock_last_used();
         // The map must stay bounded while the database is unavailable.
         if last_used.len() < MAX_CACHED_KEYS {
@@ -91,11 +127,11 @@ impl KeyCache {
         }
     }
 
-    pub(in crate::service) fn drain_last_used(&self) -> Vec<(KeyId, Micros)> {
+    pub(in crate::service) fn drain_last_used(&self) -> Vec<(K::Id, Micros)> {
         std::mem::take(&mut *self.lock_last_used()).into_iter().collect()
     }
 
-    fn lock_last_used(&self) -> MutexGuard<'_, HashMap<KeyId, Micros>> {
+    fn lock_last_used(&self) -> MutexGuard<'_, HashMap<K::Id, Micros>> {
         self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -119,12 +155,14 @@ mod tests {
             expires_at: None,
             revoked_at: None,
             last_used_at: None,
+            previous_until: None,
+            is_suspended: false,
         }
     }
 
     #[test]
     fn a_key_is_cached_for_less_than_five_seconds() {
-        let keys = KeyCache::default();
+        let keys = KeyCache::<ApiKey>::default();
         let hash = KeySecret::new([1; 32]).hash();
         let read_at = Instant::now();
 
@@ -137,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_key_is_known_until_it_is_removed() {
-        let keys = KeyCache::default();
+        let keys = KeyCache::<ApiKey>::default();
         let hash = KeySecret::new([1; 32]).hash();
         assert!(!keys.is_known(hash));
 
@@ -150,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_with_many_unknown_tokens_waits_behind_itself() {
-        let keys = KeyCache::default();
+        let keys = KeyCache::<ApiKey>::default();
         let client = |number: u8| Some(IpNet::from(std::net::IpAddr::from([192, 0, 2, number])));
         let first = keys.acquire_lookup(client(1)).await.unwrap();
         let mut flood: Vec<_> = (0..100).map(|_| Box::pin(keys.acquire_lookup(client(1)))).collect();

@@ -14,7 +14,7 @@ mod workspace_limiter;
 pub(super) use followers::Subscription;
 pub use followers::{FollowerBounds, Followers};
 pub use history_cache::HistoryCache;
-pub use key_cache::KeyCache;
+pub use key_cache::{KeyCache, StoredKey};
 pub use model_calls::ModelCalls;
 pub(super) use rate_limit_backoff::RateLimitBackoff;
 pub(super) use turn_streams::{MAX_CALL, MAX_PIECE, ReadOutcome, TurnReader, TurnStream};

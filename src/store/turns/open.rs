@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::domain::clock::{Clock, Micros};
+use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::turn::{Turn, TurnState};
 use crate::store::{Conn, StoreError, on_conn, store_now};
 
@@ -42,4 +43,17 @@ pub async fn list(conn: Conn<'_>, limit: i64) -> Result<Vec<Turn>, StoreError> {
         " from turns where state in ('waiting', 'queued', 'running') order by admitted_at limit $1"
     );
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(limit).fetch_all(c).await?))
+}
+
+/// At most `limit` conversations of a workspace with open turns.
+pub async fn list_conversations(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    limit: i64,
+) -> Result<Vec<ConversationId>, StoreError> {
+    const LIST: &str = "select distinct conversation_id from turns where workspace_id = $1 \
+        and state in ('waiting', 'queued', 'running') order by conversation_id limit $2";
+    let rows: Vec<(ConversationId,)> =
+        on_conn!(conn, |c| sqlx::query_as(LIST).bind(workspace).bind(limit).fetch_all(c).await?);
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }

@@ -6,3 +6,4 @@ pub(super) mod overdue_turns;
 pub(super) mod retention;
 pub(super) mod statistics;
 pub(super) mod usage;
+pub(super) mod workspaces;

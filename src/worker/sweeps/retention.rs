@@ -1,4 +1,4 @@
-//! Removes expired rows in small batches: events with their deliveries and attempts, idempotency keys, expired leases,
+//! Removes expired rows in small batches: addresses of the audit log, events with their deliveries and attempts, idempotency keys, expired leases,
 //! conversations that were never used, and the rows of deleted endpoints and knowledge bases.
 
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::store::knowledge::knowledge_bases::DeletedKnowledgeBase;
 use crate::store::untouched::{self, Removal};
 use crate::store::webhook_endpoints;
 use crate::store::webhook_endpoints::archived::ArchivedEndpoint;
-use crate::store::{Conn, StoreError, Tenant, idempotency, processes};
+use crate::store::{Conn, StoreError, Tenant, audit, idempotency, processes};
 use crate::worker::{UntouchedLimits, Worker};
 
 const INTERVAL: Duration = Duration::from_mins(1);
@@ -34,6 +34,7 @@ pub(in crate::worker) async fn remove(worker: Worker) {
         // First, because visitors of a workspace at its limit wait for it.
         log_failure("untouched conversations", remove_untouched(&worker).await);
         log_failure("keys", remove_keys(&worker).await);
+        log_failure("addresses", remove_addresses(&worker).await);
         log_failure("leases", remove_leases(&worker).await);
         log_failure("endpoints", remove_archived(&worker).await);
         log_failure("knowledge bases", remove_knowledge_bases(&worker).await);
@@ -52,6 +53,16 @@ fn log_failure(what: &'static str, removed: Result<(), StoreError>) {
 async fn remove_keys(worker: &Worker) -> Result<(), StoreError> {
     let (db, clock) = (&worker.services.db, worker.services.clock.as_ref());
     while db.write(Tenant::Process, async |conn| idempotency::sweep(conn, BATCH, clock).await).await? > 0 {
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Removes the addresses of old entries of the audit log.
+pub(in crate::worker) async fn remove_addresses(worker: &Worker) -> Result<(), StoreError> {
+    let before = worker.services.clock.now().minus(worker.settings.address_retention);
+    let remove = async |conn: Conn<'_>| audit::remove_addresses(conn, before, BATCH).await;
+    while worker.services.db.write(Tenant::Process, remove).await? > 0 {
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())

@@ -36,6 +36,20 @@ fn exceeds(limit: Option<i64>, count: i64) -> bool {
 }
 
 impl Batch<'_> {
+    /// Refuses what the workspace admits no more, because the operator has suspended it.
+    pub(in crate::writer) fn check_not_suspended(&self, workspace: WorkspaceId) -> Result<(), Error> {
+        if self.is_suspended(workspace) {
+            return Err(Error::Processing(Failure::WorkspaceSuspended));
+        }
+        Ok(())
+    }
+
+    /// Whether the operator has suspended the workspace.
+    pub(in crate::writer) fn is_suspended(&self, workspace: WorkspaceId) -> bool {
+        let row = self.tables.workspaces.get(&workspace);
+        row.is_some_and(|row| row.config.settings.suspended_at.is_some())
+    }
+
     /// Checks the number of messages in a conversation, whether its AI is on or off.
     pub(in crate::writer) fn check_message_count(&self, conversation: &Conversation) -> Result<(), Error> {
         if exceeds(self.context.bounds.messages_per_conversation, conversation.next_position) {

@@ -121,7 +121,7 @@ impl Batch<'_> {
     }
 
     /// Discards all open turns of a conversation.
-    pub(super) fn discard_open(&mut self, conversation: ConversationId, reason: Discard) {
+    pub(in crate::writer) fn discard_open(&mut self, conversation: ConversationId, reason: Discard) {
         let open: Vec<_> = self
             .tables
             .open

@@ -110,6 +110,7 @@ impl Decision for Admission {
         if let Some(replayed) = self.replay(batch)? {
             return Ok(replayed);
         }
+        batch.check_not_suspended(self.workspace)?;
         let assistant = self.assistant(batch, &conversation)?;
         match self.api {
             Api::Widget => self.admit_widget(batch, &conversation, assistant),

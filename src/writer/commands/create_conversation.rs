@@ -58,6 +58,7 @@ impl Decision for NewConversation {
             let (key, warning) = (record.key.clone(), record.warning.clone());
             return Ok(CreateOutcome::Replayed { key, warning });
         }
+        batch.check_not_suspended(self.workspace)?;
         self.check(batch)?;
         let now = batch.context.clock.now();
         let (conversation, first_message) = (self.conversation(now), self.first_message(now));

@@ -75,8 +75,8 @@ both_backends!(
             keys::create(&operator.db, &operator.clock, &operator.ids, request(None)).await.unwrap();
         let (server, _) = serve(store::open(&db).await).await;
 
-        keys::revoke(&operator.db, &operator.clock, key.id).await.unwrap();
-        keys::revoke(&operator.db, &operator.clock, key.id).await.unwrap();
+        keys::revoke(&operator.db, &operator.clock, &operator.ids, key.id).await.unwrap();
+        keys::revoke(&operator.db, &operator.clock, &operator.ids, key.id).await.unwrap();
 
         let unknown = rejoinder::domain::api_key::KeySecret::new([1; 32]);
         for bearer in [secret.expose(), unknown.expose(), "sk_test_51_fakeapikey123456", ""] {
@@ -114,7 +114,7 @@ both_backends!(
         assert_eq!(authenticate_at_once(&server, unknown.expose()).await, (0, 50));
         assert_eq!(authenticate_at_once(&server, "malformed").await, (0, 50));
 
-        keys::revoke(&operator.db, &operator.clock, key.id).await.unwrap();
+        keys::revoke(&operator.db, &operator.clock, &operator.ids, key.id).await.unwrap();
         server.stop().await;
         let (restarted, _) = serve(store::open(&db).await).await;
         assert_eq!(authenticate_at_once(&restarted, secret.expose()).await, (0, 50));
@@ -161,7 +161,7 @@ both_backends!(
 
         let created = keys::create(&operator.db, &operator.clock, &operator.ids, request(None)).await;
         let id = "key_01kb3w2v9ye8qanvd4c7g6h5mt".parse().unwrap();
-        let revoked = keys::revoke(&operator.db, &operator.clock, id).await;
+        let revoked = keys::revoke(&operator.db, &operator.clock, &operator.ids, id).await;
 
         assert_eq!(created.unwrap_err().to_string(), "there is no workspace \"shop\"");
         assert_eq!(revoked.unwrap_err().to_string(), "there is no key key_01kb3w2v9ye8qanvd4c7g6h5mt");

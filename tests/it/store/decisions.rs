@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use rejoinder::domain::assistant::AssistantSummary;
 use rejoinder::domain::audit::Actor;
-use rejoinder::domain::clock::{Clock, FixedClock};
+use rejoinder::domain::clock::{Clock, FixedClock, Micros};
 use rejoinder::domain::conversation::{Conversation, ConversationKind, ConversationPatch, SenderType};
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
@@ -211,6 +211,10 @@ fn tables(clock: &FixedClock) -> Tables {
         balance_low: Some(Money(15_000)),
         allow_hosts: Vec::new(),
         token_budgets: TokenBudgets::UNLIMITED,
+        from_file: true,
+        created_at: Micros(0),
+        suspended_at: None,
+        deleted_at: None,
     };
     let state = WorkspaceState { balance: Money(MONEY), ..WorkspaceState::new(0) };
     let mut tables = Tables::default();

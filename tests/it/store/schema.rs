@@ -122,7 +122,8 @@ both_backends!(
         let store = store::open(&db).await;
         let statements = [
             format!(
-                "insert into api_keys values ('', {stranger}, {stranger}, '', '', '', 0, null, null, null)"
+                "insert into api_keys (hash, id, workspace_id, name, prefix, scopes, created_at) \
+                 values ('', {stranger}, {stranger}, '', '', '', 0)"
             ),
             format!("insert into workspace_state values ({w}, 0, 1, 1, 0, 0, 0, 0, false, 1, 0, 0, 0)"),
             format!("update workspace_state set balance = -1 where workspace_id = {w}"),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rejoinder::domain::account::Account;
+use rejoinder::domain::account::{Account, KeyHash};
 use rejoinder::domain::audit::Actor;
 use rejoinder::domain::ids::{EndpointId, KeyId, WorkspaceId};
 use rejoinder::service::webhook_endpoints::{self, CreateEndpoint, EndpointAndSecret};
@@ -69,7 +69,8 @@ pub async fn create_endpoint(server: &TestServer, db: &TestDb, url: String) -> T
     let workspace = seed::query_texts(db, &format!("select {id} from workspaces where slug = 'demo'")).await;
     let workspace = WorkspaceId(Uuid::parse_str(&workspace[0]).unwrap());
     let actor = Arc::new(Actor::server());
-    let account = Account { workspace, key: KeyId(Uuid::nil()), scopes: Vec::new(), actor };
+    let (key, secret) = (KeyId(Uuid::nil()), KeyHash([0; 32]));
+    let account = Account { workspace, key, secret, scopes: Vec::new(), is_suspended: false, actor };
     let request = CreateEndpoint { url, types: Vec::new(), description: None, secret: None, enabled: true };
     let created = webhook_endpoints::create(server.services(), &account, request).await.unwrap();
     let EndpointAndSecret { endpoint, secret } = created;

@@ -135,7 +135,7 @@ pub async fn apply(db: &Db, clock: &dyn Clock, tool: &FakeTool, file: &str) -> K
         (secret.expose().to_owned(), key)
     };
     let (revoked, ApiKey { id, .. }) = make("demo", &[], None).await;
-    keys::revoke(db, clock, id).await.expect("the key is revoked");
+    keys::revoke(db, clock, &ids, id).await.expect("the key is revoked");
     Keys {
         full: make("demo", &[], None).await.0,
         read_only: make("demo", &[Scope::Read], None).await.0,

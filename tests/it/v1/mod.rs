@@ -1,5 +1,7 @@
 //! The platform API, as its contract and docs describe it.
 
+mod access;
+mod audit;
 mod audit_log;
 mod bookings;
 mod calendar_files;
@@ -13,6 +15,7 @@ mod document_forms;
 mod embeddings;
 mod events;
 mod hostile_documents;
+mod keys;
 mod knowledge_bases;
 mod limits;
 mod message_search;

@@ -132,6 +132,12 @@ function needsKey(operation) {
   return requirements.length > 0 && requirements.every((requirement) => Object.keys(requirement).length > 0);
 }
 
+/** The variable of the key that the operation needs. */
+function keyOf(operation) {
+  const isOperators = (operation.security ?? []).some((requirement) => "operator" in requirement);
+  return isOperators ? "$OPERATOR_KEY" : "$KEY";
+}
+
 /** The operation's description names the scope that the key needs. */
 function keyNote(operation) {
   return el("p", { class: "needs" }, needsKey(operation) ? "Needs a bearer key." : "Needs no key.");
@@ -147,11 +153,12 @@ function requestPanel(operation) {
   return panel("curl", () => text, el("code", {}, text));
 }
 
-/** A command for a shell. The key and ids that the document has no example of are variables: `$KEY`, `$CONVERSATION`, `$WIDGET_UUID`. */
+/** A command for a shell. The key and ids that the document has no example of are variables: `$KEY`,
+ * `$OPERATOR_KEY`, `$CONVERSATION`, `$WIDGET_UUID`. */
 function curl(operation) {
   const { method, parameters } = operation;
   const lines = [`curl${method === "get" ? "" : ` -X ${method.toUpperCase()}`} "${baseUrl()}${samplePath(operation)}${sampleQuery(parameters)}"`];
-  if (needsKey(operation)) lines.push('-H "Authorization: Bearer $KEY"');
+  if (needsKey(operation)) lines.push(`-H "Authorization: Bearer ${keyOf(operation)}"`);
   const [type, content] = bodyOf(resolveRef(operation.requestBody).content);
   if (content) {
     const example = examplesOf(content)[0]?.value ?? exampleOf(content.schema);

@@ -26,7 +26,7 @@ pub(in crate::http) use headers::insert_headers;
 use crate::config::{self, Rate};
 use crate::domain::account::Account;
 use crate::domain::error::Error;
-use crate::domain::ids::{KeyId, WorkspaceId};
+use crate::domain::ids::{KeyId, OperatorKeyId, WorkspaceId};
 
 /// The interval at which keys with a full burst are removed. Short, because a flood from many IPv6 networks adds a key with each
 /// request.
@@ -44,6 +44,7 @@ pub struct Limits {
     new_conversations: AddressLimiter,
     failed_authentications: AddressLimiter,
     keys: Limiter<KeyId>,
+    operator_keys: Limiter<OperatorKeyId>,
     workspaces: Limiter<WorkspaceId>,
     resolver: AddressResolver,
 }
@@ -117,6 +118,7 @@ impl Limits {
                     limits.failed_authentications_per_address,
                 ),
                 keys: Limiter::new("key", limits.per_key),
+                operator_keys: Limiter::new("operator-key", limits.per_key),
                 workspaces: Limiter::new("workspace", limits.per_workspace),
                 resolver: AddressResolver::new(Arc::clone(&limits.trusted_proxies)),
             })
@@ -150,6 +152,16 @@ impl Limits {
         }
     }
 
+    /// Counts a request with a key of the operator's API.
+    pub(in crate::http) fn count_operator(&self, key: OperatorKeyId) -> RateLimitStatus {
+        self.operator_keys.check(&key)
+    }
+
+    /// The rates of a key, and of all keys of a workspace.
+    pub(in crate::http) fn key_rates(&self) -> (Rate, Rate) {
+        (self.keys.rate, self.workspaces.rate)
+    }
+
     /// Counts a message to a conversation whose request was counted before its body was read.
     pub(in crate::http) fn count_message(&self, conversation: Uuid) -> RateLimitStatus {
         self.conversations.check(&conversation)
@@ -170,6 +182,7 @@ impl Limits {
             self.new_conversations.sweep();
             self.failed_authentications.sweep();
             self.keys.sweep();
+            self.operator_keys.sweep();
             self.workspaces.sweep();
         }
     }
@@ -265,6 +278,7 @@ mod tests {
             new_conversations: by_address(1),
             failed_authentications: by_address(1),
             keys: Limiter::new("key", rate(3)),
+            operator_keys: Limiter::new("operator-key", rate(3)),
             workspaces: Limiter::new("workspace", rate(4)),
             resolver: AddressResolver::new(Arc::default()),
         }

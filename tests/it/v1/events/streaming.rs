@@ -118,7 +118,7 @@ both_backends!(
         assert!(by_it.block().await.is_some() && by_other.block().await.is_some());
 
         let revoked = Instant::now();
-        keys::revoke(server.db(), &SystemClock, key.id).await.unwrap();
+        keys::revoke(server.db(), &SystemClock, &IdGenerator::random(), key.id).await.unwrap();
 
         assert_eq!(by_it.block().await, None);
         assert!(revoked.elapsed() < Duration::from_secs(5), "{:?}", revoked.elapsed());

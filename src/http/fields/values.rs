@@ -1,0 +1,139 @@
+//! Fields whose values are times, amounts of money, or words of closed sets in a list.
+
+use std::marker::PhantomData;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Schema};
+use utoipa::openapi::{RefOr, SchemaFormat, Type};
+
+use super::types::choose;
+use super::{AnyText, Choice, FieldType, Violation, strings};
+use crate::domain::clock::Micros;
+use crate::domain::money::Money;
+
+/// A time as RFC 3339 writes it.
+#[derive(Debug)]
+pub(in crate::http) enum Time {}
+
+impl Time {
+    /// The time that a text gives.
+    pub(in crate::http) fn parse(text: &str) -> Result<Micros, Violation> {
+        let time = text.parse::<Timestamp>().map(Micros::from);
+        time.map_err(|_| Violation::rule("must be a time such as 2026-03-15T14:22:11Z"))
+    }
+}
+
+impl FieldType for Time {
+    type Value = Micros;
+
+    fn check(raw: &RawValue) -> Result<Option<Micros>, Violation> {
+        AnyText::check(raw)?.as_deref().map(Self::parse).transpose()
+    }
+
+    fn schema() -> Schema {
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        schema.format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime))).build().into()
+    }
+}
+
+/// An amount of money. Below zero only if `SIGNED`.
+#[derive(Debug)]
+pub(in crate::http) enum Amount<const SIGNED: bool = false> {}
+
+impl<const SIGNED: bool> FieldType for Amount<SIGNED> {
+    type Value = Money;
+
+    fn check(raw: &RawValue) -> Result<Option<Money>, Violation> {
+        let amount = AnyText::check(raw)?.and_then(|text| text.parse().ok());
+        let amount = amount.filter(|amount| SIGNED || *amount >= Money::ZERO);
+        let rule =
+            || Violation::rule("must be an amount in dollars with at most six places, such as \"10.00\"");
+        amount.map(Some).ok_or_else(rule)
+    }
+
+    fn schema() -> Schema {
+        let sign = if SIGNED { "-?" } else { "" };
+        let pattern = format!("^{sign}[0-9]+(\\.[0-9]{{1,6}})?$");
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build().into()
+    }
+}
+
+/// An [`Amount`] that an empty string removes: then the value is none.
+#[derive(Debug)]
+pub(in crate::http) enum ClearableAmount {}
+
+impl FieldType for ClearableAmount {
+    type Value = Option<Money>;
+
+    fn check(raw: &RawValue) -> Result<Option<Option<Money>>, Violation> {
+        if AnyText::check(raw)?.is_some_and(|text| text.is_empty()) {
+            return Ok(Some(None));
+        }
+        <Amount>::check(raw).map(Some)
+    }
+
+    fn schema() -> Schema {
+        let pattern = "^([0-9]+(\\.[0-9]{1,6})?)?$";
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build().into()
+    }
+}
+
+/// A list of words of `C`, at least one, each of which counts once.
+#[derive(Debug)]
+pub(in crate::http) struct Words<C>(PhantomData<C>);
+
+impl<C: Choice<Value: PartialEq>> FieldType for Words<C> {
+    type Value = Vec<C::Value>;
+
+    fn check(raw: &RawValue) -> Result<Option<Self::Value>, Violation> {
+        let mut values = Vec::new();
+        for word in strings(raw)? {
+            let rule = || format!("must be a list of these: {}", C::words().join(", "));
+            let value = choose::<C>(&word).map_err(|_| Violation::rule(rule()))?;
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        if values.is_empty() { Err(Violation::Missing) } else { Ok(Some(values)) }
+    }
+
+    fn schema() -> Schema {
+        let items = RefOr::T(words_schema(&C::words()));
+        ArrayBuilder::new().items(items).min_items(Some(1)).build().into()
+    }
+}
+
+/// The schema of a closed set of words.
+pub(in crate::http) fn words_schema(words: &[&'static str]) -> Schema {
+    let words: Vec<Value> = words.iter().copied().map(Value::from).collect();
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn an_amount_is_a_decimal_text() {
+        assert_eq!(<Amount>::check(&raw("\"0.005\"")), Ok(Some(Money(5_000))));
+        assert_eq!(Amount::<true>::check(&raw("\"-1\"")), Ok(Some(Money(-1_000_000))));
+        for json in ["\"-1\"", "\"\"", "\"1e3\"", "\"1,00\"", "1"] {
+            assert!(<Amount>::check(&raw(json)).is_err(), "{json}");
+        }
+        assert_eq!(ClearableAmount::check(&raw("\"\"")), Ok(Some(None)));
+    }
+
+    #[test]
+    fn a_time_has_a_zone() {
+        assert_eq!(Time::check(&raw("\"1970-01-01T01:00:01+01:00\"")), Ok(Some(Micros(1_000_000))));
+        for json in ["\"\"", "\"2026-03-15\"", "\"2026-03-15T14:22:11\"", "0"] {
+            assert!(Time::check(&raw(json)).is_err(), "{json}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The audit log of all workspaces.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::HeaderMap;
+
+use super::ReadErrors;
+use crate::domain::ids::{ResourceId as _, WorkspaceId};
+use crate::domain::render::Success;
+use crate::http::describe::NotFound;
+use crate::http::envelope::{ApiError, Platform};
+use crate::http::extract::{Operator, QueryParams};
+use crate::http::platform::audit::{AuditEntryOut, OperatorAuditQuery, answer};
+use crate::http::platform::list::InvalidQuery;
+use crate::http::response::Page;
+use crate::http::state::AppState;
+
+/// Read the audit log.
+///
+/// Of all workspaces, also of deleted ones, and of operators; the newest entry comes first. With `Accept: application/x-ndjson` the response
+/// is all matching entries, each on a line.
+#[utoipa::path(
+    get, path = "/audit", tag = "operator", operation_id = "operatorListAuditEntries", security(("operator" = [])),
+    params(OperatorAuditQuery),
+    responses((status = 200, description = "A page", body = Success<Page<AuditEntryOut>>), ReadErrors<(InvalidQuery, NotFound<WorkspaceId>)>),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    Operator(operator): Operator,
+    QueryParams(query, _): QueryParams<OperatorAuditQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError<Platform>> {
+    // A deleted workspace keeps its entries.
+    let workspace = query.workspace_id.as_deref().map(WorkspaceId::parse).transpose()?;
+    Ok(answer(&state, query.rest(), workspace, &operator.actor, &headers).await?)
+}

@@ -1,0 +1,41 @@
+//! The operator's API: workspaces, their keys and credit, the audit log and the processes. Its keys are none of any workspace.
+
+mod audit;
+mod keys;
+mod processes;
+mod usage;
+mod workspaces;
+
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::describe::{Errors, Overloaded, Unavailable, WriteUnavailable};
+use super::envelope::{ApiError, Platform};
+use super::extract::Operator;
+use super::state::AppState;
+use crate::domain::render::Success;
+
+/// A successful response with this data, or an error.
+type Answer<T> = Result<Success<T>, ApiError<Platform>>;
+
+/// The errors of a read, with those of `S`.
+type ReadErrors<S> = Errors<Platform, (Operator, Unavailable, S)>;
+
+/// The errors of a change, with those of `S`.
+type WriteErrors<S> = Errors<Platform, (Operator, Overloaded, WriteUnavailable, S)>;
+
+/// The API's routes without their prefix, in the order of the `OpenAPI` document.
+pub(super) fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(workspaces::list, workspaces::create))
+        .routes(routes!(workspaces::read, workspaces::update, workspaces::delete))
+        .routes(routes!(workspaces::suspend))
+        .routes(routes!(workspaces::resume))
+        .routes(routes!(workspaces::credit))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::read, keys::revoke))
+        .routes(routes!(keys::roll))
+        .routes(routes!(audit::list))
+        .routes(routes!(usage::read))
+        .routes(routes!(processes::list))
+}

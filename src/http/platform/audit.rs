@@ -1,0 +1,284 @@
+//! The audit log. The operator's API has the same entries, of all workspaces.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures::stream::try_unfold;
+use http::{HeaderMap, HeaderValue, header};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType};
+use utoipa::openapi::{Type, schema::AdditionalProperties};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ReadErrors;
+use super::list::{Cursor, InvalidQuery, limit};
+use crate::domain::audit::{Actor, ActorKind, AuditAction, AuditFilter, StoredAuditEntry};
+use crate::domain::error::Error;
+use crate::domain::ids::{AuditId, WorkspaceId};
+use crate::domain::render::{Success, raw};
+use crate::http::envelope::{ApiError, Platform};
+use crate::http::extract::{QueryParams, Read, prefers};
+use crate::http::fields::{Choice, Time, check_choice, words_schema};
+use crate::http::response::Page;
+use crate::http::state::AppState;
+use crate::service::{Services, audit_log};
+
+type AuditCursor = Cursor<AuditId, 'g'>;
+
+/// The entries of one read of an export.
+const EXPORT_ROWS: usize = 200;
+
+const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+
+/// The actions of the log.
+#[derive(Debug)]
+enum Actions {}
+
+impl Choice for Actions {
+    type Value = AuditAction;
+
+    fn words() -> Vec<&'static str> {
+        AuditAction::ALL.iter().map(|action| action.as_str()).collect()
+    }
+}
+
+fn action_schema() -> Schema {
+    words_schema(&Actions::words())
+}
+
+fn actor_kind_schema() -> Schema {
+    let words: Vec<_> = ActorKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    words_schema(&words)
+}
+
+/// An object with any fields, or null.
+fn fields_schema() -> Schema {
+    let types = SchemaType::from_iter([Type::Object, Type::Null]);
+    let object = ObjectBuilder::new().schema_type(types);
+    object.additional_properties(Some(AdditionalProperties::FreeForm(true))).build().into()
+}
+
+/// The query of the log.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct AuditQuery {
+    /// Only entries of the key with this id.
+    actor: Option<String>,
+    /// Only entries with this action.
+    #[param(schema_with = action_schema)]
+    action: Option<String>,
+    /// Only entries about objects of this kind.
+    #[param(example = "key")]
+    object_kind: Option<String>,
+    /// Only entries about the object with this id.
+    object_id: Option<String>,
+    /// Only entries from this time on.
+    #[param(format = DateTime)]
+    since: Option<String>,
+    /// Only entries before this time.
+    #[param(format = DateTime)]
+    until: Option<String>,
+    /// Number of entries per page: 1 to 200, 50 by default. It does not limit an export.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// The `next_cursor` of the previous page.
+    cursor: Option<String>,
+}
+
+/// The query of the log of all workspaces.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct OperatorAuditQuery {
+    /// Only entries of this workspace.
+    pub(in crate::http) workspace_id: Option<String>,
+    /// Only entries of the key with this id.
+    actor: Option<String>,
+    /// Only entries with this action.
+    #[param(schema_with = action_schema)]
+    action: Option<String>,
+    /// Only entries about objects of this kind.
+    #[param(example = "workspace")]
+    object_kind: Option<String>,
+    /// Only entries about the object with this id.
+    object_id: Option<String>,
+    /// Only entries from this time on.
+    #[param(format = DateTime)]
+    since: Option<String>,
+    /// Only entries before this time.
+    #[param(format = DateTime)]
+    until: Option<String>,
+    /// Number of entries per page: 1 to 200, 50 by default. It does not limit an export.
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
+    limit: Option<String>,
+    /// The `next_cursor` of the previous page.
+    cursor: Option<String>,
+}
+
+impl OperatorAuditQuery {
+    /// Without the workspace.
+    pub(in crate::http) fn rest(self) -> AuditQuery {
+        let Self { actor, action, object_kind, object_id, since, until, limit, cursor, .. } = self;
+        AuditQuery { actor, action, object_kind, object_id, since, until, limit, cursor }
+    }
+}
+
+impl AuditQuery {
+    fn filter(&self, workspace: Option<WorkspaceId>) -> Result<AuditFilter, Error> {
+        let time = |field: &'static str, text: &Option<String>| {
+            let time = text.as_deref().map(Time::parse).transpose();
+            time.map_err(|violation| violation.of::<Platform>(field))
+        };
+        Ok(AuditFilter {
+            workspace,
+            actor: self.actor.clone(),
+            action: check_choice::<Actions>("action", self.action.as_deref())?,
+            object_kind: self.object_kind.clone(),
+            object_id: self.object_id.clone(),
+            since: time("since", &self.since)?,
+            until: time("until", &self.until)?,
+        })
+    }
+}
+
+/// Whose credentials a change was made with.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditActor)]
+struct ActorOut {
+    /// `key`: a key of the workspace; `operator`: a key of the operator's API; `command_line`: the operator's shell; `server`: the server
+    /// itself.
+    #[schema(schema_with = actor_kind_schema)]
+    kind: ActorKind,
+    /// The id of the key, if there is one.
+    #[schema(required, example = "key_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    id: Option<String>,
+    /// The name of the key when the change was made, or the command.
+    #[schema(example = "Back end")]
+    name: String,
+}
+
+/// What was changed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditedObject)]
+struct ObjectOut {
+    #[schema(example = "webhook_endpoint")]
+    kind: String,
+    #[schema(example = "whe_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    id: String,
+    /// Its slug or name at the time; null for objects that people are behind.
+    #[schema(required)]
+    name: Option<String>,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AuditEntry)]
+pub(in crate::http) struct AuditEntryOut {
+    #[schema(value_type = String, example = "aud_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    id: AuditId,
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
+    created_at: String,
+    /// Null for what belongs to no workspace.
+    #[schema(required, value_type = Option<String>, example = "wsp_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    workspace_id: Option<WorkspaceId>,
+    #[schema(inline)]
+    actor: ActorOut,
+    #[schema(schema_with = action_schema)]
+    action: AuditAction,
+    #[schema(inline)]
+    object: ObjectOut,
+    /// The fields that differ, as they were; secrets are `***`.
+    #[schema(required, schema_with = fields_schema)]
+    before: Option<Box<RawValue>>,
+    /// The fields that differ, as they are.
+    #[schema(required, schema_with = fields_schema)]
+    after: Option<Box<RawValue>>,
+    /// The method and the path of the request; null for a command.
+    #[schema(required, example = "POST /v1/webhook_endpoints")]
+    route: Option<String>,
+    /// The client's address, which is removed after a while.
+    #[schema(required, example = "203.0.113.7")]
+    address: Option<String>,
+    /// The `x-request-id` of the response.
+    #[schema(required)]
+    request_id: Option<String>,
+}
+
+impl From<StoredAuditEntry> for AuditEntryOut {
+    fn from(entry: StoredAuditEntry) -> Self {
+        Self {
+            id: entry.id,
+            created_at: entry.created_at.to_string(),
+            workspace_id: entry.workspace,
+            actor: ActorOut { kind: entry.actor_kind, id: entry.actor_id, name: entry.actor_name },
+            action: entry.action,
+            object: ObjectOut { kind: entry.object_kind, id: entry.object_id, name: entry.object_name },
+            before: entry.before.as_deref().map(raw),
+            after: entry.after.as_deref().map(raw),
+            route: entry.route,
+            address: entry.address,
+            request_id: entry.request_id,
+        }
+    }
+}
+
+/// Read the audit log.
+///
+/// Who changed what in this workspace: configuration, keys and money, and each export and deletion; the newest entry comes first. With
+/// `Accept: application/x-ndjson` the response is all matching entries, each on a line.
+#[utoipa::path(
+    get, path = "/audit", tag = "platform", operation_id = "listAuditEntries", security(("bearer" = ["read"])),
+    params(AuditQuery),
+    responses((status = 200, description = "A page", body = Success<Page<AuditEntryOut>>), ReadErrors<InvalidQuery>),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    Read(account, _): Read,
+    QueryParams(query, _): QueryParams<AuditQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError<Platform>> {
+    Ok(answer(&state, query, Some(account.workspace), &account.actor, &headers).await?)
+}
+
+/// A page of the log, or all of it on lines.
+pub(in crate::http) async fn answer(
+    state: &AppState,
+    query: AuditQuery,
+    workspace: Option<WorkspaceId>,
+    actor: &Actor,
+    headers: &HeaderMap,
+) -> Result<Response, Error> {
+    let limit = limit(query.limit.as_deref())?;
+    let before = AuditCursor::decode(query.cursor.as_deref())?;
+    let filter = query.filter(workspace)?;
+    if prefers(headers, "application/x-ndjson") {
+        audit_log::record_export(&state.services, &filter, actor).await?;
+        return Ok(export(state.services.clone(), filter, before));
+    }
+    let page = audit_log::list(&state.services, &filter, before, limit).await?;
+    let entries: Page<AuditEntryOut> = Page::new(page.items, page.next.map(AuditCursor::encode));
+    Ok(Success::new("Audit log retrieved successfully.", entries).into_response())
+}
+
+/// All entries before one, read as the client reads them. After an error the response ends without its last chunk.
+fn export(services: Services, filter: AuditFilter, before: Option<AuditId>) -> Response {
+    let first = Some((services, filter, before));
+    let pages = try_unfold(first, async |next| {
+        let Some((services, filter, before)) = next else { return Ok::<_, Error>(None) };
+        let page = audit_log::list(&services, &filter, before, EXPORT_ROWS).await?;
+        let lines: String = page.items.into_iter().map(line).collect();
+        let next = page.next.map(|last| (services, filter, Some(last)));
+        Ok(Some((Bytes::from(lines), next)))
+    });
+    ([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(pages)).into_response()
+}
+
+fn line(entry: StoredAuditEntry) -> String {
+    // Our types have only string keys, so this cannot fail.
+    let mut line = serde_json::to_string(&AuditEntryOut::from(entry)).unwrap_or_default();
+    line.push('\n');
+    line
+}

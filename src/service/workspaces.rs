@@ -1,0 +1,336 @@
+//! The workspaces, as an operator manages them through the API: created, updated, suspended, resumed, deleted, and given credit. An operator
+//! sees settings and money, and no text of a conversation.
+
+use serde_json::{Value, json};
+
+use super::Services;
+use super::audit_log;
+use super::credit::{self, CreditError, CreditOutcome};
+use super::manage_keys::write_error;
+use super::page::Page;
+use crate::domain::account::{Account, OperatorAccount};
+use crate::domain::api_key::ApiKey;
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::error::Error;
+use crate::domain::ids::{AssistantId, ResourceId as _, WorkspaceId};
+use crate::domain::money::Money;
+use crate::domain::token_budget::TokenBudgets;
+use crate::domain::workspace::{Pricing, Workspace};
+pub use crate::store::workspaces::WorkspaceBalance;
+use crate::store::{Conn, StoreError, Tenant, assistants, keys, workspaces};
+use crate::writer::{TopUp, decide_inline};
+
+/// The ledger reference of the opening credit.
+const OPENING: &str = "opening";
+
+/// Settings to write; those that are none stay as they are, or have their defaults.
+#[derive(Clone, Debug, Default)]
+pub struct WorkspaceSettings {
+    pub name: Option<String>,
+    pub auto_create_conversations: Option<bool>,
+    pub default_assistant: Option<Option<AssistantId>>,
+    pub pricing: PricingPatch,
+    pub balance_low: Option<Option<Money>>,
+    pub tokens_per_conversation: Option<Option<i64>>,
+    pub tokens_per_day: Option<Option<i64>>,
+    /// Checked.
+    pub allow_hosts: Option<Vec<String>>,
+}
+
+/// Prices to write.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PricingPatch {
+    pub widget: Option<Money>,
+    pub test: Option<Money>,
+    pub api: Option<Money>,
+}
+
+impl WorkspaceSettings {
+    fn apply(self, workspace: &mut Workspace) {
+        let Self { name, auto_create_conversations, default_assistant, pricing, balance_low, .. } = self;
+        workspace.name = name.unwrap_or_else(|| std::mem::take(&mut workspace.name));
+        workspace.auto_create_conversations =
+            auto_create_conversations.unwrap_or(workspace.auto_create_conversations);
+        workspace.default_assistant = default_assistant.unwrap_or(workspace.default_assistant);
+        let before = workspace.pricing;
+        workspace.pricing = Pricing {
+            widget: pricing.widget.unwrap_or(before.widget),
+            test: pricing.test.unwrap_or(before.test),
+            api: pricing.api.unwrap_or(before.api),
+        };
+        workspace.balance_low = balance_low.unwrap_or(workspace.balance_low);
+        let budgets = workspace.token_budgets;
+        workspace.token_budgets = TokenBudgets {
+            per_conversation: self.tokens_per_conversation.unwrap_or(budgets.per_conversation),
+            per_day: self.tokens_per_day.unwrap_or(budgets.per_day),
+        };
+        workspace.allow_hosts =
+            self.allow_hosts.unwrap_or_else(|| std::mem::take(&mut workspace.allow_hosts));
+    }
+}
+
+/// A new workspace.
+#[derive(Clone, Debug)]
+pub struct NewWorkspace {
+    pub slug: String,
+    /// With a name, and without a default assistant.
+    pub settings: WorkspaceSettings,
+    /// The opening credit.
+    pub balance: Money,
+}
+
+/// At most `limit` workspaces after one, the oldest first.
+pub async fn list(
+    services: &Services,
+    after: Option<WorkspaceId>,
+    limit: usize,
+) -> Result<Page<WorkspaceBalance, WorkspaceId>, Error> {
+    let rows = super::page::fetch_limit(limit);
+    let list = async |conn: Conn<'_>| workspaces::list_after(conn, after, rows).await;
+    let mut items = services.db.read(Tenant::Process, list).await?;
+    let has_more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| has_more).map(|last| last.workspace.id);
+    Ok(Page { items, next })
+}
+
+/// The workspace with this id, as it was sent, with its balance.
+pub async fn find(services: &Services, name: &str) -> Result<WorkspaceBalance, Error> {
+    let id = WorkspaceId::parse(name)?;
+    let find = async |mut conn: Conn<'_>| {
+        let Some(workspace) = workspaces::find(conn.reborrow(), id).await? else { return Ok(None) };
+        let balance = workspaces::balance(conn, id).await?.unwrap_or(Money::ZERO);
+        Ok(Some(WorkspaceBalance { workspace, balance }))
+    };
+    services.db.read(id, find).await?.ok_or_else(|| WorkspaceId::not_found(name))
+}
+
+/// The workspace with this id, as it was sent, unless it is being deleted.
+pub async fn find_present(services: &Services, name: &str) -> Result<Workspace, Error> {
+    let WorkspaceBalance { workspace, .. } = find(services, name).await?;
+    if workspace.deleted_at.is_some() { Err(being_deleted()) } else { Ok(workspace) }
+}
+
+fn being_deleted() -> Error {
+    Error::Conflict("The workspace is being deleted.".to_owned())
+}
+
+/// The workspace and the key of an account.
+pub async fn find_own(services: &Services, account: &Account) -> Result<(Workspace, ApiKey), Error> {
+    let find = async |mut conn: Conn<'_>| {
+        let workspace = workspaces::find(conn.reborrow(), account.workspace).await?;
+        Ok(workspace.zip(keys::find_by_id(conn, account.workspace, account.key).await?))
+    };
+    services.db.read(account.workspace, find).await?.ok_or(Error::Unauthenticated)
+}
+
+/// Creates a workspace, with its opening credit.
+pub async fn create(
+    services: &Services,
+    operator: &OperatorAccount,
+    new: NewWorkspace,
+) -> Result<WorkspaceBalance, Error> {
+    let (clock, ids) = (services.clock.as_ref(), services.ids.as_ref());
+    let NewWorkspace { slug, settings, balance } = new;
+    let mut workspace = Workspace {
+        id: WorkspaceId(ids.uuid_v7(clock)),
+        slug,
+        name: String::new(),
+        auto_create_conversations: true,
+        default_assistant: None,
+        pricing: Pricing::default(),
+        balance_low: None,
+        allow_hosts: Vec::new(),
+        token_budgets: TokenBudgets::UNLIMITED,
+        from_file: false,
+        created_at: clock.now(),
+        suspended_at: None,
+        deleted_at: None,
+    };
+    settings.apply(&mut workspace);
+    let write = async |mut conn: Conn<'_>| {
+        if workspaces::find_by_slug(conn.reborrow(), &workspace.slug).await?.is_some() {
+            return Ok(Err(slug_taken(&workspace.slug)));
+        }
+        workspaces::put(conn.reborrow(), &workspace).await?;
+        if balance != Money::ZERO {
+            let reference = OPENING.to_owned();
+            let command = TopUp { workspace: workspace.id, amount: balance, reference };
+            if let Err(error) = decide_inline(conn.reborrow(), clock, ids, &command).await? {
+                return Ok(Err(error));
+            }
+        }
+        let entry = entry(&workspace, &operator.actor, AuditAction::Created);
+        let mut fields = audit_fields(&workspace);
+        fields["balance"] = json!(balance);
+        audit_log::record(conn, clock, ids, &entry.with_changes(Value::Null, fields)).await?;
+        Ok(Ok(()))
+    };
+    match services.db.write(Tenant::Process, write).await {
+        // Another request has created it at the same time.
+        Err(StoreError::Data(_)) => return Err(slug_taken(&workspace.slug)),
+        written => written.map_err(write_error)??,
+    }
+    Ok(WorkspaceBalance { workspace, balance })
+}
+
+fn slug_taken(slug: &str) -> Error {
+    Error::Conflict(format!("The slug '{slug}' is taken."))
+}
+
+/// Updates the settings of a workspace that no file manages.
+pub async fn update(
+    services: &Services,
+    operator: &OperatorAccount,
+    name: &str,
+    settings: WorkspaceSettings,
+) -> Result<WorkspaceBalance, Error> {
+    let change = async |mut conn: Conn<'_>, workspace: &mut Workspace| {
+        if workspace.from_file {
+            let text =
+                format!("The workspace '{}' is set up by a workspace file: change it there.", workspace.slug);
+            return Ok(Err(Error::Conflict(text)));
+        }
+        if let Some(Some(assistant)) = settings.default_assistant {
+            let found = assistants::summaries(conn.reborrow(), &[(workspace.id, assistant)].into()).await?;
+            if !found.iter().any(|(id, summary)| *id == assistant && !summary.archived) {
+                return Ok(Err(AssistantId::not_found(assistant)));
+            }
+        }
+        settings.clone().apply(workspace);
+        Ok(Ok(()))
+    };
+    change_workspace(services, operator, name, AuditAction::Updated, change).await
+}
+
+/// Suspends a workspace: it admits no message any more, and its open turns are discarded and refunded. Every process knows it within five
+/// seconds. Suspending it again changes nothing.
+pub async fn suspend(
+    services: &Services,
+    operator: &OperatorAccount,
+    name: &str,
+) -> Result<WorkspaceBalance, Error> {
+    let now = services.clock.now();
+    let change = async |_: Conn<'_>, workspace: &mut Workspace| {
+        workspace.suspended_at.get_or_insert(now);
+        Ok(Ok(()))
+    };
+    change_workspace(services, operator, name, AuditAction::Suspended, change).await
+}
+
+/// Ends the suspension of a workspace. Resuming it again changes nothing.
+pub async fn resume(
+    services: &Services,
+    operator: &OperatorAccount,
+    name: &str,
+) -> Result<WorkspaceBalance, Error> {
+    let change = async |_: Conn<'_>, workspace: &mut Workspace| {
+        workspace.suspended_at = None;
+        Ok(Ok(()))
+    };
+    change_workspace(services, operator, name, AuditAction::Resumed, change).await
+}
+
+/// Deletes a suspended workspace: its keys are invalid from now on, and its rows are removed in the background, except the ledger and the
+/// audit log.
+pub async fn delete(
+    services: &Services,
+    operator: &OperatorAccount,
+    name: &str,
+) -> Result<WorkspaceBalance, Error> {
+    let now = services.clock.now();
+    let change = async |_: Conn<'_>, workspace: &mut Workspace| {
+        if workspace.suspended_at.is_none() {
+            return Ok(Err(Error::Conflict("Suspend the workspace before you delete it.".to_owned())));
+        }
+        workspace.deleted_at = Some(now);
+        Ok(Ok(()))
+    };
+    change_workspace(services, operator, name, AuditAction::Deleted, change).await
+}
+
+/// Changes a workspace that is not deleted, under its lock, with an entry of the audit log if anything differs.
+async fn change_workspace(
+    services: &Services,
+    operator: &OperatorAccount,
+    name: &str,
+    action: AuditAction,
+    change: impl AsyncFnOnce(Conn<'_>, &mut Workspace) -> Result<Result<(), Error>, StoreError>,
+) -> Result<WorkspaceBalance, Error> {
+    let id = WorkspaceId::parse(name)?;
+    let (clock, ids) = (services.clock.as_ref(), services.ids.as_ref());
+    let write = async |mut conn: Conn<'_>| {
+        let locked = workspaces::lock(conn.reborrow(), &[id].into()).await?;
+        let found = workspaces::find(conn.reborrow(), id).await?;
+        let (Some((_, state)), Some(before)) = (locked.first(), found) else {
+            return Ok(Err(WorkspaceId::not_found(name)));
+        };
+        if before.deleted_at.is_some() {
+            return Ok(Err(being_deleted()));
+        }
+        let mut workspace = before.clone();
+        if let Err(error) = change(conn.reborrow(), &mut workspace).await? {
+            return Ok(Err(error));
+        }
+        if workspace != before {
+            workspaces::put(conn.reborrow(), &workspace).await?;
+            let entry = entry(&workspace, &operator.actor, action);
+            let entry = entry.with_changes(audit_fields(&before), audit_fields(&workspace));
+            audit_log::record(conn, clock, ids, &entry).await?;
+        }
+        Ok(Ok(WorkspaceBalance { workspace, balance: state.balance }))
+    };
+    services.db.write(id, write).await.map_err(write_error)?
+}
+
+/// Grants credit, once for each reference; a negative amount deducts it.
+pub async fn grant_credit(
+    services: &Services,
+    operator: &OperatorAccount,
+    name: &str,
+    amount: Money,
+    reference: String,
+) -> Result<CreditOutcome, Error> {
+    let workspace = find_present(services, name).await?;
+    let actor = Arc::clone(&operator.actor);
+    let command = TopUp { workspace: workspace.id, amount, reference, actor };
+    let write =
+        async |conn: Conn<'_>| credit::grant(conn, services.clock.as_ref(), &services.ids, &command).await;
+    services.db.write(workspace.id, write).await.map_err(write_error)?.map_err(credit_error)
+}
+
+fn credit_error(error: CreditError) -> Error {
+    match error {
+        CreditError::Refused { cause, .. } => cause,
+        CreditError::AmountMismatch { reference, amount } => Error::Conflict(format!(
+            "The reference '{reference}' has counted already, for {amount}. Nothing was credited."
+        )),
+        CreditError::Store(error) | CreditError::OutcomeUnknown(error) => write_error(error),
+        CreditError::InvalidReference => Error::invalid("reference", format!("{error}.")),
+        CreditError::ZeroAmount => Error::invalid("amount", format!("{error}.")),
+        CreditError::UnknownWorkspace(name) => WorkspaceId::not_found(name),
+    }
+}
+
+fn entry<'a>(workspace: &Workspace, actor: &'a Actor, action: AuditAction) -> AuditEntry<'a> {
+    let object = AuditObject::new("workspace", workspace.id, Some(&workspace.slug));
+    AuditEntry::new(workspace.id, actor, action, object)
+}
+
+fn audit_fields(workspace: &Workspace) -> Value {
+    let Pricing { widget, test, api } = workspace.pricing;
+    json!({
+        "slug": workspace.slug,
+        "name": workspace.name,
+        "auto_create_conversations": workspace.auto_create_conversations,
+        "default_assistant_id": workspace.default_assistant,
+        "pricing": { "widget": widget, "test": test, "api": api },
+        "balance_low": workspace.balance_low,
+        "tokens_per_conversation": workspace.token_budgets.per_conversation,
+        "tokens_per_day": workspace.token_budgets.per_day,
+        "allow_hosts": workspace.allow_hosts,
+        "suspended_at": workspace.suspended_at.map(|at| at.to_string()),
+        "deleted_at": workspace.deleted_at.map(|at| at.to_string()),
+    })
+}

@@ -1,0 +1,83 @@
+//! The rows of a deleted workspace, which are removed in small batches.
+
+use sqlx::AssertSqlSafe;
+
+use super::{Conn, StoreError, on_conn, workspaces};
+use crate::domain::clock::Micros;
+use crate::domain::ids::WorkspaceId;
+
+/// The tables whose rows are removed; those that refer to others come first.
+pub const REMOVED_TABLES: [&str; 22] = [
+    "attempts",
+    "deliveries",
+    "webhook_endpoints",
+    "events",
+    "idempotency",
+    "journal",
+    "turns",
+    "messages",
+    "widget_links",
+    "bookings",
+    "calendar_links",
+    "calendars",
+    "passage_vectors",
+    "document_embeddings",
+    "passages",
+    "documents",
+    "terms",
+    "knowledge_bases",
+    "tools",
+    "assistant_versions",
+    "assistants",
+    "conversations",
+];
+
+/// The tables whose rows are removed last, together.
+pub const LAST_TABLES: [&str; 2] = ["api_keys", "workspace_state"];
+
+/// The tables whose rows stay: the law wants the ledger, and the audit log says who deleted the workspace.
+pub const KEPT_TABLES: [&str; 2] = ["ledger", "audit_log"];
+
+/// Removes at most `limit` rows of a workspace from one of [`REMOVED_TABLES`]. Returns how many were removed.
+pub async fn remove_rows(
+    conn: Conn<'_>,
+    table: &'static str,
+    workspace: WorkspaceId,
+    limit: i64,
+) -> Result<u64, StoreError> {
+    let remove = if table == "terms" {
+        // It has no row ids on SQLite.
+        "delete from terms where workspace_id = $1 and (base_id, term) in \
+         (select base_id, term from terms where workspace_id = $1 limit $2)"
+            .to_owned()
+    } else {
+        // An array, because PostgreSQL finds rows by their places only then.
+        let (row, start, end) = match conn {
+            Conn::Postgres(_) => ("ctid", "= any(array(", "))"),
+            Conn::Sqlite(_) => ("rowid", "in (", ")"),
+        };
+        let rows = format!("select {row} from {table} where workspace_id = $1 limit $2");
+        format!("delete from {table} where {row} {start}{rows}{end}")
+    };
+    let remove = AssertSqlSafe(remove);
+    Ok(on_conn!(conn, |c| sqlx::query(remove).bind(workspace).bind(limit).execute(c).await?.rows_affected()))
+}
+
+/// Removes what is left of a workspace whose other rows are removed. Its own row stays without slug and name.
+pub async fn finish(mut conn: Conn<'_>, workspace: WorkspaceId, now: Micros) -> Result<(), StoreError> {
+    const CLEAR: &str = "update workspaces set slug = $2, name = '', allow_hosts = '', \
+        default_assistant_id = null, removed_at = $3 where id = $1";
+    workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
+    for table in LAST_TABLES {
+        let remove = AssertSqlSafe(format!("delete from {table} where workspace_id = $1"));
+        on_conn!(conn.reborrow(), |c| {
+            sqlx::query(remove).bind(workspace).execute(c).await?;
+        });
+    }
+    // No slug has capital letters.
+    let slug = workspace.to_string().to_uppercase();
+    on_conn!(conn, |c| {
+        sqlx::query(CLEAR).bind(workspace).bind(slug).bind(now).execute(c).await?;
+    });
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Suspended workspaces lose their open turns, and deleted ones all their rows but the ledger and the audit log.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+
+use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
+use crate::store::turns::open;
+use crate::store::{Conn, StoreError, Tenant, workspace_removal, workspaces};
+use crate::worker::Worker;
+use crate::writer::DiscardSuspended;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How many workspaces one round works on.
+const WORKSPACES: i64 = 100;
+/// How many conversations are decided at once.
+const CONVERSATIONS: i64 = 256;
+/// How many rows one transaction removes at most.
+const ROWS: i64 = 256;
+/// The pause between transactions, so that on SQLite the writer gets its turn.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Discards the open turns of suspended workspaces until the process stops.
+pub(in crate::worker) async fn discard_suspended(worker: Worker) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let discarded = discard_all(&worker).await;
+        worker.failures.record("turns of suspended workspaces could not be discarded", discarded);
+    }
+}
+
+async fn discard_all(worker: &Worker) -> Result<(), Error> {
+    let db = &worker.services.db;
+    let list = async |conn: Conn<'_>| workspaces::list_suspended_with_turns(conn, WORKSPACES).await;
+    let suspended = db.control_read(list).await?;
+    // Concurrently, so that one with many turns delays no other.
+    let discarded = join_all(suspended.into_iter().map(|workspace| discard_of(worker, workspace))).await;
+    discarded.into_iter().collect()
+}
+
+async fn discard_of(worker: &Worker, workspace: WorkspaceId) -> Result<(), Error> {
+    let services = &worker.services;
+    let list = async |conn: Conn<'_>| open::list_conversations(conn, workspace, CONVERSATIONS).await;
+    let conversations = services.db.control_read(list).await?;
+    let discard = |conversation| services.writer.execute(DiscardSuspended { workspace, conversation });
+    join_all(conversations.into_iter().map(discard)).await.into_iter().collect()
+}
+
+/// Removes the rows of deleted workspaces until the process stops.
+pub(in crate::worker) async fn remove_deleted(worker: Worker) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        worker.failures.record("deleted workspaces could not be listed", remove_all(&worker).await);
+    }
+}
+
+/// Removes all deleted workspaces without open turns. Whatever stops it, the next round of any process goes on.
+async fn remove_all(worker: &Worker) -> Result<(), StoreError> {
+    let list = async |conn: Conn<'_>| workspaces::list_deleted(conn, WORKSPACES).await;
+    for workspace in worker.services.db.control_read(list).await? {
+        let removed = remove(worker, workspace).await;
+        worker.failures.record("a deleted workspace could not be removed", removed);
+    }
+    Ok(())
+}
+
+async fn remove(worker: &Worker, workspace: WorkspaceId) -> Result<(), StoreError> {
+    while remove_from_all_tables(worker, workspace).await? > 0 {}
+    let now = worker.services.clock.now();
+    let finish = async |conn: Conn<'_>| workspace_removal::finish(conn, workspace, now).await;
+    worker.services.db.write(Tenant::Process, finish).await?;
+    tracing::info!(%workspace, "a deleted workspace was removed");
+    Ok(())
+}
+
+/// Returns how many rows were removed.
+async fn remove_from_all_tables(worker: &Worker, workspace: WorkspaceId) -> Result<u64, StoreError> {
+    let mut all = 0;
+    for table in workspace_removal::REMOVED_TABLES {
+        loop {
+            let remove =
+                async |conn: Conn<'_>| workspace_removal::remove_rows(conn, table, workspace, ROWS).await;
+            let removed = worker.services.db.write(Tenant::Process, remove).await?;
+            if removed == 0 {
+                break;
+            }
+            all += removed;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    Ok(all)
+}

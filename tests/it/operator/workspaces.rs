@@ -1,0 +1,135 @@
+//! Workspaces that an operator creates, updates and gives credit, and those that a file made.
+
+use futures::future::join_all;
+use serde_json::json;
+
+use super::Operator;
+use crate::support::db::both_backends;
+use crate::support::server::TestServer;
+use crate::support::workspaces::try_apply;
+
+both_backends!(
+    async fn a_workspace_is_created_updated_and_listed(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let body = json!({
+            "slug": "acme", "name": "Acme", "balance": "25.00", "pricing": { "api": "0.02" },
+            "tokens_per_day": 1000, "allow_hosts": ["crm.internal:8080"],
+        });
+
+        let created = operator.post("/workspaces", &body).await;
+        let created = created.json()["data"].clone();
+        let path = format!("/workspaces/{}", created["id"].as_str().unwrap());
+        let change = json!({ "name": "Acme Ltd", "tokens_per_day": 0, "balance_low": "5.00", "pricing": { "widget": "0.03" } });
+        let updated = operator.request("PATCH", &path).json(&change).send().await.json()["data"].clone();
+
+        assert_eq!((&created["balance"], &created["from_file"]), (&json!("25.00"), &json!(false)));
+        assert_eq!(created["pricing"], json!({ "widget": "0.01", "test": "0.00", "api": "0.02" }));
+        assert_eq!(updated["pricing"], json!({ "widget": "0.03", "test": "0.00", "api": "0.02" }));
+        assert_eq!((&updated["name"], &updated["tokens_per_day"]), (&json!("Acme Ltd"), &json!(null)));
+        assert_eq!(updated["allow_hosts"], json!(["crm.internal:8080"]));
+        assert_eq!(operator.get(&path).await.json()["data"], updated);
+        assert_eq!(operator.workspace("acme").await, created["id"].as_str().unwrap());
+        let id = created["id"].as_str().unwrap();
+        let audit = operator.get(&format!("/audit?object_id={id}&action=updated")).await.json();
+        let entry = &audit["data"]["items"][0];
+        assert_eq!(entry["before"]["name"], "Acme");
+        assert_eq!(entry["after"]["name"], "Acme Ltd");
+        assert!(entry["after"].get("slug").is_none(), "only what differs");
+    }
+);
+
+both_backends!(
+    async fn of_two_that_create_a_slug_one_is_refused(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let body = json!({ "slug": "acme", "name": "Acme" });
+
+        let answers = join_all((0..8).map(|_| operator.post("/workspaces", &body))).await;
+
+        let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status).collect();
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409, 409, 409, 409, 409, 409, 409]);
+    }
+);
+
+both_backends!(
+    async fn what_is_invalid_is_refused_by_name(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+
+        for (body, field) in [
+            (json!({ "name": "A" }), "slug"),
+            (json!({ "slug": "A B", "name": "A" }), "slug"),
+            (json!({ "slug": "a", "name": "A", "balance": "-1" }), "balance"),
+            (json!({ "slug": "a", "name": "A", "pricing": { "voice": "1" } }), "pricing"),
+            (json!({ "slug": "a", "name": "A", "allow_hosts": ["http://x/"] }), "allow_hosts"),
+            (json!({ "slug": "a", "name": "A", "tokens_per_day": 0 }), "tokens_per_day"),
+            (json!({ "slug": "a", "name": "A", "prices": {} }), "prices"),
+        ] {
+            let answer = operator.post("/workspaces", &body).await;
+            assert_eq!(answer.status, 400, "{body}");
+            assert!(answer.text().contains(&format!("'{field}'")), "{}", answer.text());
+        }
+        assert_eq!(operator.get("/workspaces/wsp_01k9z3x8f5e4r9t2m6q7w8y0ab").await.status, 404);
+    }
+);
+
+both_backends!(
+    async fn the_settings_of_a_file_are_changed_there_and_those_of_the_api_here(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let demo = format!("/workspaces/{}", operator.workspace("demo").await);
+        operator.post("/workspaces", &json!({ "slug": "acme", "name": "Acme" })).await;
+
+        let refused = operator.request("PATCH", &demo).json(&json!({ "name": "X" })).send().await;
+        let file = "[workspace]\nslug = \"acme\"\nname = \"File\"\n";
+        let clock = server.services().clock.as_ref();
+        let applied = try_apply(server.db(), clock, &server.tool, file).await;
+
+        assert_eq!((refused.status, refused.header("rejoinder-error")), (409, Some("conflict")));
+        assert!(applied.unwrap_err().to_string().contains("was made through the API"));
+    }
+);
+
+both_backends!(
+    async fn a_reference_of_credit_counts_once(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let path = format!("/workspaces/{}/credit", operator.workspace("demo").await);
+        let give = |amount: &str, reference: &str| {
+            let body = json!({ "amount": amount, "reference": reference });
+            let (operator, path) = (&operator, &path);
+            async move { operator.post(path, &body).await }
+        };
+
+        let at_once = join_all((0..5).map(|_| give("5.00", "invoice-1"))).await;
+        let other_amount = give("6.00", "invoice-1").await;
+        let too_much = give("-100.00", "correction").await;
+        let taken = give("-1.00", "correction-2").await;
+
+        let credited: Vec<_> =
+            at_once.iter().filter(|answer| answer.json()["data"]["credited"] == true).collect();
+        assert_eq!(credited.len(), 1);
+        assert_eq!(at_once[4].json()["data"]["balance"], "15.00");
+        assert_eq!((other_amount.status, too_much.status), (409, 400));
+        assert_eq!(taken.json()["data"]["balance"], "14.00");
+        assert_eq!(server.balance().await, "14.00");
+        let entries = server.query_number("select count(*) from audit_log where action = 'credited'").await;
+        assert_eq!(entries, 2);
+    }
+);
+
+both_backends!(
+    async fn the_process_that_answers_is_listed(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+
+        let listed = operator.get("/processes").await.json();
+
+        let processes = listed["data"]["items"].as_array().unwrap();
+        let own: Vec<_> = processes.iter().filter(|process| process["is_this"] == true).collect();
+        assert_eq!(own.len(), 1);
+        assert_eq!(own[0]["lease_expires_at"].is_string(), server.db().is_shared());
+    }
+);
