@@ -1,6 +1,8 @@
 //! The workspaces, as an operator manages them through the API: created, updated, suspended, resumed, deleted, and given credit. An operator
 //! sees settings and money, and no text of a conversation.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::Services;
@@ -156,7 +158,8 @@ pub async fn create(
         workspaces::put(conn.reborrow(), &workspace).await?;
         if balance != Money::ZERO {
             let reference = OPENING.to_owned();
-            let command = TopUp { workspace: workspace.id, amount: balance, reference };
+            let actor = Arc::clone(&operator.actor);
+            let command = TopUp { workspace: workspace.id, amount: balance, reference, actor };
             if let Err(error) = decide_inline(conn.reborrow(), clock, ids, &command).await? {
                 return Ok(Err(error));
             }

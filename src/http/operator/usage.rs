@@ -57,7 +57,7 @@ pub(super) struct OperatorUsageParams {
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
-    Operator(_): Operator,
+    _operator: Operator,
     QueryParams(params, _): QueryParams<OperatorUsageParams>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Platform>> {

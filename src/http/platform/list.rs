@@ -181,6 +181,8 @@ impl<I: ResourceId> Position for I {
 }
 
 impl Position for AuditId {
+    const LENGTH: usize = 16;
+
     fn write(&self, bytes: &mut Vec<u8>) {
         bytes.extend(self.0.as_bytes());
     }

@@ -12,7 +12,6 @@ mod documents;
 mod events;
 pub(super) mod keys;
 mod knowledge_bases;
-mod list;
 pub(super) mod list;
 mod me;
 mod message_search;
