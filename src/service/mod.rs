@@ -3,11 +3,13 @@
 
 pub mod accept_message;
 pub mod apply_workspace;
+pub mod assistants;
 pub mod authenticate;
 pub mod await_reply;
 pub mod calendars;
 pub mod cancel_turn;
 pub mod create_conversation;
+mod configuration;
 pub mod credit;
 pub mod deliver_event;
 pub mod demo;
@@ -38,6 +40,7 @@ pub mod update_conversation;
 pub mod webhook_endpoints;
 mod workspace_hosts;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,6 +83,8 @@ pub struct Services {
     pub document_extractor: knowledge::DocumentExtractor,
     /// Limits how many documents are written at once.
     pub document_write_limiter: WorkspaceLimiter,
+    /// The names of the configured model connections.
+    pub model_connections: Arc<BTreeSet<String>>,
     /// Seal stored secrets; `None` if none is configured.
     pub seal_keys: Option<Arc<SealKeys>>,
     /// Private hosts that the tools and webhooks of every workspace may reach.

@@ -15,7 +15,7 @@
 //! | [`untouched`] | `conversations` that visitors created and never used |
 //! | [`messages`] | `messages` |
 //! | [`turns`] | `turns`, `journal`, `cancellations` |
-//! | `tools` | `tools` as resources |
+//! | [`tools`] | `tools` as resources |
 //! | [`bookings`] | `bookings` |
 //! | [`calendars`] | `calendars`, `calendar_links` |
 //! | [`knowledge`] | `knowledge_bases`, `documents`, `passages`, `terms`, `passage_vectors`, `embedding_models`, `document_embeddings` |
@@ -54,7 +54,7 @@ pub mod resource;
 pub mod seal_keys;
 pub mod sealed_secrets;
 pub mod stored_json;
-mod tools;
+pub mod tools;
 pub mod turns;
 pub mod untouched;
 pub mod webhook_endpoints;

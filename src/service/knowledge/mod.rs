@@ -159,7 +159,7 @@ fn require_active(found: Option<KnowledgeBase>, name: &str) -> Result<KnowledgeB
 }
 
 /// A write that failed after it was sent may have been committed.
-fn write_error(error: StoreError) -> Error {
+pub(in crate::service) fn write_error(error: StoreError) -> Error {
     if error.is_transient() {
         return Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) };
     }

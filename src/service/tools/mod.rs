@@ -1,4 +1,6 @@
-//! Tools of a workspace: test calls, and refreshing the tool list of an MCP server.
+//! Tools on the platform API.
 
+pub mod draft;
 pub mod refresh;
 pub mod test_call;
+pub mod write;

@@ -1,17 +1,18 @@
 //! Refreshes the tool list of an MCP server. If it has changed, the assistants that use it get new versions; turns that
 //! are already running continue with the old ones.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::domain::account::Account;
-use crate::domain::assistant::AssistantVersion;
+use crate::domain::audit::{AuditAction, AuditObject};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
-use crate::domain::tool::{CompiledTool, McpListing, McpServer, NamedTool, Tool, check_names};
+use crate::domain::tool::{McpListing, McpServer, NamedTool, Tool};
 use crate::outbound::AllowHosts;
+use crate::service::assistants::compile::{self, Calendars, Incompatible, ToolChange};
+use crate::service::configuration::Change;
 use crate::service::{Services, resources, workspace_hosts};
-use crate::store::assistants::{self, AssistantRow};
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError, stored_json, workspaces};
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
@@ -59,8 +60,7 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     })?;
     let now = services.clock.now();
     let listed = McpListing::next(listing.tools, named.tool.listing.as_ref(), now.timestamp());
-    let target = (account.workspace, &named);
-    let write = async |conn: Conn<'_>| write(conn, target, listed, now).await;
+    let write = async |conn: Conn<'_>| write(conn, (services, account), &named, listed, now).await;
     let outcome = services.db.write(account.workspace, write).await?;
     match outcome {
         WriteOutcome::Done { tool, changed } => {
@@ -75,7 +75,7 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     }
 }
 
-async fn fetch_listing(
+pub(super) async fn fetch_listing(
     services: &Services,
     (workspace, tool): (WorkspaceId, &str),
     server: &McpServer,
@@ -91,10 +91,12 @@ async fn fetch_listing(
 /// Stores the new list under the lock of the workspace's state, which guards its configuration.
 async fn write(
     mut conn: Conn<'_>,
-    (workspace, named): (WorkspaceId, &NamedTool),
+    (services, account): (&Services, &Account),
+    named: &NamedTool,
     listed: McpListing,
     now: Micros,
 ) -> Result<WriteOutcome, StoreError> {
+    let workspace = account.workspace;
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
     let row = workspace_config::find(conn.reborrow(), Section::Tools, workspace, named.id.0).await?;
     let Some(row) = row else { return Ok(WriteOutcome::Conflict) };
@@ -108,64 +110,35 @@ async fn write(
     }
     let mut definition: Value = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
     definition["listing"] = serde_json::to_value(&listed).map_err(StoreError::unreadable)?;
-    tool.listing = Some(listed);
-    let compiled = tool.compile(&row.slug, &std::collections::HashMap::new());
-    let mut versions = Vec::new();
-    for old in assistants::list_all(conn.reborrow(), workspace).await? {
-        match next_version(&old, &row.slug, &compiled, &definition["config"])? {
-            Ok(version) => versions.extend(version),
-            Err(problem) => return Ok(WriteOutcome::Refused(problem)),
-        }
-    }
-    for version in versions {
-        assistants::put(conn.reborrow(), workspace, &version, now).await?;
-        assistants::insert_version(conn.reborrow(), workspace, &version, now).await?;
-    }
+    let before = tool.listing.replace(listed);
     let row = ConfigRow { text: definition.to_string(), ..row };
-    workspace_config::put(conn, Section::Tools, workspace, &row, now).await?;
+    let Some(compilation) = compile::compile(&row.slug, &row.text, &Calendars::new())? else {
+        return Ok(WriteOutcome::Conflict);
+    };
+    let change = ToolChange { workspace, slug: &row.slug, compilation: &compilation };
+    let affected = match change.affected(conn.reborrow()).await? {
+        Ok(affected) => affected,
+        Err(Incompatible { assistant, problem }) => {
+            return Ok(WriteOutcome::Refused(format!(
+                "The assistant '{assistant}' cannot use the tools that the MCP server lists: {problem}."
+            )));
+        }
+    };
+    change.write(conn.reborrow(), &affected, now).await?;
+    workspace_config::put(conn.reborrow(), Section::Tools, workspace, &row, now).await?;
+    let change = Change {
+        action: AuditAction::Updated,
+        object: AuditObject::new("tool", named.id, Some(&row.slug)),
+        before: listed_names(before.as_ref()),
+        after: listed_names(tool.listing.as_ref()),
+    };
+    change.record(conn, services, account, now).await?;
     Ok(WriteOutcome::Done { tool, changed: true })
 }
 
-/// The next version of an assistant, in which the new tools, of this stored configuration, replace the old ones at the same
-/// position. `None` if it does not use the tool; the inner error is a name conflict.
-fn next_version(
-    old: &AssistantRow,
-    slug: &str,
-    tools: &[CompiledTool],
-    config: &Value,
-) -> Result<Result<Option<AssistantRow>, String>, StoreError> {
-    let mut version: AssistantVersion =
-        stored_json::from_str(&old.compiled).map_err(StoreError::unreadable)?;
-    let first = version.tools.iter().position(|tool| tool.slug == slug);
-    let Some(first) = first.filter(|_| !old.archived) else { return Ok(Ok(None)) };
-    version.tools.retain(|tool| tool.slug != slug);
-    version.tools.splice(first..first, tools.iter().cloned());
-    if let Err(problem) = check_names(&version.tools) {
-        return Ok(Err(format!(
-            "The assistant '{}' cannot use the tools that the MCP server lists: {problem}.",
-            old.slug
-        )));
-    }
-    let compiled = replace_tools(&old.compiled, slug, tools, config).map_err(StoreError::unreadable)?;
-    Ok(Ok(Some(AssistantRow { compiled, current_version: old.current_version + 1, ..old.clone() })))
-}
-
-/// The stored text of a version with other tools of this slug. Fields of a newer version stay, which the types do not have.
-fn replace_tools(
-    text: &str,
-    slug: &str,
-    tools: &[CompiledTool],
-    config: &Value,
-) -> Result<String, serde_json::Error> {
-    let mut version: Value = serde_json::from_str(text)?;
-    if let Some(stored) = version.get_mut("tools").and_then(Value::as_array_mut) {
-        let first = stored.iter().position(|tool| tool["slug"] == slug).unwrap_or(stored.len());
-        stored.retain(|tool| tool["slug"] != slug);
-        let mut new = tools.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
-        for tool in &mut new {
-            tool["kind"] = config.clone();
-        }
-        stored.splice(first..first, new);
-    }
-    Ok(version.to_string())
+/// The names of the listed tools, for the audit log.
+fn listed_names(listing: Option<&McpListing>) -> Value {
+    let names: Vec<&str> =
+        listing.into_iter().flat_map(|listing| &listing.tools).map(|tool| tool.name.as_str()).collect();
+    json!({ "tools": names })
 }
