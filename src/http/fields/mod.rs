@@ -7,8 +7,8 @@ mod types;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Schema};
 use utoipa::openapi::{RefOr, Type};
 
@@ -127,6 +127,14 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8]) -> Result<T, Error> {
         let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
         Error::Invalid(violations.into_iter().map(field_error).collect())
     })
+}
+
+/// Reads a request body that is an object with any fields, nulls included.
+pub(super) fn read_object<E: Envelope>(body: &[u8]) -> Result<Map<String, Value>, Error> {
+    match json::read_object(body) {
+        Ok(checked) => checked.map_err(|violation| violation.of::<E>("body")),
+        Err(error) => E::unreadable_body(error).map_or(Ok(Map::new()), Err),
+    }
 }
 
 /// The error of a body whose first required field is missing or whose first field has a wrong type.
