@@ -48,7 +48,8 @@ impl PartialSchema for ToolChangeIn {
         for (name, schema) in all.filter(|(name, _)| *name != "slug" && *name != "kind") {
             add(&mut object, name, schema, true);
         }
-        for name in ["headers", "secrets", "static"] {
+        // An entry of `static` can be any value, null included.
+        for name in ["headers", "secrets"] {
             if let Some(RefOr::T(Schema::Object(map))) = object.properties.get_mut(name)
                 && let Some(entries) = &mut map.additional_properties
                 && let AdditionalProperties::RefOr(entry) = entries.as_mut()

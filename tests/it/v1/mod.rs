@@ -1,5 +1,6 @@
 //! The platform API, as its contract and docs describe it.
 
+pub mod assistants;
 mod calendar_files;
 mod calendars;
 mod conversation_creation;
