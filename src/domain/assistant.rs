@@ -100,9 +100,8 @@ impl<T> AssistantVersion<T> {
     pub fn undefined_variables(&self) -> Option<String> {
         let texts = std::iter::once(&self.system_prompt).chain(&self.first_message);
         let names: BTreeSet<&str> = texts.flat_map(|text| variable_names(text)).collect();
-        let is_undefined = |name: &&str| {
-            !self.variables.contains_key(*name) && !self.visitor_variables.contains_key(*name)
-        };
+        let is_undefined =
+            |name: &&str| !self.variables.contains_key(*name) && !self.visitor_variables.contains_key(*name);
         let undefined = names.into_iter().filter(is_undefined);
         let undefined: Vec<String> = undefined.map(|name| format!("{{{{{name}}}}}")).collect();
         if undefined.is_empty() {
@@ -168,7 +167,8 @@ impl AssistantVersion<String> {
         }
         for (at, origin) in self.allowed_origins.iter().enumerate() {
             if !is_origin(origin) {
-                let problem = format_args!("\"{origin}\" is not an origin such as \"https://www.example.com\"");
+                let problem =
+                    format_args!("\"{origin}\" is not an origin such as \"https://www.example.com\"");
                 return Err(InvalidField::new(format_args!("allowed_origins[{at}]"), problem));
             }
         }
@@ -226,11 +226,7 @@ pub struct NumberedVersion {
 /// The error of a version that an assistant does not have; `name` is its number as it was sent.
 #[must_use]
 pub fn version_not_found(name: &str) -> Error {
-    Error::NotFound {
-        resource: "Version",
-        code: "assistant_version_not_found",
-        name: name.to_owned(),
-    }
+    Error::NotFound { resource: "Version", code: "assistant_version_not_found", name: name.to_owned() }
 }
 
 /// A model on a named connection.

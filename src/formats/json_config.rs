@@ -1,6 +1,5 @@
 //! Configuration in requests: JSON objects with the fields of the tables of a workspace file. An error names the field.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
@@ -209,9 +208,15 @@ mod tests {
             read_tool("webhook", fields(json!({ "name": "n", "url": "https://a.example/" }))).unwrap();
         assert_eq!((given.name.as_deref(), config.url()), (Some("n"), Some("https://a.example/")));
 
-        assert_eq!(tool("hook", json!({})), format!("Field 'kind': \"hook\" is none of: {}.", TOOL_KINDS.join(", ")));
+        assert_eq!(
+            tool("hook", json!({})),
+            format!("Field 'kind': \"hook\" is none of: {}.", TOOL_KINDS.join(", "))
+        );
         assert_eq!(tool("webhook", json!({})), "Field 'url' is required.");
-        assert_eq!(tool("webhook", json!({ "name": 5 })), "Field 'name': invalid type: integer `5`, expected a string.");
+        assert_eq!(
+            tool("webhook", json!({ "name": 5 })),
+            "Field 'name': invalid type: integer `5`, expected a string."
+        );
         assert_eq!(
             tool("mcp", json!({ "url": "https://a.example/", "method": "GET" })),
             "Field 'method': a tool of kind \"mcp\" does not have it."
@@ -225,7 +230,10 @@ mod tests {
             "Field 'secret': `env` is for workspace files; send the value of the secret."
         );
         assert_eq!(
-            tool("webhook", json!({ "url": "https://a.example/", "headers": { "x-key": { "env": "TOKEN" } } })),
+            tool(
+                "webhook",
+                json!({ "url": "https://a.example/", "headers": { "x-key": { "env": "TOKEN" } } })
+            ),
             "Field 'headers.x-key': `env` is for workspace files; send the value of the secret."
         );
     }

@@ -14,7 +14,7 @@ use crate::formats::json_config::ReadError;
 use crate::store::{Conn, StoreError, audit};
 
 /// The fields of a request's body.
-pub type Fields = Map<String, Value>;
+pub(in crate::service) type Fields = Map<String, Value>;
 
 /// How many names an error shows.
 const MAX_SHOWN: usize = 10;

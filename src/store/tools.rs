@@ -17,8 +17,7 @@ from_row!(NamedTool, |row| {
 
 impl Resource for NamedTool {
     type Id = ToolId;
-    const FIND: &'static str =
-        "select id, slug, definition, from_file from tools where archived_at is null and workspace_id = $1 and id = $2";
+    const FIND: &'static str = "select id, slug, definition, from_file from tools where archived_at is null and workspace_id = $1 and id = $2";
     const LIST: &'static str = concat!(
         "select id, slug, definition, from_file, candidates from ",
         resource_page!("tools", "octet_length(definition)"),

@@ -33,7 +33,9 @@ impl<'de> Deserialize<'de> for GivenSecret {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<GivenSecret, A::Error> {
                 match map.next_key::<String>()? {
                     Some(key) if key == "env" => Err(A::Error::custom(FROM_FILE)),
-                    Some(_) | None => Err(A::Error::custom("the value of the secret is expected, as a string")),
+                    Some(_) | None => {
+                        Err(A::Error::custom("the value of the secret is expected, as a string"))
+                    }
                 }
             }
         }
@@ -86,7 +88,9 @@ mod tests {
         let secret = read(json!({ "secret": "t0ken" })).unwrap();
         assert_eq!(secret["x"].secret().unwrap().0.expose_secret(), "t0ken");
         assert_eq!(read(json!({ "env": "TOKEN" })).unwrap_err().to_string(), FROM_FILE);
-        for value in [json!({}), json!({ "secret": "t0ken", "env": "X" }), json!({ "secret": { "secret": "x" } })] {
+        for value in
+            [json!({}), json!({ "secret": "t0ken", "env": "X" }), json!({ "secret": { "secret": "x" } })]
+        {
             assert!(read(value.clone()).is_err(), "{value}");
         }
     }

@@ -211,8 +211,7 @@ impl<S> WebhookTool<S> {
 
     pub(super) fn secrets(&self) -> impl Iterator<Item = (SecretField<'_>, &S)> {
         let signing = self.secret.iter().map(|secret| (SecretField::Signing, secret));
-        let placeholders =
-            self.secrets.iter().map(|(name, secret)| (SecretField::Placeholder(name), secret));
+        let placeholders = self.secrets.iter().map(|(name, secret)| (SecretField::Placeholder(name), secret));
         header_secrets(&self.headers).chain(signing).chain(placeholders)
     }
 

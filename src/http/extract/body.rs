@@ -126,7 +126,8 @@ impl<O: RouteOptions> FromRequest<AppState> for ObjectBody<O> {
 impl<O: RouteOptions> ErrorSet for ObjectBody<O> {
     fn cases() -> Vec<ErrorCase> {
         let unknown = Error::invalid("body", "Unknown field 'promt'. Known fields: 'name', 'system_prompt'.");
-        let invalid = ErrorCase::new("A field is invalid, missing or unknown, or the body is not JSON", unknown);
+        let invalid =
+            ErrorCase::new("A field is invalid, missing or unknown, or the body is not JSON", unknown);
         [invalid].into_iter().chain(Body::<O>::cases()).collect()
     }
 }

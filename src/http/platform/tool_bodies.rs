@@ -114,7 +114,10 @@ fn common_fields(kind: &'static str) -> Vec<(&'static str, Schema)> {
         fields.push(("name", name.pattern(Some("^[A-Za-z0-9_-]{1,64}$")).build().into()));
     }
     if kind == "webhook" {
-        fields.push(("parameters", map("A JSON Schema of type `object`; by default there are no arguments.", None)));
+        fields.push((
+            "parameters",
+            map("A JSON Schema of type `object`; by default there are no arguments.", None),
+        ));
     }
     fields
 }
@@ -145,7 +148,8 @@ fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
     let method = text("By default `POST`.").enum_values(Some(methods));
     let body = text("A JSON template with placeholders, sent instead of the arguments.");
     let signing = secret("`whsec_…`: requests are signed with it.");
-    let placeholders = map("Secrets for `{{name}}` in the URL, the headers and the body.", Some(secret("").into()));
+    let placeholders =
+        map("Secrets for `{{name}}` in the URL, the headers and the body.", Some(secret("").into()));
     vec![
         url_field(),
         ("method", method.build().into(), false),
@@ -199,9 +203,8 @@ fn any() -> Schema {
 
 /// An object with any names.
 fn map(about: &str, entry: Option<Schema>) -> Schema {
-    let entries = entry.map_or(AdditionalProperties::FreeForm(true), |entry| {
-        AdditionalProperties::RefOr(RefOr::T(entry))
-    });
+    let entries = entry
+        .map_or(AdditionalProperties::FreeForm(true), |entry| AdditionalProperties::RefOr(RefOr::T(entry)));
     ObjectBuilder::new()
         .schema_type(Type::Object)
         .description(Some(about))
@@ -220,7 +223,8 @@ mod tests {
     /// The fields that the type of a workspace file reads.
     fn read(kind: &str) -> BTreeSet<String> {
         type Given = ToolConfig<String, String, GivenSecret>;
-        let unknown = serde_json::from_value::<Given>(json!({ kind: { "none": null } })).unwrap_err().to_string();
+        let unknown =
+            serde_json::from_value::<Given>(json!({ kind: { "none": null } })).unwrap_err().to_string();
         let (_, known) = unknown.split_once("expected ").unwrap();
         known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::tool_bodies::{ToolChangeIn, ToolIn};
-use super::tools::{ToolOut, TooManyTestCalls};
+use super::tools::{TooManyTestCalls, ToolOut};
 use super::{Answer, ConfigErrors, ConfigurationOptions};
 use crate::domain::error::Error;
 use crate::domain::ids::ToolId;

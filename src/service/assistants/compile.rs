@@ -107,15 +107,12 @@ pub(in crate::service) fn with_tools(
     let Some(stored) = version.get_mut("tools").and_then(Value::as_array_mut) else { return Ok(Ok(None)) };
     let (mut functions, mut texts) = (Vec::new(), Vec::new());
     for slug in typed.source().tools {
-        match changed.get(slug.as_str()) {
-            Some(compilation) => {
-                functions.extend(compilation.functions.iter().cloned());
-                texts.extend(compilation.stored.iter().cloned());
-            }
-            None => {
-                functions.extend(typed.tools.iter().filter(|tool| tool.slug == slug).cloned());
-                texts.extend(stored.iter().filter(|tool| tool["slug"] == slug.as_str()).cloned());
-            }
+        if let Some(compilation) = changed.get(slug.as_str()) {
+            functions.extend(compilation.functions.iter().cloned());
+            texts.extend(compilation.stored.iter().cloned());
+        } else {
+            functions.extend(typed.tools.iter().filter(|tool| tool.slug == slug).cloned());
+            texts.extend(stored.iter().filter(|tool| tool["slug"] == slug.as_str()).cloned());
         }
     }
     if *stored == texts {
@@ -125,8 +122,8 @@ pub(in crate::service) fn with_tools(
         return Ok(Err(Incompatible { assistant: old.slug.clone(), problem }));
     }
     *stored = texts;
-    let (compiled, current_version) = (version.to_string(), old.current_version + 1);
-    Ok(Ok(Some(AssistantRow { compiled, current_version, ..old.clone() })))
+    let (current_version, compiled) = (old.current_version + 1, version.to_string());
+    Ok(Ok(Some(AssistantRow { current_version, compiled, ..old.clone() })))
 }
 
 /// The assistants that use a tool, by slug.

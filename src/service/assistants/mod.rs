@@ -69,7 +69,8 @@ pub async fn update(
             Err(error) => return Ok(Err(error)),
         };
         if row.archived {
-            let text = format!("The assistant '{}' is archived: restore one of its versions first.", row.slug);
+            let text =
+                format!("The assistant '{}' is archived: restore one of its versions first.", row.slug);
             return Ok(Err(Error::Conflict(text)));
         }
         let source = source_of(&row)?;
@@ -159,8 +160,7 @@ fn merge(source: &AssistantVersion<String>, patch: &Fields) -> Result<AssistantV
 }
 
 fn source_of(row: &AssistantRow) -> Result<AssistantVersion<String>, StoreError> {
-    let version: AssistantVersion =
-        stored_json::from_str(&row.compiled).map_err(StoreError::unreadable)?;
+    let version: AssistantVersion = stored_json::from_str(&row.compiled).map_err(StoreError::unreadable)?;
     Ok(version.source())
 }
 
@@ -286,9 +286,8 @@ async fn find_tools(
     let mut compilations = Vec::new();
     let mut slugs: Vec<String> = Vec::new();
     for (at, name) in source.tools.iter().enumerate() {
-        let error = |problem: String| {
-            Ok(Err(invalid(InvalidField::new(format_args!("tools[{at}]"), problem))))
-        };
+        let error =
+            |problem: String| Ok(Err(invalid(InvalidField::new(format_args!("tools[{at}]"), problem))));
         let Some(row) = find_tool(conn.reborrow(), workspace, name).await? else {
             return error(format!("there is no tool \"{name}\""));
         };
@@ -311,13 +310,11 @@ async fn find_tool(
     workspace: WorkspaceId,
     name: &str,
 ) -> Result<Option<ConfigRow>, StoreError> {
-    match name.parse::<ToolId>() {
-        Ok(id) => workspace_config::find(conn, Section::Tools, workspace, id.0).await,
-        Err(_) => {
-            let row = workspace_config::find_slug(conn, Section::Tools, workspace, name).await?;
-            Ok(row.filter(|row| !row.archived))
-        }
+    if let Ok(id) = name.parse::<ToolId>() {
+        return workspace_config::find(conn, Section::Tools, workspace, id.0).await;
     }
+    let row = workspace_config::find_slug(conn, Section::Tools, workspace, name).await?;
+    Ok(row.filter(|row| !row.archived))
 }
 
 /// The text of the version, or the error of tools that cannot be together.

@@ -1,6 +1,6 @@
 //! The versions of an assistant: listed, read, compared, and restored.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Put, WrittenAssistant, finish, lock};
 use crate::domain::account::Account;
@@ -9,6 +9,7 @@ use crate::domain::audit::AuditAction;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, WorkspaceId};
+use crate::service::configuration::Fields;
 use crate::service::page::Page;
 use crate::service::{Services, resources};
 use crate::store::{Conn, StoreError, assistants};
@@ -65,9 +66,9 @@ pub struct VersionDiff {
     /// The version that it is compared with; none for the first one without another.
     pub with: Option<i64>,
     /// The fields that differ, as the other version has them.
-    pub before: Map<String, Value>,
+    pub before: Fields,
     /// The fields that differ, as this version has them.
-    pub after: Map<String, Value>,
+    pub after: Fields,
     /// The slugs of the tools that both have, with different definitions.
     pub changed_tools: Vec<String>,
 }
@@ -101,14 +102,14 @@ pub async fn diff(
 fn differing_fields(
     before: Option<&AssistantVersion>,
     after: &AssistantVersion,
-) -> Result<(Map<String, Value>, Map<String, Value>), Error> {
+) -> Result<(Fields, Fields), Error> {
     let fields = |version: &AssistantVersion| match serde_json::to_value(version.source()) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) | Err(_) => Err(Error::internal("an assistant is no JSON object")),
     };
     let before = before.map(fields).transpose()?.unwrap_or_default();
     let after = fields(after)?;
-    let only = |own: &Map<String, Value>, other: &Map<String, Value>| {
+    let only = |own: &Fields, other: &Fields| {
         let differs = |(name, value): &(&String, &Value)| other.get(*name) != Some(*value);
         own.iter().filter(differs).map(|(name, value)| (name.clone(), value.clone())).collect()
     };
@@ -142,12 +143,11 @@ pub async fn restore(
         let found = assistants::read_version(conn.reborrow(), workspace, row.id, version).await?;
         let Some(found) = found else { return Ok(Err(version_not_found(number))) };
         let written = put.put(conn, Ok(row), found.version.source()).await?;
-        Ok::<_, StoreError>(written.map_err(|error| match error {
-            // The request has no field for it.
-            Error::Invalid(_) => {
-                Error::Conflict(format!("Version {version} cannot be restored. {error}"))
-            }
-            other => other,
+        Ok::<_, StoreError>(written.map_err(|error| {
+            // The request has no such field.
+            let is_of_version = matches!(error, Error::Invalid(_));
+            let conflict = || Error::Conflict(format!("Version {version} cannot be restored. {error}"));
+            if is_of_version { conflict() } else { error }
         }))
     };
     finish(services, services.db.write(workspace, write).await)

@@ -247,7 +247,10 @@ mod tests {
         let placeholder = || KeptField::Placeholder("key".to_owned());
 
         assert_eq!(kept(json!({ "description": "x" })), [header(), KeptField::Signing, placeholder()]);
-        assert_eq!(kept(json!({ "headers": { "x-other": "y" } })), [header(), KeptField::Signing, placeholder()]);
+        assert_eq!(
+            kept(json!({ "headers": { "x-other": "y" } })),
+            [header(), KeptField::Signing, placeholder()]
+        );
         assert_eq!(kept(json!({ "headers": { "Authorization": "y" } })), [KeptField::Signing, placeholder()]);
         assert_eq!(kept(json!({ "headers": null, "secret": null })), [placeholder()]);
         assert_eq!(kept(json!({ "secrets": { "key": "t0ken" } })), [header(), KeptField::Signing]);

@@ -80,7 +80,10 @@ both_backends!(
 
         let patch = json!({ "name": "Desk", "first_message": null, "fallbacks": [] });
         let changed = done(&server, "PATCH", &path, &patch).await;
-        assert_eq!((&changed["assistant"]["version"], &changed["assistant"]["name"]), (&json!(2), &json!("Desk")));
+        assert_eq!(
+            (&changed["assistant"]["version"], &changed["assistant"]["name"]),
+            (&json!(2), &json!("Desk"))
+        );
         assert_eq!(changed["assistant"].get("first_message"), None);
         assert_eq!(changed["assistant"]["system_prompt"], "You help {{name}}.");
         let same = done(&server, "PATCH", &path, &json!({ "name": "Desk" })).await;
@@ -156,7 +159,10 @@ both_backends!(
         });
         assert_eq!(diff, expected);
         let diff = server.get(&format!("{path}/versions/1/diff?with=3")).await.json()["data"].clone();
-        assert_eq!(diff["after"], json!({ "name": "Desk", "system_prompt": "You help.", "tools": ["orders"] }));
+        assert_eq!(
+            diff["after"],
+            json!({ "name": "Desk", "system_prompt": "You help.", "tools": ["orders"] })
+        );
         let diff = server.get(&format!("{path}/versions/1/diff")).await.json()["data"].clone();
         assert_eq!((diff.get("with"), &diff["after"]["slug"]), (None, &json!("shop")));
 
@@ -165,13 +171,20 @@ both_backends!(
         assert_eq!(restored["assistant"]["system_prompt"], "You help.");
         done(&server, "DELETE", &path, &json!({})).await;
         let restored = done(&server, "POST", &format!("{path}/versions/3/restore"), &json!({})).await;
-        assert_eq!((&restored["assistant"]["version"], restored["assistant"].get("archived_at")), (&json!(5), None));
+        assert_eq!(
+            (&restored["assistant"]["version"], restored["assistant"].get("archived_at")),
+            (&json!(5), None)
+        );
         assert_eq!(start(&server, &path).await.status, 200, "it is in use again");
 
         for number in ["0", "6", "x", "01", "9223372036854775808"] {
             let answer = server.get(&format!("{path}/versions/{number}")).await;
-            assert_eq!((answer.status, answer.header("rejoinder-error")), (404, Some("assistant_version_not_found")));
-            let (status, _) = refused(&server, "POST", &format!("{path}/versions/{number}/restore"), &json!({})).await;
+            assert_eq!(
+                (answer.status, answer.header("rejoinder-error")),
+                (404, Some("assistant_version_not_found"))
+            );
+            let (status, _) =
+                refused(&server, "POST", &format!("{path}/versions/{number}/restore"), &json!({})).await;
             assert_eq!(status, 404, "{number}");
         }
     }
@@ -192,20 +205,35 @@ both_backends!(
         for (body, text) in [
             (json!({ "name": "A" }), "Field 'system_prompt' is required."),
             (json!({ "system_prompt": "x" }), "Field 'slug' is required."),
-            (with("slug", json!("A b")), "Field 'slug': \"A b\" is not a slug: 1 to 64 lower-case letters, digits, hyphens or underscores."),
+            (
+                with("slug", json!("A b")),
+                "Field 'slug': \"A b\" is not a slug: 1 to 64 lower-case letters, digits, hyphens or underscores.",
+            ),
             (with("slug", json!("ast_01k9z3x8f5e4r9t2m6q7w8y0ab")), "Field 'slug': an id is no slug."),
             (with("tools", json!(["orders", "none"])), "Field 'tools[1]': there is no tool \"none\"."),
-            (with("tools", json!(["orders", "orders"])), "Field 'tools[1]': the tool \"orders\" is there twice."),
-            (with("parameters", json!({ "stream": true })), "Field 'parameters.stream': set by the server itself."),
+            (
+                with("tools", json!(["orders", "orders"])),
+                "Field 'tools[1]': the tool \"orders\" is there twice.",
+            ),
+            (
+                with("parameters", json!({ "stream": true })),
+                "Field 'parameters.stream': set by the server itself.",
+            ),
             (with("name", json!(" ")), "Field 'name': empty."),
-            (with("visitor_variables", json!({ "a": { "max_length": 0 } })), "Field 'visitor_variables.a.max_length': 0 is not between 1 and 4096."),
+            (
+                with("visitor_variables", json!({ "a": { "max_length": 0 } })),
+                "Field 'visitor_variables.a.max_length': 0 is not between 1 and 4096.",
+            ),
         ] {
             assert_eq!(refused(&server, "POST", ASSISTANTS, &body).await, (400, text.to_owned()), "{body}");
         }
         for field in ["promt", "id", "allow_hosts", "pricing"] {
             let (status, text) = refused(&server, "POST", ASSISTANTS, &with(field, json!(null))).await;
             assert_eq!(status, 400);
-            assert!(text.starts_with(&format!("Unknown field '{field}'. Known fields: 'slug', 'name', ")), "{text}");
+            assert!(
+                text.starts_with(&format!("Unknown field '{field}'. Known fields: 'slug', 'name', ")),
+                "{text}"
+            );
         }
         for (patch, text) in [
             (json!({}), "One of the fields 'name', "),
@@ -218,7 +246,8 @@ both_backends!(
             assert_eq!((status, found.starts_with(text)), (400, true), "{found}");
         }
         for body in ["[]", "{", "\"x\"", "{\"name\": \"\\u0000\"}"] {
-            let answer = server.request("POST", ASSISTANTS).bearer(&server.keys.full).raw_json(body).send().await;
+            let answer =
+                server.request("POST", ASSISTANTS).bearer(&server.keys.full).raw_json(body).send().await;
             assert_eq!(answer.status, 400, "{body}");
         }
         assert_eq!(server.row_counts().await, before, "nothing is stored");
@@ -252,20 +281,31 @@ both_backends!(
             ("GET", format!("{path}/versions/1/diff"), json!({})),
             ("POST", format!("{path}/versions/1/restore"), json!({})),
         ] {
-            let foreign = server.request(method, &path).bearer(&server.keys.other_workspace).json(&body).send().await;
+            let foreign =
+                server.request(method, &path).bearer(&server.keys.other_workspace).json(&body).send().await;
             let code = foreign.header("rejoinder-error").map(str::to_owned);
-            assert_eq!((foreign.status, code.as_deref()), (404, Some("assistant_not_found")), "{method} {path}");
+            assert_eq!(
+                (foreign.status, code.as_deref()),
+                (404, Some("assistant_not_found")),
+                "{method} {path}"
+            );
             if method != "GET" {
-                let reader = server.request(method, &path).bearer(&server.keys.read_only).json(&body).send().await;
+                let reader =
+                    server.request(method, &path).bearer(&server.keys.read_only).json(&body).send().await;
                 assert_eq!(reader.status, 403, "{method} {path}");
             }
         }
-        let created = server.request("POST", ASSISTANTS).bearer(&server.keys.read_only).json(&patch).send().await;
+        let created =
+            server.request("POST", ASSISTANTS).bearer(&server.keys.read_only).json(&patch).send().await;
         assert_eq!(created.status, 403);
         // A tool of this workspace is none of the other's.
         let body = json!({ "name": "B", "system_prompt": "x", "tools": ["orders"] });
-        let foreign = server.request("POST", ASSISTANTS).bearer(&server.keys.other_workspace).json(&body).send().await;
-        assert_eq!((foreign.status, foreign.json()["message"].clone()), (400, json!("Field 'tools[0]': there is no tool \"orders\".")));
+        let foreign =
+            server.request("POST", ASSISTANTS).bearer(&server.keys.other_workspace).json(&body).send().await;
+        assert_eq!(
+            (foreign.status, foreign.json()["message"].clone()),
+            (400, json!("Field 'tools[0]': there is no tool \"orders\"."))
+        );
         assert_eq!(server.row_counts().await, before);
     }
 );
@@ -275,7 +315,8 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let body = json!({ "slug": "shop", "name": "A", "system_prompt": "x" });
 
-        let (one, two) = tokio::join!(ask(&server, "POST", ASSISTANTS, &body), ask(&server, "POST", ASSISTANTS, &body));
+        let (one, two) =
+            tokio::join!(ask(&server, "POST", ASSISTANTS, &body), ask(&server, "POST", ASSISTANTS, &body));
 
         let mut statuses = [one.status, two.status];
         statuses.sort_unstable();
@@ -290,7 +331,8 @@ both_backends!(
         let path = create(&server, "shop", &json!([])).await;
 
         let (name, prompt) = (json!({ "name": "Shop" }), json!({ "system_prompt": "Be brief." }));
-        let (one, two) = tokio::join!(ask(&server, "PATCH", &path, &name), ask(&server, "PATCH", &path, &prompt));
+        let (one, two) =
+            tokio::join!(ask(&server, "PATCH", &path, &name), ask(&server, "PATCH", &path, &prompt));
 
         assert_eq!((one.status, two.status), (200, 200));
         let now = server.get(&path).await.json()["data"].clone();
@@ -329,12 +371,16 @@ both_backends!(
         let path = create(&server, "shop", &json!(["orders"])).await;
         let file = workspaces::workspace(&server.tool);
         let clock = &server.services().clock;
-        let apply = async |text: &str| workspaces::try_apply(server.db(), clock.as_ref(), &server.tool, text).await;
+        let apply =
+            async |text: &str| workspaces::try_apply(server.db(), clock.as_ref(), &server.tool, text).await;
 
         let taken = format!("{file}\n[[assistants]]\nslug = \"shop\"\nname = \"S\"\nsystem_prompt = \"x\"\n");
         let error = apply(&taken).await.unwrap_err().to_string();
         assert!(error.contains("assistant \"shop\" was made through the API"), "{error}");
-        let (start, end) = (file.find("[[tools]]\nslug = \"orders\"").unwrap(), file.find("[[tools]]\nslug = \"notes\"").unwrap());
+        let (start, end) = (
+            file.find("[[tools]]\nslug = \"orders\"").unwrap(),
+            file.find("[[tools]]\nslug = \"notes\"").unwrap(),
+        );
         let without = format!("{}{}", &file[..start], &file[end..]).replace("\"orders\", ", "");
         let error = apply(&without).await.unwrap_err().to_string();
         assert!(error.contains("removes a tool that the assistant \"shop\" uses"), "{error}");

@@ -40,7 +40,9 @@ async fn offered(server: &TestServer, assistant: &str) -> Vec<String> {
 }
 
 fn leaks(text: &str) -> bool {
-    ["canary-t0ken", "canary/key", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "sealed"].iter().any(|part| text.contains(part))
+    ["canary-t0ken", "canary/key", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "sealed"]
+        .iter()
+        .any(|part| text.contains(part))
 }
 
 both_backends!(
@@ -52,26 +54,43 @@ both_backends!(
         assert_eq!(created.status, 200, "{}", created.text());
         let shown = created.json()["data"]["tool"].clone();
         let path = format!("{TOOLS}/{}", shown["id"].as_str().unwrap());
-        assert_eq!((&shown["slug"], &shown["name"], &shown["from_file"]), (&json!("stock"), &json!("get_stock"), &json!(false)));
-        assert_eq!((&shown["webhook"]["signed"], &shown["webhook"]["secrets"]), (&json!(true), &json!(["query_key"])));
+        assert_eq!(
+            (&shown["slug"], &shown["name"], &shown["from_file"]),
+            (&json!("stock"), &json!("get_stock"), &json!(false))
+        );
+        assert_eq!(
+            (&shown["webhook"]["signed"], &shown["webhook"]["secrets"]),
+            (&json!(true), &json!(["query_key"]))
+        );
         let call = async || {
-            let tested = done(&server, "POST", &format!("{path}/test"), &json!({ "arguments": { "item": "chair" } })).await;
+            let tested =
+                done(&server, "POST", &format!("{path}/test"), &json!({ "arguments": { "item": "chair" } }))
+                    .await;
             assert_eq!(tested["response"]["status"], 200, "{tested}");
             server.tool.calls().all().last().unwrap().request.clone()
         };
         let sent = call().await;
-        assert_eq!((&sent.headers["authorization"], &sent.headers["x-key"]), (&"Bearer canary-t0ken".parse().unwrap(), &"canary/key 1".parse().unwrap()));
+        assert_eq!(
+            (&sent.headers["authorization"], &sent.headers["x-key"]),
+            (&"Bearer canary-t0ken".parse().unwrap(), &"canary/key 1".parse().unwrap())
+        );
         assert!(sent.headers.contains_key("webhook-signature"));
 
         // A change without the secrets keeps them; a plain header is replaced by itself.
         let patch = json!({ "description": "Counts", "headers": { "X-Plain": "1", "x-key": null } });
         let changed = ask(&server, "PATCH", &path, &patch).await;
-        assert_eq!((changed.status, &changed.json()["data"]["tool"]["description"]), (200, &json!("Counts")), "{}", changed.text());
+        assert_eq!(
+            (changed.status, &changed.json()["data"]["tool"]["description"]),
+            (200, &json!("Counts")),
+            "{}",
+            changed.text()
+        );
         let sent = call().await;
         assert_eq!(sent.headers["authorization"], "Bearer canary-t0ken");
         assert_eq!(sent.headers["x-plain"], "1");
         assert!(!sent.headers.contains_key("x-key") && sent.headers.contains_key("webhook-signature"));
-        let patch = json!({ "headers": { "authorization": { "secret": "Bearer canary-t0ken2" } }, "secret": null });
+        let patch =
+            json!({ "headers": { "authorization": { "secret": "Bearer canary-t0ken2" } }, "secret": null });
         let replaced = done(&server, "PATCH", &path, &patch).await;
         assert_eq!(replaced["tool"]["webhook"]["signed"], false);
         let sent = call().await;
@@ -79,13 +98,20 @@ both_backends!(
         assert!(!sent.headers.contains_key("webhook-signature"));
 
         // A stored secret does not go to another host.
-        let (status, text) = refused(&server, "PATCH", &path, &json!({ "url": "https://evil.example/" })).await;
+        let (status, text) =
+            refused(&server, "PATCH", &path, &json!({ "url": "https://evil.example/" })).await;
         assert_eq!((status, text.contains("send this secret again")), (400, true), "{text}");
 
-        for text in [created.text(), changed.text(), server.get(&path).await.text(), server.get(TOOLS).await.text()] {
+        for text in
+            [created.text(), changed.text(), server.get(&path).await.text(), server.get(TOOLS).await.text()]
+        {
             assert!(!leaks(text), "{text}");
         }
-        let log = query_texts(&db, "select coalesce(fields_before, '') || coalesce(fields_after, '') from audit_log order by id").await;
+        let log = query_texts(
+            &db,
+            "select coalesce(fields_before, '') || coalesce(fields_after, '') from audit_log order by id",
+        )
+        .await;
         assert_eq!(log.len(), 3, "{log:?}");
         assert!(log[0].contains(r#""authorization":"***""#), "{}", log[0]);
         assert!(log[2].contains(r#""changed_secrets":["headers.authorization"]"#), "{}", log[2]);
@@ -127,8 +153,12 @@ both_backends!(
         assert_eq!(used, (409, "The tool 'stock' is used by the assistants 'shop'.".to_owned()));
         done(&server, "DELETE", &shop, &json!({})).await;
         done(&server, "DELETE", &path, &json!({})).await;
-        let (status, text) = refused(&server, "POST", &format!("{shop}/versions/1/restore"), &json!({})).await;
-        assert_eq!((status, text.as_str()), (409, "Version 1 cannot be restored. Field 'tools[1]': there is no tool \"stock\"."));
+        let (status, text) =
+            refused(&server, "POST", &format!("{shop}/versions/1/restore"), &json!({})).await;
+        assert_eq!(
+            (status, text.as_str()),
+            (409, "Version 1 cannot be restored. Field 'tools[1]': there is no tool \"stock\".")
+        );
     }
 );
 
@@ -148,15 +178,24 @@ both_backends!(
             let mut body = body;
             body["slug"] = json!(slug);
             let created = done(&server, "POST", TOOLS, &body).await["tool"].clone();
-            assert!(created["calendar_id"] == *calendar || created["knowledge_base_id"] == base["id"], "{created}");
+            assert!(
+                created["calendar_id"] == *calendar || created["knowledge_base_id"] == base["id"],
+                "{created}"
+            );
         }
         let shop = create(&server, "shop", &json!(["a", "b", "c", "d"])).await;
         let names = ["check_calendar_availability", "book_demo", "search_knowledge_base", "look_up"];
         assert_eq!(offered(&server, &shop).await, names);
 
         for (body, text) in [
-            (json!({ "slug": "x", "kind": "calendar_booking", "calendar": "none" }), "Field 'calendar': there is no calendar \"none\"."),
-            (json!({ "slug": "x", "kind": "knowledge", "knowledge_base": "kb_00000000000000000000000000" }), "Field 'knowledge_base': there is no knowledge base \"kb_00000000000000000000000000\"."),
+            (
+                json!({ "slug": "x", "kind": "calendar_booking", "calendar": "none" }),
+                "Field 'calendar': there is no calendar \"none\".",
+            ),
+            (
+                json!({ "slug": "x", "kind": "knowledge", "knowledge_base": "kb_00000000000000000000000000" }),
+                "Field 'knowledge_base': there is no knowledge base \"kb_00000000000000000000000000\".",
+            ),
         ] {
             assert_eq!(refused(&server, "POST", TOOLS, &body).await, (400, text.to_owned()));
         }
@@ -168,7 +207,8 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let path = tool(&server, &webhook(&server)).await;
         let before = server.row_counts().await;
-        let valid = json!({ "slug": "x", "kind": "webhook", "description": "d", "url": server.tool.url("/x") });
+        let valid =
+            json!({ "slug": "x", "kind": "webhook", "description": "d", "url": server.tool.url("/x") });
         let with = |name: &str, value: Value| {
             let mut body = valid.clone();
             body[name] = value;
@@ -186,7 +226,10 @@ both_backends!(
             (with("url", json!("https://shop.example/{id}")), "Field 'url': {id} is no argument"),
             (with("timeout", json!("31s")), "Field 'timeout': \"31s\" is not 1 to 30 seconds, as \"10s\"."),
             (with("headers", json!({ "host": "x" })), "Field 'headers.host': set by the HTTP client."),
-            (with("headers", json!({ "x": { "env": "TOKEN" } })), "Field 'headers.x': `env` is for workspace files; "),
+            (
+                with("headers", json!({ "x": { "env": "TOKEN" } })),
+                "Field 'headers.x': `env` is for workspace files; ",
+            ),
             (with("secret", json!({ "env": "SIGNING" })), "Field 'secret': `env` is for workspace files; "),
             (with("secret", json!("whsec_short")), "Field 'secret': it is not usable: "),
             (with("secrets", json!({ "key": "abc" })), "Field 'secrets.key': a secret has at least 4 bytes."),
@@ -201,7 +244,10 @@ both_backends!(
             (json!({}), "At least one field is required."),
             (json!({ "kind": "mcp" }), "Field 'kind': it cannot be changed."),
             (json!({ "urls": null }), "Unknown field 'urls'. "),
-            (json!({ "url": "http://10.0.0.7/", "headers": null, "secrets": null, "secret": null }), "Field 'url' is refused: "),
+            (
+                json!({ "url": "http://10.0.0.7/", "headers": null, "secrets": null, "secret": null }),
+                "Field 'url' is refused: ",
+            ),
         ] {
             let (status, found) = refused(&server, "PATCH", &path, &patch).await;
             assert_eq!((status, found.starts_with(text)), (400, true), "{found}");
@@ -227,16 +273,19 @@ both_backends!(
         taken["slug"] = json!("orders");
         assert_eq!(refused(&server, "POST", TOOLS, &taken).await.0, 409);
         for method in ["PATCH", "DELETE"] {
-            let foreign = server.request(method, &own).bearer(&server.keys.other_workspace).json(&patch).send().await;
+            let foreign =
+                server.request(method, &own).bearer(&server.keys.other_workspace).json(&patch).send().await;
             assert_eq!((foreign.status, foreign.header("rejoinder-error")), (404, Some("tool_not_found")));
-            let reader = server.request(method, &own).bearer(&server.keys.read_only).json(&patch).send().await;
+            let reader =
+                server.request(method, &own).bearer(&server.keys.read_only).json(&patch).send().await;
             assert_eq!(reader.status, 403);
         }
         let reader = server.request("POST", TOOLS).bearer(&server.keys.read_only).json(&taken).send().await;
         assert_eq!(reader.status, 403);
         // A knowledge base and a calendar of this workspace are none of the other's.
         let body = json!({ "slug": "x", "kind": "calendar_booking", "calendar": "demos" });
-        let foreign = server.request("POST", TOOLS).bearer(&server.keys.other_workspace).json(&body).send().await;
+        let foreign =
+            server.request("POST", TOOLS).bearer(&server.keys.other_workspace).json(&body).send().await;
         assert_eq!(foreign.status, 400);
         assert_eq!(server.row_counts().await, before);
     }
@@ -255,7 +304,8 @@ both_backends!(
         let path = format!("{TOOLS}/{}", created.json()["data"]["tool"]["id"].as_str().unwrap());
 
         let (name, text) = (json!({ "name": "count" }), json!({ "description": "Counts" }));
-        let (one, two) = tokio::join!(ask(&server, "PATCH", &path, &name), ask(&server, "PATCH", &path, &text));
+        let (one, two) =
+            tokio::join!(ask(&server, "PATCH", &path, &name), ask(&server, "PATCH", &path, &text));
         assert_eq!((one.status, two.status), (200, 200), "{} {}", one.text(), two.text());
         let now = server.get(&path).await.json()["data"].clone();
         assert_eq!((&now["name"], &now["description"]), (&json!("count"), &json!("Counts")));
@@ -280,11 +330,17 @@ both_backends!(
 
         let (status, text) = refused(&server, "POST", TOOLS, &body(&json!(["say", "nothing"]))).await;
         assert_eq!(status, 400);
-        assert!(text.starts_with("Field 'allow[1]': the MCP server cannot be used: it has no tool \"nothing\""), "{text}");
+        assert!(
+            text.starts_with("Field 'allow[1]': the MCP server cannot be used: it has no tool \"nothing\""),
+            "{text}"
+        );
         let mut wrong = body(&json!(["say"]));
         wrong["headers"] = json!({});
         let (status, text) = refused(&server, "POST", TOOLS, &wrong).await;
-        assert_eq!((status, text.as_str()), (409, "The MCP server cannot be used: it cannot be listed: status 401."));
+        assert_eq!(
+            (status, text.as_str()),
+            (409, "The MCP server cannot be used: it cannot be listed: status 401.")
+        );
 
         let path = tool(&server, &body(&json!(["say"]))).await;
         let shop = create(&server, "shop", &json!(["crm"])).await;
