@@ -70,10 +70,8 @@ both_backends!(
             server.tool.calls().all().last().unwrap().request.clone()
         };
         let sent = call().await;
-        assert_eq!(
-            (&sent.headers["authorization"], &sent.headers["x-key"]),
-            (&"Bearer canary-t0ken".parse().unwrap(), &"canary/key 1".parse().unwrap())
-        );
+        assert_eq!(sent.headers["authorization"], "Bearer canary-t0ken");
+        assert_eq!(sent.headers["x-key"], "canary/key 1");
         assert!(sent.headers.contains_key("webhook-signature"));
 
         // A change without the secrets keeps them; a plain header is replaced by itself.
@@ -113,8 +111,9 @@ both_backends!(
         )
         .await;
         assert_eq!(log.len(), 3, "{log:?}");
-        assert!(log[0].contains(r#""authorization":"***""#), "{}", log[0]);
-        assert!(log[2].contains(r#""changed_secrets":["headers.authorization"]"#), "{}", log[2]);
+        let has = |part: &str| log.iter().filter(|entry| entry.contains(part)).count();
+        assert_eq!(has(r#""authorization":"***""#), 2, "of the new tool, and where its headers change: {log:?}");
+        assert_eq!(has(r#""changed_secrets":["headers.authorization"]"#), 1, "{log:?}");
         assert!(log.iter().all(|entry| !leaks(entry)), "{log:?}");
         let stored = "select count(*) from tools where definition like '%canary-t0ken%'";
         assert_eq!(server.query_number(stored).await, 0, "it is encrypted");
@@ -337,10 +336,8 @@ both_backends!(
         let mut wrong = body(&json!(["say"]));
         wrong["headers"] = json!({});
         let (status, text) = refused(&server, "POST", TOOLS, &wrong).await;
-        assert_eq!(
-            (status, text.as_str()),
-            (409, "The MCP server cannot be used: it cannot be listed: status 401.")
-        );
+        assert_eq!(status, 409);
+        assert!(text.starts_with("The MCP server cannot be used: it cannot be listed: status 401"), "{text}");
 
         let path = tool(&server, &body(&json!(["say"]))).await;
         let shop = create(&server, "shop", &json!(["crm"])).await;
