@@ -78,8 +78,8 @@ both_backends!(
         let slugs: Vec<_> = listed["items"].as_array().unwrap().iter().map(|item| &item["slug"]).collect();
         assert!(slugs.contains(&&json!("night-desk")) && slugs.contains(&&json!("front-desk")), "{slugs:?}");
 
-        let patch = json!({ "name": "Desk", "first_message": null, "fallbacks": [] });
-        let changed = done(&server, "PATCH", &path, &patch).await;
+        let update = json!({ "name": "Desk", "first_message": null, "fallbacks": [] });
+        let changed = done(&server, "PATCH", &path, &update).await;
         assert_eq!(
             (&changed["assistant"]["version"], &changed["assistant"]["name"]),
             (&json!(2), &json!("Desk"))
@@ -94,7 +94,7 @@ both_backends!(
         assert_eq!(done(&server, "GET", &path, &json!({})).await["archived_at"], "2026-03-15T14:22:11Z");
         let listed = server.get(ASSISTANTS).await;
         assert!(!listed.text().contains(&id), "{}", listed.text());
-        let (status, text) = refused(&server, "PATCH", &path, &patch).await;
+        let (status, text) = refused(&server, "PATCH", &path, &update).await;
         assert_eq!((status, text.contains("is archived")), (409, true), "{text}");
         let (status, text) = refused(&server, "POST", ASSISTANTS, &body).await;
         assert_eq!((status, text.contains("restore one of its versions")), (409, true), "{text}");
@@ -235,14 +235,14 @@ both_backends!(
                 "{text}"
             );
         }
-        for (patch, text) in [
+        for (update, text) in [
             (json!({}), "One of the fields 'name', "),
             (json!({ "slug": "other" }), "Unknown field 'slug'. Known fields: 'name', "),
             (json!({ "nam": null }), "Unknown field 'nam'. "),
             (json!({ "name": null }), "Field 'name' is required."),
             (json!({ "tools": ["none"] }), "Field 'tools[0]': there is no tool \"none\"."),
         ] {
-            let (status, found) = refused(&server, "PATCH", &path, &patch).await;
+            let (status, found) = refused(&server, "PATCH", &path, &update).await;
             assert_eq!((status, found.starts_with(text)), (400, true), "{found}");
         }
         for body in ["[]", "{", "\"x\"", "{\"name\": \"\\u0000\"}"] {
@@ -263,9 +263,9 @@ both_backends!(
         let text = "The assistant 'front-desk' is set up by a workspace file: change it there.";
         let before = server.row_counts().await;
 
-        let patch = json!({ "name": "X" });
+        let update = json!({ "name": "X" });
         for (method, path, body) in [
-            ("PATCH", of_file.clone(), patch.clone()),
+            ("PATCH", of_file.clone(), update.clone()),
             ("DELETE", of_file.clone(), json!({})),
             ("POST", format!("{of_file}/versions/1/restore"), json!({})),
         ] {
@@ -274,7 +274,7 @@ both_backends!(
         assert_eq!(server.get(&format!("{of_file}/versions")).await.status, 200, "reading is allowed");
         for (method, path, body) in [
             ("GET", path.clone(), json!({})),
-            ("PATCH", path.clone(), patch.clone()),
+            ("PATCH", path.clone(), update.clone()),
             ("DELETE", path.clone(), json!({})),
             ("GET", format!("{path}/versions"), json!({})),
             ("GET", format!("{path}/versions/1"), json!({})),
@@ -296,7 +296,7 @@ both_backends!(
             }
         }
         let created =
-            server.request("POST", ASSISTANTS).bearer(&server.keys.read_only).json(&patch).send().await;
+            server.request("POST", ASSISTANTS).bearer(&server.keys.read_only).json(&update).send().await;
         assert_eq!(created.status, 403);
         // A tool of this workspace is none of the other's.
         let body = json!({ "name": "B", "system_prompt": "x", "tools": ["orders"] });
@@ -363,7 +363,11 @@ both_backends!(
         let changed = "updated assistant shop PATCH /v1/assistants/{id} {\"name\":\"Desk\",\"version\":1} \
                        {\"name\":\"Shop\",\"version\":2}";
         assert_eq!(has(changed), 1, "{texts:?}");
-        assert_eq!(has("updated assistant shop POST /v1/assistants/{id}/versions/{version}/restore {"), 1, "{texts:?}");
+        assert_eq!(
+            has("updated assistant shop POST /v1/assistants/{id}/versions/{version}/restore {"),
+            1,
+            "{texts:?}"
+        );
         assert_eq!(has("archived assistant shop DELETE /v1/assistants/{id} - -"), 1, "{texts:?}");
     }
 );

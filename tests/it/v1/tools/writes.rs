@@ -75,8 +75,8 @@ both_backends!(
         assert!(sent.headers.contains_key("webhook-signature"));
 
         // A change without the secrets keeps them; a plain header is replaced by itself.
-        let patch = json!({ "description": "Counts", "headers": { "X-Plain": "1", "x-key": null } });
-        let changed = ask(&server, "PATCH", &path, &patch).await;
+        let update = json!({ "description": "Counts", "headers": { "X-Plain": "1", "x-key": null } });
+        let changed = ask(&server, "PATCH", &path, &update).await;
         assert_eq!(
             (changed.status, &changed.json()["data"]["tool"]["description"]),
             (200, &json!("Counts")),
@@ -87,9 +87,9 @@ both_backends!(
         assert_eq!(sent.headers["authorization"], "Bearer canary-t0ken");
         assert_eq!(sent.headers["x-plain"], "1");
         assert!(!sent.headers.contains_key("x-key") && sent.headers.contains_key("webhook-signature"));
-        let patch =
+        let update =
             json!({ "headers": { "authorization": { "secret": "Bearer canary-t0ken2" } }, "secret": null });
-        let replaced = done(&server, "PATCH", &path, &patch).await;
+        let replaced = done(&server, "PATCH", &path, &update).await;
         assert_eq!(replaced["tool"]["webhook"]["signed"], false);
         let sent = call().await;
         assert_eq!(sent.headers["authorization"], "Bearer canary-t0ken2");
@@ -112,7 +112,11 @@ both_backends!(
         .await;
         assert_eq!(log.len(), 3, "{log:?}");
         let has = |part: &str| log.iter().filter(|entry| entry.contains(part)).count();
-        assert_eq!(has(r#""authorization":"***""#), 2, "of the new tool, and where its headers change: {log:?}");
+        assert_eq!(
+            has(r#""authorization":"***""#),
+            2,
+            "of the new tool, and where its headers change: {log:?}"
+        );
         assert_eq!(has(r#""changed_secrets":["headers.authorization"]"#), 1, "{log:?}");
         assert!(log.iter().all(|entry| !leaks(entry)), "{log:?}");
         let stored = "select count(*) from tools where definition like '%canary-t0ken%'";
@@ -239,7 +243,7 @@ both_backends!(
             let (status, found) = refused(&server, "POST", TOOLS, &body).await;
             assert_eq!((status, found.starts_with(text)), (400, true), "{found}");
         }
-        for (patch, text) in [
+        for (update, text) in [
             (json!({}), "At least one field is required."),
             (json!({ "kind": "mcp" }), "Field 'kind': it cannot be changed."),
             (json!({ "urls": null }), "Unknown field 'urls'. "),
@@ -248,7 +252,7 @@ both_backends!(
                 "Field 'url' is refused: ",
             ),
         ] {
-            let (status, found) = refused(&server, "PATCH", &path, &patch).await;
+            let (status, found) = refused(&server, "PATCH", &path, &update).await;
             assert_eq!((status, found.starts_with(text)), (400, true), "{found}");
         }
         assert_eq!(server.row_counts().await, before, "nothing is stored");
@@ -260,23 +264,23 @@ both_backends!(
     async fn tools_of_a_file_or_of_another_workspace_or_without_the_scope_cannot_be_written(db: TestDb) {
         let server = TestServer::start(&db).await;
         let own = tool(&server, &webhook(&server)).await;
-        let of_file = super::tool(&server, "orders").await;
+        let of_file = crate::v1::tools::tool(&server, "orders").await;
         let of_file = format!("{TOOLS}/{}", of_file["id"].as_str().unwrap());
         let before = server.row_counts().await;
-        let patch = json!({ "description": "x" });
+        let update = json!({ "description": "x" });
 
         let text = "The tool 'orders' is set up by a workspace file: change it there.";
-        assert_eq!(refused(&server, "PATCH", &of_file, &patch).await, (409, text.to_owned()));
-        assert_eq!(refused(&server, "DELETE", &of_file, &patch).await, (409, text.to_owned()));
+        assert_eq!(refused(&server, "PATCH", &of_file, &update).await, (409, text.to_owned()));
+        assert_eq!(refused(&server, "DELETE", &of_file, &update).await, (409, text.to_owned()));
         let mut taken = webhook(&server);
         taken["slug"] = json!("orders");
         assert_eq!(refused(&server, "POST", TOOLS, &taken).await.0, 409);
         for method in ["PATCH", "DELETE"] {
             let foreign =
-                server.request(method, &own).bearer(&server.keys.other_workspace).json(&patch).send().await;
+                server.request(method, &own).bearer(&server.keys.other_workspace).json(&update).send().await;
             assert_eq!((foreign.status, foreign.header("rejoinder-error")), (404, Some("tool_not_found")));
             let reader =
-                server.request(method, &own).bearer(&server.keys.read_only).json(&patch).send().await;
+                server.request(method, &own).bearer(&server.keys.read_only).json(&update).send().await;
             assert_eq!(reader.status, 403);
         }
         let reader = server.request("POST", TOOLS).bearer(&server.keys.read_only).json(&taken).send().await;
