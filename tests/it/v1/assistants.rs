@@ -393,8 +393,8 @@ both_backends!(
         assert!(error.contains("removes a tool that the assistant \"shop\" uses"), "{error}");
 
         // A changed tool makes a new version, which has the change.
-        let changed = apply(&file.replace("get_order_status", "find_order")).await.unwrap();
-        let changes: Vec<String> = changed.changes.iter().map(ToString::to_string).collect();
+        let applied = apply(&file.replace("get_order_status", "find_order")).await.unwrap();
+        let changes: Vec<String> = applied.changes.iter().map(ToString::to_string).collect();
         assert!(changes.contains(&"assistant shop: changed tools".to_owned()), "{changes:?}");
         let uuid = uuid(&server, &path).await;
         server.post_message(&uuid, "Hi").send().await;
