@@ -1,6 +1,7 @@
 //! A tool as a request writes it: new, or a stored one with changes. Stored secrets are kept where the request does not name their
 //! fields.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 use serde::{Serialize, Serializer};
@@ -11,7 +12,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::ToolId;
 use crate::domain::invalid_field::InvalidField;
 use crate::domain::seal::{SealedSecret, SecretField};
-use crate::domain::tool::{GivenSpec, NamedTool, TOOL_KINDS, Tool};
+use crate::domain::tool::{GivenSpec, HeaderText, NamedTool, TOOL_KINDS, Tool};
 use crate::formats::json_config::{self, GivenToolConfig, ReadError};
 use crate::service::configuration::{Fields, invalid, take_slug, without_nulls};
 
@@ -182,21 +183,33 @@ fn written(tool: &Tool) -> Result<Fields, Error> {
     Ok(fields)
 }
 
-/// A tool as the audit log has it, with `***` for secrets.
+/// The values of a tool that nobody reads, by the paths of their fields: those of headers, fixed fields and secrets.
+pub(super) fn hidden_values(tool: &Tool) -> BTreeMap<String, Value> {
+    let (webhook, mcp) = (tool.config.webhook(), tool.config.mcp());
+    let headers = webhook.map(|webhook| &webhook.headers).or(mcp.map(|server| &server.headers));
+    let plain = headers.into_iter().flatten().filter_map(|(name, text)| match text {
+        HeaderText::Plain(text) => Some((format!("headers.{name}"), Value::from(text.as_str()))),
+        HeaderText::Secret(_) => None,
+    });
+    let fixed = webhook.into_iter().flat_map(|webhook| &webhook.static_fields);
+    let fixed = fixed.map(|(name, value)| (format!("static.{name}"), value.clone()));
+    let secrets = tool.config.secret_fields();
+    let secrets = secrets.map(|(field, secret)| (field.to_string(), Value::from(secret.as_str())));
+    plain.chain(fixed).chain(secrets).collect()
+}
+
+/// A tool as the audit log has it, with `***` for values that nobody reads.
 pub(super) fn redacted(tool: &Tool) -> Result<Value, Error> {
     let mut fields = written(tool)?;
-    for (field, _) in tool.config.secret_fields() {
-        let mask = || Value::from("***");
-        match field {
-            SecretField::Header(name) => fields["headers"][name] = mask(),
-            SecretField::Placeholder(name) => {
-                let secrets = fields.entry("secrets").or_insert_with(|| Value::Object(Map::new()));
-                secrets[name] = mask();
+    for path in hidden_values(tool).keys() {
+        match path.split_once('.') {
+            Some((field, name)) => {
+                let entries = fields.entry(field).or_insert_with(|| Value::Object(Map::new()));
+                entries[name] = "***".into();
             }
-            SecretField::Signing => {
-                fields.insert("secret".to_owned(), mask());
+            None => {
+                fields.insert(path.clone(), "***".into());
             }
-            SecretField::Password | SecretField::Record => {}
         }
     }
     Ok(Value::Object(fields))
@@ -297,10 +310,11 @@ mod tests {
     }
 
     #[test]
-    fn the_audit_log_masks_every_secret() {
+    fn the_audit_log_masks_every_value_that_nobody_reads() {
         let shown = redacted(&stored().tool).unwrap();
 
-        assert_eq!(shown["headers"], json!({ "authorization": "***", "x-plain": "for all" }));
+        assert_eq!(shown["headers"], json!({ "authorization": "***", "x-plain": "***" }));
+        assert_eq!(shown["static"], json!({ "source": "***" }));
         assert_eq!((&shown["secret"], &shown["secrets"]), (&json!("***"), &json!({ "key": "***" })));
         assert!(!shown.to_string().contains("sealed"), "{shown}");
     }

@@ -4,7 +4,7 @@
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use super::draft::{Draft, redacted};
+use super::draft::{Draft, hidden_values, redacted};
 use super::refresh::fetch_listing;
 use crate::domain::account::Account;
 use crate::domain::audit::{AuditAction, AuditObject};
@@ -335,16 +335,15 @@ impl Write<'_> {
         Ok(Ok(()))
     }
 
-    /// A secret looks the same before and after, so the fields of changed ones are listed.
+    /// A hidden value looks the same before and after, so the fields of changed ones are listed.
     fn audit(&self, old: Option<&NamedTool>, before: Option<Value>, mut after: Value, id: ToolId) -> Change {
         if let Some(old) = old {
-            let is_new = |(field, secret): &(SecretField<'_>, &SealedSecret)| {
-                !old.tool.config.secret_fields().any(|(other, known)| other == *field && known == *secret)
-            };
-            let changed = self.named.tool.config.secret_fields().filter(is_new);
-            let changed: Vec<Value> = changed.map(|(field, _)| field.to_string().into()).collect();
+            let known = hidden_values(&old.tool);
+            let values = hidden_values(&self.named.tool).into_iter();
+            let changed = values.filter(|(field, value)| known.get(field) != Some(value));
+            let changed: Vec<Value> = changed.map(|(field, _)| field.into()).collect();
             if !changed.is_empty() {
-                after["changed_secrets"] = changed.into();
+                after["changed_values"] = changed.into();
             }
         }
         Change {

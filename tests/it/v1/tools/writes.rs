@@ -117,7 +117,7 @@ both_backends!(
             2,
             "of the new tool, and where its headers change: {log:?}"
         );
-        assert_eq!(has(r#""changed_secrets":["headers.authorization"]"#), 1, "{log:?}");
+        assert_eq!(has(r#""changed_values":["headers.authorization"]"#), 1, "{log:?}");
         assert!(log.iter().all(|entry| !leaks(entry)), "{log:?}");
         let stored = "select count(*) from tools where definition like '%canary-t0ken%'";
         assert_eq!(server.query_number(stored).await, 0, "it is encrypted");
