@@ -1,5 +1,6 @@
 //! Builds and checks the configured models.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,12 @@ const OFFLINE: &str = "offline";
 
 /// Whether [`build`] makes a connection of this name.
 pub(super) fn has_connection(config: &Config, name: &str) -> bool {
-    name == DEFAULT_CONNECTION || config.connections.contains_key(name)
+    connections(config).contains(name)
+}
+
+/// The names of the connections that [`build`] makes.
+pub(super) fn connections(config: &Config) -> BTreeSet<String> {
+    config.connections.keys().cloned().chain([DEFAULT_CONNECTION.to_owned()]).collect()
 }
 
 /// The model of assistants that name none, and its host.

@@ -92,6 +92,7 @@ fn services(
         operator_key_cache: KeyCache::default(),
         tools,
         test_call_limiter: WorkspaceLimiter::test_calls(),
+        model_connections: Arc::new(models::connections(config)),
         seal_keys: deps.seal_keys.clone(),
         allow_hosts,
         documents_changed: Arc::default(),

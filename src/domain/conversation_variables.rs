@@ -6,6 +6,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::assistant::AssistantVersion;
 use super::error::Error;
@@ -21,7 +22,7 @@ const MAX_NAME: usize = 64;
 const MAX_LENGTH: usize = 4_096;
 
 /// A variable that visitors may set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "{ default = \"TEXT\", max_length = NUMBER }")]
 pub struct VisitorVariable {
     /// The value if nobody sets one.

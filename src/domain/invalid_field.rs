@@ -24,6 +24,22 @@ impl InvalidField {
     }
 }
 
+/// The longest slug, in bytes.
+const MAX_SLUG: usize = 64;
+
+/// Refuses a text that is no slug.
+pub fn check_slug(slug: &str) -> Result<(), InvalidField> {
+    let is_allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    if !slug.is_empty() && slug.len() <= MAX_SLUG && slug.bytes().all(is_allowed) {
+        return Ok(());
+    }
+    let problem = format!(
+        "\"{slug}\" is not a slug: 1 to {MAX_SLUG} lower-case letters, digits, hyphens or underscores"
+    );
+    Err(InvalidField::new("slug", problem))
+}
+
 /// Refuses a text that is blank or longer than `max_bytes`.
 pub fn check_text(field: &str, text: &str, max_bytes: usize) -> Result<(), InvalidField> {
     if text.trim().is_empty() {

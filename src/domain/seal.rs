@@ -111,6 +111,19 @@ impl SealKeyId {
     }
 }
 
+/// The path of the field in a configuration: `headers.authorization`.
+impl fmt::Display for SecretField<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "headers.{name}"),
+            Self::Placeholder(name) => write!(f, "secrets.{name}"),
+            Self::Signing => f.write_str("secret"),
+            Self::Password => f.write_str("password"),
+            Self::Record => f.write_str("record"),
+        }
+    }
+}
+
 impl SealedSecret {
     /// From the text of a column.
     #[must_use]

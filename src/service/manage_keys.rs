@@ -9,6 +9,7 @@ use super::Services;
 use super::audit_log;
 use super::keys::{MAX_VALID_KEYS, audit_fields, audit_object, build_key, check_name, insert, revoke_found};
 use super::page::Page;
+use super::write_error::write_error;
 use crate::domain::account::{Account, Scope};
 use crate::domain::api_key::{ApiKey, KeySecret, MAX_KEY_NAME};
 use crate::domain::audit::{Actor, AuditAction, AuditEntry};
@@ -169,12 +170,4 @@ async fn lock(
     workspaces::lock(conn.reborrow(), &[manager.workspace].into()).await?;
     let found = keys::find_by_id(conn, manager.workspace, id).await?;
     Ok(found.ok_or_else(|| KeyId::not_found(id)))
-}
-
-/// A write that failed after it was sent may have been committed.
-pub(super) fn write_error(error: StoreError) -> Error {
-    if error.is_transient() {
-        return Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) };
-    }
-    error.into()
 }

@@ -3,11 +3,13 @@
 
 pub mod accept_message;
 pub mod apply_workspace;
+pub mod assistants;
 pub mod audit_log;
 pub mod authenticate;
 pub mod await_reply;
 pub mod calendars;
 pub mod cancel_turn;
+mod configuration;
 pub mod create_conversation;
 pub mod credit;
 pub mod deliver_event;
@@ -31,7 +33,6 @@ pub mod read_events;
 pub mod read_money;
 pub mod read_turn;
 pub mod readiness;
-mod record_change;
 pub mod reencrypt;
 pub mod renew_link;
 mod replay;
@@ -51,6 +52,7 @@ mod workspace_hosts;
 pub mod workspaces;
 mod write_error;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +97,8 @@ pub struct Services {
     pub document_extractor: knowledge::DocumentExtractor,
     /// Limits how many documents are written at once.
     pub document_write_limiter: WorkspaceLimiter,
+    /// The names of the configured model connections.
+    pub model_connections: Arc<BTreeSet<String>>,
     /// Seal stored secrets; `None` if none is configured.
     pub seal_keys: Option<Arc<SealKeys>>,
     /// Private hosts that the tools and webhooks of every workspace may reach.

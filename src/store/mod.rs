@@ -18,7 +18,7 @@
 //! | [`messages`] | `messages` |
 //! | [`message_index`] | `message_index`, `message_index_state`; on SQLite also `message_search` |
 //! | [`turns`] | `turns`, `journal`, `cancellations` |
-//! | `tools` | `tools` as resources |
+//! | [`tools`] | `tools` as resources |
 //! | [`bookings`] | `bookings` |
 //! | [`calendars`] | `calendars`, `calendar_links` |
 //! | [`knowledge`] | `knowledge_bases`, `documents`, `passages`, `terms`, `passage_vectors`, `embedding_models`, `document_embeddings` |
@@ -60,7 +60,7 @@ pub mod resource;
 pub mod seal_keys;
 pub mod sealed_secrets;
 pub mod stored_json;
-mod tools;
+pub mod tools;
 pub mod turns;
 pub mod untouched;
 pub mod usage;

@@ -17,6 +17,7 @@ pub enum Section {
 struct Statements {
     list: &'static str,
     find: &'static str,
+    find_slug: &'static str,
     put: &'static str,
     archive: &'static str,
 }
@@ -32,6 +33,10 @@ macro_rules! statements {
             find: concat!(
                 statements!(@select $table, $text),
                 " and archived_at is null and id = $2"
+            ),
+            find_slug: concat!(
+                statements!(@select $table, $text),
+                " and slug = $2"
             ),
             put: concat!(
                 "insert into ", $table, " (workspace_id, id, slug, ", $text, ", from_file, created_at) \
@@ -89,6 +94,17 @@ pub async fn find(
 ) -> Result<Option<ConfigRow>, StoreError> {
     let find = section.statements().find;
     Ok(on_conn!(conn, |c| sqlx::query_as(find).bind(workspace).bind(id).fetch_optional(c).await?))
+}
+
+/// The row that has a slug, archived or not.
+pub async fn find_slug(
+    conn: Conn<'_>,
+    section: Section,
+    workspace: WorkspaceId,
+    slug: &str,
+) -> Result<Option<ConfigRow>, StoreError> {
+    let find = section.statements().find_slug;
+    Ok(on_conn!(conn, |c| sqlx::query_as(find).bind(workspace).bind(slug).fetch_optional(c).await?))
 }
 
 /// Inserts a row or updates its text. The row is then not archived.

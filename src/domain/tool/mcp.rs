@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::webhook::{MAX_URL, check_headers, check_timeout, default_timeout, map_headers, read_timeout};
-use super::{GivenSpec, HeaderText, Headers, MAX_DESCRIPTION, is_function_name, unsupported_key};
+use super::webhook::{
+    MAX_URL, check_headers, check_timeout, default_timeout, header_secrets, map_headers, read_timeout,
+};
+use super::{GivenSpec, HeaderText, Headers, MAX_DESCRIPTION, Secret, is_function_name, unsupported_key};
 use crate::domain::chat::ToolSpec;
 use crate::domain::invalid_field::{InvalidField, check_text};
 use crate::domain::seal::{SealedSecret, SecretField};
@@ -20,7 +22,7 @@ const PROTOCOL_HEADERS: [&str; 5] =
 
 /// A server, reached over streamable HTTP. `S` is a secret, as in [`super::ToolConfig`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
+#[serde(deny_unknown_fields, bound(deserialize = "S: Secret<'de>"))]
 pub struct McpServer<S = SealedSecret> {
     pub url: String,
     /// Sent with each request. Placeholders are not possible, because conversations share a session.
@@ -99,8 +101,8 @@ impl<S> McpServer<S> {
         Ok(())
     }
 
-    pub(super) fn secrets(&self) -> impl Iterator<Item = &S> {
-        self.headers.values().filter_map(HeaderText::secret)
+    pub(super) fn secrets(&self) -> impl Iterator<Item = (SecretField<'_>, &S)> {
+        header_secrets(&self.headers)
     }
 
     /// The same server with other secrets, or the first error.

@@ -1,6 +1,7 @@
 //! The tools of a workspace. The keys of each kind, their checks and their meaning are declared here and in the file of
 //! the kind; `tools/` makes the calls.
 
+mod given_secret;
 mod mcp;
 mod webhook;
 
@@ -16,11 +17,14 @@ use super::invalid_field::{InvalidField, check_text};
 use super::knowledge;
 use super::seal::{SealedSecret, SecretField};
 
+pub use given_secret::GivenSecret;
 pub use mcp::{McpListing, McpServer};
-pub use webhook::{HeaderText, Headers, WebhookTool, query_name, query_names};
+pub use webhook::{HeaderText, Headers, Secret, WebhookTool, query_name, query_names};
 
 /// Maximum number of tools of an assistant.
 pub const MAX_TOOLS: usize = 128;
+/// The most tools of a workspace, archived ones included, that are made through the API.
+pub const MAX_WORKSPACE_TOOLS: i64 = 500;
 const MAX_NAME: usize = 64;
 const MAX_DESCRIPTION: usize = 4096;
 
@@ -41,6 +45,8 @@ pub struct NamedTool {
     pub id: ToolId,
     pub slug: String,
     pub tool: Tool,
+    /// Whether a workspace file created it.
+    pub from_file: bool,
 }
 
 /// A tool of an assistant's version, stored as JSON.
@@ -54,9 +60,14 @@ pub struct CompiledTool {
 }
 
 /// The configuration of a tool, which has one variant for each kind. `C`, `K` and `S` refer to a calendar, a knowledge
-/// base and a secret: a workspace file has slugs and environment variables, the store has ids and sealed secrets.
+/// base and a secret: a workspace file has slugs and environment variables, a request has slugs or ids and secrets, the store has
+/// ids and sealed secrets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(
+    rename_all = "snake_case",
+    deny_unknown_fields,
+    bound(deserialize = "C: Deserialize<'de>, K: Deserialize<'de>, S: Secret<'de>")
+)]
 pub enum ToolConfig<C = CalendarId, K = KnowledgeBaseId, S = SealedSecret> {
     CalendarAvailability {
         calendar: C,
@@ -192,8 +203,46 @@ impl<C, K, S> ToolConfig<C, K, S> {
     /// All its secrets.
     #[must_use]
     pub fn secrets(&self) -> Vec<&S> {
+        self.secret_fields().map(|(_, secret)| secret).collect()
+    }
+
+    /// All its secrets, with their fields.
+    pub fn secret_fields(&self) -> impl Iterator<Item = (SecretField<'_>, &S)> {
         let webhook = self.webhook().into_iter().flat_map(WebhookTool::secrets);
-        webhook.chain(self.mcp().into_iter().flat_map(McpServer::secrets)).collect()
+        webhook.chain(self.mcp().into_iter().flat_map(McpServer::secrets))
+    }
+
+    /// Sets the secret of a field.
+    pub fn set_secret(&mut self, field: SecretField<'_>, secret: S) {
+        let (webhook, mcp) = match self {
+            Self::Webhook(webhook) => (Some(webhook), None),
+            Self::Mcp(server) => (None, Some(server)),
+            Self::CalendarAvailability { .. }
+            | Self::CalendarBooking { .. }
+            | Self::CalendarCancel { .. }
+            | Self::Knowledge { .. } => return,
+        };
+        match (field, webhook, mcp) {
+            (SecretField::Header(name), Some(webhook), _) => {
+                webhook.headers.insert(name.to_owned(), HeaderText::Secret(secret));
+            }
+            (SecretField::Header(name), _, Some(server)) => {
+                server.headers.insert(name.to_owned(), HeaderText::Secret(secret));
+            }
+            (SecretField::Placeholder(name), Some(webhook), _) => {
+                webhook.secrets.insert(name.to_owned(), secret);
+            }
+            (SecretField::Signing, Some(webhook), _) => webhook.secret = Some(secret),
+            (
+                SecretField::Header(_)
+                | SecretField::Placeholder(_)
+                | SecretField::Signing
+                | SecretField::Password
+                | SecretField::Record,
+                _,
+                _,
+            ) => {}
+        }
     }
 
     /// Whether a call changes a calendar, so that it cannot be tested.
@@ -305,7 +354,7 @@ mod tests {
 
     #[test]
     fn each_kind_is_listed_by_its_name() {
-        let unknown = serde_json::from_value::<ToolConfig<String, String, String>>(json!({ "none": {} }));
+        let unknown = serde_json::from_value::<ToolConfig<String, String>>(json!({ "none": {} }));
 
         let kinds = TOOL_KINDS.map(|kind| format!("`{kind}`")).join(", ");
         let error = unknown.unwrap_err().to_string();

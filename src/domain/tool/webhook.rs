@@ -30,7 +30,7 @@ const RESERVED_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encodin
 
 /// An endpoint and the requests to it. `S` is a secret, as in [`super::ToolConfig`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "S: Deserialize<'de>"))]
+#[serde(deny_unknown_fields, bound(deserialize = "S: Secret<'de>"))]
 pub struct WebhookTool<S = SealedSecret> {
     /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     #[serde(default = "default_method")]
@@ -87,22 +87,39 @@ impl<S> HeaderText<S> {
     }
 }
 
+/// A secret that a configuration has: sealed, the name of an environment variable, or the value that a request gives.
+pub trait Secret<'de>: Deserialize<'de> {
+    /// What the value of a header can be, for an error.
+    const HEADER: &'static str;
+
+    /// Reads the object that stands for a secret where a string is plain text.
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error>;
+}
+
+impl<'de> Secret<'de> for SealedSecret {
+    const HEADER: &'static str = "a text, or a sealed secret";
+
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        Self::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
 // Not derived, because an untagged enum would lose the inner error and its line.
-impl<'de, S: Deserialize<'de>> Deserialize<'de> for HeaderText<S> {
+impl<'de, S: Secret<'de>> Deserialize<'de> for HeaderText<S> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct HeaderVisitor<S>(PhantomData<S>);
 
-        impl<'de, S: Deserialize<'de>> Visitor<'de> for HeaderVisitor<S> {
+        impl<'de, S: Secret<'de>> Visitor<'de> for HeaderVisitor<S> {
             type Value = HeaderText<S>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or { env = \"NAME\" }")
+                f.write_str(S::HEADER)
             }
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
                 Ok(HeaderText::Plain(text.to_owned()))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                S::deserialize(MapAccessDeserializer::new(map)).map(HeaderText::Secret)
+                S::from_map(map).map(HeaderText::Secret)
             }
         }
 
@@ -192,9 +209,10 @@ impl<S> WebhookTool<S> {
         }
     }
 
-    pub(super) fn secrets(&self) -> impl Iterator<Item = &S> {
-        let headers = self.headers.values().filter_map(HeaderText::secret);
-        headers.chain(&self.secret).chain(self.secrets.values())
+    pub(super) fn secrets(&self) -> impl Iterator<Item = (SecretField<'_>, &S)> {
+        let signing = self.secret.iter().map(|secret| (SecretField::Signing, secret));
+        let placeholders = self.secrets.iter().map(|(name, secret)| (SecretField::Placeholder(name), secret));
+        header_secrets(&self.headers).chain(signing).chain(placeholders)
     }
 
     pub(super) fn try_map<S2, E>(
@@ -273,6 +291,10 @@ pub(super) fn check_headers<S>(headers: &Headers<S>) -> Result<(), InvalidField>
         }
     }
     Ok(())
+}
+
+pub(super) fn header_secrets<S>(headers: &Headers<S>) -> impl Iterator<Item = (SecretField<'_>, &S)> {
+    headers.iter().filter_map(|(name, text)| Some((SecretField::Header(name), text.secret()?)))
 }
 
 pub(super) fn map_headers<S, S2, E>(

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use url::Url;
 use uuid::Uuid;
 
 use super::document::{Document, Entry, WorkspaceFileError};
@@ -12,15 +11,11 @@ use super::{
 };
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::ConversationKind;
-use crate::domain::invalid_field::{InvalidField, check_text};
+use crate::domain::invalid_field::{InvalidField, check_slug, check_text};
 use crate::domain::money::Money;
-use crate::domain::tool::MAX_TOOLS;
 use crate::domain::webhook_endpoint::MAX_ENDPOINTS;
 
-const MAX_SLUG: usize = 64;
 const MAX_NAME: usize = 200;
-const MAX_PROMPT: usize = 256 * 1024;
-const MAX_FIRST_MESSAGE: usize = 32 * 1024;
 pub(super) const SECTIONS: [&str; 7] = [
     "workspace",
     "assistants",
@@ -30,8 +25,6 @@ pub(super) const SECTIONS: [&str; 7] = [
     "webhook_endpoints",
     "conversations",
 ];
-/// Model parameters that the server sets itself.
-const RESERVED_PARAMETERS: [&str; 5] = ["model", "messages", "tools", "stream", "n"];
 
 pub(super) fn read(document: &Document<'_>) -> Result<WorkspaceFile, WorkspaceFileError> {
     let mut file = document.root();
@@ -131,31 +124,11 @@ fn check_workspace(workspace: &FileWorkspace) -> Result<(), InvalidField> {
 }
 
 fn check_assistant(assistant: &AssistantVersion<String>, tools: &[FileTool]) -> Result<(), InvalidField> {
-    check_text("name", &assistant.name, MAX_NAME)?;
-    check_text("system_prompt", &assistant.system_prompt, MAX_PROMPT)?;
-    if let Some(text) = &assistant.first_message {
-        check_text("first_message", text, MAX_FIRST_MESSAGE)?;
-    }
-    if let Some(model) = &assistant.model {
-        check_text("model", model, MAX_NAME)?;
-    }
-    if let Some(key) = RESERVED_PARAMETERS.iter().find(|key| assistant.parameters.contains_key(**key)) {
-        return Err(InvalidField::new(format_args!("parameters.{key}"), "set by the server itself"));
-    }
-    for (at, origin) in assistant.allowed_origins.iter().enumerate() {
-        if !is_origin(origin) {
-            let problem = format_args!("\"{origin}\" is not an origin such as \"https://www.example.com\"");
-            return Err(InvalidField::new(format_args!("allowed_origins[{at}]"), problem));
-        }
-    }
-    assistant.check_visitor_variables()?;
+    assistant.check()?;
     check_tool_references(&assistant.tools, tools)
 }
 
 fn check_tool_references(slugs: &[String], tools: &[FileTool]) -> Result<(), InvalidField> {
-    if slugs.len() > MAX_TOOLS {
-        return Err(InvalidField::new("tools", format_args!("more than {MAX_TOOLS} tools")));
-    }
     let mut names: HashMap<&str, &str> = HashMap::new();
     for (at, slug) in slugs.iter().enumerate() {
         let error = |problem: String| Err(InvalidField::new(format_args!("tools[{at}]"), problem));
@@ -192,22 +165,4 @@ fn check_assistant_exists(field: &str, slug: &str, known: &HashSet<String>) -> R
         return Ok(());
     }
     Err(InvalidField::new(field, format_args!("there is no assistant \"{slug}\"")))
-}
-
-pub(super) fn check_slug(slug: &str) -> Result<(), InvalidField> {
-    let is_allowed =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
-    if !slug.is_empty() && slug.len() <= MAX_SLUG && slug.bytes().all(is_allowed) {
-        return Ok(());
-    }
-    let problem = format!(
-        "\"{slug}\" is not a slug: 1 to {MAX_SLUG} lower-case letters, digits, hyphens or underscores"
-    );
-    Err(InvalidField::new("slug", problem))
-}
-
-/// Whether a browser would send this text as `Origin`.
-fn is_origin(text: &str) -> bool {
-    let Ok(url) = Url::parse(text) else { return false };
-    matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == text
 }

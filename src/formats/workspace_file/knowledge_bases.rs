@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::path::{Component, Path};
 
-use super::check::check_slug;
 use super::document::{Entry, WorkspaceFileError};
 use super::{FileDocument, FileKnowledgeBase, FileSource};
-use crate::domain::invalid_field::check_text;
+use crate::domain::invalid_field::{check_slug, check_text};
 use crate::domain::knowledge::{
     Format, Language, MAX_TEXT, URL_REQUIREMENT, is_slug, slugify, title_error, web_url,
 };

@@ -14,7 +14,8 @@ mod tests;
 
 use std::num::NonZeroU64;
 
-use serde::de::Error as _;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error as _, MapAccess};
 use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
@@ -29,7 +30,7 @@ use crate::domain::ids::WidgetUuid;
 use crate::domain::knowledge::{Format, Language};
 use crate::domain::money::Money;
 use crate::domain::server_variable::is_server_variable;
-use crate::domain::tool::ToolConfig;
+use crate::domain::tool::{Secret, ToolConfig};
 use crate::domain::workspace::Pricing;
 
 /// The environment variable from which a secret is read when the file is applied: `{ env = "NAME" }`.
@@ -39,6 +40,14 @@ pub struct EnvName {
     /// Name of the environment variable, which is none of the server's own.
     #[serde(deserialize_with = "variable_name")]
     pub env: String,
+}
+
+impl<'de> Secret<'de> for EnvName {
+    const HEADER: &'static str = "a text, or { env = \"NAME\" }";
+
+    fn from_map<A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        Self::deserialize(MapAccessDeserializer::new(map))
+    }
 }
 
 fn variable_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::{Map, Value};
 
 use super::account::ConfigWrite;
 use super::query::query_names;
@@ -19,7 +20,7 @@ use crate::fair_semaphore::FairPermit;
 use crate::http::describe::{ErrorCase, ErrorSet};
 use crate::http::envelope::{ApiError, Platform, RouteOptions};
 use crate::http::error::TransportError;
-use crate::http::fields::{self, example_error, read};
+use crate::http::fields::{self, example_error, read, read_object};
 use crate::http::state::AppState;
 
 /// A body of at most [`RouteOptions::MAX_BODY`] bytes.
@@ -117,6 +118,31 @@ impl<T: fields::Request> FromRequest<AppState> for OptionalInput<T> {
         }
         let input = Input::<T>::from_request(request, state).await?;
         Ok(Self(input.value))
+    }
+}
+
+/// A body that is a JSON object, whose fields its use case checks.
+#[derive(Debug)]
+pub(in crate::http) struct ObjectBody<O = Platform>(
+    pub(in crate::http) Map<String, Value>,
+    pub(in crate::http) PhantomData<fn() -> O>,
+);
+
+impl<O: RouteOptions> FromRequest<AppState> for ObjectBody<O> {
+    type Rejection = ApiError<O>;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<O>> {
+        let Body(bytes, options) = Body::<O>::from_request(request, state).await?;
+        Ok(Self(read_object::<O::Envelope>(&bytes)?, options))
+    }
+}
+
+impl<O: RouteOptions> ErrorSet for ObjectBody<O> {
+    fn cases() -> Vec<ErrorCase> {
+        let unknown = Error::invalid("body", "Unknown field 'promt'. Known fields: 'name', 'system_prompt'.");
+        let invalid =
+            ErrorCase::new("A field is invalid, missing or unknown, or the body is not JSON", unknown);
+        [invalid].into_iter().chain(Body::<O>::cases()).collect()
     }
 }
 

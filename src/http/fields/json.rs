@@ -25,6 +25,12 @@ pub(super) fn read_fields(body: &[u8]) -> Result<BTreeMap<String, &RawValue>, Bo
     serde_json::from_slice(body).map_err(|_| body_error(body))
 }
 
+/// A body that is a JSON object, checked to its full depth.
+pub(super) fn read_object(body: &[u8]) -> Result<Result<Map<String, Value>, Violation>, BodyError> {
+    let raw: &RawValue = serde_json::from_slice(body).map_err(|_| BodyError::NotJson)?;
+    if raw.get().starts_with('{') { Ok(object(raw)) } else { Err(BodyError::NotAnObject) }
+}
+
 fn body_error(body: &[u8]) -> BodyError {
     match serde_json::from_slice::<&RawValue>(body) {
         Ok(value) if !value.get().starts_with('{') => BodyError::NotAnObject,
@@ -159,6 +165,16 @@ mod tests {
             object(&raw(r#"{"z": 1, "a": [null, true, -1.5e3, 18446744073709551615], "z": {"b": ""}}"#));
         let expected = r#"{"z":{"b":""},"a":[null,true,-1500.0,18446744073709551615]}"#;
         assert_eq!(Value::Object(read.unwrap()).to_string(), expected);
+    }
+
+    #[test]
+    fn an_object_with_any_fields_has_its_nulls_and_is_checked() {
+        let read = |body: &str| read_object(body.as_bytes());
+        let found = read(r#" {"a": null, "b": [1]}"#).unwrap().unwrap();
+        assert_eq!(Value::from(found), serde_json::json!({ "a": null, "b": [1] }));
+        assert_eq!(read(r#"{"a": "\u0000"}"#), Ok(Err(Violation::Character)));
+        assert_eq!(read("[]"), Err(BodyError::NotAnObject));
+        assert_eq!(read("{"), Err(BodyError::NotJson));
     }
 
     #[test]

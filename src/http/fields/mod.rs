@@ -145,6 +145,14 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
     Ok(checked)
 }
 
+/// Reads a request body that is an object with any fields, nulls included.
+pub(super) fn read_object<E: Envelope>(body: &[u8]) -> Result<Map<String, Value>, Error> {
+    match json::read_object(body) {
+        Ok(checked) => checked.map_err(|violation| violation.of::<E>("body")),
+        Err(error) => E::unreadable_body(error).map_or(Ok(Map::new()), Err),
+    }
+}
+
 /// The error of a body whose first required field is missing or whose first field has a wrong type.
 pub(super) fn example_error<E: Envelope, T: Request>() -> Error {
     let first = T::FIELDS.first().copied().unwrap_or_default();

@@ -1,5 +1,7 @@
 //! The platform API: a back end that authenticates with a bearer key.
 
+mod assistant_versions;
+mod assistants;
 pub(super) mod audit;
 mod availability;
 mod bookings;
@@ -17,6 +19,8 @@ mod me;
 mod message_search;
 mod messages;
 mod money;
+mod tool_bodies;
+mod tool_writes;
 mod tools;
 mod turn_actions;
 mod turns;
@@ -28,7 +32,7 @@ use utoipa_axum::routes;
 
 use super::authentication::{WithKey, refuse};
 use super::describe::{Errors, Overloaded, Unavailable, WriteUnavailable};
-use super::envelope::{ApiError, Platform};
+use super::envelope::{ApiError, Platform, RouteOptions};
 use super::extract::{ConfigWrite, Read};
 use super::query;
 use super::state::AppState;
@@ -38,6 +42,16 @@ pub(super) use messages::EnqueueOptions;
 
 /// A successful response with this data, or an error.
 type Answer<T> = Result<Success<T>, ApiError<Platform>>;
+
+/// A route whose body has prompts or schemas.
+#[derive(Debug)]
+enum ConfigurationOptions {}
+
+impl RouteOptions for ConfigurationOptions {
+    type Envelope = Platform;
+    const MAX_BODY: usize = 1024 * 1024;
+    const REQUIRES_JSON: bool = true;
+}
 
 /// The errors of a read, with those of `S`.
 type ReadErrors<S> = Errors<Platform, (Read, Unavailable, S)>;
@@ -83,8 +97,14 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(knowledge_bases::search))
         .routes(routes!(documents::list, documents::create))
         .routes(routes!(documents::read, documents::put, documents::delete))
-        .routes(routes!(tools::list))
-        .routes(routes!(tools::read))
+        .routes(routes!(assistants::list, assistants::create))
+        .routes(routes!(assistants::read, assistants::update, assistants::archive))
+        .routes(routes!(assistant_versions::list))
+        .routes(routes!(assistant_versions::read))
+        .routes(routes!(assistant_versions::diff))
+        .routes(routes!(assistant_versions::restore))
+        .routes(routes!(tools::list, tool_writes::create))
+        .routes(routes!(tools::read, tool_writes::update, tool_writes::archive))
         .routes(routes!(tools::test))
         .routes(routes!(tools::refresh))
         .routes(routes!(webhook_endpoints::list, webhook_endpoints::create))

@@ -146,7 +146,7 @@ pub(super) async fn refresh(
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ToolSummaryOut {
     id: ToolId,
-    /// Its name in the workspace file.
+    /// Its short name, by which assistants refer to it.
     #[schema(example = "orders")]
     slug: String,
     /// The name that the model calls it by.
@@ -157,6 +157,9 @@ pub(super) struct ToolSummaryOut {
     kind: &'static str,
     #[schema(example = "Returns the status of an order.")]
     description: String,
+    /// Whether a workspace file manages it; if so, it can only be changed there.
+    #[schema(example = false)]
+    from_file: bool,
 }
 
 impl From<&NamedTool> for ToolSummaryOut {
@@ -167,6 +170,7 @@ impl From<&NamedTool> for ToolSummaryOut {
             name: named.tool.spec.name.clone(),
             kind: named.tool.config.as_str(),
             description: named.tool.spec.description.clone(),
+            from_file: named.from_file,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! secrets are read before anything is locked. The locks are acquired in the same order as in the writer: the
 //! workspace's state, its conversations, its calendars, its knowledge bases.
 
+mod api_made;
 mod assistants;
 mod audit;
 mod calendars;
@@ -218,6 +219,7 @@ pub(super) async fn apply_in_transaction(
     let bases = applier.put_knowledge_bases(conn.reborrow(), &current).await?;
     let tools = applier.put_tools(conn.reborrow(), &current, &calendars, &bases).await?;
     let compiled = applier.put_assistants(conn.reborrow(), &current, &ids, &tools).await?;
+    applier.update_api_made(conn.reborrow(), &current).await?;
     let command = ApplyCommand {
         workspace,
         credit: applier.opening_credit(&current),

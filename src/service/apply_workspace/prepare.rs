@@ -1,6 +1,6 @@
 //! Reads and checks the file, its documents and its secrets before anything is locked.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -10,10 +10,8 @@ use uuid::Uuid;
 
 use super::checks::Checks;
 use super::{ApplyContext, ApplyError, ApplyStep};
-use crate::domain::assistant::{AssistantVersion, ModelRef};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::knowledge::{Charset, Format, MAX_FILE, PreparedDocument};
-use crate::domain::template::variable_names;
 use crate::domain::tool::McpServer;
 use crate::formats::workspace_file::{EnvName, FileSource, WorkspaceFile};
 use crate::outbound::AllowHosts;
@@ -52,9 +50,9 @@ impl PreparedFile {
         if (!secrets.is_empty() || !file.webhook_endpoints.is_empty()) && context.seal.is_none() {
             return Err(ApplyError::NoSecretKey);
         }
-        let mut warnings = unknown_connections(context, &file);
-        warnings
-            .extend(file.assistants.iter().filter_map(|assistant| undefined_variables(&assistant.version)));
+        let warnings =
+            file.assistants.iter().flat_map(|assistant| assistant.version.warnings(context.has_connection));
+        let warnings = warnings.collect();
         let documents = read_documents(context, &file).await?;
         let listings = list_mcp_servers(context, &file, &workspace_hosts, &secrets).await;
         checks.check_listings(&listings)?;
@@ -173,41 +171,4 @@ async fn list_server_tools(
         Some(name) => Err(ListError::NoSuchTool { name: name.clone(), listed: listing.listed }),
         None => Ok(listing),
     }
-}
-
-/// Warnings about fallbacks that would be skipped.
-fn unknown_connections(context: &ApplyContext<'_>, file: &WorkspaceFile) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for assistant in &file.assistants {
-        for ModelRef { connection, model } in &assistant.version.fallbacks {
-            if !(context.has_connection)(connection) {
-                let slug = &assistant.version.slug;
-                warnings.push(format!(
-                    "assistant {slug}: the fallback to {model} is passed over, for the configuration has no \
-                     connection \"{connection}\""
-                ));
-            }
-        }
-    }
-    warnings
-}
-
-/// A warning about variables that the prompt or the first message uses and the assistant does not declare. It is no
-/// error, because a key may set them.
-fn undefined_variables(assistant: &AssistantVersion<String>) -> Option<String> {
-    let texts = std::iter::once(&assistant.system_prompt).chain(&assistant.first_message);
-    let names: BTreeSet<&str> = texts.flat_map(|text| variable_names(text)).collect();
-    let is_undefined = |name: &&str| {
-        !assistant.variables.contains_key(*name) && !assistant.visitor_variables.contains_key(*name)
-    };
-    let undefined = names.into_iter().filter(is_undefined);
-    let undefined: Vec<String> = undefined.map(|name| format!("{{{{{name}}}}}")).collect();
-    if undefined.is_empty() {
-        return None;
-    }
-    Some(format!(
-        "assistant {}: neither `variables` nor `visitor_variables` has {}: empty unless an API key sets it",
-        assistant.slug,
-        undefined.join(", ")
-    ))
 }

@@ -21,7 +21,7 @@ use crate::domain::tool::{CompiledCalendar, CompiledTool, ToolConfig};
 use crate::domain::tool_loop::Toolbox as _;
 use crate::fair_semaphore::FairPermit;
 use crate::outbound::AllowHosts;
-use crate::service::record_change::record_change;
+use crate::service::audit_log;
 use crate::service::replay::replay;
 use crate::service::tools::test_call::NoWrites;
 use crate::service::write_error::write_error;
@@ -250,8 +250,13 @@ impl RequestWriter<'_> {
         if let Ok(WriteBookingOutcome::Booked(booking, _)) = &outcome {
             let object = AuditObject::new("booking", booking.id, None);
             let entry = AuditEntry::new(booking.workspace, &self.account.actor, AuditAction::Created, object);
-            record_change(self.services, conn, &entry.with_changes(Value::Null, audit_fields(booking)))
-                .await?;
+            audit_log::record(
+                conn,
+                self.services.clock.as_ref(),
+                &self.services.ids,
+                &entry.with_changes(Value::Null, audit_fields(booking)),
+            )
+            .await?;
         }
         Ok(outcome)
     }

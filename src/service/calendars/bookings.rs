@@ -8,8 +8,8 @@ use crate::domain::calendar::{Booking, BookingState, Calendar, DayOrTime};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{BookingId, ResourceId as _};
+use crate::service::audit_log;
 use crate::service::page::Page;
-use crate::service::record_change::record_change;
 use crate::service::{Services, read_conversation, resources, workspace_hosts};
 use crate::store::Conn;
 use crate::store::bookings::{self, Filter};
@@ -91,7 +91,13 @@ pub async fn cancel_booking(
             let object = AuditObject::new("booking", booking.id, None);
             let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Updated, object);
             let fields = json!({ "calendar_id": id, "fields": ["cancelled_at"] });
-            record_change(services, conn, &entry.with_changes(Value::Null, fields)).await?;
+            audit_log::record(
+                conn,
+                services.clock.as_ref(),
+                &services.ids,
+                &entry.with_changes(Value::Null, fields),
+            )
+            .await?;
         }
         Ok(Some(booking))
     };

@@ -14,8 +14,9 @@ use crate::domain::ids::{CalendarId, ResourceId as _, WorkspaceId};
 use crate::domain::invalid_field::InvalidField;
 use crate::domain::seal::SecretContext;
 use crate::outbound::{AllowHosts, check_url};
-use crate::service::record_change::record_change;
-use crate::service::tools::recompile::{NameConflict, list_users, recompile_users_of_calendar};
+use crate::service::assistants::compile::{Incompatible, recompile_users_of_calendar};
+use crate::service::audit_log;
+use crate::service::tools::users::name_users;
 use crate::service::webhook_endpoints::NO_KEY;
 use crate::service::write_error::write_error;
 use crate::service::{Services, workspace_hosts};
@@ -98,8 +99,13 @@ async fn insert(
     let settings = CalendarSettings { rules: definition.rules.clone(), caldav };
     put(conn.reborrow(), workspace, (id, slug), &settings, now).await?;
     let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Created, audit_object(id, slug));
-    record_change(services, conn.reborrow(), &entry.with_changes(Value::Null, shown(slug, &settings)))
-        .await?;
+    audit_log::record(
+        conn.reborrow(),
+        services.clock.as_ref(),
+        &services.ids,
+        &entry.with_changes(Value::Null, shown(slug, &settings)),
+    )
+    .await?;
     let created = resource::find::<Calendar>(conn, workspace, id).await?;
     Ok(created.ok_or_else(|| Error::internal("a calendar that was just written is missing")))
 }
@@ -136,7 +142,7 @@ async fn update_in_tx(
     if settings != old {
         let recompiled =
             recompile_users_of_calendar(conn.reborrow(), workspace, (id, &settings), now).await?;
-        if let Err(NameConflict { assistant, problem }) = recompiled {
+        if let Err(Incompatible { assistant, problem }) = recompiled {
             return Ok(Err(Error::Conflict(format!("The assistant '{assistant}' is not valid: {problem}."))));
         }
         put(conn.reborrow(), workspace, (id, &row.slug), &settings, now).await?;
@@ -148,7 +154,7 @@ async fn update_in_tx(
             after["caldav"]["password"] = json!("*** (changed)");
         }
         let entry = entry.with_changes(shown(&row.slug, &old), after);
-        record_change(services, conn.reborrow(), &entry).await?;
+        audit_log::record(conn.reborrow(), services.clock.as_ref(), &services.ids, &entry).await?;
     }
     let updated = resource::find::<Calendar>(conn, workspace, id).await?;
     Ok(updated.ok_or_else(|| CalendarId::not_found(id)))
@@ -197,7 +203,7 @@ pub async fn archive(services: &Services, account: &Account, name: &str) -> Resu
             Err(error) => return Ok(Err(error)),
         };
         let users =
-            list_users(conn.reborrow(), workspace, |tool| tool.config.calendar() == Some(&id)).await?;
+            name_users(conn.reborrow(), workspace, |tool| tool.config.calendar() == Some(&id)).await?;
         if let Some(users) = users {
             let slug = &row.slug;
             let text = format!("The calendar '{slug}' is used by these tools: {users}. Archive them first.");
@@ -211,7 +217,7 @@ pub async fn archive(services: &Services, account: &Account, name: &str) -> Resu
         workspace_config::archive(conn.reborrow(), Section::Calendars, workspace, id.0, now).await?;
         let object = audit_object(id, &row.slug);
         let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Archived, object);
-        record_change(services, conn, &entry).await?;
+        audit_log::record(conn, services.clock.as_ref(), &services.ids, &entry).await?;
         Ok(Ok(calendar))
     };
     services.db.write(workspace, archive).await.map_err(write_error)?

@@ -10,7 +10,7 @@ pub use configure::{CreateCalendar, UpdateCalendar, archive, check_caldav_addres
 
 use serde_json::json;
 
-use super::record_change::record_change;
+use super::audit_log;
 use super::{Services, resources};
 use crate::domain::account::Account;
 use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
@@ -62,8 +62,13 @@ async fn set_link(
         let object = audit_object(calendar.id, &calendar.slug);
         let entry = AuditEntry::new(calendar.workspace, &account.actor, action, object);
         let is_linked = |is_linked: bool| json!({ "ics_linked": is_linked });
-        record_change(services, conn, &entry.with_changes(is_linked(had_link), is_linked(link.is_some())))
-            .await
+        audit_log::record(
+            conn,
+            services.clock.as_ref(),
+            &services.ids,
+            &entry.with_changes(is_linked(had_link), is_linked(link.is_some())),
+        )
+        .await
     };
     services.db.write(calendar.workspace, set).await?;
     Ok(Calendar { link, ..calendar })

@@ -11,8 +11,8 @@ use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _};
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument, is_slug};
+use crate::service::audit_log;
 use crate::service::page::Page;
-use crate::service::record_change::record_change;
 use crate::service::write_error::write_error;
 use crate::service::{Services, resources};
 use crate::store::knowledge::documents::{self, DocumentWrite};
@@ -96,7 +96,7 @@ async fn record(
         })
     };
     let (before, after) = (fields(before).unwrap_or_default(), fields(after).unwrap_or_default());
-    record_change(services, conn, &entry.with_changes(before, after)).await
+    audit_log::record(conn, services.clock.as_ref(), &services.ids, &entry.with_changes(before, after)).await
 }
 
 /// Writes a document, and returns it before and after; they are equal if nothing changes.

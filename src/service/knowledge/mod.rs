@@ -9,8 +9,8 @@ pub use ingest::{DocumentExtractor, DocumentSource, IngestError};
 
 use serde_json::json;
 
-use super::record_change::record_change;
-use super::tools::recompile::list_users;
+use super::audit_log;
+use super::tools::users::name_users;
 use super::write_error::write_error;
 use super::{Services, resources};
 use crate::domain::account::Account;
@@ -125,7 +125,7 @@ pub async fn delete(services: &Services, account: &Account, name: &str) -> Resul
             Err(error) => return Ok(Err(error)),
         };
         let is_user = |tool: &Tool| tool.config.knowledge_base() == Some(&id);
-        if let Some(users) = list_users(conn.reborrow(), workspace, is_user).await? {
+        if let Some(users) = name_users(conn.reborrow(), workspace, is_user).await? {
             let slug = &old.slug;
             let text =
                 format!("The knowledge base '{slug}' is used by these tools: {users}. Archive them first.");
@@ -154,7 +154,7 @@ async fn record(
         base.map(|base| json!({ "slug": base.slug, "name": base.name, "language": base.language }))
     };
     let (before, after) = (fields(before).unwrap_or_default(), fields(after).unwrap_or_default());
-    record_change(services, conn, &entry.with_changes(before, after)).await
+    audit_log::record(conn, services.clock.as_ref(), &services.ids, &entry.with_changes(before, after)).await
 }
 
 /// A search with validated fields.

@@ -1,5 +1,7 @@
-//! Tools of a workspace: test calls, refreshing the tool list of an MCP server, and the assistants that use changed tools.
+//! Tools of a workspace: written, tested, and refreshed from an MCP server.
 
-pub(in crate::service) mod recompile;
+pub mod draft;
 pub mod refresh;
 pub mod test_call;
+pub(in crate::service) mod users;
+pub mod write;

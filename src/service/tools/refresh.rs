@@ -3,17 +3,18 @@
 
 use serde_json::{Value, json};
 
-use super::recompile::{ChangedTool, NameConflict, recompile};
 use crate::domain::account::Account;
-use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{AuditAction, AuditObject};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::{AuditId, WorkspaceId};
+use crate::domain::ids::WorkspaceId;
 use crate::domain::tool::{McpListing, McpServer, NamedTool, Tool};
 use crate::outbound::AllowHosts;
+use crate::service::assistants::compile::{self, Calendars, Incompatible, ToolChange};
+use crate::service::configuration::Change;
 use crate::service::{Services, resources, workspace_hosts};
 use crate::store::workspace_config::{self, ConfigRow, Section};
-use crate::store::{Conn, StoreError, audit, stored_json, workspaces};
+use crate::store::{Conn, StoreError, stored_json, workspaces};
 use crate::tools::mcp::{self, ListError, Listing, ServerConnection};
 use crate::tools::{Secrets, ToolSecrets};
 
@@ -59,8 +60,7 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     })?;
     let now = services.clock.now();
     let listed = McpListing::next(listing.tools, named.tool.listing.as_ref(), now.timestamp());
-    let audit_id = AuditId(services.ids.uuid_v7(services.clock.as_ref()));
-    let write = async |conn: Conn<'_>| write(conn, (account, audit_id), &named, listed, now).await;
+    let write = async |conn: Conn<'_>| write(conn, (services, account), &named, listed, now).await;
     let outcome = services.db.write(account.workspace, write).await?;
     match outcome {
         WriteOutcome::Done { tool, changed } => {
@@ -75,7 +75,7 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     }
 }
 
-async fn fetch_listing(
+pub(super) async fn fetch_listing(
     services: &Services,
     (workspace, tool): (WorkspaceId, &str),
     server: &McpServer,
@@ -91,7 +91,7 @@ async fn fetch_listing(
 /// Stores the new list under the lock of the workspace's state, which guards its configuration, with an entry of the audit log.
 async fn write(
     mut conn: Conn<'_>,
-    (account, audit_id): (&Account, AuditId),
+    (services, account): (&Services, &Account),
     named: &NamedTool,
     listed: McpListing,
     now: Micros,
@@ -110,28 +110,35 @@ async fn write(
     }
     let mut definition: Value = serde_json::from_str(&row.text).map_err(StoreError::unreadable)?;
     definition["listing"] = serde_json::to_value(&listed).map_err(StoreError::unreadable)?;
-    let listing = |tool: &Tool| json!({ "tools": tool.listing.as_ref().map(listed_names) });
-    let before = listing(&tool);
-    tool.listing = Some(listed);
-    let after = listing(&tool);
-    let compiled = tool.compile(&row.slug, &std::collections::HashMap::new());
-    let changed = ChangedTool { slug: &row.slug, compiled, config: Some(&definition["config"]) };
-    if let Err(conflict) = recompile(conn.reborrow(), workspace, &[changed], now).await? {
-        let NameConflict { assistant, problem } = conflict;
-        return Ok(WriteOutcome::Refused(format!(
-            "The assistant '{assistant}' cannot use the tools that the MCP server lists: {problem}."
-        )));
-    }
-    let object = AuditObject::new("tool", named.id, Some(&row.slug));
-    let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Updated, object);
-    audit::insert(conn.reborrow(), audit_id, now, &AuditEntry { before, after, ..entry }).await?;
+    let before = tool.listing.replace(listed);
     let row = ConfigRow { text: definition.to_string(), ..row };
-    workspace_config::put(conn, Section::Tools, workspace, &row, now).await?;
+    let Some(compilation) = compile::compile(&row.slug, &row.text, &Calendars::new())? else {
+        return Ok(WriteOutcome::Conflict);
+    };
+    let change = ToolChange { workspace, slug: &row.slug, compilation: &compilation };
+    let affected = match change.affected(conn.reborrow()).await? {
+        Ok(affected) => affected,
+        Err(Incompatible { assistant, problem }) => {
+            return Ok(WriteOutcome::Refused(format!(
+                "The assistant '{assistant}' cannot use the tools that the MCP server lists: {problem}."
+            )));
+        }
+    };
+    change.write(conn.reborrow(), &affected, now).await?;
+    workspace_config::put(conn.reborrow(), Section::Tools, workspace, &row, now).await?;
+    let change = Change {
+        action: AuditAction::Updated,
+        object: AuditObject::new("tool", named.id, Some(&row.slug)),
+        before: listed_names(before.as_ref()),
+        after: listed_names(tool.listing.as_ref()),
+    };
+    change.record(conn, services, account, now).await?;
     Ok(WriteOutcome::Done { tool, changed: true })
 }
 
-/// The names of the listed tools, the first of them.
-fn listed_names(listing: &McpListing) -> Vec<&str> {
-    const MAX: usize = 128;
-    listing.tools.iter().take(MAX).map(|tool| tool.name.as_str()).collect()
+/// The names of the listed tools, for the audit log.
+fn listed_names(listing: Option<&McpListing>) -> Value {
+    let names: Vec<&str> =
+        listing.into_iter().flat_map(|listing| &listing.tools).map(|tool| tool.name.as_str()).collect();
+    json!({ "tools": names })
 }

@@ -46,6 +46,19 @@ impl Resource for KnowledgeBase {
     }
 }
 
+/// The base that has a slug, unless it is archived.
+pub async fn find_slug(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    slug: &str,
+) -> Result<Option<KnowledgeBaseId>, StoreError> {
+    const FIND: &str =
+        "select id from knowledge_bases where archived_at is null and workspace_id = $1 and slug = $2";
+    let found: Option<(KnowledgeBaseId,)> =
+        on_conn!(conn, |c| sqlx::query_as(FIND).bind(workspace).bind(slug).fetch_optional(c).await?);
+    Ok(found.map(|(id,)| id))
+}
+
 /// A base, archived or not.
 pub async fn find(
     conn: Conn<'_>,

@@ -4,7 +4,7 @@ mod bounds;
 mod configuration;
 mod logs;
 mod misbehaving_servers;
-mod process;
+pub mod process;
 mod turns;
 
 use rejoinder::service::apply_workspace::{ApplyError, ApplyResult};

@@ -1,6 +1,7 @@
 //! The platform API, as its contract and docs describe it.
 
 mod access;
+pub mod assistants;
 mod audit;
 mod audit_log;
 mod bookings;

@@ -1,6 +1,7 @@
 //! Tools in the platform API, and test calls.
 
 mod secrets;
+mod writes;
 
 use std::time::Duration;
 

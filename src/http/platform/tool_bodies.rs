@@ -1,0 +1,255 @@
+//! The bodies that create and change tools. Their fields are those of a workspace file, whose types read them; a test compares the
+//! two.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaType,
+};
+use utoipa::openapi::{RefOr, Type};
+use utoipa::{PartialSchema, ToSchema};
+
+use super::assistants::set_nullable;
+use crate::domain::tool::TOOL_KINDS;
+
+/// A new tool.
+#[derive(Debug)]
+pub(super) struct ToolIn;
+
+impl PartialSchema for ToolIn {
+    fn schema() -> RefOr<Schema> {
+        let about = "A new tool, with the fields of `[[tools]]` in a workspace file and the values of its secrets. `calendar` and \
+                     `knowledge_base` are slugs or ids. Without `slug` it is made from the name.";
+        let kinds = TOOL_KINDS.iter().map(|kind| new_tool(kind));
+        let one_of = kinds.fold(OneOfBuilder::new(), OneOfBuilder::item);
+        RefOr::T(one_of.description(Some(about)).build().into())
+    }
+}
+
+impl ToSchema for ToolIn {
+    fn name() -> Cow<'static, str> {
+        "NewTool".into()
+    }
+}
+
+/// Changes to a tool.
+#[derive(Debug)]
+pub(super) struct ToolChangeIn;
+
+impl PartialSchema for ToolChangeIn {
+    fn schema() -> RefOr<Schema> {
+        let about = "Changes to a tool. A given field replaces the stored value, except that the entries of `headers`, `secrets` and \
+                     `static` are replaced one by one, and removed by null. A secret that is not given stays, unless the URL gets \
+                     another host. A field that is null gets its default.";
+        let mut object = ObjectBuilder::new().description(Some(about)).min_properties(Some(1)).build();
+        let own = ["calendar_booking", "knowledge", "webhook", "mcp"].into_iter().flat_map(kind_fields);
+        let all = common_fields("webhook").into_iter().chain(own.map(|(name, schema, _)| (name, schema)));
+        for (name, schema) in all.filter(|(name, _)| *name != "slug" && *name != "kind") {
+            add(&mut object, name, schema, true);
+        }
+        // An entry of `static` can be any value, null included.
+        for name in ["headers", "secrets"] {
+            if let Some(RefOr::T(Schema::Object(map))) = object.properties.get_mut(name)
+                && let Some(entries) = &mut map.additional_properties
+                && let AdditionalProperties::RefOr(entry) = entries.as_mut()
+            {
+                let null = ObjectBuilder::new().schema_type(Type::Null).build();
+                let either = OneOfBuilder::new().item(entry.clone()).item(null).build();
+                *entry = RefOr::T(either.into());
+            }
+        }
+        object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        RefOr::T(object.into())
+    }
+}
+
+impl ToSchema for ToolChangeIn {
+    fn name() -> Cow<'static, str> {
+        "ToolChange".into()
+    }
+}
+
+/// The schema of a new tool of this kind.
+fn new_tool(kind: &'static str) -> Schema {
+    let mut object = Object::new();
+    object.title = Some(kind.to_owned());
+    for (name, schema) in common_fields(kind) {
+        let is_required = name == "kind" || name == "description" && kind == "webhook";
+        add(&mut object, name, schema, !is_required);
+        if is_required {
+            object.required.push(name.to_owned());
+        }
+    }
+    for (name, schema, is_required) in kind_fields(kind) {
+        add(&mut object, name, schema, !is_required);
+        if is_required {
+            object.required.push(name.to_owned());
+        }
+    }
+    object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    object.into()
+}
+
+fn add(object: &mut Object, name: &str, schema: Schema, is_nullable: bool) {
+    let mut schema = RefOr::T(schema);
+    if is_nullable {
+        set_nullable(&mut schema);
+    }
+    object.properties.insert(name.to_owned(), schema);
+}
+
+/// The fields that tools of this kind have beside their own.
+fn common_fields(kind: &'static str) -> Vec<(&'static str, Schema)> {
+    let slug = text("Its short name, by which assistants refer to it.").pattern(Some("^[a-z0-9_-]{1,64}$"));
+    let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind]));
+    let about = "When to use it, for the model.";
+    let mut fields = vec![
+        ("slug", slug.examples([json!("orders")]).build().into()),
+        ("kind", word.build().into()),
+        ("description", text(about).min_length(Some(1)).build().into()),
+    ];
+    if kind != "mcp" {
+        let name = text("What the model calls it by; by default the slug, or the usual name of its kind.");
+        fields.push(("name", name.pattern(Some("^[A-Za-z0-9_-]{1,64}$")).build().into()));
+    }
+    if kind == "webhook" {
+        fields.push((
+            "parameters",
+            map("A JSON Schema of type `object`; by default there are no arguments.", None),
+        ));
+    }
+    fields
+}
+
+/// The fields of a kind: name, schema, whether it is required.
+fn kind_fields(kind: &'static str) -> Vec<(&'static str, Schema, bool)> {
+    match kind {
+        "knowledge" => {
+            vec![("knowledge_base", text("The slug or id of a knowledge base.").build().into(), true)]
+        }
+        "webhook" => webhook_fields(),
+        "mcp" => {
+            let allow = ArrayBuilder::new()
+                .items(ObjectBuilder::new().schema_type(Type::String))
+                .min_items(Some(1))
+                .unique_items(true)
+                .description(Some("The names of the tools to use; by default all that the server lists."));
+            vec![url_field(), headers_field(), timeout_field(), ("allow", allow.build().into(), false)]
+        }
+        // All others are calendar tools.
+        _ => vec![("calendar", text("The slug or id of a calendar.").build().into(), true)],
+    }
+}
+
+fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
+    let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"].map(Value::from);
+    let methods = methods.into_iter().chain([Value::Null]);
+    let method = text("By default `POST`.").enum_values(Some(methods));
+    let body = text("A JSON template with placeholders, sent instead of the arguments.");
+    let signing = secret("`whsec_…`: requests are signed with it.");
+    let placeholders =
+        map("Secrets for `{{name}}` in the URL, the headers and the body.", Some(secret("").into()));
+    vec![
+        url_field(),
+        ("method", method.build().into(), false),
+        headers_field(),
+        ("body", body.min_length(Some(1)).build().into(), false),
+        ("form", flag("Whether the body is a form instead of JSON."), false),
+        ("static", map("Fields that are sent in addition to the arguments.", Some(any())), false),
+        timeout_field(),
+        ("secret", signing.into(), false),
+        ("secrets", placeholders, false),
+        ("idempotent", flag("Whether a call may be sent again after a crash, whatever its method."), false),
+    ]
+}
+
+fn url_field() -> (&'static str, Schema, bool) {
+    let url = text("Absolute, `http` or `https`; a webhook's may contain placeholders after the host.");
+    ("url", url.examples([json!("https://shop.example/orders/{order_id}")]).build().into(), true)
+}
+
+fn timeout_field() -> (&'static str, Schema, bool) {
+    let timeout = text("For the whole call: 1 to 30 seconds, by default `10s`.");
+    ("timeout", timeout.examples([json!("10s")]).build().into(), false)
+}
+
+fn headers_field() -> (&'static str, Schema, bool) {
+    let secret = ObjectBuilder::new()
+        .property("secret", secret("The value of the header."))
+        .required("secret")
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    let value = OneOfBuilder::new().item(text("")).item(secret);
+    ("headers", map("Strings, or secrets: `{\"secret\": \"…\"}`.", Some(value.build().into())), false)
+}
+
+fn text(about: &str) -> ObjectBuilder {
+    let about = Some(about).filter(|about| !about.is_empty());
+    ObjectBuilder::new().schema_type(Type::String).description(about)
+}
+
+fn secret(about: &str) -> Object {
+    text(about).write_only(true).min_length(Some(4)).build()
+}
+
+fn flag(about: &str) -> Schema {
+    ObjectBuilder::new().schema_type(Type::Boolean).description(Some(about)).build().into()
+}
+
+/// Any value.
+fn any() -> Schema {
+    ObjectBuilder::new().schema_type(SchemaType::AnyValue).build().into()
+}
+
+/// An object with any names.
+fn map(about: &str, entry: Option<Schema>) -> Schema {
+    let entries = entry
+        .map_or(AdditionalProperties::FreeForm(true), |entry| AdditionalProperties::RefOr(RefOr::T(entry)));
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some(about))
+        .additional_properties(Some(entries))
+        .build()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::domain::tool::{GivenSecret, ToolConfig};
+
+    /// The fields that the type of a workspace file reads.
+    fn read(kind: &str) -> BTreeSet<String> {
+        type Given = ToolConfig<String, String, GivenSecret>;
+        let unknown =
+            serde_json::from_value::<Given>(json!({ kind: { "none": null } })).unwrap_err().to_string();
+        let (_, known) = unknown.split_once("expected ").unwrap();
+        known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    }
+
+    fn described(kind: &'static str) -> BTreeSet<String> {
+        kind_fields(kind).into_iter().map(|(name, _, _)| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn each_kind_has_the_fields_of_a_workspace_file() {
+        for kind in TOOL_KINDS {
+            assert_eq!(described(kind), read(kind), "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_change_has_the_fields_of_all_kinds_and_no_other() {
+        let schema = serde_json::to_value(ToolChangeIn::schema()).unwrap();
+
+        let found: BTreeSet<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
+        let common = ["name", "description", "parameters"].map(str::to_owned);
+        let all: BTreeSet<String> = TOOL_KINDS.into_iter().flat_map(described).chain(common).collect();
+        assert_eq!(found, all);
+        assert_eq!((&schema["minProperties"], &schema["additionalProperties"]), (&json!(1), &json!(false)));
+        assert_eq!(schema["properties"]["secret"]["type"], json!(["string", "null"]));
+        assert_eq!(schema["properties"]["secret"]["writeOnly"], true);
+    }
+}
