@@ -180,6 +180,8 @@ macro_rules! with_ids {
             KeyId "key";
             /// An entry of the audit log.
             AuditId "aud";
+            /// An erasure of conversations.
+            ErasureId "era" = "Erasure", "erasure_not_found", "era_4vq81n";
             /// A running process of the server.
             ProcessId "prc";
         }

@@ -44,7 +44,7 @@ impl World {
         let world = Self { adapters, _folder: folder };
         world
             .execute(
-                "insert into workspaces values ($1, 'w', 'W', 0, null, 0, 0, 0, null, '[]', 0, null, null)",
+                "insert into workspaces values ($1, 'w', 'W', 0, null, 0, 0, 0, null, '[]', 0, null, null, null, null, null, null)",
             )
             .await;
         world.execute("insert into calendars values ($1, $2, 'c', '{}', 0, null, 0)").await;

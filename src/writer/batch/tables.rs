@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::domain::assistant::AssistantSummary;
+use crate::domain::audit::Actor;
 use crate::domain::calendar::Booking;
 use crate::domain::conversation::Conversation;
+use crate::domain::erasure::NewErasure;
 use crate::domain::event::{Delivery, Event, Subscriber};
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRecord};
 use crate::domain::ids::{
@@ -17,6 +19,7 @@ use crate::domain::message::{Message, MessageRef};
 use crate::domain::turn::Turn;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::{Workspace, WorkspaceState};
+use crate::store::conversations::Deletion;
 use crate::store::turns::cancellations::Notices;
 
 /// The configuration of a workspace that decisions need.
@@ -98,6 +101,10 @@ pub struct ChangeSet {
     pub cancellations: Notices,
     pub new_endpoints: Vec<EndpointId>,
     pub endpoints: BTreeSet<EndpointId>,
+    /// Conversations that were deleted.
+    pub deletions: Vec<Deletion>,
+    /// New erasures, each with who asked for it.
+    pub erasures: Vec<(NewErasure, Arc<Actor>)>,
 }
 
 impl ChangeSet {

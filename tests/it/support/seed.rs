@@ -26,7 +26,7 @@ pub async fn workspace(db: &TestDb, balance: i64) -> Seed {
     execute(
         db,
         &format!(
-            "insert into workspaces values ({w}, '{slug}', 'Test', true, null, 10000, 0, 10000, 15000, '', 0, null, null);
+            "insert into workspaces values ({w}, '{slug}', 'Test', true, null, 10000, 0, 10000, 15000, '', 0, null, null, null, null, null, null);
              insert into workspace_state values ({w}, {balance}, 1, 1, 0, 0, 0, 0, false, 1, 0, 0, 0);
              insert into assistants values ({w}, {a}, 'a', 'A', 1, false, true, null, 0);
              insert into assistant_versions values ({w}, {a}, 1, '{{}}', 0);
