@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::clock::Clock;
+use super::clock::{Clock, Micros};
 use super::error::Error;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -275,6 +275,13 @@ impl IdGenerator {
         let millis = u64::try_from(clock.now().0 / 1000).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &self.bytes()).into_uuid()
     }
+}
+
+/// The smallest time-ordered (v7) UUID of a time: those that were made earlier are smaller.
+#[must_use]
+pub fn uuid_v7_floor(at: Micros) -> Uuid {
+    let millis = u64::try_from(at.0 / 1000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::conversation::ConversationKind;
 use super::ids::{AssistantId, WorkspaceId};
 use super::money::Money;
+use super::retention::Retention;
 use super::token_budget::TokenBudgets;
 
 /// The settings of a workspace.
@@ -23,6 +24,7 @@ pub struct Workspace {
     pub allow_hosts: Vec<String>,
     /// Those of the server apply, too.
     pub token_budgets: TokenBudgets,
+    pub retention: Retention,
 }
 
 /// What one reply costs, by the type of its conversation.

@@ -12,6 +12,7 @@ pub mod credit;
 pub mod deliver_event;
 pub mod demo;
 pub mod embed_documents;
+pub mod erasures;
 pub mod follow_events;
 pub mod follow_turn;
 pub mod keys;

@@ -11,6 +11,8 @@
 //! | [`assistants`] | `assistants`, `assistant_versions` |
 //! | [`keys`] | `api_keys` |
 //! | [`audit`] | `audit_log` |
+//! | [`erasures`] | `erasures`, and the rows of deleted conversations |
+//! | [`retention`] | `journal` and `audit_log`, beyond the retention of their workspaces |
 //! | [`conversations`] | `conversations`, `widget_links` |
 //! | [`untouched`] | `conversations` that visitors created and never used |
 //! | [`messages`] | `messages` |
@@ -41,6 +43,7 @@ pub mod conversations;
 pub mod db;
 pub mod deliveries;
 pub mod epoch;
+pub mod erasures;
 pub mod events;
 pub mod idempotency;
 pub mod integrity;
@@ -51,6 +54,7 @@ pub mod messages;
 pub mod ownership;
 pub mod processes;
 pub mod resource;
+pub mod retention;
 pub mod seal_keys;
 pub mod sealed_secrets;
 pub mod stored_json;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use super::retention::{from_micros, to_micros};
 use super::{Columns, Conn, Statements, StoreError, columns, fetch, from_row, on_conn, store_now};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::money::Money;
+use crate::domain::retention::Retention;
 use crate::domain::token_budget::TokenBudgets;
 use crate::domain::workspace::{Pricing, Workspace, WorkspaceState};
 
@@ -15,7 +17,8 @@ pub(super) const WORKSPACE_KEY: Columns<WorkspaceId> = columns!(|id| { "key_work
 macro_rules! workspace_columns {
     () => {
         "id, slug, name, auto_create_conversations, default_assistant_id, price_widget, price_test, price_api, \
-         balance_low, allow_hosts, tokens_per_conversation, tokens_per_day"
+         balance_low, allow_hosts, tokens_per_conversation, tokens_per_day, retention_conversations, \
+         retention_journals, retention_bookings, retention_audit_addresses"
     };
 }
 
@@ -35,6 +38,12 @@ from_row!(Workspace, |row| Self {
     token_budgets: TokenBudgets {
         per_conversation: row.try_get("tokens_per_conversation")?,
         per_day: row.try_get("tokens_per_day")?,
+    },
+    retention: Retention {
+        conversations: from_micros(row.try_get("retention_conversations")?),
+        journals: from_micros(row.try_get("retention_journals")?),
+        bookings: from_micros(row.try_get("retention_bookings")?),
+        audit_addresses: from_micros(row.try_get("retention_audit_addresses")?),
     },
 });
 
@@ -129,13 +138,17 @@ pub async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) -> Resu
     const PUT: &str = concat!(
         "insert into workspaces (",
         workspace_columns!(),
-        ", created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+        ", created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+         $14, $15, $16, $17) \
          on conflict (id) do update set name = excluded.name, \
          auto_create_conversations = excluded.auto_create_conversations, \
          default_assistant_id = excluded.default_assistant_id, price_widget = excluded.price_widget, \
          price_test = excluded.price_test, price_api = excluded.price_api, \
          balance_low = excluded.balance_low, allow_hosts = excluded.allow_hosts, \
-         tokens_per_conversation = excluded.tokens_per_conversation, tokens_per_day = excluded.tokens_per_day"
+         tokens_per_conversation = excluded.tokens_per_conversation, tokens_per_day = excluded.tokens_per_day, \
+         retention_conversations = excluded.retention_conversations, \
+         retention_journals = excluded.retention_journals, retention_bookings = excluded.retention_bookings, \
+         retention_audit_addresses = excluded.retention_audit_addresses"
     );
     const PUT_STATE: &str = "insert into workspace_state (workspace_id, balance, next_cursor, next_ledger_number, \
         open_turns, day, day_test_turns, day_spent, low_notified) values ($1, 0, 1, 1, 0, $2, 0, 0, $3) \
@@ -147,7 +160,11 @@ pub async fn put(mut conn: Conn<'_>, workspace: &Workspace, now: Micros) -> Resu
         let query = query.bind(workspace.pricing.api).bind(workspace.balance_low);
         let query = query.bind(workspace.allow_hosts.join(" "));
         let budgets = workspace.token_budgets;
-        query.bind(budgets.per_conversation).bind(budgets.per_day).bind(now).execute(c).await?;
+        let query = query.bind(budgets.per_conversation).bind(budgets.per_day);
+        let retention = workspace.retention;
+        let query = query.bind(to_micros(retention.conversations)).bind(to_micros(retention.journals));
+        let query = query.bind(to_micros(retention.bookings)).bind(to_micros(retention.audit_addresses));
+        query.bind(now).execute(c).await?;
     });
     on_conn!(conn.reborrow(), |c| {
         sqlx::query(PUT_STATE).bind(workspace.id).bind(now.day()).bind(false).execute(c).await?;

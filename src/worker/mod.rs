@@ -18,6 +18,7 @@ use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::error::Error;
 use crate::domain::ids::{ProcessId, TurnId};
 use crate::domain::turn::{Api, TurnRef};
 use crate::lifecycle::Tasks;
@@ -34,7 +35,7 @@ pub use deliveries::DeliverySettings;
 use failure_log::FailureLog;
 pub use lease::Lease;
 use registry::TaskRegistry;
-use sweeps::{embeddings, overdue_turns, retention, statistics};
+use sweeps::{embeddings, erasures, overdue_turns, retention, statistics, workspace_retention};
 use turns::claims;
 
 /// How often changes of other processes are polled.
@@ -142,6 +143,8 @@ impl Worker {
         self.tasks.spawn_restarted("turn claims", move || claims::claim(worker.clone()));
         self.spawn_until_stop("sweeper", overdue_turns::sweep);
         self.spawn_until_stop("retention", retention::remove);
+        self.spawn_until_stop("erasures", erasures::run);
+        self.spawn_until_stop("workspace retention", workspace_retention::run);
         self.spawn_until_stop("statistics", statistics::record);
         self.spawn_until_stop("turn reconciliation", reconcile::run::<TurnRef>);
         if let Some(embedder) = self.embeddings.clone() {
@@ -191,6 +194,11 @@ impl Worker {
     /// Removes conversations that visitors created and never used, beyond their limits: for tests.
     pub async fn remove_untouched_conversations(&self) -> Result<(), StoreError> {
         retention::remove_untouched(self).await
+    }
+
+    /// Applies the retentions of workspaces: for tests.
+    pub async fn apply_retentions(&self) -> Result<(), Error> {
+        workspace_retention::apply(self).await
     }
 
     /// Removes expired events: for tests.

@@ -7,7 +7,7 @@ mod idempotency;
 mod parts;
 
 pub(super) use accept::wants_event_stream;
-pub(super) use account::{BillingRead, ConfigWrite, MessagesWrite, Read};
+pub(super) use account::{BillingRead, ConfigWrite, Erase, MessagesWrite, Read};
 pub(super) use body::{Body, Input, OptionalInput, Upload};
 pub(super) use idempotency::{idempotency_key, idempotency_request, key_from};
 pub(super) use parts::{NestedPathParams, PathParam, QueryParams};

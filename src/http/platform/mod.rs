@@ -5,6 +5,7 @@ mod calendars;
 mod conversations;
 mod deliveries;
 mod documents;
+mod erasures;
 mod events;
 mod knowledge_bases;
 mod list;
@@ -46,9 +47,11 @@ pub(super) fn routes(with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
 fn other_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(conversations::list, conversations::create))
-        .routes(routes!(conversations::read, conversations::update))
+        .routes(routes!(conversations::read, conversations::update, erasures::delete_conversation))
         .routes(routes!(messages::list))
         .routes(routes!(conversations::renew_link))
+        .routes(routes!(erasures::list, erasures::create))
+        .routes(routes!(erasures::read))
         .routes(routes!(turns::read))
         .routes(routes!(turns::read_of_message))
         .routes(routes!(turns::stream))

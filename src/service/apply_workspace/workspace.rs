@@ -32,6 +32,7 @@ impl Applier<'_> {
             balance_low: file.balance_low,
             allow_hosts: file.allow_hosts.iter().map(|host| host.trim().to_owned()).collect(),
             token_budgets: TokenBudgets::new(file.tokens_per_conversation, file.tokens_per_day),
+            retention: file.retention,
         };
         let action = match &current.workspace {
             None => Action::Created,
@@ -61,6 +62,7 @@ fn changed_keys(old: &Workspace, new: &Workspace) -> Vec<String> {
         ("balance_low", old.balance_low != new.balance_low),
         ("tokens_per_conversation", old_budgets.per_conversation != new_budgets.per_conversation),
         ("tokens_per_day", old_budgets.per_day != new_budgets.per_day),
+        ("retention", old.retention != new.retention),
         ("allow_hosts", old.allow_hosts != new.allow_hosts),
     ])
 }

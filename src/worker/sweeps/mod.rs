@@ -1,6 +1,8 @@
 //! Periodic work of a process that no request waits for.
 
 pub(super) mod embeddings;
+pub(super) mod erasures;
 pub(super) mod overdue_turns;
 pub(super) mod retention;
 pub(super) mod statistics;
+pub(super) mod workspace_retention;

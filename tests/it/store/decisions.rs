@@ -15,6 +15,7 @@ use rejoinder::domain::ids::{
 };
 use rejoinder::domain::ledger::LedgerEntry;
 use rejoinder::domain::money::Money;
+use rejoinder::domain::retention::Retention;
 use rejoinder::domain::token_budget::TokenBudgets;
 use rejoinder::domain::turn::{Api, Reply, TurnEnd, TurnRef, TurnState};
 use rejoinder::domain::workspace::{Pricing, Workspace, WorkspaceState};
@@ -165,6 +166,7 @@ fn tables(clock: &FixedClock) -> Tables {
         balance_low: Some(Money(15_000)),
         allow_hosts: Vec::new(),
         token_budgets: TokenBudgets::UNLIMITED,
+        retention: Retention::default(),
     };
     let state = WorkspaceState { balance: Money(MONEY), ..WorkspaceState::new(0) };
     let mut tables = Tables::default();
