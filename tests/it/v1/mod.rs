@@ -5,6 +5,7 @@ mod calendars;
 mod conversation_creation;
 mod conversation_updates;
 mod embeddings;
+mod erasures;
 mod events;
 mod hostile_documents;
 mod knowledge_bases;
