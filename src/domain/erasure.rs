@@ -40,7 +40,10 @@ pub enum ErasureTarget {
     /// Those in which a user of this name has written, through the platform API.
     Sender(String),
     /// Those without a message since this time. Those up to `scanned` were looked at.
-    Inactive { since: Micros, scanned: Option<(Micros, ConversationId)> },
+    Inactive {
+        since: Micros,
+        scanned: Option<(Micros, ConversationId)>,
+    },
 }
 
 /// An erasure to be stored.

@@ -13,7 +13,11 @@ const LONGEST: Duration = Duration::from_hours(24 * 36_525);
 
 /// The retention of a workspace. What has none is kept until it is erased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields, expecting = "a table of durations, such as { conversations = \"365d\" }")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table of durations, such as { conversations = \"365d\" }"
+)]
 pub struct Retention {
     /// Conversations, counted from their last message or their end.
     #[serde(deserialize_with = "duration")]
@@ -61,7 +65,8 @@ mod tests {
             read_back,
             Retention { conversations: days(365), audit_addresses: days(1), ..Retention::default() }
         );
-        for wrong in ["bookings = \"1h\"", "bookings = \"\"", "bookings = 30", "bookings = \"40000d\"", "x = \"1d\""]
+        for wrong in
+            ["bookings = \"1h\"", "bookings = \"\"", "bookings = 30", "bookings = \"40000d\"", "x = \"1d\""]
         {
             assert!(read(wrong).is_err(), "{wrong}");
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Columns, Conn, Statements, StoreError, columns, execute, fetch, from_row, insert_row, insert_rows, on_conn,
-    store_now,
+    Columns, Conn, Statements, StoreError, columns, execute, fetch, from_row, insert_row, insert_rows,
+    on_conn, store_now,
 };
 use crate::domain::clock::Clock;
 use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, IdempotencyRecord, StoredAnswer};

@@ -28,8 +28,9 @@ use tokio_util::sync::CancellationToken;
 pub use batch::{Bounds, StartedTurn, TurnSnapshot, TurnWriteOutcome};
 pub use commands::{
     Admission, AdmitOutcome, AppendJournal, AppendOutcome, CancelTurn, Command, CountTokens, CreateOutcome,
-    Decision, DeleteConversation, DeleteConversations, DisableEndpoint, EndAuthority, EndTurn, EndpointAction, HandBackTurn, NewConversation,
-    RenewWidgetLink, RetryTurn, Target, TestEndpoint, TopUp, UpdateConversation, WriteEndpoint,
+    Decision, DeleteConversation, DeleteConversations, DisableEndpoint, EndAuthority, EndTurn,
+    EndpointAction, HandBackTurn, NewConversation, RenewWidgetLink, RetryTurn, Target, TestEndpoint, TopUp,
+    UpdateConversation, WriteEndpoint,
 };
 pub use config_cache::ConfigCache;
 pub use inline::decide_inline;

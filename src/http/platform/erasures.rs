@@ -232,14 +232,13 @@ mod tests {
             sender_id: sender.map(str::to_owned),
         };
 
-        assert!(matches!(person(input(Some("a"), None)), Ok(Person::ExternalIdentifier(name)) if name == "a"));
+        assert!(
+            matches!(person(input(Some("a"), None)), Ok(Person::ExternalIdentifier(name)) if name == "a")
+        );
         assert!(matches!(person(input(None, Some("b"))), Ok(Person::Sender(name)) if name == "b"));
         for wrong in [input(None, None), input(Some("a"), Some("b"))] {
             let text = person(wrong).unwrap_err().to_string();
-            assert_eq!(
-                text,
-                "Exactly one of the fields 'external_identifier' and 'sender_id' is required."
-            );
+            assert_eq!(text, "Exactly one of the fields 'external_identifier' and 'sender_id' is required.");
         }
     }
 }

@@ -123,21 +123,20 @@ async fn next_targets(
         }
         ErasureTarget::Inactive { since, scanned } => {
             let (since, after) = (*since, *scanned);
-            let list = async |conn: Conn<'_>| {
-                targets::list_old(conn, workspace, since, after, SCAN_BATCH).await
-            };
+            let list =
+                async |conn: Conn<'_>| targets::list_old(conn, workspace, since, after, SCAN_BATCH).await;
             let old = services.db.read(workspace, list).await?;
             let limit = usize::try_from(MARK_BATCH).unwrap_or(usize::MAX);
-            let (mut inactive, mut last) = (Vec::new(), None);
+            let (mut inactive, mut position) = (Vec::new(), None);
             for conversation in old {
                 if inactive.len() >= limit {
                     break;
                 }
-                last = Some((conversation.created_at, conversation.id));
+                position = Some((conversation.created_at, conversation.id));
                 inactive.extend(conversation.is_inactive.then_some(conversation.id));
             }
-            *scanned = last.or(after);
-            return Ok(last.map(|_| inactive));
+            *scanned = position.or(after);
+            return Ok(position.map(|_| inactive));
         }
     };
     Ok(Some(found).filter(|found| !found.is_empty()))
@@ -156,10 +155,12 @@ async fn empty(
             return Ok(Progress::Unfinished);
         }
         // Journals are found by the turns of the messages, so they go first.
-        if write(services, job, async |conn| content::remove_journals(conn, job, id, BATCH).await).await? > 0 {
+        if write(services, job, async |conn| content::remove_journals(conn, job, id, BATCH).await).await? > 0
+        {
             continue;
         }
-        if write(services, job, async |conn| content::remove_messages(conn, job, id, BATCH).await).await? == 0 {
+        if write(services, job, async |conn| content::remove_messages(conn, job, id, BATCH).await).await? == 0
+        {
             break;
         }
     }
@@ -175,10 +176,11 @@ async fn empty(
             None => break,
         }
     }
-    while write(services, job, async |conn| idempotency::erase(conn, workspace, id, BATCH).await).await? > 0 {}
+    while write(services, job, async |conn| idempotency::erase(conn, workspace, id, BATCH).await).await? > 0 {
+    }
     match erase_bookings(services, job, conversation).await? {
         Progress::Emptied => {}
-        other => return Ok(other),
+        other @ (Progress::Unfinished | Progress::Waiting) => return Ok(other),
     }
     let now = services.clock.now();
     write(services, job, async |conn| content::finish(conn, job, id, now).await).await?;
@@ -193,8 +195,7 @@ async fn erase_bookings(
     conversation: ConversationId,
 ) -> Result<Progress, Error> {
     loop {
-        let list =
-            async |conn: Conn<'_>| bookings::list(conn, job.workspace, conversation, BATCH).await;
+        let list = async |conn: Conn<'_>| bookings::list(conn, job.workspace, conversation, BATCH).await;
         let found = services.db.read(job.workspace, list).await?;
         if found.is_empty() {
             return Ok(Progress::Emptied);

@@ -84,8 +84,7 @@ pub async fn redact_events(
 ) -> Result<Option<i64>, StoreError> {
     const LIST: &str = "select cursor, id, type, created_at from events where workspace_id = $1 \
         and conversation_id = $2 and cursor > $3 and type <> 'conversation.deleted' order by cursor limit $4";
-    const BODIES: Columns<Event> =
-        columns!(|event| { "key_workspace": event.workspace, "key_cursor": event.cursor, "new_body": &event.body });
+    const BODIES: Columns<Event> = columns!(|event| { "key_workspace": event.workspace, "key_cursor": event.cursor, "new_body": &event.body });
     const REDACT: &str = "update events set body = new_body from new \
         where workspace_id = key_workspace and cursor = key_cursor and body <> new_body";
     let workspace = job.workspace;
@@ -94,7 +93,7 @@ pub async fn redact_events(
         query.bind(after).bind(limit).fetch_all(c).await?
     });
     let Some(last) = rows.last().map(|row| row.cursor) else { return Ok(None) };
-    let redacted: Vec<Event> = rows.into_iter().map(|row| redact(workspace, conversation, row)).collect();
+    let redacted: Vec<Event> = rows.into_iter().map(|row| redact(workspace, conversation, &row)).collect();
     let events = execute(conn.reborrow(), &BODIES, &redacted, REDACT).await?;
     let cursors: Vec<(WorkspaceId, i64)> = redacted.iter().map(|event| (workspace, event.cursor)).collect();
     close_deliveries(conn.reborrow(), &cursors, now).await?;
@@ -103,8 +102,8 @@ pub async fn redact_events(
     Ok(Some(last))
 }
 
-fn redact(workspace: WorkspaceId, conversation: ConversationId, row: EventRow) -> Event {
-    let EventRow { cursor, id, kind, created_at } = row;
+fn redact(workspace: WorkspaceId, conversation: ConversationId, row: &EventRow) -> Event {
+    let EventRow { cursor, id, kind, created_at } = *row;
     let conversation = Some(conversation);
     let mut event = Event { workspace, cursor, id, kind, conversation, body: String::new(), created_at };
     event.body = render::redacted_event(&event);

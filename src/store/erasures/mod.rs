@@ -204,10 +204,7 @@ pub async fn set_emptied(conn: Conn<'_>, job: &ErasureJob, now: Micros) -> Resul
 }
 
 /// At most `limit` erasures that have nothing left in the tables and are not done.
-pub async fn list_emptied(
-    conn: Conn<'_>,
-    limit: i64,
-) -> Result<Vec<(WorkspaceId, ErasureId)>, StoreError> {
+pub async fn list_emptied(conn: Conn<'_>, limit: i64) -> Result<Vec<(WorkspaceId, ErasureId)>, StoreError> {
     const LIST: &str =
         "select workspace_id, id from erasures where emptied_at is not null and ended_at is null limit $1";
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(limit).fetch_all(c).await?))

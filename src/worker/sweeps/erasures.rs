@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a round works on one erasure.
 const SLICE: Duration = Duration::from_secs(2);
 /// How long a claim holds. A slice is far shorter; the rest is for requests to CalDAV servers.
-const CLAIM: Duration = Duration::from_secs(60);
+const CLAIM: Duration = Duration::from_mins(1);
 /// The pause before a server is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How many workspaces are worked on at once.
@@ -64,11 +64,12 @@ pub(in crate::worker) async fn carry_out(worker: &Worker) -> Result<(), Error> {
         let list = async |conn: Conn<'_>| erasures::list_due_workspaces(conn, now, WORKSPACE_BATCH).await;
         let due = services.db.read(Tenant::Process, list).await?;
         let slices = stream::iter(due).map(|workspace| work_on(worker, workspace));
-        let worked: Vec<Result<bool, Error>> = slices.buffer_unordered(CONCURRENCY).collect().await;
+        let outcomes: Vec<Result<bool, Error>> = slices.buffer_unordered(CONCURRENCY).collect().await;
         let mut has_worked = false;
-        for outcome in worked {
+        for outcome in outcomes {
             // An error of one does not affect the others; its claim expires.
-            has_worked |= worker.failures.record("an erasure could not be carried out", outcome) == Some(true);
+            has_worked |=
+                worker.failures.record("an erasure could not be carried out", outcome) == Some(true);
         }
         if !has_worked {
             return Ok(());

@@ -13,7 +13,7 @@ use crate::domain::ids::{ConversationId, TurnId, WorkspaceId, uuid_v7_floor};
 use crate::service::erasures;
 use crate::store::erasures::{bookings, is_retaining, targets};
 use crate::store::retention::{self, RetainingWorkspace};
-use crate::store::{Conn, StoreError, Tenant};
+use crate::store::{Conn, Tenant};
 use crate::worker::Worker;
 
 const INTERVAL: Duration = Duration::from_hours(1);
@@ -46,12 +46,12 @@ async fn apply_once(worker: &Worker) -> Result<bool, Error> {
     let mut has_more = false;
     loop {
         let list = async |conn: Conn<'_>| retention::list_workspaces(conn, after, WORKSPACE_BATCH).await;
-        let workspaces = worker.services.db.read(Tenant::Process, list).await?;
-        let Some(last) = workspaces.last() else { return Ok(has_more) };
-        after = last.workspace;
-        for workspace in workspaces {
+        let page = worker.services.db.read(Tenant::Process, list).await?;
+        let Some(end) = page.last() else { return Ok(has_more) };
+        after = end.workspace;
+        for retaining in page {
             // An error of one does not affect the others.
-            let applied = apply_to(worker, &workspace).await;
+            let applied = apply_to(worker, &retaining).await;
             has_more |= worker.failures.record("a retention could not be applied", applied) == Some(true);
         }
     }
@@ -60,36 +60,40 @@ async fn apply_once(worker: &Worker) -> Result<bool, Error> {
 async fn apply_to(worker: &Worker, retaining: &RetainingWorkspace) -> Result<bool, Error> {
     let (workspace, retention) = (retaining.workspace, retaining.retention);
     let now = worker.services.clock.now();
-    let mut has_more = false;
     if let Some(age) = retention.conversations {
         erase_inactive(worker, workspace, now.minus(age)).await?;
     }
-    if let Some(age) = retention.journals {
-        let before = TurnId(uuid_v7_floor(now.minus(age)));
-        let remove = async |conn: Conn<'_>| retention::remove_journals(conn, workspace, before, BATCH).await;
-        has_more |= repeat(worker, workspace, remove).await?;
-    }
-    if let Some(age) = retention.bookings {
-        let before = now.minus(age);
-        let expire = async |conn: Conn<'_>| bookings::expire(conn, workspace, before, BATCH).await;
-        has_more |= repeat(worker, workspace, expire).await?;
-    }
-    if let Some(age) = retention.audit_addresses {
-        let before = now.minus(age);
-        let clear = async |conn: Conn<'_>| retention::clear_addresses(conn, workspace, before, BATCH).await;
-        has_more |= repeat(worker, workspace, clear).await?;
+    let since = |age: Option<Duration>| age.map(|age| now.minus(age));
+    let expiries = [
+        since(retention.journals).map(|at| Expiry::Journals(TurnId(uuid_v7_floor(at)))),
+        since(retention.bookings).map(Expiry::Bookings),
+        since(retention.audit_addresses).map(Expiry::Addresses),
+    ];
+    let mut has_more = false;
+    for expiry in expiries.into_iter().flatten() {
+        has_more |= expire(worker, workspace, expiry).await?;
     }
     Ok(has_more)
 }
 
-/// Repeats a transaction until it changes nothing. Returns true if the share of the workspace is used up before that.
-async fn repeat(
-    worker: &Worker,
-    workspace: WorkspaceId,
-    work: impl AsyncFn(Conn<'_>) -> Result<u64, StoreError>,
-) -> Result<bool, Error> {
+/// What is too old, besides conversations.
+#[derive(Clone, Copy)]
+enum Expiry {
+    /// Of turns before this one.
+    Journals(TurnId),
+    Bookings(Micros),
+    Addresses(Micros),
+}
+
+/// Removes what is too old. Returns true if the share of the workspace is used up before all is removed.
+async fn expire(worker: &Worker, workspace: WorkspaceId, expiry: Expiry) -> Result<bool, Error> {
     for _ in 0..SHARE {
-        if worker.services.db.write(workspace, async |conn| work(conn).await).await? == 0 {
+        let remove = async |conn: Conn<'_>| match expiry {
+            Expiry::Journals(before) => retention::remove_journals(conn, workspace, before, BATCH).await,
+            Expiry::Bookings(before) => bookings::expire(conn, workspace, before, BATCH).await,
+            Expiry::Addresses(before) => retention::clear_addresses(conn, workspace, before, BATCH).await,
+        };
+        if worker.services.db.write(workspace, remove).await? == 0 {
             return Ok(false);
         }
         tokio::time::sleep(PAUSE).await;
@@ -111,8 +115,8 @@ async fn erase_inactive(worker: &Worker, workspace: WorkspaceId, since: Micros) 
         if old.iter().any(|conversation| conversation.is_inactive) {
             break;
         }
-        let Some(last) = old.last() else { return Ok(()) };
-        scanned = Some((last.created_at, last.id));
+        let Some(newest) = old.last() else { return Ok(()) };
+        scanned = Some((newest.created_at, newest.id));
     }
     let target = ErasureTarget::Inactive { since, scanned };
     let erasure = erasures::new_erasure(services, workspace, ErasureReason::Retention, target);

@@ -186,7 +186,12 @@ impl Admission {
         if !conversation.ai_enabled {
             let answer = render::widget_ai_disabled();
             self.store_message(batch, conversation, None);
-            batch.put_idempotency_record(self.idempotency.as_ref(), conversation.id, None, Some(answer.clone()));
+            batch.put_idempotency_record(
+                self.idempotency.as_ref(),
+                conversation.id,
+                None,
+                Some(answer.clone()),
+            );
             return Ok(AdmitOutcome::Answered { answer, turn: None });
         }
         batch.check_spending(conversation, self.has_api_key)?;

@@ -77,8 +77,10 @@ both_backends!(
         let path = format!("/v1/erasures/{}", accepted.json()["data"]["id"].as_str().unwrap());
         assert_eq!(server.request("GET", &path).bearer(&other).send().await.status, 404);
         assert_eq!(server.request("GET", &path).bearer(&key).send().await.status, 200);
-        for bad in [json!({}), json!({ "sender_id": "a", "external_identifier": "b" }), json!({ "name": "a" })] {
-            assert_eq!(erase(&server, &key, &bad).await.status, 422, "{bad}");
+        for bad in
+            [json!({}), json!({ "sender_id": "a", "external_identifier": "b" }), json!({ "name": "a" })]
+        {
+            assert_eq!(erase(&server, &key, &bad).await.status, 400, "{bad}");
         }
     }
 );
@@ -98,7 +100,8 @@ both_backends!(
         let unknown = |path: String| async { server.get(&path).await.status };
         assert_eq!(unknown(format!("/v1/conversations/{con}")).await, 404);
         assert_eq!(unknown(format!("/v1/conversations/{con}/messages")).await, 404);
-        let body = json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "again" });
+        let body =
+            json!({ "conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "again" });
         assert_eq!(server.enqueue(body.to_string()).send().await.status, 404);
         let widget = server.post_message(WIDGET, "again").send().await;
         assert_eq!(widget.status, 404, "{}", widget.text());
@@ -106,7 +109,10 @@ both_backends!(
         assert_eq!(history.status, 404);
         let listed = server.get("/v1/conversations?limit=200").await.json();
         assert!(!listed.to_string().contains(&con), "{listed}");
-        assert_eq!(server.wait_for_events("conversation.deleted", 1).await[0]["data"], json!({ "conversation_id": con }));
+        assert_eq!(
+            server.wait_for_events("conversation.deleted", 1).await[0]["data"],
+            json!({ "conversation_id": con })
+        );
     }
 );
 
@@ -124,7 +130,10 @@ both_backends!(
             object_name is null and fields_before is null and fields_after is null";
         assert_eq!(server.query_number(count).await, 2);
         assert_eq!(server.query_number(&format!("{count} and object_id = '{con}'")).await, 1);
-        assert_eq!(server.query_number("select count(*) from audit_log where object_id like '%Ada%'").await, 0);
+        assert_eq!(
+            server.query_number("select count(*) from audit_log where object_id like '%Ada%'").await,
+            0
+        );
     }
 );
 
@@ -139,7 +148,8 @@ both_backends!(
         }
 
         let page = async |query: &str| {
-            let listed = server.request("GET", &format!("/v1/erasures?limit=2{query}")).bearer(&key).send().await;
+            let listed =
+                server.request("GET", &format!("/v1/erasures?limit=2{query}")).bearer(&key).send().await;
             listed.json()["data"].clone()
         };
         let first = page("").await;

@@ -50,7 +50,10 @@ async fn fill(server: &TestServer, marker: &'static str, datetime: &str) -> (Str
     let order = json!({ "order_id": marker });
     server.tool.script().respond_with(move |_| ToolReply::json(&json!({ "of": marker })));
     server.model.script().queue([
-        Reply::text_and_tool_calls(&format!("{marker}, let me look."), [ToolCall::new("get_order_status", &order)]),
+        Reply::text_and_tool_calls(
+            &format!("{marker}, let me look."),
+            [ToolCall::new("get_order_status", &order)],
+        ),
         Reply::tool_calls([ToolCall::new("book_appointment", &booking)]),
         Reply::text(&format!("Booked, {marker}.")),
     ]);
@@ -112,7 +115,10 @@ both_backends!(
         let balance = server.balance().await;
         let gate = Gate::closed();
         let reply_gate = gate.clone();
-        server.model.script().respond_with(move |_: &ModelRequest| Reply::text("never").gated_by(&reply_gate));
+        server
+            .model
+            .script()
+            .respond_with(move |_: &ModelRequest| Reply::text("never").gated_by(&reply_gate));
         let running = server.enqueue(message(&con, MARKER, true).to_string()).send().await;
         let turn = running.header("rejoinder-turn").unwrap().to_owned();
         assert!(!find_marker(&db, MARKER).await.is_empty());
@@ -125,7 +131,10 @@ both_backends!(
 
         assert_eq!(find_marker(&db, MARKER).await, Vec::<String>::new());
         gate.open();
-        assert_eq!((&erasure["removed"]["conversations"], &erasure["removed"]["bookings"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (&erasure["removed"]["conversations"], &erasure["removed"]["bookings"]),
+            (&json!(1), &json!(1))
+        );
         assert_eq!((&erasure["remaining"], &erasure["remaining_count"]), (&json!([]), &json!(0)));
         assert_eq!(server.get(&format!("/v1/conversations/{con}")).await.status, 404);
         assert_eq!(server.get(&format!("/v1/turns/{turn}")).await.status, 404);
@@ -140,10 +149,18 @@ both_backends!(
         let (before, after) = (cursors(&events), cursors(&after));
         assert_eq!(after[..before.len()], before, "the feed has no gap");
         let again = create(&server, MARKER, "widget").await;
-        assert_eq!((again.status, created.status), (404, 200), "a repeated request creates nothing: {}", again.text());
+        assert_eq!(
+            (again.status, created.status),
+            (404, 200),
+            "a repeated request creates nothing: {}",
+            again.text()
+        );
         let bookings = server.bookings("").await;
         let state = |booking: &Value| (booking["conversation_id"].clone(), booking["state"].clone());
-        assert!(bookings.iter().any(|booking| state(booking) == (json!(con), json!("cancelled"))), "{bookings:?}");
+        assert!(
+            bookings.iter().any(|booking| state(booking) == (json!(con), json!("cancelled"))),
+            "{bookings:?}"
+        );
         let kept = bookings.iter().find(|booking| booking["conversation_id"] == json!(other)).unwrap();
         assert_eq!((&kept["state"], &kept["name"]), (&json!("booked"), &json!(STAYS)));
         let messages = server.messages(&other).await;
@@ -175,7 +192,10 @@ both_backends!(
         let erasure = wait_until_done(&server, &key, &accepted).await;
 
         assert_eq!(nobody["removed"]["conversations"], 0, "all visitors have the same name");
-        assert_eq!((&erasure["removed"]["conversations"], &erasure["removed"]["messages"]), (&json!(2), &json!(2)));
+        assert_eq!(
+            (&erasure["removed"]["conversations"], &erasure["removed"]["messages"]),
+            (&json!(2), &json!(2))
+        );
         for con in own {
             assert_eq!(server.get(&format!("/v1/conversations/{con}")).await.status, 404);
         }

@@ -77,7 +77,8 @@ both_backends!(
         server.request("POST", "/v1/erasures").bearer(&key).json(&nobody).send().await;
         let counts = async || {
             let journal = server.query_number("select count(*) from journal").await;
-            let calls = server.query_number("select count(*) from messages where function_calls <> '[]'").await;
+            let calls =
+                server.query_number("select count(*) from messages where function_calls <> '[]'").await;
             let names = server.query_number("select count(*) from bookings where name is not null").await;
             let addresses = "select count(*) from audit_log where address is not null";
             (journal > 0, calls, names, server.query_number(addresses).await)
