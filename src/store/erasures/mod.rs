@@ -184,6 +184,15 @@ pub async fn release(conn: Conn<'_>, job: &ErasureJob, from: Micros) -> Result<(
     Ok(())
 }
 
+/// Ends all claims. The only process of an SQLite database does so when it starts.
+pub async fn release_all(conn: Conn<'_>) -> Result<(), StoreError> {
+    const RELEASE: &str = "update erasures set claimed_until = 0 where emptied_at is null";
+    on_conn!(conn, |c| {
+        sqlx::query(RELEASE).execute(c).await?;
+    });
+    Ok(())
+}
+
 /// All conversations of the erasure are marked.
 pub async fn set_marked(conn: Conn<'_>, job: &ErasureJob, now: Micros) -> Result<(), StoreError> {
     const SET: &str = "update erasures set marked_at = $3 where workspace_id = $1 and id = $2";

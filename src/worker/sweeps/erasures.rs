@@ -13,8 +13,9 @@ use crate::worker::Worker;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a round works on one erasure.
 const SLICE: Duration = Duration::from_secs(2);
-/// How long a claim holds. A slice is far shorter; the rest is for requests to CalDAV servers.
-const CLAIM: Duration = Duration::from_mins(1);
+/// How long a claim holds, so that another process continues soon if this one dies. Requests to CalDAV servers may take longer; then both
+/// make them.
+const CLAIM: Duration = Duration::from_secs(15);
 /// The pause before a server is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// How many workspaces are worked on at once.
@@ -31,6 +32,11 @@ const FORGET_BATCH: i64 = 10_000;
 
 /// Works until the process stops.
 pub(in crate::worker) async fn run(worker: Worker) {
+    if !worker.services.db.is_shared() {
+        // Claims of this process before its restart.
+        let released = worker.services.db.write(Tenant::Process, erasures::release_all).await;
+        worker.failures.record("claims of erasures could not be released", released);
+    }
     let mut cleaned_at: Option<Instant> = None;
     loop {
         tokio::time::sleep(INTERVAL).await;

@@ -4,15 +4,16 @@ mod content;
 mod interrupted;
 mod retention;
 
+use std::time::Duration;
+
 use rejoinder::domain::account::Scope;
 use rejoinder::service::keys::{self, CreateKey};
 use serde_json::{Value, json};
 
-use crate::support::db::{TestDb, both_backends};
+use crate::support::db::both_backends;
 use crate::support::http::Response;
 use crate::support::server::{TestServer, WIDGET};
 use crate::support::wait::wait_at_most;
-use std::time::Duration;
 
 /// As long as an erasure may take.
 const WITHIN: Duration = Duration::from_mins(1);
@@ -97,7 +98,7 @@ both_backends!(
         let mut statuses = [first.status, second.status];
         statuses.sort_unstable();
         assert_eq!(statuses, [202, 404]);
-        let unknown = |path: String| async { server.get(&path).await.status };
+        let unknown = async |path: String| server.get(&path).await.status;
         assert_eq!(unknown(format!("/v1/conversations/{con}")).await, 404);
         assert_eq!(unknown(format!("/v1/conversations/{con}/messages")).await, 404);
         let body =

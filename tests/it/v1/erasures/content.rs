@@ -62,7 +62,7 @@ async fn fill(server: &TestServer, marker: &'static str, datetime: &str) -> (Str
     assert_eq!(replied.status, 200, "{}", replied.text());
     assert_eq!(replied.json()["function_calls"][1]["result"]["success"], true, "{}", replied.text());
 
-    let failed = http::StatusCode::BAD_REQUEST;
+    let failed = http::StatusCode::FORBIDDEN;
     server.model.script().queue([Reply::error(failed, marker)]);
     assert_eq!(server.post_message(uuid, &format!("{marker} fails")).send().await.status, 400);
 

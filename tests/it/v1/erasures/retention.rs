@@ -6,7 +6,7 @@ use rejoinder::domain::account::Scope;
 use serde_json::{Value, json};
 
 use super::{create_key, erasing_key};
-use crate::support::db::{TestDb, both_backends};
+use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::wait::wait_for;
