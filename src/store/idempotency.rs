@@ -98,7 +98,7 @@ pub async fn erase(
 ) -> Result<usize, StoreError> {
     const FIND: &str = "select workspace_id, scope, key, fingerprint, turn_id, conversation_id, \
         status is not null as is_answered, created_at from idempotency \
-        where workspace_id = $1 and conversation_id = $2 and length(fingerprint) > 0 order by scope, key limit $3";
+        where workspace_id = $1 and conversation_id = $2 and length(fingerprint) > 1 limit $3";
     const KEYS: Columns<IdempotencyRecord> = columns!(|record| {
         "key_workspace": record.key.workspace,
         "key_scope": &record.key.scope,
@@ -114,7 +114,8 @@ pub async fn erase(
         .iter()
         .map(|record| IdempotencyRecord {
             key: record.key.erased(),
-            fingerprint: Vec::new(),
+            // That of no request.
+            fingerprint: vec![0],
             turn: None,
             conversation: record.conversation,
             answer: StoredAnswer::Open,

@@ -13,8 +13,9 @@ pub async fn list_by_external_identifier(
     before: Micros,
     limit: i64,
 ) -> Result<Vec<ConversationId>, StoreError> {
+    // The plus keeps SQLite from the index by age.
     const LIST: &str = "select id from conversations where workspace_id = $1 and external_identifier = $2 \
-        and created_at <= $3 and deleted_at is null limit $4";
+        and +created_at <= $3 and deleted_at is null limit $4";
     list(conn, LIST, workspace, name, before, limit).await
 }
 
@@ -26,9 +27,10 @@ pub async fn list_by_sender(
     before: Micros,
     limit: i64,
 ) -> Result<Vec<ConversationId>, StoreError> {
-    const LIST: &str = "select distinct conversations.id from messages join conversations \
-        on conversations.workspace_id = messages.workspace_id and conversations.id = messages.conversation_id \
+    // A cross join, so that SQLite begins with the messages.
+    const LIST: &str = "select distinct conversations.id from messages cross join conversations \
         where messages.workspace_id = $1 and sender_id = $2 and sender_type = 'user' and sender_id <> 'visitor' \
+        and conversations.workspace_id = messages.workspace_id and conversations.id = messages.conversation_id \
         and conversations.created_at <= $3 and conversations.deleted_at is null limit $4";
     list(conn, LIST, workspace, name, before, limit).await
 }
