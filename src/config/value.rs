@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use jiff::SpanRelativeTo;
-use jiff::fmt::friendly::SpanParser;
 use secrecy::{SecretBox, SecretString};
 use serde::de::{Deserializer, Error, Visitor};
 use url::Url;
 
 use crate::domain::money::Money;
+use crate::domain::retention::parse_duration;
 
 /// A type that the text of a setting parses into.
 pub(super) trait SettingValue: Sized {
@@ -98,8 +97,7 @@ impl SettingValue for Duration {
     const EXPECTED: &'static str = "a duration such as `250ms`, `120s`, `15m`, `24h` or `30d`";
 
     fn parse(text: &str) -> Option<Self> {
-        let span = SpanParser::new().parse_span(text).ok()?;
-        span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.try_into().ok()
+        parse_duration(text)
     }
 }
 

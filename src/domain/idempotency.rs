@@ -1,9 +1,12 @@
 //! Idempotency keys and the responses that are stored for them.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
+
 use super::clock::Micros;
-use super::ids::{TurnId, WorkspaceId};
+use super::ids::{ConversationId, TurnId, WorkspaceId};
 use super::render::RenderedResponse;
 
 /// The retention of a response.
@@ -16,6 +19,19 @@ pub struct IdempotencyKey {
     pub scope: String,
     /// 1 to 255 characters, chosen by the client.
     pub key: String,
+}
+
+impl IdempotencyKey {
+    /// The key under which it is remembered, once the conversation of its response was deleted: a client may have put anything into a
+    /// key, so only a digest is kept.
+    #[must_use]
+    pub fn erased(&self) -> Self {
+        let mut key = "erased:".to_owned();
+        for byte in Sha256::digest(&self.key) {
+            let _ = write!(key, "{byte:02x}");
+        }
+        Self { key, ..self.clone() }
+    }
 }
 
 /// The key of a request.
@@ -49,6 +65,8 @@ pub struct IdempotencyRecord {
     pub fingerprint: Vec<u8>,
     /// The turn whose end determines the response.
     pub turn: Option<TurnId>,
+    /// The conversation of the response.
+    pub conversation: Option<ConversationId>,
     pub answer: StoredAnswer,
     /// `Rejoinder-Warning` of the first request.
     pub warning: Option<String>,
@@ -83,5 +101,27 @@ impl StoredAnswer {
             Self::New(answer) => Some(answer),
             Self::Open | Self::Stored => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_erased_key_does_not_contain_the_key_and_stays_in_its_scope() {
+        let key = |scope: &str, key: &str| IdempotencyKey {
+            workspace: WorkspaceId(Uuid::nil()),
+            scope: scope.to_owned(),
+            key: key.to_owned(),
+        };
+        let erased = key("POST /v1/messages", "ada@example.com").erased();
+
+        assert!(!erased.key.contains("ada") && erased.key.len() == "erased:".len() + 64, "{}", erased.key);
+        assert_eq!(erased, key("POST /v1/messages", "ada@example.com").erased());
+        assert_ne!(erased, key("POST /v1/conversations", "ada@example.com").erased());
+        assert_ne!(erased, key("POST /v1/messages", "bob@example.com").erased());
     }
 }

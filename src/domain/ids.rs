@@ -12,7 +12,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::clock::Clock;
+use super::clock::{Clock, Micros};
 use super::error::Error;
 use super::schema::pattern;
 
@@ -205,6 +205,8 @@ macro_rules! with_ids {
             OperatorKeyId "opk";
             /// An entry of the audit log.
             AuditId "aud";
+            /// An erasure of conversations.
+            ErasureId "era" = "Erasure", "erasure_not_found", "era_4vq81n";
             /// A running process of the server.
             ProcessId "prc";
         }
@@ -298,6 +300,13 @@ impl IdGenerator {
         let millis = u64::try_from(clock.now().0 / 1000).unwrap_or(0);
         uuid::Builder::from_unix_timestamp_millis(millis, &self.bytes()).into_uuid()
     }
+}
+
+/// The smallest time-ordered (v7) UUID of a time: those that were made earlier are smaller.
+#[must_use]
+pub fn uuid_v7_floor(at: Micros) -> Uuid {
+    let millis = u64::try_from(at.0 / 1000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid()
 }
 
 #[cfg(test)]

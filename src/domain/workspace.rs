@@ -6,6 +6,7 @@ use super::clock::Micros;
 use super::conversation::ConversationKind;
 use super::ids::{AssistantId, WorkspaceId};
 use super::money::Money;
+use super::retention::Retention;
 use super::token_budget::TokenBudgets;
 
 /// The settings of a workspace.
@@ -31,6 +32,7 @@ pub struct Workspace {
     pub suspended_at: Option<Micros>,
     /// Since when it is being removed.
     pub deleted_at: Option<Micros>,
+    pub retention: Retention,
 }
 
 /// What one reply costs, by the type of its conversation.

@@ -15,6 +15,7 @@ pub mod credit;
 pub mod deliver_event;
 pub mod demo;
 pub mod embed_documents;
+pub mod erasures;
 pub mod export_conversation;
 pub mod follow_events;
 pub mod follow_turn;

@@ -47,6 +47,8 @@ insert_row!(Booking, "bookings", booking_columns, |booking| {
     "held_by": booking.held_by,
 });
 
+pub(super) use booking_columns;
+
 from_row!(Booking, |row| Self {
     workspace: row.try_get("workspace_id")?,
     calendar: row.try_get("calendar_id")?,

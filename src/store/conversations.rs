@@ -7,7 +7,7 @@ use super::{
 };
 use crate::domain::clock::Micros;
 use crate::domain::conversation::Conversation;
-use crate::domain::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
+use crate::domain::ids::{AssistantId, ConversationId, ErasureId, WidgetUuid, WorkspaceId};
 
 map_row!(
     Conversation,
@@ -153,6 +153,41 @@ pub async fn update_metadata(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(
         where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
     execute(conn, &ROWS, rows.iter().copied(), UPDATE).await?;
     Ok(())
+}
+
+/// A conversation that is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    pub workspace: WorkspaceId,
+    pub conversation: ConversationId,
+    pub erasure: ErasureId,
+    pub deleted_at: Micros,
+}
+
+/// Marks conversations as deleted. They are not found any more.
+pub async fn mark_deleted(conn: Conn<'_>, rows: &[Deletion]) -> Result<(), StoreError> {
+    const ROWS: Columns<Deletion> = columns!(|row| {
+        "key_workspace": row.workspace,
+        "key_id": row.conversation,
+        "new_erasure": row.erasure,
+        "new_deleted_at": row.deleted_at,
+    });
+    const MARK: &str = "update conversations set deleted_at = new_deleted_at, erasure_id = new_erasure from new \
+        where workspace_id = key_workspace and id = key_id";
+    execute(conn, &ROWS, rows, MARK).await?;
+    Ok(())
+}
+
+/// The conversations that were deleted after a time, of all workspaces.
+pub async fn list_deleted(
+    conn: Conn<'_>,
+    after: Micros,
+    limit: i64,
+) -> Result<Vec<ConversationId>, StoreError> {
+    const LIST: &str = "select id from conversations where deleted_at > $1 order by deleted_at desc limit $2";
+    let rows: Vec<(ConversationId,)> =
+        on_conn!(conn, |c| sqlx::query_as(LIST).bind(after).bind(limit).fetch_all(c).await?);
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
 /// Assigns another assistant, which answers from the next turn on.

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Columns, Conn, Statements, StoreError, columns, fetch, from_row, insert_row, on_conn, store_now,
+    Columns, Conn, Statements, StoreError, columns, execute, fetch, from_row, insert_row, insert_rows,
+    on_conn, store_now,
 };
 use crate::domain::clock::Clock;
 use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyKey, IdempotencyRecord, StoredAnswer};
+use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::domain::render::RenderedResponse;
 
 insert_row!(IdempotencyRecord, "idempotency", |record| {
@@ -15,6 +17,7 @@ insert_row!(IdempotencyRecord, "idempotency", |record| {
     "key": &record.key.key,
     "fingerprint": &record.fingerprint,
     "turn_id": record.turn,
+    "conversation_id": record.conversation,
     "status": record.answer.to_store().map(|answer| i64::from(answer.status)),
     "body": record.answer.to_store().map(|answer| &answer.body),
     "code": record.answer.to_store().and_then(|answer| answer.code.as_ref()),
@@ -31,6 +34,7 @@ from_row!(IdempotencyRecord, |row| Self {
     },
     fingerprint: row.try_get("fingerprint")?,
     turn: row.try_get("turn_id")?,
+    conversation: row.try_get("conversation_id")?,
     answer: if row.try_get("is_answered")? { StoredAnswer::Stored } else { StoredAnswer::Open },
     warning: row.try_get("warning")?,
     created_at: row.try_get("created_at")?,
@@ -43,7 +47,7 @@ pub async fn find_many(
 ) -> Result<Vec<IdempotencyRecord>, StoreError> {
     const KEYS: Columns<IdempotencyKey> =
         columns!(|key| { "key_workspace": key.workspace, "key_scope": &key.scope, "key_text": &key.key });
-    const FIND: &str = "select workspace_id, scope, key, fingerprint, turn_id, status is not null as is_answered, \
+    const FIND: &str = "select workspace_id, scope, key, fingerprint, turn_id, conversation_id, status is not null as is_answered, \
         warning, created_at from new cross join idempotency \
         where workspace_id = key_workspace and scope = key_scope and key = key_text";
     fetch(conn, &KEYS, keys, FIND).await
@@ -69,7 +73,8 @@ pub async fn find_answer(
 /// Writes records. The previous record of a key is replaced, so a record that was read must not be written without an answer.
 pub fn put(statements: &mut Statements, rows: &[&IdempotencyRecord]) -> Result<(), StoreError> {
     const REPLACE: &str = " on conflict (workspace_id, scope, key) do update \
-        set fingerprint = excluded.fingerprint, turn_id = excluded.turn_id, status = excluded.status, \
+        set fingerprint = excluded.fingerprint, turn_id = excluded.turn_id, \
+        conversation_id = excluded.conversation_id, status = excluded.status, \
         body = excluded.body, code = excluded.code, reason = excluded.reason, warning = excluded.warning, \
         created_at = excluded.created_at";
     statements.insert(rows.iter().copied(), REPLACE)
@@ -82,4 +87,42 @@ pub async fn sweep(mut conn: Conn<'_>, limit: i64, clock: &dyn Clock) -> Result<
         (select workspace_id, scope, key from idempotency where created_at < $1 limit $2)";
     let before = store_now(conn.reborrow(), clock).await?.minus(IDEMPOTENCY_TTL);
     Ok(on_conn!(conn, |c| sqlx::query(SWEEP).bind(before).bind(limit).execute(c).await?.rows_affected()))
+}
+
+/// Replaces at most `limit` records with responses of a deleted conversation by digests of their keys, under which a repeated request
+/// that would create it again is refused. Returns how many were replaced.
+pub async fn erase(
+    mut conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    limit: i64,
+) -> Result<usize, StoreError> {
+    const FIND: &str = "select workspace_id, scope, key, fingerprint, turn_id, conversation_id, \
+        status is not null as is_answered, created_at from idempotency \
+        where workspace_id = $1 and conversation_id = $2 and length(fingerprint) > 1 limit $3";
+    const KEYS: Columns<IdempotencyRecord> = columns!(|record| {
+        "key_workspace": record.key.workspace,
+        "key_scope": &record.key.scope,
+        "key_text": &record.key.key,
+    });
+    const REMOVE: &str = "delete from idempotency where (workspace_id, scope, key) in \
+        (select key_workspace, key_scope, key_text from new)";
+    let records: Vec<IdempotencyRecord> = on_conn!(conn.reborrow(), |c| {
+        sqlx::query_as(FIND).bind(workspace).bind(conversation).bind(limit).fetch_all(c).await?
+    });
+    execute(conn.reborrow(), &KEYS, &records, REMOVE).await?;
+    let digests: Vec<IdempotencyRecord> = records
+        .iter()
+        .map(|record| IdempotencyRecord {
+            key: record.key.erased(),
+            // That of no request.
+            fingerprint: vec![0],
+            turn: None,
+            conversation: record.conversation,
+            answer: StoredAnswer::Open,
+            created_at: record.created_at,
+        })
+        .collect();
+    insert_rows(conn, &digests, " on conflict (workspace_id, scope, key) do nothing").await?;
+    Ok(records.len())
 }

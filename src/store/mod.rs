@@ -13,6 +13,8 @@
 //! | [`keys`] | `api_keys` |
 //! | [`operator_keys`] | `operator_keys` |
 //! | [`audit`] | `audit_log` |
+//! | [`erasures`] | `erasures`, and the rows of deleted conversations |
+//! | [`retention`] | `journal` and `audit_log`, beyond the retention of their workspaces |
 //! | [`conversations`] | `conversations`, `widget_links` |
 //! | [`untouched`] | `conversations` that visitors created and never used |
 //! | [`messages`] | `messages` |
@@ -45,6 +47,7 @@ pub mod conversations;
 pub mod db;
 pub mod deliveries;
 pub mod epoch;
+pub mod erasures;
 pub mod events;
 pub mod idempotency;
 pub mod integrity;
@@ -57,6 +60,7 @@ pub mod operator_keys;
 pub mod ownership;
 pub mod processes;
 pub mod resource;
+pub mod retention;
 pub mod seal_keys;
 pub mod sealed_secrets;
 pub mod stored_json;

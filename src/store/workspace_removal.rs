@@ -7,14 +7,18 @@ use crate::domain::clock::Micros;
 use crate::domain::ids::WorkspaceId;
 
 /// The tables whose rows are removed; those that refer to others come first.
-pub const REMOVED_TABLES: [&str; 22] = [
+pub const REMOVED_TABLES: [&str; 26] = [
     "attempts",
     "deliveries",
     "webhook_endpoints",
     "events",
     "idempotency",
+    "erasures",
     "journal",
     "turns",
+    "message_index",
+    "message_index_state",
+    "usage_positions",
     "messages",
     "widget_links",
     "bookings",
@@ -35,8 +39,8 @@ pub const REMOVED_TABLES: [&str; 22] = [
 /// The tables whose rows are removed last, together.
 pub const LAST_TABLES: [&str; 2] = ["api_keys", "workspace_state"];
 
-/// The tables whose rows stay: the law wants the ledger, and the audit log says who deleted the workspace.
-pub const KEPT_TABLES: [&str; 2] = ["ledger", "audit_log"];
+/// The tables whose rows stay: the law wants the ledger, which the usage explains, and the audit log says who deleted the workspace.
+pub const KEPT_TABLES: [&str; 3] = ["ledger", "usage_counts", "audit_log"];
 
 /// Removes at most `limit` rows of a workspace from one of [`REMOVED_TABLES`]. Returns how many were removed.
 pub async fn remove_rows(

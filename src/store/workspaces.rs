@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use uuid::Uuid;
 
+use super::retention::{from_micros, to_micros};
 use super::{Columns, Conn, Statements, StoreError, columns, fetch, from_row, on_conn, store_now};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::money::Money;
+use crate::domain::retention::Retention;
 use crate::domain::token_budget::TokenBudgets;
 use crate::domain::workspace::{Pricing, Workspace, WorkspaceState};
 
@@ -17,8 +19,8 @@ pub(super) const WORKSPACE_KEY: Columns<WorkspaceId> = columns!(|id| { "key_work
 macro_rules! workspace_columns {
     () => {
         "id, slug, name, auto_create_conversations, default_assistant_id, price_widget, price_test, price_api, \
-         balance_low, allow_hosts, tokens_per_conversation, tokens_per_day, from_file, created_at, \
-         suspended_at, deleted_at"
+         balance_low, allow_hosts, tokens_per_conversation, tokens_per_day, retention_conversations, \
+         retention_journals, retention_bookings, from_file, created_at, suspended_at, deleted_at"
     };
 }
 
@@ -38,6 +40,11 @@ from_row!(Workspace, |row| Self {
     token_budgets: TokenBudgets {
         per_conversation: row.try_get("tokens_per_conversation")?,
         per_day: row.try_get("tokens_per_day")?,
+    },
+    retention: Retention {
+        conversations: from_micros(row.try_get("retention_conversations")?),
+        journals: from_micros(row.try_get("retention_journals")?),
+        bookings: from_micros(row.try_get("retention_bookings")?),
     },
     from_file: row.try_get("from_file")?,
     created_at: row.try_get("created_at")?,
@@ -184,13 +191,15 @@ pub async fn put(mut conn: Conn<'_>, workspace: &Workspace) -> Result<(), StoreE
     const PUT: &str = concat!(
         "insert into workspaces (",
         workspace_columns!(),
-        ") values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
+        ") values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
          on conflict (id) do update set name = excluded.name, \
          auto_create_conversations = excluded.auto_create_conversations, \
          default_assistant_id = excluded.default_assistant_id, price_widget = excluded.price_widget, \
          price_test = excluded.price_test, price_api = excluded.price_api, \
          balance_low = excluded.balance_low, allow_hosts = excluded.allow_hosts, \
          tokens_per_conversation = excluded.tokens_per_conversation, tokens_per_day = excluded.tokens_per_day, \
+         retention_conversations = excluded.retention_conversations, \
+         retention_journals = excluded.retention_journals, retention_bookings = excluded.retention_bookings, \
          suspended_at = excluded.suspended_at, deleted_at = excluded.deleted_at"
     );
     const PUT_STATE: &str = "insert into workspace_state (workspace_id, balance, next_cursor, next_ledger_number, \
@@ -203,7 +212,10 @@ pub async fn put(mut conn: Conn<'_>, workspace: &Workspace) -> Result<(), StoreE
         let query = query.bind(workspace.pricing.api).bind(workspace.balance_low);
         let query = query.bind(workspace.allow_hosts.join(" "));
         let budgets = workspace.token_budgets;
-        let query = query.bind(budgets.per_conversation).bind(budgets.per_day).bind(workspace.from_file);
+        let query = query.bind(budgets.per_conversation).bind(budgets.per_day);
+        let retention = workspace.retention;
+        let query = query.bind(to_micros(retention.conversations)).bind(to_micros(retention.journals));
+        let query = query.bind(to_micros(retention.bookings)).bind(workspace.from_file);
         let query = query.bind(workspace.created_at).bind(workspace.suspended_at);
         query.bind(workspace.deleted_at).execute(c).await?;
     });

@@ -18,6 +18,7 @@ use futures::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::error::Error;
 use crate::domain::ids::{ProcessId, TurnId};
 use crate::domain::turn::{Api, TurnRef};
 use crate::lifecycle::Tasks;
@@ -35,7 +36,10 @@ use failure_log::FailureLog;
 pub use lease::Lease;
 use registry::TaskRegistry;
 use sweeps::message_index::UnindexedWorkspaces;
-use sweeps::{embeddings, message_index, overdue_turns, retention, statistics, usage, workspaces};
+use sweeps::{
+    embeddings, erasures, message_index, overdue_turns, retention, statistics, usage, workspace_retention,
+    workspaces,
+};
 use turns::claims;
 
 /// How often changes of other processes are polled.
@@ -151,6 +155,8 @@ impl Worker {
         self.spawn_until_stop("message index", message_index::index);
         self.spawn_until_stop("suspended workspaces", workspaces::discard_suspended);
         self.spawn_until_stop("deleted workspaces", workspaces::remove_deleted);
+        self.spawn_until_stop("erasures", erasures::run);
+        self.spawn_until_stop("workspace retention", workspace_retention::run);
         self.spawn_until_stop("statistics", statistics::record);
         self.spawn_until_stop("turn reconciliation", reconcile::run::<TurnRef>);
         if let Some(embedder) = self.embeddings.clone() {
@@ -205,6 +211,11 @@ impl Worker {
     /// Removes the addresses of old entries of the audit log: for tests.
     pub async fn remove_old_addresses(&self) -> Result<(), StoreError> {
         retention::remove_addresses(self).await
+    }
+
+    /// Applies the retentions of workspaces: for tests.
+    pub async fn apply_retentions(&self) -> Result<(), Error> {
+        workspace_retention::apply(self).await
     }
 
     /// Removes expired events: for tests.

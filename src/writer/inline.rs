@@ -52,7 +52,7 @@ pub async fn decide_inline<D: Decision>(
     let outcome = command.decide(&mut batch);
     if outcome.is_ok() {
         let (tables, changes, _) = batch.finish();
-        write_rare(conn.reborrow(), &tables, &changes, now).await?.execute(conn).await?;
+        write_rare(conn.reborrow(), &tables, &changes, now, (clock, ids)).await?.execute(conn).await?;
     }
     Ok(outcome)
 }

@@ -28,9 +28,10 @@ use tokio_util::sync::CancellationToken;
 pub use batch::{Bounds, StartedTurn, TurnSnapshot, TurnWriteOutcome};
 pub use commands::{
     Admission, AdmitOutcome, AppendJournal, AppendOutcome, CancelTurn, Command, CountTokens, CreateOutcome,
-    Decision, DisableEndpoint, DiscardSuspended, EndAuthority, EndTurn, EndpointAction, HandBackTurn,
-    NewConversation, RenewWidgetLink, RerunOutcome, RerunTurn, RetryTurn, Target, TestEndpoint, TopUp,
-    UpdateConversation, WriteBooking, WriteBookingOutcome, WriteEndpoint,
+    Decision, DeleteConversation, DeleteConversations, DisableEndpoint, DiscardSuspended, EndAuthority,
+    EndTurn, EndpointAction, HandBackTurn, NewConversation, RenewWidgetLink, RerunOutcome, RerunTurn,
+    RetryTurn, Target, TestEndpoint, TopUp, UpdateConversation, WriteBooking, WriteBookingOutcome,
+    WriteEndpoint,
 };
 pub use config_cache::ConfigCache;
 pub use inline::decide_inline;

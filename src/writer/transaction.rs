@@ -133,7 +133,8 @@ async fn run_unbounded(
     let (tables, mut changes, mut effects) = batch.finish();
 
     let probe = CommitProbe::for_batch(&tables, &changes);
-    let statements = write_rare(tx.conn(), &tables, &changes, now).await?;
+    let sources = (context.clock.as_ref(), context.ids.as_ref());
+    let statements = write_rare(tx.conn(), &tables, &changes, now, sources).await?;
     effects.messages = std::mem::take(&mut changes.messages);
     let on_commit = || *uncertain = Some(UncertainCommit { batch: CommittedBatch { effects, slots }, probe });
     statements.execute_and_commit(tx, on_commit).await

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::batch::{ChangeSet, Tables};
-use crate::domain::clock::Micros;
+use crate::domain::clock::{Clock, Micros};
+use crate::domain::ids::{AuditId, IdGenerator};
 use crate::store::turns::{cancellations, journal};
 use crate::store::{
-    Conn, Statements, StoreError, audit, bookings, conversations, deliveries, events, idempotency, ledger,
-    messages, turns, webhook_endpoints, workspaces,
+    Conn, Statements, StoreError, audit, bookings, conversations, deliveries, erasures, events, idempotency,
+    ledger, messages, turns, webhook_endpoints, workspaces,
 };
 
 /// Writes the changes that few batches have, and returns the statements that write the others; `now` is the database time.
@@ -17,7 +18,13 @@ pub(super) async fn write_rare(
     tables: &Tables,
     changes: &ChangeSet,
     now: Micros,
+    (clock, ids): (&dyn Clock, &IdGenerator),
 ) -> Result<Statements, StoreError> {
+    for (erasure, actor) in &changes.erasures {
+        let entry = AuditId(ids.uuid_v7(clock));
+        erasures::insert(conn.reborrow(), erasure, actor, entry).await?;
+    }
+    conversations::mark_deleted(conn.reborrow(), &changes.deletions).await?;
     // A statement of its own: the same conversations may be updated below.
     conversations::update_metadata(conn.reborrow(), &changed(&tables.conversations, &changes.metadata))
         .await?;

@@ -29,6 +29,7 @@ use crate::domain::event::EventType;
 use crate::domain::ids::WidgetUuid;
 use crate::domain::knowledge::{Format, Language};
 use crate::domain::money::Money;
+use crate::domain::retention::Retention;
 use crate::domain::server_variable::is_server_variable;
 use crate::domain::tool::{Secret, ToolConfig};
 use crate::domain::workspace::Pricing;
@@ -92,6 +93,8 @@ pub struct FileWorkspace {
     /// Not yet parsed as hosts.
     #[serde(default)]
     pub allow_hosts: Vec<String>,
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// An assistant of the file.

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::calendar::{Caldav, CalendarRulesIn, HoursIn};
+use crate::domain::retention::Retention;
 use crate::domain::tool::TOOL_KINDS;
 use crate::domain::workspace::Pricing;
 
@@ -27,6 +28,7 @@ fn table_of(key: &str) -> Option<&'static str> {
         ("at the top of the file", SECTIONS.contains(&key)),
         ("in [workspace]", has::<FileWorkspace>(key)),
         ("in [workspace.pricing]", has::<Pricing>(key)),
+        ("in [workspace.retention]", has::<Retention>(key)),
         ("in [[assistants]]", key == "id" || has::<AssistantVersion<String>>(key)),
         ("in [[calendars]]", ["slug", "caldav"].contains(&key) || has::<CalendarRulesIn>(key)),
         ("in [calendars.hours]", has::<HoursIn>(key)),

@@ -10,7 +10,7 @@ mod query;
 
 pub(super) use accept::{prefers, wants_event_stream};
 pub(super) use account::{
-    AnyKey, BillingRead, ConfigWrite, Export, KeysWrite, MessagesWrite, Operator, Read,
+    AnyKey, BillingRead, ConfigWrite, Erase, Export, KeysWrite, MessagesWrite, Operator, Read,
 };
 pub(super) use body::{Body, Input, ObjectBody, OptionalInput, Upload};
 pub(super) use idempotency::{idempotency_key, idempotency_request, key_from};

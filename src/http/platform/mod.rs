@@ -11,6 +11,7 @@ mod conversations;
 mod deliveries;
 mod document_forms;
 mod documents;
+mod erasures;
 mod events;
 pub(super) mod keys;
 mod knowledge_bases;
@@ -70,13 +71,15 @@ pub(super) fn routes(with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
 fn other_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(conversations::list, conversations::create))
-        .routes(routes!(conversations::read, conversations::update))
+        .routes(routes!(conversations::read, conversations::update, erasures::delete_conversation))
         .routes(routes!(messages::list))
         .routes(routes!(conversation_export::export))
         .routes(routes!(conversations::renew_link))
         .routes(routes!(message_search::list))
         .routes(routes!(message_search::read))
         .routes(routes!(turns::list))
+        .routes(routes!(erasures::list, erasures::create))
+        .routes(routes!(erasures::read))
         .routes(routes!(turns::read))
         .routes(routes!(turns::read_of_message))
         .routes(routes!(turns::stream))

@@ -48,6 +48,7 @@ impl Applier<'_> {
             created_at: current.workspace.as_ref().map_or(self.now, |old| old.created_at),
             suspended_at: current.workspace.as_ref().and_then(|old| old.suspended_at),
             deleted_at: None,
+            retention: file.retention,
         };
         let action = match &current.workspace {
             None => Action::Created,
@@ -100,6 +101,7 @@ fn changed_keys(old: &Workspace, new: &Workspace) -> Vec<String> {
         ("balance_low", old.balance_low != new.balance_low),
         ("tokens_per_conversation", old_budgets.per_conversation != new_budgets.per_conversation),
         ("tokens_per_day", old_budgets.per_day != new_budgets.per_day),
+        ("retention", old.retention != new.retention),
         ("allow_hosts", old.allow_hosts != new.allow_hosts),
     ])
 }

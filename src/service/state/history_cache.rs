@@ -81,6 +81,11 @@ impl HistoryCache {
         }
     }
 
+    /// Drops the messages of a conversation that was deleted.
+    pub fn forget(&self, conversation: ConversationId) {
+        self.tails.remove(&conversation);
+    }
+
     /// Adds a message that was committed. The list of a conversation begins with its first message, or is read by a turn.
     pub fn append(&self, message: Message) {
         let conversation = message.conversation;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{ConversationKind, SenderType};
 use crate::domain::delivery::{AttemptOutcome, DeliveryState};
+use crate::domain::erasure::ErasureReason;
 use crate::domain::event::EventType;
 use crate::domain::ids::{self, CalendarToken, WidgetUuid, with_ids};
 use crate::domain::knowledge::{Format, Language};
@@ -99,7 +100,7 @@ with_ids!(sql_ids);
 sql_newtype!(Uuid, |id| id.0, |raw| Ok(Self(raw)); CalendarToken, WidgetUuid);
 sql_newtype!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
 sql_newtype!(String, |word| word.as_str(), |raw| Ok(raw.parse()?);
-    AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Api, EventType, Format, Language,
-    LedgerKind, SenderType, TurnState,
+    AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Api, ErasureReason, EventType, Format,
+    Language, LedgerKind, SenderType, TurnState,
 );
 sql_newtype!(String, |sealed| sealed.as_str(), |raw| Ok(Self::from_stored(raw)); SealedSecret);

@@ -9,6 +9,7 @@ mod now;
 mod page;
 mod pool;
 mod pools;
+mod remnants;
 mod row;
 mod schema;
 mod transaction;
@@ -170,6 +171,8 @@ impl Db {
             .busy_timeout(Duration::from_secs(5))
             // Otherwise each statement over several rows writes the pages that it changes to a temporary file first.
             .pragma("temp_store", "memory")
+            // What is erased must not be left in the file.
+            .pragma("secure_delete", "on")
             .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT)
             .statement_cache_capacity(STATEMENT_CACHE);
         let write: Pool<Sqlite> = Pool::new(options.clone().pragma("cache_size", SQLITE_WRITER_CACHE), 1);

@@ -6,6 +6,7 @@ use futures::future::join_all;
 
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
+use crate::service::usage;
 use crate::store::turns::open;
 use crate::store::{Conn, StoreError, Tenant, workspace_removal, workspaces};
 use crate::worker::Worker;
@@ -66,6 +67,7 @@ async fn remove_all(worker: &Worker) -> Result<(), StoreError> {
 }
 
 async fn remove(worker: &Worker, workspace: WorkspaceId) -> Result<(), StoreError> {
+    usage::catch_up(&worker.services.db, workspace).await?;
     while remove_from_all_tables(worker, workspace).await? > 0 {}
     let now = worker.services.clock.now();
     let finish = async |conn: Conn<'_>| workspace_removal::finish(conn, workspace, now).await;

@@ -5,9 +5,10 @@ use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::failure::Discard;
-use crate::domain::ids::{ConversationId, ResourceId as _, WorkspaceId};
+use crate::domain::ids::{ConversationId, ErasureId, ResourceId as _, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::render::EventData;
+use crate::store::conversations::Deletion;
 
 impl Batch<'_> {
     /// Inserts a conversation, with an event.
@@ -66,6 +67,18 @@ impl Batch<'_> {
         self.modify_conversation(id, EventType::ConversationEnded, |conversation| {
             conversation.ended_at = Some(now);
         });
+    }
+
+    /// Deletes a conversation, with an event, and discards its open turns. A worker removes its content.
+    pub(in crate::writer) fn delete_conversation(&mut self, id: ConversationId, erasure: ErasureId) {
+        self.discard_open(id, Discard::ConversationDeleted);
+        self.keep_conversation(id);
+        let now = self.context.clock.now();
+        let Some(conversation) = self.tables.conversations.get_mut(&id) else { return };
+        conversation.deleted_at = Some(now);
+        let workspace = conversation.workspace;
+        self.changes.deletions.push(Deletion { workspace, conversation: id, erasure, deleted_at: now });
+        self.emit(workspace, EventType::ConversationDeleted, &EventData::Deleted(id));
     }
 
     fn modify_conversation(

@@ -2,8 +2,10 @@
 
 use super::Batch;
 use crate::domain::error::Error;
-use crate::domain::idempotency::{IDEMPOTENCY_TTL, IdempotencyRecord, IdempotencyRequest, StoredAnswer};
-use crate::domain::ids::TurnId;
+use crate::domain::idempotency::{
+    IDEMPOTENCY_TTL, IdempotencyKey, IdempotencyRecord, IdempotencyRequest, StoredAnswer,
+};
+use crate::domain::ids::{ConversationId, ResourceId as _, TurnId};
 use crate::domain::render::RenderedResponse;
 
 impl Batch<'_> {
@@ -11,17 +13,16 @@ impl Batch<'_> {
     ///
     /// # Errors
     ///
-    /// The key was used for another request.
+    /// The key was used for another request, or the conversation of its response was deleted.
     pub(in crate::writer) fn idempotency_record(
         &self,
         request: Option<&IdempotencyRequest>,
     ) -> Result<Option<&IdempotencyRecord>, Error> {
         let Some(request) = request else { return Ok(None) };
-        let record = self.tables.idempotency.get(&request.key);
-        let Some(record) = record.filter(|record| record.created_at.plus(IDEMPOTENCY_TTL) > self.context.now)
-        else {
-            return Ok(None);
-        };
+        if let Some(erased) = self.fresh_record(&request.key.erased()) {
+            return Err(erased.conversation.map_or(Error::IdempotencyKeyReused, ConversationId::not_found));
+        }
+        let Some(record) = self.fresh_record(&request.key) else { return Ok(None) };
         if record.fingerprint == request.fingerprint {
             Ok(Some(record))
         } else {
@@ -29,17 +30,31 @@ impl Batch<'_> {
         }
     }
 
+    /// The record of a key, unless it has expired.
+    fn fresh_record(&self, key: &IdempotencyKey) -> Option<&IdempotencyRecord> {
+        let record = self.tables.idempotency.get(key);
+        record.filter(|record| record.created_at.plus(IDEMPOTENCY_TTL) > self.context.now)
+    }
+
     /// Records the response for the request's key, or the turn whose end gives it.
     pub(in crate::writer) fn put_idempotency_record(
         &mut self,
         request: Option<&IdempotencyRequest>,
+        conversation: ConversationId,
         turn: Option<TurnId>,
         answer: Option<RenderedResponse>,
     ) {
         let Some(IdempotencyRequest { key, fingerprint, warning }) = request.cloned() else { return };
         let answer = answer.map_or(StoredAnswer::Open, StoredAnswer::New);
-        let created_at = self.context.now;
-        let record = IdempotencyRecord { key: key.clone(), fingerprint, turn, answer, warning, created_at };
+        let record = IdempotencyRecord {
+            key: key.clone(),
+            fingerprint,
+            turn,
+            conversation: Some(conversation),
+            answer,
+            warning,
+            created_at: self.context.now,
+        };
         self.changes.idempotency.insert(key.clone());
         self.tables.idempotency.insert(key, record);
     }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use super::AuditRecord;
 use crate::domain::assistant::AssistantSummary;
+use crate::domain::audit::Actor;
 use crate::domain::calendar::Booking;
 use crate::domain::conversation::Conversation;
+use crate::domain::erasure::NewErasure;
 use crate::domain::event::{Delivery, Event, Subscriber};
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRecord};
 use crate::domain::ids::{
@@ -18,6 +20,7 @@ use crate::domain::message::{Message, MessageRef};
 use crate::domain::turn::Turn;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::{Workspace, WorkspaceState};
+use crate::store::conversations::Deletion;
 use crate::store::turns::cancellations::Notices;
 
 /// The configuration of a workspace that decisions need.
@@ -102,6 +105,10 @@ pub struct ChangeSet {
     pub endpoints: BTreeSet<EndpointId>,
     /// Entries of the audit log.
     pub audit: Vec<AuditRecord>,
+    /// Conversations that were deleted.
+    pub deletions: Vec<Deletion>,
+    /// New erasures, each with who asked for it.
+    pub erasures: Vec<(NewErasure, Arc<Actor>)>,
 }
 
 impl ChangeSet {

@@ -98,6 +98,7 @@ impl Decision for Admission {
             Target::Existing { .. } => {}
             Target::New { assistant, .. } => {
                 plan.assistants.insert((self.workspace, *assistant));
+                plan.idempotency.extend(self.idempotency.as_ref().map(|request| request.key.erased()));
             }
         }
         plan.messages.extend(self.reply_to.map(|id| (self.workspace, id)));
@@ -198,7 +199,12 @@ impl Admission {
         if !conversation.ai_enabled {
             let answer = render::widget_ai_disabled();
             self.store_message(batch, conversation, None);
-            batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer.clone()));
+            batch.put_idempotency_record(
+                self.idempotency.as_ref(),
+                conversation.id,
+                None,
+                Some(answer.clone()),
+            );
             return Ok(AdmitOutcome::Answered { answer, turn: None });
         }
         batch.check_spending(conversation, self.key.is_some())?;
@@ -210,7 +216,7 @@ impl Admission {
         batch.check_bounds(conversation, self.api)?;
         self.store_message(batch, conversation, Some(self.turn));
         self.create_turn(batch, conversation, assistant, price);
-        batch.put_idempotency_record(self.idempotency.as_ref(), Some(self.turn), None);
+        batch.put_idempotency_record(self.idempotency.as_ref(), conversation.id, Some(self.turn), None);
         Ok(AdmitOutcome::Waiting(self.turn))
     }
 
@@ -245,7 +251,7 @@ impl Admission {
             self.create_turn(batch, &conversation, assistant, price);
         }
         let answer = render::acknowledgement(&message, reason);
-        batch.put_idempotency_record(self.idempotency.as_ref(), turn, Some(answer.clone()));
+        batch.put_idempotency_record(self.idempotency.as_ref(), conversation.id, turn, Some(answer.clone()));
         Ok(AdmitOutcome::Answered { answer, turn })
     }
 

@@ -49,7 +49,8 @@ impl Decision for NewConversation {
     fn plan(&self, plan: &mut LoadPlan, _now: Micros) {
         plan.add_conversation(self.workspace, self.id);
         plan.assistants.insert((self.workspace, self.assistant));
-        plan.idempotency.extend(self.idempotency.as_ref().map(|request| request.key.clone()));
+        let keys = self.idempotency.iter().flat_map(|request| [request.key.clone(), request.key.erased()]);
+        plan.idempotency.extend(keys);
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<CreateOutcome, Error> {
@@ -67,7 +68,7 @@ impl Decision for NewConversation {
         let created = CreatedConversation { conversation, link: self.link, first_message };
         if self.idempotency.is_some() {
             let answer = render::conversation_created(&created);
-            batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer));
+            batch.put_idempotency_record(self.idempotency.as_ref(), self.id, None, Some(answer));
         }
         Ok(CreateOutcome::Created(Box::new(created)))
     }

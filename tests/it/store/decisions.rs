@@ -16,6 +16,7 @@ use rejoinder::domain::ids::{
 };
 use rejoinder::domain::ledger::LedgerEntry;
 use rejoinder::domain::money::Money;
+use rejoinder::domain::retention::Retention;
 use rejoinder::domain::token_budget::TokenBudgets;
 use rejoinder::domain::turn::{Api, Reply, TurnEnd, TurnRef, TurnState};
 use rejoinder::domain::workspace::{Pricing, Workspace, WorkspaceState};
@@ -215,6 +216,7 @@ fn tables(clock: &FixedClock) -> Tables {
         created_at: Micros(0),
         suspended_at: None,
         deleted_at: None,
+        retention: Retention::default(),
     };
     let state = WorkspaceState { balance: Money(MONEY), ..WorkspaceState::new(0) };
     let mut tables = Tables::default();

@@ -14,6 +14,7 @@ mod conversation_lists;
 mod conversation_updates;
 mod document_forms;
 mod embeddings;
+mod erasures;
 mod events;
 mod hostile_documents;
 mod keys;

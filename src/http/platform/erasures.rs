@@ -1,0 +1,244 @@
+//! Erasures: a conversation, or all those of a person, deleted with everything that is stored of them.
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa::openapi::Type;
+use utoipa::openapi::schema::{Object, ObjectBuilder};
+
+use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use crate::domain::erasure::{Erasure, ErasureReason, ErasureState};
+use crate::domain::error::Error;
+use crate::domain::ids::{BookingId, CalendarId, ConversationId, ErasureId};
+use crate::domain::render::Success;
+use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WriteUnavailable};
+use crate::http::envelope::{ApiError, Platform};
+use crate::http::extract::{Erase, Input, PathParam, QueryParams};
+use crate::http::fields::{Name, Request as _, request};
+use crate::http::response::Page;
+use crate::http::state::AppState;
+use crate::service::erasures::{self, Person};
+use crate::service::resources;
+
+type ErasuresCursor = Cursor<ErasureId, 'x'>;
+
+/// An erasure.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Erasure)]
+pub(super) struct ErasureOut {
+    #[schema(value_type = String, example = "era_4vq81n")]
+    id: ErasureId,
+    /// `running`, or `done` when nothing is left.
+    #[schema(schema_with = states)]
+    state: ErasureState,
+    /// `request`, or `retention` of the workspace.
+    #[schema(schema_with = reasons)]
+    reason: ErasureReason,
+    /// The conversation, if it is the erasure of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "con_9s2kd81")]
+    conversation_id: Option<ConversationId>,
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
+    created_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    ended_at: Option<String>,
+    removed: RemovedOut,
+    /// The appointments that could not be removed from their CalDAV server: the first 100. Remove them there.
+    remaining: Vec<RemainingOut>,
+    /// The number of all such appointments.
+    #[schema(minimum = 0, example = 0)]
+    remaining_count: i64,
+}
+
+fn states() -> Object {
+    words(ErasureState::ALL.iter().map(|state| state.as_str()))
+}
+
+fn reasons() -> Object {
+    words(ErasureReason::ALL.iter().map(|reason| reason.as_str()))
+}
+
+fn words(words: impl Iterator<Item = &'static str>) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
+}
+
+/// What an erasure has removed so far.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RemovedOut {
+    #[schema(minimum = 0, example = 1)]
+    conversations: i64,
+    #[schema(minimum = 0, example = 12)]
+    messages: i64,
+    /// Events that have lost their `data`.
+    #[schema(minimum = 0, example = 14)]
+    events: i64,
+    /// Bookings that have lost their title, name, e-mail address and notes.
+    #[schema(minimum = 0, example = 1)]
+    bookings: i64,
+}
+
+/// An appointment that is still on its CalDAV server.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RemainingOut {
+    #[schema(value_type = String, example = "cal_2mf81s")]
+    calendar_id: CalendarId,
+    #[schema(value_type = String, example = "bkg_6tz93v")]
+    booking_id: BookingId,
+    /// The `UID` of the event on the server.
+    #[schema(example = "call_1f0e8a")]
+    event: String,
+}
+
+impl From<&Erasure> for ErasureOut {
+    fn from(erasure: &Erasure) -> Self {
+        let counts = erasure.counts;
+        let remaining = erasure.remaining.iter().map(|appointment| RemainingOut {
+            calendar_id: appointment.calendar_id,
+            booking_id: appointment.booking_id,
+            event: appointment.event.clone(),
+        });
+        Self {
+            id: erasure.id,
+            state: erasure.state(),
+            reason: erasure.reason,
+            conversation_id: erasure.conversation,
+            created_at: erasure.created_at.to_string(),
+            ended_at: erasure.ended_at.map(|at| at.to_string()),
+            removed: RemovedOut {
+                conversations: counts.conversations,
+                messages: counts.messages,
+                events: counts.events,
+                bookings: counts.bookings,
+            },
+            remaining: remaining.collect(),
+            remaining_count: erasure.remaining_count,
+        }
+    }
+}
+
+request! {
+    /// A person, by exactly one of two names.
+    pub(super) struct ErasureIn as ErasureIn {
+        /// The `external_identifier` of their conversations.
+        external_identifier: Option<Name> = "customer-4711",
+        /// The `sender_id` of their messages, sent through this API with `"sender_type": "user"`.
+        sender_id: Option<Name>,
+    }
+}
+
+fn person(input: ErasureIn) -> Result<Person, Error> {
+    match (input.external_identifier, input.sender_id) {
+        (Some(name), None) => Ok(Person::ExternalIdentifier(name)),
+        (None, Some(name)) => Ok(Person::Sender(name)),
+        (None, None) | (Some(_), Some(_)) => {
+            let fields = ErasureIn::FIELDS.join("' and '");
+            Err(Error::invalid("body", format!("Exactly one of the fields '{fields}' is required.")))
+        }
+    }
+}
+
+type AcceptErrors<S> = Errors<Platform, (Erase, Overloaded, WriteUnavailable, S)>;
+type ReadErrors<S> = Errors<Platform, (Erase, Unavailable, S)>;
+
+fn accepted(message: &'static str, erasure: &Erasure) -> Response {
+    (StatusCode::ACCEPTED, Success::new(message, ErasureOut::from(erasure))).into_response()
+}
+
+/// Delete a conversation.
+///
+/// It is not found any more, its open turns are discarded and refunded, and within a minute nothing of it is stored. The response is
+/// the erasure, whose end can be read.
+#[utoipa::path(
+    delete, path = "/conversations/{id}", tag = "platform", operation_id = "deleteConversation",
+    security(("bearer" = ["erase"])), params(("id" = String, Path, description = "con_…")),
+    responses((status = 202, description = "The erasure", body = Success<ErasureOut>), AcceptErrors<NotFound<ConversationId>>),
+)]
+pub(super) async fn delete_conversation(
+    State(state): State<AppState>,
+    Erase(account, _): Erase,
+    PathParam(name): PathParam,
+) -> Result<Response, ApiError<Platform>> {
+    let erasure = erasures::erase_conversation(&state.services, &account, &name).await?;
+    Ok(accepted("Conversation deleted successfully.", &erasure))
+}
+
+/// Erase a person.
+///
+/// All conversations that the person has at this time are deleted. A person without conversations is accepted, too.
+#[utoipa::path(
+    post, path = "/erasures", tag = "platform", operation_id = "createErasure",
+    security(("bearer" = ["erase"])), request_body = ErasureIn,
+    responses((status = 202, description = "The erasure", body = Success<ErasureOut>), AcceptErrors<Input<ErasureIn>>),
+)]
+pub(super) async fn create(
+    State(state): State<AppState>,
+    Erase(account, _): Erase,
+    input: Input<ErasureIn>,
+) -> Result<Response, ApiError<Platform>> {
+    let person = person(input.value)?;
+    let erasure = erasures::erase_person(&state.services, &account, person).await?;
+    Ok(accepted("Erasure accepted.", &erasure))
+}
+
+/// List erasures.
+///
+/// The oldest comes first. They are kept, without the name of any person.
+#[utoipa::path(
+    get, path = "/erasures", tag = "platform", operation_id = "listErasures",
+    security(("bearer" = ["erase"])), params(PageQuery),
+    responses((status = 200, description = "A page", body = Success<Page<ErasureOut>>), ReadErrors<InvalidQuery>),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    Erase(account, _): Erase,
+    QueryParams(query, _): QueryParams<PageQuery>,
+) -> super::Answer<Page<ErasureOut>> {
+    let limit = limit(query.limit.as_deref())?;
+    let after = ErasuresCursor::decode(query.cursor.as_deref())?;
+    let page = resources::list::<Erasure>(&state.services, &account, after, limit).await?;
+    let items = Page::new(&page.items, page.next.map(ErasuresCursor::encode));
+    Ok(Success::new("Erasures retrieved successfully.", items))
+}
+
+/// Read an erasure.
+///
+/// When its state is `done`, nothing of its conversations is stored any more, except on the CalDAV servers of the appointments that it
+/// lists.
+#[utoipa::path(
+    get, path = "/erasures/{id}", tag = "platform", operation_id = "readErasure",
+    security(("bearer" = ["erase"])), params(("id" = String, Path, description = "era_…")),
+    responses((status = 200, description = "The erasure", body = Success<ErasureOut>), ReadErrors<NotFound<ErasureId>>),
+)]
+pub(super) async fn read(
+    State(state): State<AppState>,
+    Erase(account, _): Erase,
+    PathParam(name): PathParam,
+) -> super::Answer<ErasureOut> {
+    let erasure = resources::find::<Erasure>(&state.services, &account, &name).await?;
+    Ok(Success::new("Erasure retrieved successfully.", ErasureOut::from(&erasure)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_has_exactly_one_name() {
+        let input = |external: Option<&str>, sender: Option<&str>| ErasureIn {
+            external_identifier: external.map(str::to_owned),
+            sender_id: sender.map(str::to_owned),
+        };
+
+        assert!(
+            matches!(person(input(Some("a"), None)), Ok(Person::ExternalIdentifier(name)) if name == "a")
+        );
+        assert!(matches!(person(input(None, Some("b"))), Ok(Person::Sender(name)) if name == "b"));
+        for wrong in [input(None, None), input(Some("a"), Some("b"))] {
+            let text = person(wrong).unwrap_err().to_string();
+            assert_eq!(text, "Exactly one of the fields 'external_identifier' and 'sender_id' is required.");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Erasures: a conversation, or all those of a person, are deleted with everything that is stored of them. A request only accepts one;
+//! [`work`] carries it out.
+
+pub mod work;
+
+use std::sync::Arc;
+
+use super::Services;
+use crate::domain::account::Account;
+use crate::domain::audit::Actor;
+use crate::domain::erasure::{Erasure, ErasureReason, ErasureTarget, NewErasure};
+use crate::domain::error::Error;
+use crate::domain::ids::{AuditId, ConversationId, ErasureId, ResourceId as _, WorkspaceId};
+use crate::store::{Conn, StoreError, erasures};
+use crate::writer::DeleteConversation;
+
+/// How many erasures of a workspace may run at once.
+const MAX_RUNNING: i64 = 1000;
+const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// A person, as a back end names them.
+#[derive(Clone, Debug)]
+pub enum Person {
+    /// The `external_identifier` of their conversations.
+    ExternalIdentifier(String),
+    /// The `sender_id` of their messages.
+    Sender(String),
+}
+
+/// Deletes the conversation with this id, as it was sent.
+pub async fn erase_conversation(
+    services: &Services,
+    account: &Account,
+    name: &str,
+) -> Result<Erasure, Error> {
+    let conversation = ConversationId::parse(name)?;
+    check_running(services, account.workspace).await?;
+    let target = ErasureTarget::Conversation(conversation);
+    let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
+    let command = DeleteConversation { conversation, erasure, actor: Arc::clone(&account.actor) };
+    services.writer.execute(command).await
+}
+
+/// Deletes all conversations of a person that exist now.
+pub async fn erase_person(services: &Services, account: &Account, person: Person) -> Result<Erasure, Error> {
+    check_running(services, account.workspace).await?;
+    let target = match person {
+        Person::ExternalIdentifier(name) => ErasureTarget::ExternalIdentifier(name),
+        Person::Sender(name) => ErasureTarget::Sender(name),
+    };
+    let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
+    store(services, &erasure, &account.actor).await.map_err(write_error)?;
+    Ok(Erasure::new(&erasure))
+}
+
+/// Stores an erasure of conversations that are yet to be marked.
+pub async fn store(services: &Services, erasure: &NewErasure, actor: &Actor) -> Result<(), StoreError> {
+    let entry = AuditId(services.ids.uuid_v7(services.clock.as_ref()));
+    let insert = async |conn: Conn<'_>| erasures::insert(conn, erasure, actor, entry).await;
+    services.db.write(erasure.workspace, insert).await
+}
+
+/// A new erasure.
+#[must_use]
+pub fn new_erasure(
+    services: &Services,
+    workspace: WorkspaceId,
+    reason: ErasureReason,
+    target: ErasureTarget,
+) -> NewErasure {
+    let id = ErasureId(services.ids.uuid_v7(services.clock.as_ref()));
+    NewErasure { workspace, id, reason, target, created_at: services.clock.now() }
+}
+
+/// Refuses another erasure while too many are running, which bounds what waits for the worker.
+async fn check_running(services: &Services, workspace: WorkspaceId) -> Result<(), Error> {
+    let count = async |conn: Conn<'_>| erasures::count_running(conn, workspace, MAX_RUNNING).await;
+    if services.db.read(workspace, count).await? < MAX_RUNNING {
+        return Ok(());
+    }
+    let text = "Too many erasures are running";
+    Err(Error::Overloaded { text, retry_after: RETRY_AFTER })
+}
+
+/// A write that failed after it was sent may have been committed.
+fn write_error(error: StoreError) -> Error {
+    if error.is_transient() {
+        return Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) };
+    }
+    error.into()
+}

@@ -1,0 +1,170 @@
+//! The content of deleted conversations, removed in small transactions. None of them takes a lock that the writer needs: it does not
+//! touch these rows any more, because their conversation is deleted.
+
+use super::add_counts;
+use crate::domain::clock::Micros;
+use crate::domain::erasure::{ErasureCounts, ErasureJob};
+use crate::domain::event::{Event, EventType};
+use crate::domain::ids::{ConversationId, EndpointId, EventId, TurnId, WorkspaceId};
+use crate::domain::render;
+use crate::store::{Columns, Conn, StoreError, columns, execute, fetch, key_columns, on_conn};
+
+/// Removes at most `limit` rows of the journals of the turns of the first `limit` messages. Returns how many were removed.
+pub async fn remove_journals(
+    mut conn: Conn<'_>,
+    job: &ErasureJob,
+    conversation: ConversationId,
+    limit: i64,
+) -> Result<u64, StoreError> {
+    const REMOVE: &str = "delete from journal where (workspace_id, turn_id, step, position) in \
+        (select j.workspace_id, j.turn_id, j.step, j.position from new cross join journal j \
+        where j.workspace_id = key_workspace and j.turn_id = key_id limit 256)";
+    let turns = list_turns(conn.reborrow(), job.workspace, conversation, limit).await?;
+    execute(conn, &key_columns(), &turns, REMOVE).await
+}
+
+/// The turns of the first messages of a conversation. Each turn has a message.
+async fn list_turns(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    limit: i64,
+) -> Result<Vec<(WorkspaceId, TurnId)>, StoreError> {
+    const LIST: &str = "select distinct workspace_id, turn_id from (select workspace_id, turn_id from messages \
+        where workspace_id = $1 and conversation_id = $2 order by position limit $3) as first_messages \
+        where turn_id is not null";
+    Ok(on_conn!(conn, |c| {
+        sqlx::query_as(LIST).bind(workspace).bind(conversation).bind(limit).fetch_all(c).await?
+    }))
+}
+
+/// Removes the first `limit` messages of a conversation, whose turns have no journals any more, and what their turns say of errors and
+/// of idempotency keys. Returns how many were removed.
+pub async fn remove_messages(
+    mut conn: Conn<'_>,
+    job: &ErasureJob,
+    conversation: ConversationId,
+    limit: i64,
+) -> Result<u64, StoreError> {
+    const CLEAR_TURNS: &str = "update turns set model_error = null, idempotency_scope = null, idempotency_key = null \
+        from new where turns.workspace_id = key_workspace and turns.id = key_id";
+    const REMOVE: &str = "delete from messages where workspace_id = $1 and conversation_id = $2 and position in \
+        (select position from messages where workspace_id = $1 and conversation_id = $2 order by position limit $3)";
+    let workspace = job.workspace;
+    let turns = list_turns(conn.reborrow(), workspace, conversation, limit).await?;
+    execute(conn.reborrow(), &key_columns(), &turns, CLEAR_TURNS).await?;
+    let removed = on_conn!(conn.reborrow(), |c| {
+        let query = sqlx::query(REMOVE).bind(workspace).bind(conversation).bind(limit);
+        query.execute(c).await?.rows_affected()
+    });
+    let messages = i64::try_from(removed).unwrap_or(i64::MAX);
+    add_counts(conn, workspace, job.id, ErasureCounts { messages, ..ErasureCounts::default() }).await?;
+    Ok(removed)
+}
+
+/// An event of a deleted conversation, without its body.
+#[derive(sqlx::FromRow)]
+struct EventRow {
+    cursor: i64,
+    id: EventId,
+    #[sqlx(rename = "type")]
+    kind: EventType,
+    created_at: Micros,
+}
+
+/// Removes the data of at most `limit` events after a cursor, closes their deliveries, and removes what endpoints have answered. The
+/// event of the deletion itself is left alone. Returns the cursor of the last event; `None` at the end.
+pub async fn redact_events(
+    mut conn: Conn<'_>,
+    job: &ErasureJob,
+    conversation: ConversationId,
+    after: i64,
+    limit: i64,
+    now: Micros,
+) -> Result<Option<i64>, StoreError> {
+    const LIST: &str = "select cursor, id, type, created_at from events where workspace_id = $1 \
+        and conversation_id = $2 and cursor > $3 and type <> 'conversation.deleted' order by cursor limit $4";
+    const BODIES: Columns<Event> = columns!(|event| { "key_workspace": event.workspace, "key_cursor": event.cursor, "new_body": &event.body });
+    const REDACT: &str = "update events set body = new_body from new \
+        where workspace_id = key_workspace and cursor = key_cursor and body <> new_body";
+    let workspace = job.workspace;
+    let rows: Vec<EventRow> = on_conn!(conn.reborrow(), |c| {
+        let query = sqlx::query_as(LIST).bind(workspace).bind(conversation);
+        query.bind(after).bind(limit).fetch_all(c).await?
+    });
+    let Some(last) = rows.last().map(|row| row.cursor) else { return Ok(None) };
+    let redacted: Vec<Event> = rows.into_iter().map(|row| redact(workspace, conversation, &row)).collect();
+    let events = execute(conn.reborrow(), &BODIES, &redacted, REDACT).await?;
+    let cursors: Vec<(WorkspaceId, i64)> = redacted.iter().map(|event| (workspace, event.cursor)).collect();
+    close_deliveries(conn.reborrow(), &cursors, now).await?;
+    let events = i64::try_from(events).unwrap_or(i64::MAX);
+    add_counts(conn, workspace, job.id, ErasureCounts { events, ..ErasureCounts::default() }).await?;
+    Ok(Some(last))
+}
+
+fn redact(workspace: WorkspaceId, conversation: ConversationId, row: &EventRow) -> Event {
+    let EventRow { cursor, id, kind, created_at } = *row;
+    let conversation = Some(conversation);
+    let mut event = Event { workspace, cursor, id, kind, conversation, body: String::new(), created_at };
+    event.body = render::redacted_event(&event);
+    event
+}
+
+/// Closes the open deliveries of events, and removes the texts of all their attempts. The outcome of an attempt that is under way is
+/// dropped, because its fence has changed.
+async fn close_deliveries(
+    mut conn: Conn<'_>,
+    cursors: &[(WorkspaceId, i64)],
+    now: Micros,
+) -> Result<(), StoreError> {
+    macro_rules! lock {
+        ($lock:literal) => {
+            concat!(
+                "select d.workspace_id, d.endpoint_id, d.cursor from new cross join webhook_endpoints w \
+                 cross join deliveries d where w.workspace_id = key_workspace and d.workspace_id = key_workspace \
+                 and d.endpoint_id = w.id and d.cursor = key_id order by d.workspace_id, d.endpoint_id, d.cursor",
+                $lock
+            )
+        };
+    }
+    type DeliveryRow = (WorkspaceId, EndpointId, i64);
+    const KEYS: Columns<(DeliveryRow, Micros)> = columns!(|row| {
+        "key_workspace": row.0.0,
+        "key_endpoint": row.0.1,
+        "key_cursor": row.0.2,
+        "now": row.1,
+    });
+    const CLOSE: &str = "update deliveries set state = 'closed', owner = null, fence = fence + 1, \
+        ended_at = new.now from new where workspace_id = key_workspace and endpoint_id = key_endpoint \
+        and cursor = key_cursor and state in ('queued', 'running')";
+    const CLEAR: &str = "update attempts set excerpt = null from new where workspace_id = key_workspace \
+        and endpoint_id = key_endpoint and cursor = key_cursor and excerpt is not null";
+    // In the order in which the outcomes of attempts lock them.
+    let lock = conn.pick(lock!(" for no key update of d"), lock!(""));
+    let deliveries: Vec<DeliveryRow> = fetch(conn.reborrow(), &key_columns(), cursors, lock).await?;
+    let rows: Vec<_> = deliveries.into_iter().map(|key| (key, now)).collect();
+    execute(conn.reborrow(), &KEYS, &rows, CLOSE).await?;
+    execute(conn, &KEYS, &rows, CLEAR).await?;
+    Ok(())
+}
+
+/// Removes the rest of a conversation: what is left are its ids, times and counts.
+pub async fn finish(
+    mut conn: Conn<'_>,
+    job: &ErasureJob,
+    conversation: ConversationId,
+    now: Micros,
+) -> Result<(), StoreError> {
+    const UNLINK: &str = "delete from widget_links where workspace_id = $1 and conversation_id = $2";
+    const CLEAR: &str = "update conversations set key_variables = '{}', visitor_variables = '{}', metadata = null, \
+        external_identifier = null, erased_at = $3 where workspace_id = $1 and id = $2 and erased_at is null";
+    on_conn!(conn.reborrow(), |c| {
+        sqlx::query(UNLINK).bind(job.workspace).bind(conversation).execute(c).await?;
+    });
+    let cleared = on_conn!(conn.reborrow(), |c| {
+        let query = sqlx::query(CLEAR).bind(job.workspace).bind(conversation).bind(now);
+        query.execute(c).await?.rows_affected()
+    });
+    let conversations = i64::try_from(cleared).unwrap_or(i64::MAX);
+    add_counts(conn, job.workspace, job.id, ErasureCounts { conversations, ..ErasureCounts::default() }).await
+}

@@ -1,0 +1,245 @@
+//! Every table is filled through the API with a marker; after the erasure a dump of the database has none of it, and neither have the
+//! files of SQLite.
+
+use rejoinder::domain::account::Scope;
+use serde_json::{Value, json};
+
+use super::{create_key, delete, erase, erasing_key, wait_until_done};
+use crate::support::db::{TestDb, both_backends};
+use crate::support::fake_model::{ModelRequest, Reply, ToolCall};
+use crate::support::fake_tool::ToolReply;
+use crate::support::http::Response;
+use crate::support::receiver::FakeReceiver;
+use crate::support::script::Gate;
+use crate::support::seed;
+use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
+use crate::support::wait::wait_for;
+
+/// In everything that is said and done in the conversation.
+const MARKER: &str = "qzxmarker";
+/// The other person's, which stays.
+const STAYS: &str = "vwkstays";
+
+async fn create(server: &TestServer, marker: &str, kind: &str) -> Response {
+    let body = json!({
+        "assistant_id": ASSISTANT, "type": kind, "external_identifier": format!("{marker}@example.com"),
+        "variables": { "name": marker, "plan": marker }, "metadata": { "crm": marker },
+    });
+    let request = server.request("POST", "/v1/conversations").bearer(&server.keys.full).json(&body);
+    request.header("idempotency-key", &format!("{marker}-create-{kind}")).send().await
+}
+
+/// A platform message with the marker everywhere.
+fn message(con: &str, marker: &str, auto_reply: bool) -> Value {
+    json!({
+        "conversation_id": con, "sender_id": format!("{marker}-sender"), "sender_type": "user",
+        "text": format!("I am {marker}"), "metadata": { "from": marker }, "auto_reply": auto_reply,
+    })
+}
+
+/// Says and does everything that is stored, in a conversation of both APIs. Returns its id and its creation.
+async fn fill(server: &TestServer, marker: &'static str, datetime: &str) -> (String, Response) {
+    let created = create(server, marker, "widget").await;
+    assert_eq!(created.status, 200, "{}", created.text());
+    let data = created.json()["data"].clone();
+    let (con, uuid) = (data["id"].as_str().unwrap(), data["widget_uuid"].as_str().unwrap());
+    let booking = json!({
+        "datetime": datetime, "title": format!("Call {marker}"), "name": marker,
+        "email": format!("{marker}@example.com"), "notes": marker,
+    });
+    let order = json!({ "order_id": marker });
+    server.tool.script().respond_with(move |_| ToolReply::json(&json!({ "of": marker })));
+    server.model.script().queue([
+        Reply::text_and_tool_calls(
+            &format!("{marker}, let me look."),
+            [ToolCall::new("get_order_status", &order)],
+        ),
+        Reply::tool_calls([ToolCall::new("book_appointment", &booking)]),
+        Reply::text(&format!("Booked, {marker}.")),
+    ]);
+    let sent = server.post_message(uuid, &format!("Hello from {marker}"));
+    let replied = sent.header("idempotency-key", &format!("{marker}-widget")).send().await;
+    assert_eq!(replied.status, 200, "{}", replied.text());
+    assert_eq!(replied.json()["function_calls"][1]["result"]["success"], true, "{}", replied.text());
+
+    let failed = http::StatusCode::FORBIDDEN;
+    server.model.script().queue([Reply::error(failed, marker)]);
+    assert_eq!(server.post_message(uuid, &format!("{marker} fails")).send().await.status, 400);
+
+    server.model.script().queue([Reply::text(&format!("Streamed to {marker}."))]);
+    let mut stream = server.post_message(uuid, &format!("{marker} streams")).stream().await;
+    while stream.block().await.is_some() {}
+
+    let stored = server.enqueue(message(con, marker, false).to_string());
+    let stored = stored.header("idempotency-key", &format!("{marker}-message")).send().await;
+    assert_eq!(stored.status, 200, "{}", stored.text());
+    let path = format!("/v1/conversations/{con}");
+    let patched = json!({ "metadata": { "changed": marker } });
+    server.request("PATCH", &path).bearer(&server.keys.full).json(&patched).send().await;
+    (con.to_owned(), created)
+}
+
+/// Everything that the database has, and on SQLite the bytes of its files.
+async fn find_marker(db: &TestDb, marker: &str) -> Vec<String> {
+    let mut found: Vec<String> = seed::contents(db).await;
+    found.retain(|row| row.contains(marker));
+    if let TestDb::Sqlite(folder) = db {
+        for suffix in ["", "-wal", "-shm"] {
+            let file = format!("{}{suffix}", folder.path().display());
+            let bytes = std::fs::read(&file).unwrap_or_default();
+            let has_marker = bytes.windows(marker.len()).any(|window| window == marker.as_bytes());
+            found.extend(has_marker.then_some(file));
+        }
+    }
+    found
+}
+
+both_backends!(
+    async fn nothing_of_a_person_is_left_and_everything_of_another_stays(db: TestDb) {
+        let server = Setup::default().env("REJOINDER_OUTBOUND__ALLOW_HOSTS", "127.0.0.1").start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        receiver.script().respond_with(|request| ToolReply::json(&request.json()));
+        receiver.create_endpoint(&server, &db, "/delivered").await;
+        let failing = FakeReceiver::start().await;
+        failing.script().respond_with(|request| {
+            ToolReply::status(http::StatusCode::INTERNAL_SERVER_ERROR).with_body(request.body.clone())
+        });
+        failing.create_endpoint(&server, &db, "/failed").await;
+        let (other, _) = fill(&server, STAYS, "2026-03-18 10:00").await;
+        let (con, created) = fill(&server, MARKER, "2026-03-16 14:00").await;
+        let attempted = async || {
+            let echoed = format!("select count(*) from attempts where excerpt like '%{MARKER}%'");
+            (server.query_number(&echoed).await >= 2).then_some(())
+        };
+        wait_for("both endpoints to have answered", attempted).await;
+        let balance = server.balance().await;
+        let gate = Gate::closed();
+        let reply_gate = gate.clone();
+        server
+            .model
+            .script()
+            .respond_with(move |_: &ModelRequest| Reply::text("never").gated_by(&reply_gate));
+        let running = server.enqueue(message(&con, MARKER, true).to_string()).send().await;
+        let turn = running.header("rejoinder-turn").unwrap().to_owned();
+        assert!(!find_marker(&db, MARKER).await.is_empty());
+        let events = server.get("/v1/events?limit=200").await.json()["data"]["items"].clone();
+
+        let key = erasing_key(&server).await;
+        let person = json!({ "external_identifier": format!("{MARKER}@example.com") });
+        let accepted = erase(&server, &key, &person).await;
+        let erasure = wait_until_done(&server, &key, &accepted).await;
+
+        assert_eq!(find_marker(&db, MARKER).await, Vec::<String>::new());
+        gate.open();
+        assert_eq!(
+            (&erasure["removed"]["conversations"], &erasure["removed"]["bookings"]),
+            (&json!(1), &json!(1))
+        );
+        assert_eq!((&erasure["remaining"], &erasure["remaining_count"]), (&json!([]), &json!(0)));
+        assert_eq!(server.get(&format!("/v1/conversations/{con}")).await.status, 404);
+        assert_eq!(server.get(&format!("/v1/turns/{turn}")).await.status, 404);
+        assert_eq!(server.balance().await, balance, "the running turn is refunded, and the ledger stays");
+        let discarded = server.events("reply.discarded").await;
+        assert_eq!(discarded.len(), 1);
+        assert_eq!(discarded[0].get("data"), None);
+        let after = server.get("/v1/events?limit=200").await.json()["data"]["items"].clone();
+        let cursors = |events: &Value| -> Vec<Value> {
+            events.as_array().unwrap().iter().map(|event| event["cursor"].clone()).collect()
+        };
+        let (before, after) = (cursors(&events), cursors(&after));
+        assert_eq!(after[..before.len()], before, "the feed has no gap");
+        let again = create(&server, MARKER, "widget").await;
+        assert_eq!(
+            (again.status, created.status),
+            (404, 200),
+            "a repeated request creates nothing: {}",
+            again.text()
+        );
+        let bookings = server.bookings("").await;
+        let state = |booking: &Value| (booking["conversation_id"].clone(), booking["state"].clone());
+        assert!(
+            bookings.iter().any(|booking| state(booking) == (json!(con), json!("cancelled"))),
+            "{bookings:?}"
+        );
+        let kept = bookings.iter().find(|booking| booking["conversation_id"] == json!(other)).unwrap();
+        assert_eq!((&kept["state"], &kept["name"]), (&json!("booked"), &json!(STAYS)));
+        let messages = server.messages(&other).await;
+        assert!(messages.iter().any(|message| message["text"].as_str().unwrap().contains(STAYS)));
+        let invariants = "select count(*) from workspace_state s where balance <> \
+            (select coalesce(sum(amount), 0) from ledger l where l.workspace_id = s.workspace_id)";
+        assert_eq!(server.query_number(invariants).await, 0);
+    }
+);
+
+both_backends!(
+    async fn a_person_is_also_found_by_the_sender_of_their_messages(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let mut own = Vec::new();
+        for text in ["one", "two"] {
+            let mut body = message("", MARKER, false);
+            body["text"] = json!(text);
+            body.as_object_mut().unwrap().remove("conversation_id");
+            let sent = server.enqueue(body.to_string()).send().await.json();
+            own.push(sent["data"]["conversation_id"].as_str().unwrap().to_owned());
+        }
+        let other = server.store_message(None, "Hi").await;
+        server.post_message(WIDGET, "a visitor").send().await;
+        let key = erasing_key(&server).await;
+
+        let visitors = erase(&server, &key, &json!({ "sender_id": "visitor" })).await;
+        let nobody = wait_until_done(&server, &key, &visitors).await;
+        let accepted = erase(&server, &key, &json!({ "sender_id": format!("{MARKER}-sender") })).await;
+        let erasure = wait_until_done(&server, &key, &accepted).await;
+
+        assert_eq!(nobody["removed"]["conversations"], 0, "all visitors have the same name");
+        assert_eq!(
+            (&erasure["removed"]["conversations"], &erasure["removed"]["messages"]),
+            (&json!(2), &json!(2))
+        );
+        for con in own {
+            assert_eq!(server.get(&format!("/v1/conversations/{con}")).await.status, 404);
+        }
+        assert_eq!(server.messages(&other).await.len(), 1);
+        assert_eq!(find_marker(&db, MARKER).await, Vec::<String>::new());
+    }
+);
+
+both_backends!(
+    async fn small_rows_leave_no_copy_where_their_pages_were_split(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let mut conversations = Vec::new();
+        for _ in 0..8 {
+            conversations.push(server.store_message(None, "Hi").await);
+        }
+        // Rows of several conversations, inserted in turns, so that the pages of a table are split between them.
+        for round in 0..40 {
+            for (nth, con) in conversations.iter().enumerate() {
+                let marker = if nth == 3 { MARKER } else { "something else" };
+                server.store_message(Some(con), &format!("{marker} {}", "x".repeat(round * 7))).await;
+            }
+        }
+        let key = erasing_key(&server).await;
+
+        let accepted = delete(&server, &key, &conversations[3]).await;
+        let erasure = wait_until_done(&server, &key, &accepted).await;
+
+        assert_eq!(erasure["removed"]["messages"], 41);
+        assert_eq!(find_marker(&db, MARKER).await, Vec::<String>::new());
+    }
+);
+
+both_backends!(
+    async fn a_key_of_another_workspace_erases_nobody_here(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        create(&server, STAYS, "api").await;
+        let other = create_key(&server, "other", &[Scope::Erase]).await;
+
+        let person = json!({ "external_identifier": format!("{STAYS}@example.com") });
+        let accepted = erase(&server, &other, &person).await;
+        let erasure = wait_until_done(&server, &other, &accepted).await;
+
+        assert_eq!(erasure["removed"]["conversations"], 0);
+        let found = server.get(&format!("/v1/conversations?external_identifier={STAYS}@example.com")).await;
+        assert_eq!(found.json()["data"]["items"].as_array().unwrap().len(), 1);
+    }
+);

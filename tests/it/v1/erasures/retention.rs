@@ -1,0 +1,97 @@
+//! The retention of a workspace: what is removed when its time is over, and what stays.
+
+use std::time::Duration;
+
+use rejoinder::domain::account::Scope;
+use serde_json::{Value, json};
+
+use super::{create_key, erasing_key};
+use crate::support::db::both_backends;
+use crate::support::fake_model::{Reply, ToolCall};
+use crate::support::server::{Setup, TestServer, WIDGET};
+use crate::support::wait::wait_for;
+
+fn setup(retention: &'static str) -> Setup {
+    Setup::default().workspace(move |text| {
+        text.replace("balance = \"10.00\"", &format!("balance = \"10.00\"\nretention = {{ {retention} }}"))
+    })
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+both_backends!(
+    async fn conversations_are_erased_a_while_after_their_last_message(db: TestDb) {
+        let server = setup("conversations = \"30d\"").start(&db).await;
+        let (idle, busy) = (server.store_message(None, "Hi").await, server.store_message(None, "Hi").await);
+        server.advance_clock(&db, 20 * DAY).await;
+        server.store_message(Some(&busy), "again").await;
+        server.worker().apply_retentions().await.unwrap();
+        let key = create_key(&server, "demo", &[Scope::Erase, Scope::Read]).await;
+        let erasures = async || {
+            let listed = server.request("GET", "/v1/erasures").bearer(&key).send().await.json();
+            listed["data"]["items"].as_array().unwrap().clone()
+        };
+        assert_eq!(erasures().await, Vec::<Value>::new());
+
+        server.advance_clock(&db, 11 * DAY).await;
+        server.worker().apply_retentions().await.unwrap();
+        let done = async || erasures().await.pop().filter(|erasure| erasure["state"] == "done");
+        let erasure = wait_for("the erasure to be done", done).await;
+        server.worker().apply_retentions().await.unwrap();
+
+        assert_eq!(erasure["reason"], "retention");
+        assert_eq!(server.get(&format!("/v1/conversations/{idle}")).await.status, 404);
+        assert_eq!(server.messages(&busy).await.len(), 2);
+        assert_eq!(erasures().await.len(), 1, "there is nothing more to erase");
+        let audited = "select count(*) from audit_log where action = 'deleted' and actor_kind = 'server'";
+        assert_eq!(server.query_number(audited).await, 1);
+    }
+);
+
+both_backends!(
+    async fn without_a_retention_everything_stays(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let con = server.store_message(None, "Hi").await;
+        server.book("2026-03-16 14:00", "Demo").await;
+        server.advance_clock(&db, 3000 * DAY).await;
+        let before = server.row_counts().await;
+
+        server.worker().apply_retentions().await.unwrap();
+
+        assert_eq!(server.row_counts().await, before);
+        assert_eq!(server.messages(&con).await.len(), 1);
+        assert_eq!(server.bookings("").await[0]["title"], "Demo");
+    }
+);
+
+both_backends!(
+    async fn journals_and_bookings_have_retentions_of_their_own(db: TestDb) {
+        let retention = "journals = \"10d\", bookings = \"5d\"";
+        let server = setup(retention).start(&db).await;
+        let arguments = json!({ "datetime": "2026-03-16 14:00", "title": "Demo", "name": "Ada" });
+        let call = ToolCall::new("book_appointment", &arguments);
+        server.model.script().queue([Reply::tool_calls([call]), Reply::text("Done.")]);
+        server.post_message(WIDGET, "Book it").send().await;
+        let counts = async || {
+            let journal = server.query_number("select count(*) from journal").await;
+            let calls =
+                server.query_number("select count(*) from messages where function_calls <> '[]'").await;
+            let names = server.query_number("select count(*) from bookings where name is not null").await;
+            (journal > 0, calls, names)
+        };
+        assert_eq!(counts().await, (true, 1, 1));
+
+        let mut seen = Vec::new();
+        for days in [1, 6, 5] {
+            server.advance_clock(&db, days * DAY).await;
+            server.worker().apply_retentions().await.unwrap();
+            seen.push(counts().await);
+        }
+
+        assert_eq!(seen, [(true, 1, 1), (true, 1, 0), (false, 0, 0)]);
+        let booking = server.bookings("").await[0].clone();
+        assert_eq!((&booking["title"], &booking["state"]), (&json!(""), &json!("booked")));
+        let con = server.conversation_id(WIDGET).await;
+        assert!(server.messages(&con).await.len() >= 2, "the conversation stays");
+    }
+);
