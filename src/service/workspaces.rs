@@ -16,6 +16,7 @@ use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ResourceId as _, WorkspaceId};
 use crate::domain::money::Money;
+use crate::domain::retention::Retention;
 use crate::domain::token_budget::TokenBudgets;
 use crate::domain::workspace::{Pricing, Workspace};
 pub use crate::store::workspaces::WorkspaceBalance;
@@ -145,6 +146,7 @@ pub async fn create(
         balance_low: None,
         allow_hosts: Vec::new(),
         token_budgets: TokenBudgets::UNLIMITED,
+        retention: Retention::default(),
         from_file: false,
         created_at: clock.now(),
         suspended_at: None,

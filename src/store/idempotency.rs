@@ -98,7 +98,7 @@ pub async fn erase(
     limit: i64,
 ) -> Result<usize, StoreError> {
     const FIND: &str = "select workspace_id, scope, key, fingerprint, turn_id, conversation_id, \
-        status is not null as is_answered, created_at from idempotency \
+        status is not null as is_answered, warning, created_at from idempotency \
         where workspace_id = $1 and conversation_id = $2 and length(fingerprint) > 1 limit $3";
     const KEYS: Columns<IdempotencyRecord> = columns!(|record| {
         "key_workspace": record.key.workspace,
@@ -120,6 +120,7 @@ pub async fn erase(
             turn: None,
             conversation: record.conversation,
             answer: StoredAnswer::Open,
+            warning: None,
             created_at: record.created_at,
         })
         .collect();

@@ -226,7 +226,7 @@ pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &Event
         EventData::Endpoint { endpoint, reason } => {
             EventDataOut::Endpoint(EventEndpoint { webhook_endpoint_id: endpoint, reason })
         }
-        EventData::Deleted(conversation_id) => EventDataOut::Deleted { conversation_id },
+        EventData::Deleted(conversation_id) => EventDataOut::Deleted(DeletedConversation { conversation_id }),
     };
     json(&EventOut { id, kind, created_at: at.to_string(), cursor: cursor.to_string(), data: Some(data) })
 }

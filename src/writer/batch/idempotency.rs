@@ -40,7 +40,7 @@ impl Batch<'_> {
     pub(in crate::writer) fn put_idempotency_record(
         &mut self,
         request: Option<&IdempotencyRequest>,
-        conversation: ConversationId,
+        conversation: Option<ConversationId>,
         turn: Option<TurnId>,
         answer: Option<RenderedResponse>,
     ) {
@@ -50,7 +50,7 @@ impl Batch<'_> {
             key: key.clone(),
             fingerprint,
             turn,
-            conversation: Some(conversation),
+            conversation,
             answer,
             warning,
             created_at: self.context.now,

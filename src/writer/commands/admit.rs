@@ -201,7 +201,7 @@ impl Admission {
             self.store_message(batch, conversation, None);
             batch.put_idempotency_record(
                 self.idempotency.as_ref(),
-                conversation.id,
+                Some(conversation.id),
                 None,
                 Some(answer.clone()),
             );
@@ -216,7 +216,7 @@ impl Admission {
         batch.check_bounds(conversation, self.api)?;
         self.store_message(batch, conversation, Some(self.turn));
         self.create_turn(batch, conversation, assistant, price);
-        batch.put_idempotency_record(self.idempotency.as_ref(), conversation.id, Some(self.turn), None);
+        batch.put_idempotency_record(self.idempotency.as_ref(), Some(conversation.id), Some(self.turn), None);
         Ok(AdmitOutcome::Waiting(self.turn))
     }
 
@@ -251,7 +251,12 @@ impl Admission {
             self.create_turn(batch, &conversation, assistant, price);
         }
         let answer = render::acknowledgement(&message, reason);
-        batch.put_idempotency_record(self.idempotency.as_ref(), conversation.id, turn, Some(answer.clone()));
+        batch.put_idempotency_record(
+            self.idempotency.as_ref(),
+            Some(conversation.id),
+            turn,
+            Some(answer.clone()),
+        );
         Ok(AdmitOutcome::Answered { answer, turn })
     }
 

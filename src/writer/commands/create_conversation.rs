@@ -68,7 +68,7 @@ impl Decision for NewConversation {
         let created = CreatedConversation { conversation, link: self.link, first_message };
         if self.idempotency.is_some() {
             let answer = render::conversation_created(&created);
-            batch.put_idempotency_record(self.idempotency.as_ref(), self.id, None, Some(answer));
+            batch.put_idempotency_record(self.idempotency.as_ref(), Some(self.id), None, Some(answer));
         }
         Ok(CreateOutcome::Created(Box::new(created)))
     }

@@ -44,6 +44,7 @@ impl Decision for RerunTurn {
         if let Some(turn) = record.and_then(|record| record.turn) {
             return Ok(RerunOutcome::Replayed(turn));
         }
+        batch.check_not_suspended(self.failed.workspace)?;
         let mut failed = self.failed_turn(batch)?;
         if conversation.ended_at.is_some() {
             return Err(Error::Conflict("The conversation has ended.".to_owned()));
@@ -81,7 +82,7 @@ impl Decision for RerunTurn {
                 key,
             },
         );
-        batch.put_idempotency_record(self.idempotency.as_ref(), Some(self.turn), None);
+        batch.put_idempotency_record(self.idempotency.as_ref(), Some(conversation.id), Some(self.turn), None);
         Ok(RerunOutcome::Opened(Box::new(turn)))
     }
 }

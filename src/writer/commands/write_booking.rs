@@ -58,7 +58,8 @@ impl Decision for WriteBooking {
         let booking = booking.ok_or_else(|| Error::internal("a booking that was just made is missing"))?;
         let answer = render::booking_created(&booking, rules);
         if self.idempotency.is_some() {
-            batch.put_idempotency_record(self.idempotency.as_ref(), None, Some(answer.clone()));
+            let request = self.idempotency.as_ref();
+            batch.put_idempotency_record(request, self.booker.conversation, None, Some(answer.clone()));
         }
         Ok(WriteBookingOutcome::Booked(Box::new(booking), answer))
     }
