@@ -11,16 +11,16 @@ use crate::domain::ids::{BookingId, CalendarId, ConversationId};
 /// A booking.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct BookingOut {
-    #[schema(value_type = String, example = "bkg_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(example = "bkg_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: BookingId,
-    #[schema(value_type = String, example = "cal_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(example = "cal_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     calendar_id: CalendarId,
     /// The conversation that it was made in, if it was made in one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "con_9s2kd81")]
+    #[schema(example = "con_9s2kd81")]
     conversation_id: Option<ConversationId>,
     /// `booked` or `cancelled`.
-    #[schema(value_type = String, example = "booked")]
+    #[schema(example = "booked")]
     state: BookingState,
     #[schema(example = "Demo")]
     title: String,
@@ -33,9 +33,9 @@ pub struct BookingOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     notes: Option<String>,
     /// In UTC.
-    #[schema(example = "2026-03-16T13:00:00Z")]
+    #[schema(format = DateTime, example = "2026-03-16T13:00:00Z")]
     starts_at: String,
-    #[schema(example = "2026-03-16T13:30:00Z")]
+    #[schema(format = DateTime, example = "2026-03-16T13:30:00Z")]
     ends_at: String,
     /// The start in the calendar's time zone, as the booking tool returns it.
     #[schema(example = "2026-03-16T14:00:00+01:00")]
@@ -44,9 +44,10 @@ pub struct BookingOut {
     end: String,
     #[schema(example = "Europe/Berlin")]
     time_zone: String,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     cancelled_at: Option<String>,
 }
 

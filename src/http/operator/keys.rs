@@ -23,7 +23,7 @@ type Found = (NotFound<WorkspaceId>, NotFound<KeyId>);
 /// The oldest comes first. Of the keys that are revoked or have expired, the newest 100 are kept.
 #[utoipa::path(
     get, path = "/workspaces/{id}/keys", tag = "operator", operation_id = "operatorListKeys", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…"), PageQuery),
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…"), PageQuery),
     responses((status = 200, description = "A page", body = Success<Page<KeyOut>>), ReadErrors<(InvalidQuery, NotFound<WorkspaceId>)>),
 )]
 pub(super) async fn list(
@@ -45,7 +45,7 @@ pub(super) async fn list(
 /// With any scopes. Its secret is only returned in this response.
 #[utoipa::path(
     post, path = "/workspaces/{id}/keys", tag = "operator", operation_id = "operatorCreateKey", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…")), request_body = KeyIn,
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…")), request_body = KeyIn,
     responses((status = 200, description = "The key, with its secret", body = Success<KeyWithSecretOut>), WriteErrors<(Input<KeyIn>, TooManyKeys, NotFound<WorkspaceId>)>),
 )]
 pub(super) async fn create(
@@ -64,7 +64,7 @@ pub(super) async fn create(
 /// Read a workspace's key.
 #[utoipa::path(
     get, path = "/workspaces/{id}/keys/{key_id}", tag = "operator", operation_id = "operatorReadKey", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…"), ("key_id" = String, Path, description = "key_…")),
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…"), ("key_id" = inline(KeyId), Path, description = "key_…")),
     responses((status = 200, description = "The key", body = Success<KeyOut>), ReadErrors<Found>),
 )]
 pub(super) async fn read(
@@ -82,7 +82,7 @@ pub(super) async fn read(
 /// The new secret is only returned in this response; the old one stays valid for a while.
 #[utoipa::path(
     post, path = "/workspaces/{id}/keys/{key_id}/roll", tag = "operator", operation_id = "operatorRollKey", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…"), ("key_id" = String, Path, description = "key_…")), request_body = Option<RollIn>,
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…"), ("key_id" = inline(KeyId), Path, description = "key_…")), request_body = Option<RollIn>,
     responses((status = 200, description = "The key, with its new secret", body = Success<KeyWithSecretOut>), WriteErrors<(Input<RollIn>, Found, InvalidKey)>),
 )]
 pub(super) async fn roll(
@@ -102,7 +102,7 @@ pub(super) async fn roll(
 /// Within 5 s every process rejects it.
 #[utoipa::path(
     delete, path = "/workspaces/{id}/keys/{key_id}", tag = "operator", operation_id = "operatorRevokeKey", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…"), ("key_id" = String, Path, description = "key_…")),
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…"), ("key_id" = inline(KeyId), Path, description = "key_…")),
     responses((status = 200, description = "The key, revoked", body = Success<KeyOut>), WriteErrors<Found>),
 )]
 pub(super) async fn revoke(

@@ -16,7 +16,7 @@ use crate::service::processes;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Process)]
 pub(super) struct ProcessOut {
-    #[schema(value_type = String, example = "prc_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(example = "prc_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: ProcessId,
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     started_at: String,

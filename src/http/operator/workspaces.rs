@@ -247,11 +247,11 @@ error_sets! {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Pricing)]
 struct PricingOut {
-    #[schema(value_type = String, example = "0.01")]
+    #[schema(example = "0.01")]
     widget: Money,
-    #[schema(value_type = String, example = "0.00")]
+    #[schema(example = "0.00")]
     test: Money,
-    #[schema(value_type = String, example = "0.02")]
+    #[schema(example = "0.02")]
     api: Money,
 }
 
@@ -259,20 +259,20 @@ struct PricingOut {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Workspace)]
 pub(super) struct WorkspaceOut {
-    #[schema(value_type = String, example = "wsp_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(example = "wsp_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: WorkspaceId,
     #[schema(example = "acme")]
     slug: String,
     #[schema(example = "Acme")]
     name: String,
-    #[schema(value_type = String, example = "25.00")]
+    #[schema(example = "25.00")]
     balance: Money,
     auto_create_conversations: bool,
-    #[schema(required, value_type = Option<String>, example = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(required, example = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     default_assistant_id: Option<AssistantId>,
     #[schema(inline)]
     pricing: PricingOut,
-    #[schema(required, value_type = Option<String>, example = "5.00")]
+    #[schema(required, example = "5.00")]
     balance_low: Option<Money>,
     #[schema(required)]
     tokens_per_conversation: Option<i64>,
@@ -324,7 +324,7 @@ pub(super) struct CreditOut {
     credited: bool,
     #[schema(example = "invoice-1042")]
     reference: String,
-    #[schema(value_type = String, example = "50.00")]
+    #[schema(example = "50.00")]
     balance: Money,
 }
 
@@ -367,7 +367,7 @@ pub(super) async fn create(
 /// Read a workspace.
 #[utoipa::path(
     get, path = "/workspaces/{id}", tag = "operator", operation_id = "operatorReadWorkspace", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…")),
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),
     responses((status = 200, description = "The workspace", body = Success<WorkspaceOut>), ReadErrors<NotFound<WorkspaceId>>),
 )]
 pub(super) async fn read(
@@ -384,7 +384,7 @@ pub(super) async fn read(
 /// All changes of a request are applied together. The settings of a workspace that a file made are changed there.
 #[utoipa::path(
     patch, path = "/workspaces/{id}", tag = "operator", operation_id = "operatorUpdateWorkspace", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…")), request_body = WorkspaceUpdateIn,
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…")), request_body = WorkspaceUpdateIn,
     responses((status = 200, description = "The workspace after the change", body = Success<WorkspaceOut>), WriteErrors<(Input<WorkspaceUpdateIn>, NotFound<WorkspaceId>, NotFound<AssistantId>, WorkspaceConflict)>),
 )]
 pub(super) async fn update(
@@ -404,7 +404,7 @@ pub(super) async fn update(
 /// stay possible.
 #[utoipa::path(
     post, path = "/workspaces/{id}/suspend", tag = "operator", operation_id = "operatorSuspendWorkspace", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…")),
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),
     responses((status = 200, description = "The workspace, suspended", body = Success<WorkspaceOut>), WriteErrors<(NotFound<WorkspaceId>, BeingDeleted)>),
 )]
 pub(super) async fn suspend(
@@ -421,7 +421,7 @@ pub(super) async fn suspend(
 /// Ends its suspension. Replies that were discarded do not come back.
 #[utoipa::path(
     post, path = "/workspaces/{id}/resume", tag = "operator", operation_id = "operatorResumeWorkspace", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…")),
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),
     responses((status = 200, description = "The workspace, resumed", body = Success<WorkspaceOut>), WriteErrors<(NotFound<WorkspaceId>, BeingDeleted)>),
 )]
 pub(super) async fn resume(
@@ -439,7 +439,7 @@ pub(super) async fn resume(
 /// that is done.
 #[utoipa::path(
     delete, path = "/workspaces/{id}", tag = "operator", operation_id = "operatorDeleteWorkspace", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…")),
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),
     responses((status = 202, description = "The workspace, which is being deleted", body = Success<WorkspaceOut>), WriteErrors<(NotFound<WorkspaceId>, NotSuspended, BeingDeleted)>),
 )]
 pub(super) async fn delete(
@@ -459,7 +459,7 @@ pub(super) async fn delete(
 /// A reference counts once, so a request whose answer was lost can be repeated.
 #[utoipa::path(
     post, path = "/workspaces/{id}/credit", tag = "operator", operation_id = "operatorCreditWorkspace", security(("operator" = [])),
-    params(("id" = String, Path, description = "wsp_…")), request_body = CreditIn,
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…")), request_body = CreditIn,
     responses((status = 200, description = "The balance afterwards", body = Success<CreditOut>), WriteErrors<(Input<CreditIn>, NotFound<WorkspaceId>, ReferenceUsed)>),
 )]
 pub(super) async fn credit(

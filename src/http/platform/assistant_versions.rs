@@ -56,7 +56,7 @@ pub(super) struct VersionSummaryOut {
     version: i64,
     /// Whether it is the current one.
     is_current: bool,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
 }
 
@@ -128,7 +128,7 @@ impl From<VersionDiff> for VersionDiffOut {
 /// The newest comes first.
 #[utoipa::path(
     get, path = "/assistants/{id}/versions", tag = "platform", operation_id = "listAssistantVersions",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "ast_…"), PageQuery),
+    security(("bearer" = ["read"])), params(("id" = inline(AssistantId), Path, description = "ast_…"), PageQuery),
     responses((status = 200, description = "A page", body = Success<Page<VersionSummaryOut>>), ReadErrors<(InvalidQuery, NotFound<AssistantId>)>),
 )]
 pub(super) async fn list(
@@ -153,7 +153,7 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/assistants/{id}/versions/{version}", tag = "platform", operation_id = "readAssistantVersion",
     security(("bearer" = ["read"])),
-    params(("id" = String, Path, description = "ast_…"), ("version" = i64, Path, minimum = 1, description = "The number of the version")),
+    params(("id" = inline(AssistantId), Path, description = "ast_…"), ("version" = i64, Path, minimum = 1, description = "The number of the version")),
     responses((status = 200, description = "The version", body = Success<VersionOut>), ReadErrors<(NotFound<AssistantId>, VersionNotFound)>),
 )]
 pub(super) async fn read(
@@ -171,7 +171,7 @@ pub(super) async fn read(
 #[utoipa::path(
     get, path = "/assistants/{id}/versions/{version}/diff", tag = "platform", operation_id = "compareAssistantVersions",
     security(("bearer" = ["read"])),
-    params(("id" = String, Path, description = "ast_…"), ("version" = i64, Path, minimum = 1, description = "The number of the version"), DiffQuery),
+    params(("id" = inline(AssistantId), Path, description = "ast_…"), ("version" = i64, Path, minimum = 1, description = "The number of the version"), DiffQuery),
     responses((status = 200, description = "What differs", body = Success<VersionDiffOut>), ReadErrors<(InvalidQuery, NotFound<AssistantId>, VersionNotFound)>),
 )]
 pub(super) async fn diff(
@@ -191,7 +191,7 @@ pub(super) async fn diff(
 #[utoipa::path(
     post, path = "/assistants/{id}/versions/{version}/restore", tag = "platform", operation_id = "restoreAssistantVersion",
     security(("bearer" = ["config"])),
-    params(("id" = String, Path, description = "ast_…"), ("version" = i64, Path, minimum = 1, description = "The number of the version")),
+    params(("id" = inline(AssistantId), Path, description = "ast_…"), ("version" = i64, Path, minimum = 1, description = "The number of the version")),
     responses((status = 200, description = "The assistant after the change", body = Success<WrittenAssistantOut>), ConfigErrors<(NotFound<AssistantId>, VersionNotFound, AssistantConflict, RestoreConflict)>),
 )]
 pub(super) async fn restore(

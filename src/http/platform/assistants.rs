@@ -151,7 +151,7 @@ pub(super) fn set_nullable(property: &mut RefOr<Schema>) {
 /// What an assistant has beside its fields.
 #[derive(Debug, Serialize, ToSchema)]
 struct AssistantHeadOut {
-    #[schema(value_type = String, example = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(example = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: AssistantId,
     /// The number of the current version, counted from 1.
     #[schema(example = 3)]
@@ -159,14 +159,14 @@ struct AssistantHeadOut {
     /// Whether a workspace file manages it; if so, it can only be changed there.
     #[schema(example = false)]
     from_file: bool,
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
     /// The creation of the current version.
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     updated_at: String,
     /// Present if it is archived: it answers in its conversations, and there are no new ones.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "2026-03-15T14:22:11Z")]
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     archived_at: Option<String>,
 }
 
@@ -268,7 +268,7 @@ pub(super) async fn list(
 /// An archived one is found, too.
 #[utoipa::path(
     get, path = "/assistants/{id}", tag = "platform", operation_id = "readAssistant",
-    security(("bearer" = ["read"])), params(("id" = String, Path, description = "ast_…")),
+    security(("bearer" = ["read"])), params(("id" = inline(AssistantId), Path, description = "ast_…")),
     responses((status = 200, description = "The assistant", body = Success<AssistantOut>), ReadErrors<NotFound<AssistantId>>),
 )]
 pub(super) async fn read(
@@ -285,7 +285,7 @@ pub(super) async fn read(
 /// If anything differs, it gets a new version, which answers from the next message. Replies that are being generated keep the old one.
 #[utoipa::path(
     patch, path = "/assistants/{id}", tag = "platform", operation_id = "changeAssistant",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "ast_…")), request_body = AssistantChangeIn,
+    security(("bearer" = ["config"])), params(("id" = inline(AssistantId), Path, description = "ast_…")), request_body = AssistantChangeIn,
     responses((status = 200, description = "The assistant after the change", body = Success<WrittenAssistantOut>), ConfigErrors<(AssistantBody, NotFound<AssistantId>, AssistantConflict)>),
 )]
 pub(super) async fn update(
@@ -303,7 +303,7 @@ pub(super) async fn update(
 /// It answers in its conversations, and there are no new ones. To restore a version takes it back into use.
 #[utoipa::path(
     delete, path = "/assistants/{id}", tag = "platform", operation_id = "archiveAssistant",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "ast_…")),
+    security(("bearer" = ["config"])), params(("id" = inline(AssistantId), Path, description = "ast_…")),
     responses((status = 200, description = "The archived assistant", body = Success<AssistantOut>), ConfigErrors<(NotFound<AssistantId>, AssistantConflict)>),
 )]
 pub(super) async fn archive(

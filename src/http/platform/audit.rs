@@ -177,12 +177,12 @@ struct ObjectOut {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditEntry)]
 pub(in crate::http) struct AuditEntryOut {
-    #[schema(value_type = String, example = "aud_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(example = "aud_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: AuditId,
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
     /// Null for what belongs to no workspace.
-    #[schema(required, value_type = Option<String>, example = "wsp_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(required, example = "wsp_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     workspace_id: Option<WorkspaceId>,
     #[schema(inline)]
     actor: ActorOut,

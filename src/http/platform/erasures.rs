@@ -28,7 +28,7 @@ type ErasuresCursor = Cursor<ErasureId, 'x'>;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Erasure)]
 pub(super) struct ErasureOut {
-    #[schema(value_type = String, example = "era_4vq81n")]
+    #[schema(example = "era_4vq81n")]
     id: ErasureId,
     /// `running`, or `done` when nothing is left.
     #[schema(schema_with = states)]
@@ -38,7 +38,7 @@ pub(super) struct ErasureOut {
     reason: ErasureReason,
     /// The conversation, if it is the erasure of one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "con_9s2kd81")]
+    #[schema(example = "con_9s2kd81")]
     conversation_id: Option<ConversationId>,
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
@@ -83,9 +83,9 @@ pub(super) struct RemovedOut {
 /// An appointment that is still on its CalDAV server.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RemainingOut {
-    #[schema(value_type = String, example = "cal_2mf81s")]
+    #[schema(example = "cal_2mf81s")]
     calendar_id: CalendarId,
-    #[schema(value_type = String, example = "bkg_6tz93v")]
+    #[schema(example = "bkg_6tz93v")]
     booking_id: BookingId,
     /// The `UID` of the event on the server.
     #[schema(example = "call_1f0e8a")]
@@ -153,7 +153,7 @@ fn accepted(message: &'static str, erasure: &Erasure) -> Response {
 /// the erasure, whose end can be read.
 #[utoipa::path(
     delete, path = "/conversations/{id}", tag = "platform", operation_id = "deleteConversation",
-    security(("bearer" = ["erase"])), params(("id" = String, Path, description = "con_…")),
+    security(("bearer" = ["erase"])), params(("id" = inline(ConversationId), Path, description = "con_…")),
     responses((status = 202, description = "The erasure", body = Success<ErasureOut>), AcceptErrors<NotFound<ConversationId>>),
 )]
 pub(super) async fn delete_conversation(
@@ -209,7 +209,7 @@ pub(super) async fn list(
 /// lists.
 #[utoipa::path(
     get, path = "/erasures/{id}", tag = "platform", operation_id = "readErasure",
-    security(("bearer" = ["erase"])), params(("id" = String, Path, description = "era_…")),
+    security(("bearer" = ["erase"])), params(("id" = inline(ErasureId), Path, description = "era_…")),
     responses((status = 200, description = "The erasure", body = Success<ErasureOut>), ReadErrors<NotFound<ErasureId>>),
 )]
 pub(super) async fn read(

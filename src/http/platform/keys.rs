@@ -106,7 +106,7 @@ error_sets! {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = ApiKey)]
 pub(in crate::http) struct KeyOut {
-    #[schema(value_type = String, example = "key_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(example = "key_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: KeyId,
     #[schema(example = "Back end")]
     name: String,
@@ -206,7 +206,7 @@ pub(super) async fn create(
 /// Read a key.
 #[utoipa::path(
     get, path = "/keys/{id}", tag = "platform", operation_id = "readKey",
-    security(("bearer" = ["keys"])), params(("id" = String, Path, description = "key_…")),
+    security(("bearer" = ["keys"])), params(("id" = inline(KeyId), Path, description = "key_…")),
     responses((status = 200, description = "The key", body = Success<KeyOut>), KeyReadErrors<NotFound<KeyId>>),
 )]
 pub(super) async fn read(
@@ -223,7 +223,7 @@ pub(super) async fn read(
 /// The new secret is only returned in this response; the old one stays valid for a while. A key rolls itself, and keys whose scopes it has.
 #[utoipa::path(
     post, path = "/keys/{id}/roll", tag = "platform", operation_id = "rollKey",
-    security(("bearer" = ["keys"])), params(("id" = String, Path, description = "key_…")), request_body = Option<RollIn>,
+    security(("bearer" = ["keys"])), params(("id" = inline(KeyId), Path, description = "key_…")), request_body = Option<RollIn>,
     responses((status = 200, description = "The key, with its new secret", body = Success<KeyWithSecretOut>), KeyErrors<(Input<RollIn>, NotFound<KeyId>, InvalidKey)>),
 )]
 pub(super) async fn roll(
@@ -242,7 +242,7 @@ pub(super) async fn roll(
 /// Within 5 s every process rejects it. A key revokes itself, and keys whose scopes it has.
 #[utoipa::path(
     delete, path = "/keys/{id}", tag = "platform", operation_id = "revokeKey",
-    security(("bearer" = ["keys"])), params(("id" = String, Path, description = "key_…")),
+    security(("bearer" = ["keys"])), params(("id" = inline(KeyId), Path, description = "key_…")),
     responses((status = 200, description = "The key, revoked", body = Success<KeyOut>), KeyErrors<NotFound<KeyId>>),
 )]
 pub(super) async fn revoke(

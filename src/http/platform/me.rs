@@ -22,7 +22,7 @@ type MeErrors = Errors<Platform, (AnyKey, Unavailable)>;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = OwnWorkspace)]
 pub(super) struct WorkspaceOut {
-    #[schema(value_type = String, example = "wsp_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(example = "wsp_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: WorkspaceId,
     #[schema(example = "acme")]
     slug: String,

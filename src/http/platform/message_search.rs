@@ -28,7 +28,7 @@ type SearchCursor = Cursor<i64, 's'>;
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = FoundMessage)]
 pub(super) struct FoundMessageOut<'a> {
-    #[schema(value_type = String, example = "con_9s2kd81")]
+    #[schema(example = "con_9s2kd81")]
     conversation_id: ConversationId,
     #[serde(flatten)]
     #[schema(inline)]

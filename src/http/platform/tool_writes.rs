@@ -71,7 +71,7 @@ pub(super) async fn create(
 /// The assistants that use it get new versions, which answer from the next message.
 #[utoipa::path(
     patch, path = "/tools/{id}", tag = "platform", operation_id = "changeTool",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "tool_…")), request_body = ToolChangeIn,
+    security(("bearer" = ["config"])), params(("id" = inline(ToolId), Path, description = "tool_…")), request_body = ToolChangeIn,
     responses((status = 200, description = "The tool after the change", body = Success<WrittenToolOut>), ConfigErrors<(ToolBody, NotFound<ToolId>, ToolConflict, NoSecretKey, TooManyTestCalls)>),
 )]
 pub(super) async fn update(
@@ -89,7 +89,7 @@ pub(super) async fn update(
 /// It must not be used by an assistant. Its slug can be used again.
 #[utoipa::path(
     delete, path = "/tools/{id}", tag = "platform", operation_id = "archiveTool",
-    security(("bearer" = ["config"])), params(("id" = String, Path, description = "tool_…")),
+    security(("bearer" = ["config"])), params(("id" = inline(ToolId), Path, description = "tool_…")),
     responses((status = 200, description = "The tool as it was", body = Success<ToolOut>), ConfigErrors<(NotFound<ToolId>, ToolConflict)>),
 )]
 pub(super) async fn archive(

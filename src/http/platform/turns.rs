@@ -207,7 +207,7 @@ pub(super) struct TurnOut {
     ended_at: Option<String>,
     /// The turn that runs it again, if it failed and was retried.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = String, example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(example = "trn_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     retry_turn_id: Option<TurnId>,
 }
 

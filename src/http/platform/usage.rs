@@ -94,15 +94,15 @@ pub(in crate::http) struct UsageOut {
     end: String,
     /// Only if grouped by it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, nullable = false, example = "wsp_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(nullable = false, example = "wsp_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     workspace_id: Option<WorkspaceId>,
     /// Only if grouped by it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, nullable = false, example = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(nullable = false, example = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     assistant_id: Option<AssistantId>,
     /// Only if grouped by it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, nullable = false, example = "key_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    #[schema(nullable = false, example = "key_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     key_id: Option<KeyId>,
     /// The connection of the model; only if grouped by it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,16 +126,16 @@ pub(in crate::http) struct UsageOut {
     /// The part of `output_tokens` that was spent on reasoning.
     reasoning_tokens: i64,
     tool_calls: i64,
-    #[schema(value_type = String, example = "1.25")]
+    #[schema(example = "1.25")]
     charged: Money,
     /// Counts when it was refunded, not when it was charged.
-    #[schema(value_type = String, example = "0.05")]
+    #[schema(example = "0.05")]
     refunded: Money,
     /// `charged` less `refunded`.
-    #[schema(value_type = String, example = "1.20")]
+    #[schema(example = "1.20")]
     net: Money,
     /// Top-ups less deductions.
-    #[schema(value_type = String, example = "10.00")]
+    #[schema(example = "10.00")]
     credits: Money,
 }
 

@@ -119,21 +119,21 @@ async fn fails_and_recovers(db: &TestDb, proxy: &Proxy, fault: LinkState) {
 async fn an_unreachable_database_is_reported_and_recovers() {
     let db = store::postgres().await;
     let proxy = Proxy::start(&db.url()).await;
-    fails_and_recovers(&db, &proxy, LinkState::Down).await;
+    Box::pin(fails_and_recovers(&db, &proxy, LinkState::Down)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hanging_database_is_reported_and_recovers() {
     let db = store::postgres().await;
     let proxy = Proxy::start(&db.url()).await;
-    fails_and_recovers(&db, &proxy, LinkState::Frozen).await;
+    Box::pin(fails_and_recovers(&db, &proxy, LinkState::Frozen)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silently_lost_connections_are_replaced() {
     let db = store::postgres().await;
     let proxy = Proxy::start(&db.url()).await;
-    fails_and_recovers(&db, &proxy, LinkState::BlackHole).await;
+    Box::pin(fails_and_recovers(&db, &proxy, LinkState::BlackHole)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

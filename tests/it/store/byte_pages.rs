@@ -1,6 +1,7 @@
 //! Lists whose pages are cut by rows and by bytes: a walk finds each row once, and each page is as large as it may be.
 
-use rejoinder::domain::conversation::ConversationFilter;
+use rejoinder::domain::clock::TimeRange;
+use rejoinder::domain::conversation::{ConversationFilter, ConversationSort};
 use rejoinder::domain::event::{EventFilter, EventType};
 use rejoinder::domain::ids::{ConversationId, EndpointId, TurnId};
 use rejoinder::domain::turn::TurnRef;
@@ -165,9 +166,23 @@ both_backends!(
         let store = store::open(&db).await;
 
         let read = async |after| {
-            let filter = ConversationFilter { after, ..ConversationFilter::default() };
+            let filter = ConversationFilter {
+                kind: None,
+                assistant: None,
+                external_identifier: None,
+                widget: None,
+                ai_enabled: None,
+                ended: None,
+                created: TimeRange::default(),
+                updated: TimeRange::default(),
+                metadata: Vec::new(),
+                search: None,
+                sort: ConversationSort::Newest,
+                after,
+            };
             let mut conn = store.acquire_read().await.unwrap();
-            conversations::list(conn.conn(), seeded.workspace, &filter, LIMIT).await.unwrap()
+            let page = conversations::list(conn.conn(), seeded.workspace, &filter, LIMIT).await.unwrap();
+            PageRows { rows: page.rows, has_more: page.next.is_some() }
         };
         let pages = walk(None, read, |conversation| {
             let number = i64::try_from(conversation.id.0.as_u128()).unwrap();

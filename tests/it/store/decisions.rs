@@ -336,8 +336,8 @@ fn check(run: &Run) {
             .collect();
         turns.sort_by_key(|turn| turn.position);
         assert_eq!(conversation.open_turns, i64::try_from(turns.len()).unwrap());
-        let ready: Vec<_> = turns.iter().filter(|turn| turn.state != TurnState::Waiting).collect();
-        assert_eq!(ready.len(), usize::from(!turns.is_empty()), "one of them runs or may run: {turns:?}");
+        let active: Vec<_> = turns.iter().filter(|turn| turn.state != TurnState::Waiting).collect();
+        assert_eq!(active.len(), usize::from(!turns.is_empty()), "one of them runs or may run: {turns:?}");
         let positions: HashSet<i64> = turns.iter().map(|turn| turn.position).collect();
         assert_eq!(positions.len(), turns.len(), "a message has one open turn at most: {turns:?}");
         let messages = run.changes.iter().flat_map(|changes| &changes.messages);
@@ -347,11 +347,11 @@ fn check(run: &Run) {
             .collect();
         assert_eq!(positions, (1..conversation.next_position).collect::<Vec<_>>());
     }
-    let retries: Vec<TurnId> = run.tables.turns.values().filter_map(|turn| turn.retried_by).collect();
-    assert_eq!(retries.len(), retries.iter().collect::<HashSet<_>>().len());
+    let reruns: Vec<TurnId> = run.tables.turns.values().filter_map(|turn| turn.retried_by).collect();
+    assert_eq!(reruns.len(), reruns.iter().collect::<HashSet<_>>().len());
     for turn in run.tables.turns.values() {
-        let retried = turn.retried_by.map(|next| &run.tables.turns[&next]);
-        assert!(retried.is_none_or(|next| turn.state == TurnState::Failed && next.message == turn.message));
+        let rerun = turn.retried_by.map(|next| &run.tables.turns[&next]);
+        assert!(rerun.is_none_or(|next| turn.state == TurnState::Failed && next.message == turn.message));
         let moved: i64 =
             ledger.iter().filter(|entry| entry.turn == Some(turn.id)).map(|entry| entry.amount.0).sum();
         let charged =

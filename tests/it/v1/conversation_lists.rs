@@ -15,10 +15,10 @@ async fn create(server: &TestServer, name: &str, metadata: Value) -> String {
     created.json()["data"]["id"].as_str().unwrap().to_owned()
 }
 
-async fn update(server: &TestServer, id: &str, patch: Value) {
+async fn update(server: &TestServer, id: &str, changes: Value) {
     let path = format!("/v1/conversations/{id}");
-    let updated = server.request("PATCH", &path).bearer(&server.keys.full).json(&patch).send().await;
-    assert_eq!(updated.status, 200, "{}", updated.text());
+    let response = server.request("PATCH", &path).bearer(&server.keys.full).json(&changes).send().await;
+    assert_eq!(response.status, 200, "{}", response.text());
 }
 
 fn names(page: &Value) -> Vec<&str> {

@@ -149,14 +149,14 @@ both_backends!(
         assert_eq!(foreign.status, 404);
         assert_eq!(server.request("POST", &path).bearer(&server.keys.read_only).send().await.status, 403);
         assert_eq!(retry(&server, "trn_00000000000000000000000001", None).await.status, 404);
-        let patch = |body: Value| {
+        let change = |body: Value| {
             let path = format!("/v1/conversations/{con}");
             server.request("PATCH", &path).bearer(&server.keys.full).json(&body).send()
         };
-        patch(json!({ "ai_enabled": false })).await;
+        change(json!({ "ai_enabled": false })).await;
         assert_eq!(retry(&server, &broken, None).await.status, 409);
-        patch(json!({ "ai_enabled": true })).await;
-        patch(json!({ "ended": true })).await;
+        change(json!({ "ai_enabled": true })).await;
+        change(json!({ "ended": true })).await;
         assert_eq!(retry(&server, &broken, None).await.status, 409);
         assert_eq!(server.balance().await, "0.99");
     }

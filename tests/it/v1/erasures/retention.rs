@@ -5,7 +5,7 @@ use std::time::Duration;
 use rejoinder::domain::account::Scope;
 use serde_json::{Value, json};
 
-use super::{create_key, erasing_key};
+use super::create_key;
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::server::{Setup, TestServer, WIDGET};
