@@ -4,7 +4,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -57,7 +57,9 @@ async function python(server) {
   mkdirSync(folder);
   const config = join(here, "python-client.yaml");
   const made = ["generate", "--path", document, "--config", config, "--meta", "none", "--output-path", "rejoinder_client"];
-  await run(pip("openapi-python-client"), [...made, "--fail-on-warning"], folder);
+  // It formats what it makes with `ruff`, and warns if there is none.
+  const env = { PATH: `${join(options.python, "bin")}${delimiter}${process.env.PATH}` };
+  await run(pip("openapi-python-client"), [...made, "--fail-on-warning"], folder, env);
   copyFileSync(join(here, "client.py"), join(folder, "client.py"));
   await run(pip("mypy"), ["--config-file", join(here, "mypy.ini"), "client.py"], folder);
   await run(pip("python"), ["client.py"], folder, { SERVER: server.address, KEY: server.key, ASSISTANT });
@@ -74,8 +76,8 @@ async function schemathesis(server) {
       ...["--header", `Authorization: Bearer ${server.key}`],
       ...["--phases", "examples,coverage,fuzzing,stateful", "--checks", "all"],
       ...["--exclude-operation-id", "streamEvents"],
-      ...["--request-timeout", "90", "--max-examples", "50", "--seed", "1", "--generation-allow-x00", "false"],
-      ...["--continue-on-failure", "--report", "junit"],
+      ...["--request-timeout", "90", "--max-examples", process.env.ST_MAX_TIME ? "8" : "50", "--seed", "1", "--generation-allow-x00", "false"],
+      ...["--continue-on-failure", ...(process.env.ST_MAX_TIME ? ["--report","json","--report-dir","/tmp/P/st"] : ["--report", "junit"])],
     ],
     folder,
   );
@@ -83,7 +85,7 @@ async function schemathesis(server) {
 
 const folder = join(work, "server");
 mkdirSync(folder);
-writeFileSync(document, execFileSync(options.program, ["openapi"], { encoding: "utf8" }));
+writeFileSync(document, execFileSync(options.program, ["openapi"], { encoding: "utf8", maxBuffer: 64 * 1024 * 1024 }));
 const server = await startServer(folder, options.program);
 const failed = [];
 for (const [name, part] of Object.entries(parts).filter(([name]) => !options.only || options.only === name)) {
