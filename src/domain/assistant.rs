@@ -12,6 +12,7 @@ use super::conversation_variables::VisitorVariable;
 use super::error::Error;
 use super::ids::{AssistantId, WorkspaceId};
 use super::invalid_field::{InvalidField, check_text};
+use super::schema::Origin;
 use super::template::variable_names;
 use super::tool::{CompiledTool, MAX_TOOLS};
 
@@ -60,11 +61,11 @@ pub struct AssistantVersion<T = CompiledTool> {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub visitor_variables: BTreeMap<String, VisitorVariable>,
     #[serde(default = "Vec::new")]
-    #[schema(example = json!(["orders"]), max_items = 128)]
+    #[schema(value_type = Vec<String>, example = json!(["orders"]), max_items = 128)]
     pub tools: Vec<T>,
     /// Origins whose pages may talk to it; empty: any.
     #[serde(default)]
-    #[schema(example = json!(["https://www.example.com"]))]
+    #[schema(value_type = Vec<Origin>, inline, example = json!(["https://www.example.com"]))]
     pub allowed_origins: Vec<String>,
     #[serde(default)]
     pub pause_on_agent_message: bool,

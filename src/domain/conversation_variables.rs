@@ -12,6 +12,7 @@ use super::assistant::AssistantVersion;
 use super::error::Error;
 use super::ignored_names::{IgnoredNames, NameSource, encode_name};
 use super::invalid_field::InvalidField;
+use super::json_number;
 use super::template::is_variable;
 
 /// The most variables that an assistant declares for visitors.
@@ -29,7 +30,7 @@ pub struct VisitorVariable {
     #[serde(default)]
     pub default: String,
     /// The longest value of a visitor, in characters.
-    #[serde(default = "default_max_length")]
+    #[serde(default = "default_max_length", deserialize_with = "json_number::deserialize_size")]
     pub max_length: usize,
 }
 

@@ -23,6 +23,7 @@ pub mod ids;
 pub mod ignored_names;
 pub mod invalid_field;
 pub mod journal;
+pub mod json_number;
 pub mod knowledge;
 pub mod ledger;
 pub mod message;

@@ -34,6 +34,19 @@ impl PartialSchema for Date {
 
 impl ToSchema for Date {}
 
+/// The origin of a web page as browsers send it, such as `https://www.example.com`.
+#[derive(Debug)]
+pub enum Origin {}
+
+impl PartialSchema for Origin {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::Custom("origin".to_owned());
+        pattern(r"^https?://[^/?#@\s]+$").format(Some(format)).into()
+    }
+}
+
+impl ToSchema for Origin {}
+
 /// The kind of a tool.
 #[derive(Debug)]
 pub enum ToolKind {}

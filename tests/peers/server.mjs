@@ -10,7 +10,7 @@ import { listen, model, tool } from "./doubles.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 
-/** Starts the program on an empty database with the workspace of the integration tests; returns its address and a key. */
+/** Starts the program on an empty database with the workspace of the integration tests; returns its address, a key and a key of the operator. */
 export async function startServer(folder, program) {
   const [models, tools] = [await listen(model), await listen(tool)];
   const ids = {
@@ -39,6 +39,7 @@ export async function startServer(folder, program) {
   run("migrate");
   run("apply", "workspace.toml");
   const { key } = JSON.parse(run("keys", "create", "--workspace", "demo", "--name", "peers", "--json"));
+  const { key: operatorKey } = JSON.parse(run("operator", "keys", "create", "--name", "peers", "--json"));
   const server = spawn(program, [], { cwd: folder, env, stdio: ["ignore", "pipe", "inherit"] });
   process.on("exit", () => server.kill("SIGKILL"));
   const lines = createInterface({ input: server.stdout });
@@ -46,5 +47,5 @@ export async function startServer(folder, program) {
     lines.once("line", (line) => resolve([line]));
     server.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
   });
-  return { address: banner.split(" ").at(-1), key };
+  return { address: banner.split(" ").at(-1), key, operatorKey };
 }

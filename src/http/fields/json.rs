@@ -6,9 +6,10 @@ use std::fmt;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::Violation;
+use crate::domain::json_number::whole;
 
 /// The reason that a body has no fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +113,10 @@ pub(in crate::http) fn strings(field: &RawValue) -> Result<Vec<String>, Violatio
     items.into_iter().map(string).collect()
 }
 
-/// A whole number.
+/// A whole number; in JSON also `4.0` is one.
 pub(super) fn integer(field: &RawValue) -> Result<i64, Violation> {
-    serde_json::from_str(field.get()).map_err(|_| Violation::Type("a whole number"))
+    let number: Number = serde_json::from_str(field.get()).map_err(|_| Violation::Type("a whole number"))?;
+    whole(&number).ok_or(Violation::Type("a whole number"))
 }
 
 /// A boolean.

@@ -135,7 +135,7 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
         let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
         Error::Invalid(violations.into_iter().map(field_error).collect())
     })?;
-    if T::IS_UPDATE && fields.0.is_empty() {
+    if T::IS_UPDATE && fields.0.values().all(|value| value.get() == "null") {
         return Err(nothing_to_update::<T>());
     }
     if !T::CHOICE.is_empty() && T::CHOICE.iter().filter(|field| fields.0.contains_key(**field)).count() != 1 {
@@ -293,15 +293,13 @@ pub(super) fn object_schema<T: Request>(
 /// The object with these properties: all, or those that go with a field which excludes the others of its choice.
 fn object<T: Request>(properties: &[Property], choice: Option<&str>) -> ObjectBuilder {
     let mut object = ObjectBuilder::new().schema_type(Type::Object);
-    let null = || ObjectBuilder::new().schema_type(Type::Null);
     for property in properties {
         let is_chosen = choice == Some(property.name);
-        let is_excluded = !is_chosen && T::CHOICE.contains(&property.name);
-        object = match (is_excluded, is_chosen) {
-            (true, _) => object.property(property.name, null()),
-            (false, true) => object.property(property.name, without_null(property.schema.clone())),
-            (false, false) => object.property(property.name, property.schema.clone()),
-        };
+        if choice.is_some() && !is_chosen && T::CHOICE.contains(&property.name) {
+            continue;
+        }
+        let schema = property.schema.clone();
+        object = object.property(property.name, if is_chosen { without_null(schema) } else { schema });
         if property.is_required || is_chosen {
             object = object.required(property.name);
         }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use utoipa::openapi::schema::{
-    AdditionalProperties, AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaType,
+    AdditionalProperties, AnyOfBuilder, KnownFormat, Object, ObjectBuilder, Schema, SchemaType,
 };
 use utoipa::openapi::{RefOr, SchemaFormat, Type};
 use utoipa::{PartialSchema as _, ToSchema};
@@ -78,7 +78,13 @@ fn nullable(mut schema: Schema) -> Schema {
             *kind = SchemaType::Array(vec![one.clone(), Type::Null]);
         }
     };
-    if let Schema::Object(object) = &mut schema {
+    // Of a boolean that can have one value, tools do not expect a third.
+    let is_one_boolean = |object: &Object| {
+        object.schema_type == SchemaType::Type(Type::Boolean) && object.enum_values.is_some()
+    };
+    if let Schema::Object(object) = &mut schema
+        && !is_one_boolean(object)
+    {
         with_null(&mut object.schema_type);
         if let Some(words) = &mut object.enum_values {
             words.push(Value::Null);
@@ -260,6 +266,16 @@ impl FieldType for AssistantName {
             RefOr::T(schema) => schema,
             RefOr::Ref(_) => string_schema(None),
         }
+    }
+
+    fn optional_schema() -> Schema {
+        let mut schema = Self::schema();
+        if let Schema::Object(object) = &mut schema
+            && let Some(id) = &object.pattern
+        {
+            object.pattern = Some(format!("^[{BLANK}]*$|{id}"));
+        }
+        schema
     }
 }
 

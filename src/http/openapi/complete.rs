@@ -3,10 +3,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::header::Header;
 use utoipa::openapi::path::{Operation, Paths};
-use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Components, Object, SchemaType};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayItems, Components, Object, ObjectBuilder, SchemaType,
+};
 use utoipa::openapi::{OpenApi, Ref, RefOr, Schema, Type};
 
 use super::headers;
@@ -19,18 +22,18 @@ pub(super) fn complete(document: &mut OpenApi) {
         components.headers.insert(name.to_owned(), RefOr::T(header));
     }
     refer_to_names(components);
+    name_variants(components);
     let mut sent = BTreeSet::new();
     for operation in operations(&mut document.paths) {
         add_scope(operation);
         complete_parameters(operation);
+        complete_body(operation);
         complete_responses(operation);
         add_references(&operation.responses, components, &mut sent);
     }
     if let Some(webhooks) = &document.webhooks {
         add_references(webhooks, components, &mut sent);
     }
-    // The frames of a stream, whose schema is text.
-    add_references(&Ref::from_schema_name("UiMessageChunk"), components, &mut sent);
     for (name, schema) in &mut components.schemas {
         let is_sent = sent.contains(name);
         for_each_object(schema, &mut |object| {
@@ -88,9 +91,35 @@ fn complete_parameters(operation: &mut Operation) {
     }
 }
 
+/// An optional body may be absent; there is no `null` in its place.
+fn complete_body(operation: &mut Operation) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
+    for content in body.content.values_mut() {
+        if let RefOr::T(content) = content
+            && let Some(schema) = &mut content.schema
+        {
+            *schema = not_null(schema.clone());
+        }
+    }
+}
+
+/// The schema of a stream of events, each of which has a frame as its data. `OpenAPI` 3.1 has no schema for the items of a stream,
+/// so the text has no type: some tools check it, and others each event.
+fn stream_schema(frame: &str) -> Schema {
+    let about = format!("Events. The `data` of each is a {frame} as JSON; a last one may be `[DONE]`.");
+    let keywords = Extensions::from_iter([
+        ("contentMediaType", json!("text/event-stream")),
+        ("contentSchema", json!(Ref::from_schema_name(frame))),
+    ]);
+    let schema = ObjectBuilder::new().schema_type(SchemaType::AnyValue).description(Some(about));
+    schema.extensions(Some(keywords)).into()
+}
+
 /// Adds the headers of every response, and the schemas of those that are declared with a name only.
 fn complete_responses(operation: &mut Operation) {
     let stored = stored_headers(operation);
+    let is_feed = operation.operation_id.as_deref() == Some("streamEvents");
+    let frame = if is_feed { "Event" } else { "UiMessageChunk" };
     for response in operation.responses.responses.values_mut() {
         let RefOr::T(response) = response else { continue };
         for (name, header) in &mut response.headers {
@@ -107,10 +136,13 @@ fn complete_responses(operation: &mut Operation) {
             let reference = Ref::new(format!("#/components/headers/{name}"));
             response.headers.insert(name.to_owned(), RefOr::Ref(reference));
         }
-        for content in response.content.values_mut() {
+        for (media_type, content) in &mut response.content {
             if let RefOr::T(content) = content
                 && let Some(schema) = &mut content.schema
             {
+                if media_type == "text/event-stream" {
+                    *schema = stream_schema(frame).into();
+                }
                 for_each_object(schema, &mut |object| {
                     open_free_object(object);
                     absent_is_not_null(object);
@@ -172,6 +204,41 @@ fn refer_to_names(components: &mut Components) {
     for schema in components.schemas.values_mut() {
         for_each_part(schema, &mut refer);
     }
+}
+
+/// Gives the variants of a choice names of their own, such as `NewToolWebhook`, so that a client has a type for each.
+fn name_variants(components: &mut Components) {
+    let mut named = Vec::new();
+    for (name, schema) in &mut components.schemas {
+        let RefOr::T(Schema::OneOf(one_of)) = schema else { continue };
+        for variant in &mut one_of.items {
+            if let RefOr::T(Schema::Object(object)) = variant
+                && let Some(word) = ["type", "kind"].iter().find_map(|tag| only_word(object, tag))
+            {
+                let own = format!("{name}{}", pascal_case(&word));
+                let reference = RefOr::Ref(Ref::from_schema_name(&own));
+                named.push((own, std::mem::replace(variant, reference)));
+            }
+        }
+    }
+    components.schemas.extend(named);
+}
+
+/// The word that a property must have.
+fn only_word(object: &Object, property: &str) -> Option<String> {
+    let RefOr::T(Schema::Object(tag)) = object.properties.get(property)? else { return None };
+    match tag.enum_values.as_deref()? {
+        [Value::String(word)] => Some(word.clone()),
+        _ => None,
+    }
+}
+
+fn pascal_case(words: &str) -> String {
+    let words = words.split(['-', '_']).map(|word| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+    });
+    words.collect()
 }
 
 /// Calls `edit` with each schema that a schema contains, the outer ones first.

@@ -13,7 +13,7 @@ use crate::domain::render::Success;
 use crate::http::describe::Overloaded;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Operator, QueryParams};
-use crate::http::platform::usage::{InvalidUsageQuery, UsageOut, UsageParams, answer};
+use crate::http::platform::usage::{InvalidUsageQuery, UsageCursor, UsageOut, UsageParams, answer};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 
@@ -42,6 +42,7 @@ pub(super) struct OperatorUsageParams {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<UsageCursor>)]
     cursor: Option<String>,
 }
 

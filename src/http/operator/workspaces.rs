@@ -24,7 +24,7 @@ use crate::http::fields::{
     Amount, AnyText, ClearableAmount, FieldType, Flag, Integer, Text, Violation, nothing_to_update, request,
     string_schema, strings,
 };
-use crate::http::platform::list::{Cursor, InvalidQuery, PageQuery, limit};
+use crate::http::platform::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::credit::{CreditOutcome, MAX_REFERENCE};
@@ -332,7 +332,7 @@ pub(super) struct CreditOut {
 ///
 /// The oldest comes first.
 #[utoipa::path(
-    get, path = "/workspaces", tag = "operator", operation_id = "operatorListWorkspaces", security(("operator" = [])), params(PageQuery),
+    get, path = "/workspaces", tag = "operator", operation_id = "operatorListWorkspaces", security(("operator" = [])), params(PageParams::<WorkspaceCursor>),
     responses((status = 200, description = "A page", body = Success<Page<WorkspaceOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(

@@ -85,6 +85,7 @@ pub(in crate::http) struct AuditQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<AuditCursor>)]
     cursor: Option<String>,
 }
 
@@ -115,6 +116,7 @@ pub(in crate::http) struct OperatorAuditQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<AuditCursor>)]
     cursor: Option<String>,
 }
 

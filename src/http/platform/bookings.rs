@@ -146,7 +146,7 @@ error_sets! {
     security(("bearer" = ["config"])),
     params(
         ("id" = inline(CalendarId), Path, description = "cal_…"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
     ),
     request_body = BookingIn,
     responses((status = 200, description = "The booking", body = Success<BookingOut>, headers(
@@ -179,7 +179,7 @@ pub(super) async fn create(
 #[utoipa::path(
     get, path = "/calendars/{id}/bookings", tag = "platform", operation_id = "listBookings",
     security(("bearer" = ["read"])), params(("id" = inline(CalendarId), Path, description = "cal_…"), BookingsQuery),
-    responses((status = 200, description = "A page", body = Success<Page<BookingOut>>), ReadErrors<(InvalidQuery, NotFound<ConversationId>)>),
+    responses((status = 200, description = "A page", body = Success<Page<BookingOut>>), ReadErrors<(InvalidQuery, NotFound<CalendarId>, NotFound<ConversationId>)>),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
@@ -201,7 +201,7 @@ pub(super) async fn list(
     get, path = "/calendars/{id}/bookings/{booking_id}", tag = "platform", operation_id = "readBooking",
     security(("bearer" = ["read"])),
     params(("id" = inline(CalendarId), Path, description = "cal_…"), ("booking_id" = inline(BookingId), Path, description = "bkg_…")),
-    responses((status = 200, description = "The booking", body = Success<BookingOut>), ReadErrors<NotFound<BookingId>>),
+    responses((status = 200, description = "The booking", body = Success<BookingOut>), ReadErrors<(NotFound<CalendarId>, NotFound<BookingId>)>),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
@@ -219,7 +219,7 @@ pub(super) async fn read(
     post, path = "/calendars/{id}/bookings/{booking_id}/cancel", tag = "platform",
     operation_id = "cancelBooking", security(("bearer" = ["config"])),
     params(("id" = inline(CalendarId), Path, description = "cal_…"), ("booking_id" = inline(BookingId), Path, description = "bkg_…")),
-    responses((status = 200, description = "The booking after the change", body = Success<BookingOut>), ConfigErrors<(NotFound<BookingId>, CalendarUnavailable)>),
+    responses((status = 200, description = "The booking after the change", body = Success<BookingOut>), ConfigErrors<(NotFound<CalendarId>, NotFound<BookingId>, CalendarUnavailable)>),
 )]
 pub(super) async fn cancel(
     State(state): State<AppState>,

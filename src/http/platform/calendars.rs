@@ -205,7 +205,7 @@ impl FieldType for Caldav {
         let password = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
         let password = password.write_only(true).min_length(Some(4));
         let object = ObjectBuilder::new().schema_type(Type::Object).property("url", uri);
-        let object = object.property("username", text().max_length(Some(255)));
+        let object = object.property("username", text().min_length(Some(1)).max_length(Some(255)));
         let object = object.property("password", password);
         object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
     }

@@ -269,7 +269,7 @@ pub(super) async fn list(
     get, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}", tag = "platform",
     operation_id = "readDelivery", security(("bearer" = ["read"])),
     params(("id" = inline(EndpointId), Path, description = "whe_…"), ("delivery_id" = inline(DeliveryId), Path, description = "dlv_…")),
-    responses((status = 200, description = "The delivery", body = Success<DeliveryDetailsOut>), ReadErrors<NotFound<DeliveryId>>),
+    responses((status = 200, description = "The delivery", body = Success<DeliveryDetailsOut>), ReadErrors<(NotFound<EndpointId>, NotFound<DeliveryId>)>),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
@@ -287,7 +287,7 @@ pub(super) async fn read(
     post, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}/resend", tag = "platform",
     operation_id = "resendDelivery", security(("bearer" = ["config"])),
     params(("id" = inline(EndpointId), Path, description = "whe_…"), ("delivery_id" = inline(DeliveryId), Path, description = "dlv_…")),
-    responses((status = 200, description = "The delivery after the change", body = Success<DeliveryDetailsOut>), ConfigErrors<(EndpointDisabled, DeliveryUnderWay, NotFound<DeliveryId>)>),
+    responses((status = 200, description = "The delivery after the change", body = Success<DeliveryDetailsOut>), ConfigErrors<(EndpointDisabled, DeliveryUnderWay, NotFound<EndpointId>, NotFound<DeliveryId>)>),
 )]
 pub(super) async fn resend(
     State(state): State<AppState>,

@@ -100,6 +100,19 @@ fn description(field: &str) -> &'static str {
     }
 }
 
+/// A file as the whole body.
+#[derive(Debug)]
+pub(super) enum FileBytes {}
+
+impl PartialSchema for FileBytes {
+    fn schema() -> RefOr<Schema> {
+        let binary = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(binary)).into()
+    }
+}
+
+impl ToSchema for FileBytes {}
+
 macro_rules! form_schemas {
     ($($form:ident)+) => {
         $(

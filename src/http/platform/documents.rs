@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, ToSchema};
 
-use super::document_forms::{self, DocumentForm, FileForm};
+use super::document_forms::{self, DocumentForm, FileBytes, FileForm};
 use super::knowledge_bases::{Slug, checked_slug};
 use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
@@ -313,10 +313,10 @@ pub(super) async fn create(
 #[utoipa::path(
     put, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "putDocument",
     security(("bearer" = ["config"])),
-    params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), ("document" = String, Path, pattern = "^[a-z0-9_-]{1,64}$", description = "The document's slug", example = "returns"), UploadQuery),
+    params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), ("document" = String, Path, pattern = "^(?!(doc|kb|cal)_[0-7][0-9a-hjkmnp-tv-z]{25}$)[a-z0-9_-]{1,64}$", description = "The document's slug", example = "returns"), UploadQuery),
     request_body(
         description = "At most 10 MiB", content(
-            (Vec<u8> = "text/markdown"), (Vec<u8> = "text/plain"), (Vec<u8> = "text/html"), (Vec<u8> = "application/pdf"),
+            (FileBytes = "text/markdown"), (FileBytes = "text/plain"), (FileBytes = "text/html"), (FileBytes = "application/pdf"),
             (FileForm = "multipart/form-data"),
         ),
     ),
@@ -369,7 +369,7 @@ pub(super) async fn list(
     get, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "readDocument",
     security(("bearer" = ["read"])),
     params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), ("document" = String, Path, pattern = "^[a-z0-9_-]{1,64}$", description = "doc_…, or the document's slug")),
-    responses((status = 200, description = "The document", body = Success<DocumentWithTextOut>), ReadErrors<NotFound<DocumentId>>),
+    responses((status = 200, description = "The document", body = Success<DocumentWithTextOut>), ReadErrors<(NotFound<KnowledgeBaseId>, NotFound<DocumentId>)>),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
@@ -385,7 +385,7 @@ pub(super) async fn read(
     delete, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "deleteDocument",
     security(("bearer" = ["config"])),
     params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), ("document" = String, Path, pattern = "^[a-z0-9_-]{1,64}$", description = "doc_…, or the document's slug")),
-    responses((status = 200, description = "The document as it was", body = Success<DocumentOut>), ConfigErrors<(NotFound<DocumentId>, ManagedByFile)>),
+    responses((status = 200, description = "The document as it was", body = Success<DocumentOut>), ConfigErrors<(NotFound<KnowledgeBaseId>, NotFound<DocumentId>, ManagedByFile)>),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,

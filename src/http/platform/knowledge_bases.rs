@@ -47,7 +47,7 @@ impl FieldType for Slug {
     }
 
     fn schema() -> Schema {
-        pattern("^[a-z0-9_-]{1,64}$").into()
+        pattern("^(?!(doc|kb|cal)_[0-7][0-9a-hjkmnp-tv-z]{25}$)[a-z0-9_-]{1,64}$").into()
     }
 }
 

@@ -37,7 +37,6 @@ pub(in crate::http) struct PageQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     pub(in crate::http) limit: Option<String>,
     /// The `next_cursor` of the previous page.
-    #[param(pattern = "^[A-Za-z0-9_-]+$")]
     pub(in crate::http) cursor: Option<String>,
 }
 
@@ -57,7 +56,7 @@ pub(in crate::http) fn limit(text: Option<&str>) -> Result<usize, Error> {
 
 /// The parameters of a list with these cursors, for the description of the API.
 #[derive(Debug)]
-pub(super) struct PageParams<C>(PhantomData<C>);
+pub(in crate::http) struct PageParams<C>(PhantomData<C>);
 
 impl<C: PartialSchema> IntoParams for PageParams<C> {
     fn into_params(parameter_in: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::schema::{
     AdditionalProperties, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaType,
 };
-use utoipa::openapi::{RefOr, Type};
+use utoipa::openapi::{RefOr, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::assistants::set_nullable;
@@ -43,7 +43,7 @@ impl PartialSchema for ToolChangeIn {
                      `static` are replaced one by one, and removed by null. A secret that is not given stays, unless the URL gets \
                      another host. A field that is null gets its default.";
         let mut object = ObjectBuilder::new().description(Some(about)).min_properties(Some(1)).build();
-        let own = ["calendar_booking", "knowledge", "webhook", "mcp"].into_iter().flat_map(kind_fields);
+        let own = ["calendar_booking", "knowledge", "mcp", "webhook"].into_iter().flat_map(kind_fields);
         let all = common_fields("webhook").into_iter().chain(own.map(|(name, schema, _)| (name, schema)));
         for (name, schema) in all.filter(|(name, _)| *name != "slug" && *name != "kind") {
             add(&mut object, name, schema, true);
@@ -135,7 +135,7 @@ fn kind_fields(kind: &'static str) -> Vec<(&'static str, Schema, bool)> {
                 .min_items(Some(1))
                 .unique_items(true)
                 .description(Some("The names of the tools to use; by default all that the server lists."));
-            vec![url_field(), headers_field(), timeout_field(), ("allow", allow.build().into(), false)]
+            vec![url_field(kind), headers_field(), timeout_field(), ("allow", allow.build().into(), false)]
         }
         // All others are calendar tools.
         _ => vec![("calendar", text("The slug or id of a calendar.").build().into(), true)],
@@ -151,7 +151,7 @@ fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
     let placeholders =
         map("Secrets for `{{name}}` in the URL, the headers and the body.", Some(secret("").into()));
     vec![
-        url_field(),
+        url_field("webhook"),
         ("method", method.build().into(), false),
         headers_field(),
         ("body", body.min_length(Some(1)).build().into(), false),
@@ -164,9 +164,16 @@ fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
     ]
 }
 
-fn url_field() -> (&'static str, Schema, bool) {
-    let url = text("Absolute, `http` or `https`; a webhook's may contain placeholders after the host.");
-    ("url", url.examples([json!("https://shop.example/orders/{order_id}")]).build().into(), true)
+fn url_field(kind: &str) -> (&'static str, Schema, bool) {
+    let url = if kind == "mcp" {
+        let url = text("Absolute, `http` or `https`.").pattern(Some(r"^[^{}\u0000]*$"));
+        url.examples([json!("https://shop.example/mcp")])
+    } else {
+        let url = text("Absolute, `http` or `https`; may contain placeholders after the host.");
+        url.examples([json!("https://shop.example/orders/{order_id}")])
+    };
+    let uri = (kind == "mcp").then(|| SchemaFormat::Custom("uri".to_owned()));
+    ("url", url.format(uri).build().into(), true)
 }
 
 fn timeout_field() -> (&'static str, Schema, bool) {

@@ -6,8 +6,12 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
+use utoipa::openapi::Type;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::schema::{ObjectBuilder, Schema};
 
 use super::guard::{Guarded, Visitor};
 use super::link::link;
@@ -68,7 +72,7 @@ pub(super) struct ChatIn {
     /// Only the text of the last message of the user is used: the server has the conversation. Its `id` serves as
     /// `Idempotency-Key`, unless that header is sent.
     #[schema(
-        value_type = Vec<Object>,
+        schema_with = messages_schema,
         example = json!([{ "id": "m1", "role": "user", "parts": [{ "type": "text", "text": "Hello" }] }])
     )]
     messages: Vec<Box<RawValue>>,
@@ -76,6 +80,27 @@ pub(super) struct ChatIn {
     #[serde(default)]
     #[schema(example = "submit-message")]
     trigger: Option<String>,
+}
+
+/// The schema of the messages, one of which is of the user and has a text. The others may be anything. The last one of the user counts,
+/// which a schema cannot say.
+fn messages_schema() -> Schema {
+    let word = |word: &str| json!({ "type": "string", "enum": [word] });
+    let text =
+        json!({ "type": "string", "pattern": r"^[^\u0000]*[^\u0000\s][^\u0000]*$", "maxLength": MAX_CHARS });
+    let part = json!({
+        "type": "object", "required": ["type", "text"], "properties": { "type": word("text"), "text": text },
+    });
+    let of_user = json!({
+        "type": "object", "required": ["role"], "properties": { "role": word("user") },
+        "anyOf": [
+            { "required": ["parts"], "properties": { "parts": { "type": "array", "contains": part } } },
+            { "required": ["content"], "properties": { "content": text }, "not": { "required": ["parts"] } },
+        ],
+    });
+    let items = json!({ "type": "object", "additionalProperties": true });
+    let keywords = Extensions::from_iter([("items", items), ("contains", of_user)]);
+    ObjectBuilder::new().schema_type(Type::Array).extensions(Some(keywords)).into()
 }
 
 /// A message of the user.
