@@ -107,10 +107,7 @@ fn complete_body(operation: &mut Operation) {
 /// so the text has no type: some tools check it, and others each event.
 fn stream_schema(frame: &str) -> Schema {
     let about = format!("Events. The `data` of each is a {frame} as JSON; a last one may be `[DONE]`.");
-    let keywords = Extensions::from_iter([
-        ("contentMediaType", json!("text/event-stream")),
-        ("contentSchema", json!(Ref::from_schema_name(frame))),
-    ]);
+    let keywords = Extensions::from_iter([("contentSchema", json!(Ref::from_schema_name(frame)))]);
     let schema = ObjectBuilder::new().schema_type(SchemaType::AnyValue).description(Some(about));
     schema.extensions(Some(keywords)).into()
 }

@@ -29,6 +29,7 @@ pub(super) struct OperatorUsageParams {
     #[param(example = "2026-04-01")]
     end: Option<String>,
     /// The length of the buckets: `hour`, `day` (the default), `month`, or `none` for one bucket.
+    #[param(schema_with = bucket_schema)]
     bucket: Option<String>,
     /// What to divide the figures by, separated by commas: `workspace`, `assistant`, `model`, `key`.
     #[param(example = "workspace")]

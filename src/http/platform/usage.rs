@@ -60,7 +60,7 @@ pub(in crate::http) struct UsageParams {
     pub(in crate::http) cursor: Option<String>,
 }
 
-fn bucket_schema() -> Schema {
+pub(in crate::http) fn bucket_schema() -> Schema {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(Buckets::words())).build().into()
 }
 

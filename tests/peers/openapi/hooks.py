@@ -9,3 +9,4 @@ PATHS = st.from_regex(r"(/[a-z0-9._~-]{1,8}){0,3}(\?[a-z]{1,5}=[a-z0-9]{1,5})?",
 SCHEMES = st.sampled_from(["https", "http", "HTTPS"])
 
 schemathesis.openapi.format("uri", st.builds("{}://{}{}".format, SCHEMES, HOSTS, PATHS))
+schemathesis.openapi.format("origin", st.builds("{}://{}".format, st.sampled_from(["https", "http"]), HOSTS))
