@@ -13,7 +13,9 @@ use crate::domain::render::Success;
 use crate::http::describe::Overloaded;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Operator, QueryParams};
-use crate::http::platform::usage::{InvalidUsageQuery, UsageCursor, UsageOut, UsageParams, answer};
+use crate::http::platform::usage::{
+    InvalidUsageQuery, UsageCursor, UsageOut, UsageParams, answer, bucket_schema,
+};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 

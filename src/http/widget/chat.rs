@@ -89,13 +89,13 @@ fn messages_schema() -> Schema {
     let text =
         json!({ "type": "string", "pattern": r"^[^\u0000]*[^\u0000\s][^\u0000]*$", "maxLength": MAX_CHARS });
     let part = json!({
-        "type": "object", "required": ["type", "text"], "properties": { "type": word("text"), "text": text },
+        "type": "object", "additionalProperties": true, "required": ["type", "text"], "properties": { "type": word("text"), "text": text },
     });
     let of_user = json!({
-        "type": "object", "required": ["role"], "properties": { "role": word("user") },
+        "type": "object", "additionalProperties": true, "required": ["role"], "properties": { "role": word("user") },
         "anyOf": [
             { "required": ["parts"], "properties": { "parts": { "type": "array", "contains": part } } },
-            { "required": ["content"], "properties": { "content": text }, "not": { "required": ["parts"] } },
+            { "required": ["content"], "properties": { "content": text, "parts": { "not": {} } } },
         ],
     });
     let items = json!({ "type": "object", "additionalProperties": true });
