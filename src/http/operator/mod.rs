@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 use super::describe::{Errors, Overloaded, Unavailable, WriteUnavailable};
 use super::envelope::{ApiError, Platform};
 use super::extract::Operator;
+use super::query;
 use super::state::AppState;
 use crate::domain::render::Success;
 
@@ -26,7 +27,7 @@ type WriteErrors<S> = Errors<Platform, (Operator, Overloaded, WriteUnavailable, 
 
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
+    let routes = OpenApiRouter::new()
         .routes(routes!(workspaces::list, workspaces::create))
         .routes(routes!(workspaces::read, workspaces::update, workspaces::delete))
         .routes(routes!(workspaces::suspend))
@@ -37,5 +38,6 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(keys::roll))
         .routes(routes!(audit::list))
         .routes(routes!(usage::read))
-        .routes(routes!(processes::list))
+        .routes(routes!(processes::list));
+    query::refuse_unknown::<Platform>("/operator/v1", routes)
 }
