@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::keys::{create, create_in};
 use crate::operator::Operator;
 use crate::support::db::{TestDb, both_backends};
+use crate::support::described;
 use crate::support::receiver::create_endpoint;
 use crate::support::server::{TestServer, WIDGET};
 
@@ -282,6 +283,7 @@ struct Keys {
 
 both_backends!(
     async fn each_operation_accepts_exactly_the_keys_that_its_declaration_names(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let operator = Operator::new(&server).await.key;
         let mut objects = objects(&server, &db, operator.clone()).await;

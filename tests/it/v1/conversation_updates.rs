@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::fake_model::Reply;
 use crate::support::http::Response;
 use crate::support::script::Gate;
@@ -22,6 +23,7 @@ async fn change(server: &TestServer, id: &str, body: &str) -> Response {
 
 both_backends!(
     async fn a_conversation_can_be_updated_and_ended(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let created = widget(&server).await;
         let (id, uuid) = (created["id"].as_str().unwrap(), created["widget_uuid"].as_str().unwrap());
