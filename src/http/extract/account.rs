@@ -77,7 +77,7 @@ fn suspended_case() -> ErrorCase {
 
 scope_extractor!(/// Sends messages, and creates, changes and ends conversations.
     MessagesWrite, Scope::MessagesWrite, suspended: Refused);
-scope_extractor!(/// Reads the balance and the ledger.
+scope_extractor!(/// Reads the balance, the ledger and the usage.
     BillingRead, Scope::BillingRead, suspended: Accepted);
 scope_extractor!(/// Changes the workspace's configuration.
     ConfigWrite, Scope::Config, suspended: Refused);
