@@ -18,9 +18,9 @@ pub(super) use json::{BodyError, MAX_DEPTH, strings};
 pub(super) use types::without_null;
 pub(super) use types::{
     AnyText, AssistantName, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name,
-    OneOf, RequestField, Text, Word, assistant_id, check_choice, format_schema, string_schema, url_schema,
+    OneOf, RequestField, Text, Word, assistant_id, check_choice, string_schema, url_schema,
 };
-pub(super) use values::{Amount, ClearableAmount, Time, Words, words_schema};
+pub(super) use values::{Amount, ClearableAmount, Time, Words};
 
 use super::envelope::Envelope;
 use crate::domain::error::{Error, FieldError};

@@ -18,9 +18,10 @@ use crate::domain::audit::{Actor, ActorKind, AuditAction, AuditFilter, StoredAud
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, WorkspaceId};
 use crate::domain::render::{Success, raw};
+use crate::domain::schema::words;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{QueryParams, Read, prefers};
-use crate::http::fields::{Choice, Time, check_choice, words_schema};
+use crate::http::fields::{Choice, Time, check_choice};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::{Services, audit_log};
@@ -45,12 +46,11 @@ impl Choice for Actions {
 }
 
 fn action_schema() -> Schema {
-    words_schema(&Actions::words())
+    words(Actions::words()).into()
 }
 
 fn actor_kind_schema() -> Schema {
-    let words: Vec<_> = ActorKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    words_schema(&words)
+    words(ActorKind::ALL.iter().map(|kind| kind.as_str())).into()
 }
 
 /// An object with any fields, or null.
