@@ -24,7 +24,7 @@ pub(super) use values::{Amount, ClearableAmount, Time, Words};
 
 use super::envelope::Envelope;
 use crate::domain::error::{Error, FieldError};
-use crate::domain::ignored_names::{IgnoredNames, NameSource};
+use crate::domain::ignored_names::{IgnoredNames, NameSource, encode_name};
 
 /// The rule that a field's value breaks. `Display` completes a sentence whose subject is the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +128,7 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
     if T::IGNORES_UNKNOWN_FIELDS {
         ignored.extend(NameSource::Body, unknown);
     } else if let Some(name) = unknown.next() {
+        let name = encode_name(name);
         let text = format!("Unknown field '{name}'. Known fields: {}.", field_names::<T>());
         return Err(Error::invalid("body", text));
     }
