@@ -19,10 +19,9 @@ use utoipa::IntoParams;
 use super::{FeedErrors, query};
 use crate::domain::error::Error;
 use crate::domain::event::{Event, EventCursor};
-use crate::domain::failure::Failure;
 use crate::domain::ids::ConversationId;
 use crate::domain::schema::{EventPosition, EventTypeList};
-use crate::http::describe::error_sets;
+use crate::http::describe::WorkspaceSuspended;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{QueryParams, Read};
 use crate::http::platform::ReadErrors;
@@ -56,13 +55,6 @@ pub(in crate::http::platform) struct StreamQuery {
     conversation_id: Option<String>,
 }
 
-error_sets! {
-    /// A suspended workspace has no streams.
-    Suspended {
-        "The operator has suspended the workspace" => Error::Processing(Failure::WorkspaceSuspended),
-    }
-}
-
 /// Follow new events.
 ///
 /// The response is a stream of server-sent events: `id` is the cursor, `event` the type, `data` the event.
@@ -75,7 +67,7 @@ error_sets! {
             description = "An endless stream of events, with a comment at least every 10 s. The stream ends when the server stops or the key is revoked",
             example = "id: 42\nevent: message.created\ndata: {\"id\":\"evt_01k9z3x8f5e4r9t2m6q7w8y0ab\",…}\n\n",
         ),
-        ReadErrors<(FeedErrors, Suspended)>,
+        ReadErrors<(FeedErrors, WorkspaceSuspended)>,
     ),
 )]
 pub(in crate::http::platform) async fn stream(
