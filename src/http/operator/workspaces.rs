@@ -134,7 +134,7 @@ request! {
         name: Option<Text<200>> = "Acme",
         auto_create_conversations: Option<Flag>,
         /// The assistant of new conversations of the platform API. An empty string removes it.
-        default_assistant_id: Option<AnyText> = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab",
+        default_assistant_id: Option<AnyText>,
         /// Prices that are left out stay.
         pricing: Option<Prices> = {"widget": "0.01"},
         /// An empty string removes it.
