@@ -21,8 +21,8 @@ use crate::http::describe::{NotFound, error_sets};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Input, Operator, PathParam, QueryParams};
 use crate::http::fields::{
-    Amount, AnyText, ClearableAmount, FieldType, Flag, Integer, Text, Violation, request,
-    string_schema, strings,
+    Amount, AnyText, ClearableAmount, FieldType, Flag, Integer, Text, Violation, request, string_schema,
+    strings,
 };
 use crate::http::platform::list::{Cursor, InvalidQuery, PageQuery, limit};
 use crate::http::response::Page;

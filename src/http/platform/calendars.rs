@@ -21,9 +21,7 @@ use crate::domain::render::Success;
 use crate::domain::schema::Date;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, PathParam, QueryParams, Read};
-use crate::http::fields::{
-    AnyText, FieldType, Integer, Violation, request, string_schema, strings,
-};
+use crate::http::fields::{AnyText, FieldType, Integer, Violation, request, string_schema, strings};
 use crate::http::pages::calendar_file;
 use crate::http::response::Page;
 use crate::http::state::AppState;
