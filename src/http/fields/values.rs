@@ -3,7 +3,6 @@
 use std::marker::PhantomData;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Schema};
 use utoipa::openapi::{RefOr, SchemaFormat, Type};
@@ -12,6 +11,7 @@ use super::types::choose;
 use super::{AnyText, Choice, FieldType, Violation, strings};
 use crate::domain::clock::Micros;
 use crate::domain::money::Money;
+use crate::domain::schema::words;
 
 /// A time as RFC 3339 writes it.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Time {
     /// The time that a text gives.
     pub(in crate::http) fn parse(text: &str) -> Result<Micros, Violation> {
         let time = text.parse::<Timestamp>().map(Micros::from);
-        time.map_err(|_| Violation::rule("must be a time such as 2026-03-15T14:22:11Z"))
+        time.map_err(|_| Violation::rule("must be a time such as 2026-03-15T14:00:00Z"))
     }
 }
 
@@ -100,15 +100,9 @@ impl<C: Choice<Value: PartialEq>> FieldType for Words<C> {
     }
 
     fn schema() -> Schema {
-        let items = RefOr::T(words_schema(&C::words()));
-        ArrayBuilder::new().items(items).min_items(Some(1)).build().into()
+        let items: Schema = words(C::words()).into();
+        ArrayBuilder::new().items(RefOr::T(items)).min_items(Some(1)).build().into()
     }
-}
-
-/// The schema of a closed set of words.
-pub(in crate::http) fn words_schema(words: &[&'static str]) -> Schema {
-    let words: Vec<Value> = words.iter().copied().map(Value::from).collect();
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build().into()
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ use crate::http::describe::{NotFound, error_sets};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Input, Operator, PathParam, QueryParams};
 use crate::http::fields::{
-    Amount, AnyText, ClearableAmount, FieldType, Flag, Integer, Text, Violation, nothing_to_update, request,
-    string_schema, strings,
+    Amount, AnyText, ClearableAmount, FieldType, Flag, Integer, Text, Violation, request, string_schema,
+    strings,
 };
 use crate::http::platform::list::{Cursor, InvalidQuery, PageQuery, limit};
 use crate::http::response::Page;
@@ -130,11 +130,11 @@ request! {
 
 request! {
     /// Changes to a workspace.
-    pub(super) struct WorkspaceUpdateIn as WorkspaceChange {
+    pub(super) struct WorkspaceUpdateIn as WorkspaceChange update {
         name: Option<Text<200>> = "Acme",
         auto_create_conversations: Option<Flag>,
         /// The assistant of new conversations of the platform API. An empty string removes it.
-        default_assistant_id: Option<AnyText> = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab",
+        default_assistant_id: Option<AnyText>,
         /// Prices that are left out stay.
         pricing: Option<Prices> = {"widget": "0.01"},
         /// An empty string removes it.
@@ -186,17 +186,6 @@ fn settings(input: WorkspaceUpdateIn) -> Result<WorkspaceSettings, Error> {
         tokens_per_day,
         allow_hosts,
     } = input;
-    let has_any = name.is_some()
-        || auto_create_conversations.is_some()
-        || default_assistant_id.is_some()
-        || pricing.is_some()
-        || balance_low.is_some()
-        || tokens_per_conversation.is_some()
-        || tokens_per_day.is_some()
-        || allow_hosts.is_some();
-    if !has_any {
-        return Err(nothing_to_update::<WorkspaceUpdateIn>());
-    }
     let assistant = |id: String| if id.is_empty() { Ok(None) } else { AssistantId::parse(&id).map(Some) };
     let limit = |tokens: i64| (tokens > 0).then_some(tokens);
     Ok(WorkspaceSettings {

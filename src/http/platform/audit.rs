@@ -13,14 +13,16 @@ use utoipa::openapi::{Type, schema::AdditionalProperties};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ReadErrors;
-use super::list::{Cursor, InvalidQuery, limit};
+use super::list::{Cursor, InvalidQuery, limit, text, time_range};
 use crate::domain::audit::{Actor, ActorKind, AuditAction, AuditFilter, StoredAuditEntry};
+use crate::domain::clock::TimeRange;
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, WorkspaceId};
 use crate::domain::render::{Success, raw};
+use crate::domain::schema::words;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{QueryParams, Read, prefers};
-use crate::http::fields::{Choice, Time, check_choice, words_schema};
+use crate::http::fields::{Choice, check_choice};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::{Services, audit_log};
@@ -45,12 +47,11 @@ impl Choice for Actions {
 }
 
 fn action_schema() -> Schema {
-    words_schema(&Actions::words())
+    words(Actions::words()).into()
 }
 
 fn actor_kind_schema() -> Schema {
-    let words: Vec<_> = ActorKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    words_schema(&words)
+    words(ActorKind::ALL.iter().map(|kind| kind.as_str())).into()
 }
 
 /// An object with any fields, or null.
@@ -128,18 +129,16 @@ impl OperatorAuditQuery {
 
 impl AuditQuery {
     fn filter(&self, workspace: Option<WorkspaceId>) -> Result<AuditFilter, Error> {
-        let time = |field: &'static str, text: &Option<String>| {
-            let time = text.as_deref().map(Time::parse).transpose();
-            time.map_err(|violation| violation.of::<Platform>(field))
-        };
+        let TimeRange { after: since, before: until } =
+            time_range([("since", self.since.as_deref()), ("until", self.until.as_deref())])?;
         Ok(AuditFilter {
             workspace,
-            actor: self.actor.clone(),
+            actor: text("actor", self.actor.as_deref(), usize::MAX)?,
             action: check_choice::<Actions>("action", self.action.as_deref())?,
-            object_kind: self.object_kind.clone(),
-            object_id: self.object_id.clone(),
-            since: time("since", &self.since)?,
-            until: time("until", &self.until)?,
+            object_kind: text("object_kind", self.object_kind.as_deref(), usize::MAX)?,
+            object_id: text("object_id", self.object_id.as_deref(), usize::MAX)?,
+            since,
+            until,
         })
     }
 }
@@ -232,7 +231,12 @@ impl From<StoredAuditEntry> for AuditEntryOut {
 #[utoipa::path(
     get, path = "/audit", tag = "platform", operation_id = "listAuditEntries", security(("bearer" = ["read"])),
     params(AuditQuery),
-    responses((status = 200, description = "A page", body = Success<Page<AuditEntryOut>>), ReadErrors<InvalidQuery>),
+    responses(
+        (status = 200, description = "A page; all entries with `Accept: application/x-ndjson`", content(
+            (Success<Page<AuditEntryOut>> = "application/json"), (String = "application/x-ndjson"),
+        )),
+        ReadErrors<InvalidQuery>,
+    ),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,

@@ -118,7 +118,7 @@ request! {
         notes: Option<Detail<2000>>,
         /// The conversation that the appointment is made in. It can then be cancelled there, too, and counts towards
         /// `bookings_per_conversation`.
-        conversation_id: Option<AnyText> = "con_9s2kd81",
+        conversation_id: Option<AnyText>,
     }
 }
 
@@ -146,7 +146,7 @@ error_sets! {
     security(("bearer" = ["config"])),
     params(
         ("id" = inline(CalendarId), Path, description = "cal_…"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
     ),
     request_body = BookingIn,
     responses((status = 200, description = "The booking", body = Success<BookingOut>, headers(

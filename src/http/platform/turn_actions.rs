@@ -69,7 +69,7 @@ type RetryErrors = Errors<
     security(("bearer" = ["messages:write"])),
     params(
         ("id" = inline(TurnId), Path, description = "trn_…"),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters. For 24 hours, the same key returns the same turn, as it is then"),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters. For 24 hours, the same key returns the same turn, as it is then"),
     ),
     responses((status = 200, description = "The new turn", body = Success<TurnOut>, headers(
         ("Idempotent-Replayed" = String, description = "`true` if an earlier request with the same Idempotency-Key made the turn"),

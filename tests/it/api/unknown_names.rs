@@ -52,6 +52,9 @@ both_backends!(
         assert_eq!(known["message"], text);
         let none = server.get("/v1/balance?a=1").await.json();
         assert_eq!(none["message"], "Unknown query parameter 'a'. This route has none.");
+        let long = server.get(&format!("/v1/balance?{}=1", "%C3%B6".repeat(1_000))).await.json();
+        let cut = "%C3%B6".repeat(32);
+        assert_eq!(long["message"], format!("Unknown query parameter '{cut}'. This route has none."));
         let head = server.request("HEAD", "/v1/balance?a=1").bearer(&server.keys.full).send().await;
         assert_eq!(head.status, 400);
         let no_key = server.request("GET", "/v1/balance?a=1").send().await;
@@ -74,6 +77,11 @@ both_backends!(
         let text = "Unknown field 'varables'. Known fields: 'assistant_id', 'type', 'variables'.";
         let expected = json!({ "message": text, "errors": { "body": [text] } });
         assert_eq!((widget.status, widget.json()), (422, expected));
+        let mut long = json!({ "assistant_id": ASSISTANT });
+        long["x".repeat(10_000)] = json!(1);
+        let long = server.request("POST", "/api/conversations").json(&long).send().await;
+        let text = format!("Unknown field '{}'. Known fields: ", "x".repeat(64));
+        assert!(long.json()["message"].to_string().contains(&text), "{}", long.text().len());
         let text = platform.json()["message"].to_string();
         assert!(platform.status == 400 && text.contains("Unknown field 'varables'."), "{text}");
         let text = cancel.json()["message"].to_string();

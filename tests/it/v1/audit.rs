@@ -66,7 +66,9 @@ both_backends!(
                 "{query} {time}"
             );
         }
-        for query in ["?action=x", "?since=x", "?limit=0", "?cursor=x", "?actors=x"] {
+        for query in
+            ["?action=x", "?since=x", "?limit=0", "?cursor=x", "?actors=x", "?actor=%00", "?object_id=a%00"]
+        {
             let answer = server.request("GET", &format!("/v1/audit{query}")).bearer(&key).send().await;
             assert_eq!(answer.status, 400, "{query}");
         }

@@ -116,7 +116,11 @@ both_backends!(
 
         for (body, text) in [
             ("{}", nothing),
-            (r#"{"metadata": null, "type": null}"#, nothing),
+            (r#"{"metadata": null, "ended": null}"#, nothing),
+            (
+                r#"{"metadata": {}, "type": null}"#,
+                "Unknown field 'type'. Known fields: 'ai_enabled', 'metadata', 'ended'.",
+            ),
             (r#"{"ended": false}"#, "Field 'ended' can only be true: an end is for good."),
             (r#"{"ai_enabled": "no", "metadata": {}}"#, "Field 'ai_enabled' must be a boolean."),
             (r#"{"ai_enabled": false, "metadata": "x"}"#, "Field 'metadata' must be an object."),
