@@ -71,6 +71,7 @@ pub async fn finish(mut conn: Conn<'_>, workspace: WorkspaceId, now: Micros) -> 
     const CLEAR: &str = "update workspaces set slug = $2, name = '', allow_hosts = '', \
         default_assistant_id = null, removed_at = $3 where id = $1";
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
+    workspaces::advance_config_version(conn.reborrow(), workspace).await?;
     for table in LAST_TABLES {
         let remove = AssertSqlSafe(format!("delete from {table} where workspace_id = $1"));
         on_conn!(conn.reborrow(), |c| {

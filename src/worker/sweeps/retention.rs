@@ -123,6 +123,8 @@ pub(in crate::worker) async fn remove_untouched(worker: &Worker) -> Result<(), S
         let list = async |conn: Conn<'_>| untouched::list_workspaces(conn, removal, WORKSPACE_BATCH).await;
         let mut removed = 0;
         for workspace in db.read(Tenant::Process, list).await? {
+            // Their first messages count.
+            catch_up(db, workspace).await?;
             let remove =
                 async |conn: Conn<'_>| untouched::remove(conn, workspace, removal, UNTOUCHED_BATCH).await;
             removed += db.write(Tenant::Process, remove).await?;
