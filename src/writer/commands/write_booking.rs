@@ -45,7 +45,9 @@ impl Decision for WriteBooking {
         if let Some(record) = record.filter(|record| record.answer.is_answered()) {
             return Ok(WriteBookingOutcome::Replayed(record.key.clone()));
         }
-        if let Some(conversation) = self.booker.conversation {
+        // A hold is released whatever has happened, so that its event is removed from the server.
+        let is_release = matches!(self.write, BookingWrite::Release { .. });
+        if let Some(conversation) = self.booker.conversation.filter(|_| !is_release) {
             batch.live_conversation(self.booker.workspace, conversation)?;
         }
         let result = batch.write_booking(&self.booker, &self.write);
