@@ -36,7 +36,8 @@ const UNDO_11_TO_17: &str = "delete from _sqlx_migrations where version > 10; \
     alter table idempotency drop column conversation_id; \
     drop table message_index; drop table if exists message_search; drop table message_index_state; \
     drop index turns_of_conversation; alter table turns drop column retried_by; \
-    drop index conversations_by_update; alter table conversations drop column updated_at; drop table audit_log";
+    drop index conversations_by_update; alter table conversations drop column updated_at; drop table audit_log; \
+    update schema_floor set oldest_binary = 2";
 
 /// A sandbox whose program uses the test's database.
 struct Program {
