@@ -101,7 +101,7 @@ pub async fn list_before(
         query.push("nth <= ").push_bind(limit.rows).push(" and (bytes <= ").push_bind(limit.bytes);
         query.push(" or nth = 1)").push(page_end!());
         query.push(" join audit_log on audit_log.id = page_id order by page_id desc");
-        query.build_query_as().fetch_all(c).await?
+        query.build_query_as().persistent(false).fetch_all(c).await?
     });
     Ok(rows.into())
 }

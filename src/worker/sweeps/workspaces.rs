@@ -1,4 +1,4 @@
-//! Suspended workspaces lose their open turns, and deleted ones all their rows but the ledger and the audit log.
+//! Suspended workspaces lose their open turns, and deleted ones all their rows but the ledger, the usage and the audit log.
 
 use std::time::Duration;
 
