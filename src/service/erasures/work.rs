@@ -194,9 +194,8 @@ async fn empty_turns(
 ) -> Result<Progress, Error> {
     let mut after = TurnId(Uuid::nil());
     loop {
-        let list = async |conn: Conn<'_>| {
-            content::list_turns(conn, job.workspace, conversation, after, BATCH).await
-        };
+        let list =
+            async |conn: Conn<'_>| content::list_turns(conn, job.workspace, conversation, after, BATCH).await;
         let turns = services.db.read(job.workspace, list).await?;
         let Some((_, last)) = turns.last().copied() else { return Ok(Progress::Emptied) };
         while write(services, job, async |conn| content::remove_journals(conn, &turns).await).await? > 0 {
