@@ -1,6 +1,7 @@
 //! The workspaces, as an operator manages them through the API: created, updated, suspended, resumed, deleted, and given credit. An operator
 //! sees settings and money, and no text of a conversation.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ResourceId as _, WorkspaceId};
 use crate::domain::money::Money;
-use crate::domain::retention::Retention;
+use crate::domain::retention::{Retention, RetentionPatch};
 use crate::domain::token_budget::TokenBudgets;
 use crate::domain::workspace::{Pricing, Workspace};
 pub use crate::store::workspaces::WorkspaceBalance;
@@ -36,13 +37,13 @@ pub struct WorkspaceSettings {
     pub balance_low: Option<Option<Money>>,
     pub tokens_per_conversation: Option<Option<i64>>,
     pub tokens_per_day: Option<Option<i64>>,
+    pub retention: RetentionPatch,
     /// Checked.
     pub allow_hosts: Option<Vec<String>>,
 }
 
 /// Prices to write.
-#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct PricingPatch {
     pub widget: Option<Money>,
     pub test: Option<Money>,
@@ -68,6 +69,7 @@ impl WorkspaceSettings {
             per_conversation: self.tokens_per_conversation.unwrap_or(budgets.per_conversation),
             per_day: self.tokens_per_day.unwrap_or(budgets.per_day),
         };
+        workspace.retention = workspace.retention.patched(self.retention);
         workspace.allow_hosts =
             self.allow_hosts.unwrap_or_else(|| std::mem::take(&mut workspace.allow_hosts));
     }
@@ -334,6 +336,7 @@ fn audit_fields(workspace: &Workspace) -> Value {
         "balance_low": workspace.balance_low,
         "tokens_per_conversation": workspace.token_budgets.per_conversation,
         "tokens_per_day": workspace.token_budgets.per_day,
+        "retention": BTreeMap::from(workspace.retention.texts()),
         "allow_hosts": workspace.allow_hosts,
         "suspended_at": workspace.suspended_at.map(|at| at.to_string()),
         "deleted_at": workspace.deleted_at.map(|at| at.to_string()),

@@ -4,6 +4,7 @@ mod audit;
 mod keys;
 mod processes;
 mod usage;
+mod workspace_fields;
 mod workspaces;
 
 use utoipa_axum::router::OpenApiRouter;

@@ -1,6 +1,6 @@
 //! The workspace itself: its settings, and its opening credit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -86,6 +86,7 @@ fn fields(workspace: &Workspace) -> String {
         "balance_low": workspace.balance_low,
         "tokens_per_conversation": workspace.token_budgets.per_conversation,
         "tokens_per_day": workspace.token_budgets.per_day,
+        "retention": BTreeMap::from(workspace.retention.texts()),
         "allow_hosts": workspace.allow_hosts,
     })
     .to_string()
