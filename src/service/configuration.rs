@@ -2,16 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use super::Services;
+use super::{Services, audit_log};
 use crate::domain::account::Account;
 use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
-use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::AuditId;
 use crate::domain::invalid_field::{InvalidField, check_slug};
 use crate::domain::knowledge::slugify;
 use crate::formats::json_config::ReadError;
-use crate::store::{Conn, StoreError, audit};
+use crate::store::{Conn, StoreError};
 
 /// The fields of a request's body.
 pub(in crate::service) type Fields = Map<String, Value>;
@@ -80,12 +78,10 @@ impl Change {
         conn: Conn<'_>,
         services: &Services,
         account: &Account,
-        now: Micros,
     ) -> Result<(), StoreError> {
         let entry = AuditEntry::new(account.workspace, &account.actor, self.action, self.object);
         let entry = entry.with_changes(self.before, self.after);
-        let id = AuditId(services.ids.uuid_v7(services.clock.as_ref()));
-        audit::insert(conn, id, now, &entry).await
+        audit_log::record(conn, services.clock.as_ref(), &services.ids, &entry).await
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::audit_object;
 use crate::domain::account::Account;
 use crate::domain::audit::{AuditAction, AuditEntry};
+use crate::domain::audit_fields::REDACTED;
 use crate::domain::calendar::{
     Caldav, CaldavPatch, Calendar, CalendarDefinition, CalendarRulesIn, CalendarRulesPatch, CalendarSettings,
 };
@@ -307,7 +308,7 @@ fn shown(slug: &str, settings: &CalendarSettings) -> Value {
     let mut fields = serde_json::to_value(settings.rules.source()).unwrap_or_default();
     fields["slug"] = json!(slug);
     if let Some(Caldav { url, username, password }) = settings.caldav.as_deref() {
-        let password = password.as_ref().map(|_| "***");
+        let password = password.as_ref().map(|_| REDACTED);
         fields["caldav"] = json!({ "url": url, "username": username, "password": password });
     }
     fields

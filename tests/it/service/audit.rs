@@ -37,7 +37,7 @@ kind = "webhook"
 description = "Looks up an order"
 method = "GET"
 url = "https://shop.example/orders"
-headers = { Authorization = { env = "TOKEN" } }
+headers = { Authorization = { env = "TOKEN" }, X-Shop = "canary-plain" }
 
 [[webhook_endpoints]]
 slug = "crm"
