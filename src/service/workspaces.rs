@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::Services;
 use super::audit_log;
-use super::credit::{self, CreditError, CreditOutcome};
+use super::configuration::managed_by_file;
+use super::credit::{self, CreditError, CreditOutcome, OPENING_REFERENCE};
 use super::page::Page;
 use super::write_error::write_error;
 use crate::domain::account::{Account, OperatorAccount};
@@ -23,9 +24,6 @@ use crate::domain::workspace::{Pricing, Workspace};
 pub use crate::store::workspaces::WorkspaceBalance;
 use crate::store::{Conn, StoreError, Tenant, assistants, keys, workspaces};
 use crate::writer::{TopUp, decide_inline};
-
-/// The ledger reference of the opening credit.
-const OPENING: &str = "opening";
 
 /// Settings to write; those that are none stay as they are, or have their defaults.
 #[derive(Clone, Debug, Default)]
@@ -91,13 +89,8 @@ pub async fn list(
     after: Option<WorkspaceId>,
     limit: usize,
 ) -> Result<Page<WorkspaceBalance, WorkspaceId>, Error> {
-    let rows = super::page::fetch_limit(limit);
-    let list = async |conn: Conn<'_>| workspaces::list_after(conn, after, rows).await;
-    let mut items = services.db.read(Tenant::Process, list).await?;
-    let has_more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| has_more).map(|last| last.workspace.id);
-    Ok(Page { items, next })
+    let list = async |conn: Conn<'_>, rows| workspaces::list_after(conn, after, rows).await;
+    Page::read(&services.db, Tenant::Process, limit, list, |found| found.workspace.id).await
 }
 
 /// The workspace with this id, as it was sent, with its balance.
@@ -161,7 +154,7 @@ pub async fn create(
         }
         workspaces::put(conn.reborrow(), &workspace).await?;
         if balance != Money::ZERO {
-            let reference = OPENING.to_owned();
+            let reference = OPENING_REFERENCE.to_owned();
             let actor = Arc::clone(&operator.actor);
             let command = TopUp { workspace: workspace.id, amount: balance, reference, actor };
             if let Err(error) = decide_inline(conn.reborrow(), clock, ids, &command).await? {
@@ -195,9 +188,7 @@ pub async fn update(
 ) -> Result<WorkspaceBalance, Error> {
     let change = async |mut conn: Conn<'_>, workspace: &mut Workspace| {
         if workspace.from_file {
-            let text =
-                format!("The workspace '{}' is set up by a workspace file: change it there.", workspace.slug);
-            return Ok(Err(Error::Conflict(text)));
+            return Ok(Err(managed_by_file("workspace", &workspace.slug)));
         }
         if let Some(Some(assistant)) = settings.default_assistant {
             let found = assistants::summaries(conn.reborrow(), &[(workspace.id, assistant)].into()).await?;
@@ -309,7 +300,9 @@ pub async fn grant_credit(
 
 fn credit_error(error: CreditError) -> Error {
     match error {
-        CreditError::Refused { cause, .. } => cause,
+        CreditError::Refused { balance, .. } => Error::Conflict(format!(
+            "The balance of {balance} would become negative or too large. Nothing was credited."
+        )),
         CreditError::AmountMismatch { reference, amount } => Error::Conflict(format!(
             "The reference '{reference}' has counted already, for {amount}. Nothing was credited."
         )),

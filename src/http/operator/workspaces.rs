@@ -167,9 +167,9 @@ error_sets! {
         "The workspace is not suspended" => Error::Conflict("Suspend the workspace before you delete it.".to_owned()),
     }
 
-    /// A reference that has counted for another amount.
-    ReferenceUsed {
-        "The reference has counted for another amount, or the workspace is being deleted" => Error::Conflict(
+    /// Credit that the present state refuses.
+    NotCredited {
+        "The reference has counted for another amount, the balance would become negative, or the workspace is being deleted" => Error::Conflict(
             "The reference 'invoice-1042' has counted already, for 20.00. Nothing was credited.".to_owned(),
         ),
     }
@@ -420,7 +420,7 @@ pub(super) async fn delete(
 #[utoipa::path(
     post, path = "/workspaces/{id}/credit", tag = "operator", operation_id = "operatorCreditWorkspace", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…")), request_body = CreditIn,
-    responses((status = 200, description = "The balance afterwards", body = Success<CreditOut>), WriteErrors<(Input<CreditIn>, NotFound<WorkspaceId>, ReferenceUsed)>),
+    responses((status = 200, description = "The balance afterwards", body = Success<CreditOut>), WriteErrors<(Input<CreditIn>, NotFound<WorkspaceId>, NotCredited)>),
 )]
 pub(super) async fn credit(
     State(state): State<AppState>,

@@ -17,6 +17,7 @@ use crate::domain::seal::SecretContext;
 use crate::outbound::{AllowHosts, check_url};
 use crate::service::assistants::compile::{Incompatible, recompile_users_of_calendar};
 use crate::service::audit_log;
+use crate::service::configuration::managed_by_file;
 use crate::service::tools::users::name_users;
 use crate::service::webhook_endpoints::NO_KEY;
 use crate::service::write_error::write_error;
@@ -230,10 +231,7 @@ async fn lock(mut conn: Conn<'_>, workspace: WorkspaceId, id: CalendarId) -> Wri
     calendars::lock(conn.reborrow(), &[(workspace, id)].into()).await?;
     let found = workspace_config::find(conn, Section::Calendars, workspace, id.0).await?;
     Ok(match found {
-        Some(row) if row.from_file => Err(Error::Conflict(format!(
-            "The calendar '{}' is set up by a workspace file: change it there.",
-            row.slug
-        ))),
+        Some(row) if row.from_file => Err(managed_by_file("calendar", &row.slug)),
         Some(row) => Ok(row),
         None => Err(CalendarId::not_found(id)),
     })

@@ -136,7 +136,7 @@ both_backends!(
             at_once.iter().filter(|answer| answer.json()["data"]["credited"] == true).collect();
         assert_eq!(credited.len(), 1);
         assert_eq!(at_once[4].json()["data"]["balance"], "15.00");
-        assert_eq!((other_amount.status, too_much.status), (409, 400));
+        assert_eq!((other_amount.status, too_much.status), (409, 409));
         assert_eq!(taken.json()["data"]["balance"], "14.00");
         assert_eq!(server.balance().await, "14.00");
         let entries = server.query_number("select count(*) from audit_log where action = 'credited'").await;
