@@ -44,7 +44,7 @@ slug = "crm"
 url = "https://crm.example/hooks"
 
 [[conversations]]
-id = "0b5f4c1e-9d3a-4e57-8f21-6a7c2d9e1b40"
+widget_uuid = "0b5f4c1e-9d3a-4e57-8f21-6a7c2d9e1b40"
 assistant = "desk"
 type = "test"
 "#;
