@@ -13,7 +13,7 @@ use utoipa::openapi::{Type, schema::AdditionalProperties};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ReadErrors;
-use super::list::{Cursor, InvalidQuery, limit};
+use super::list::{Cursor, InvalidQuery, limit, text};
 use crate::domain::audit::{Actor, ActorKind, AuditAction, AuditFilter, StoredAuditEntry};
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, WorkspaceId};
@@ -26,6 +26,9 @@ use crate::http::state::AppState;
 use crate::service::{Services, audit_log};
 
 type AuditCursor = Cursor<AuditId, 'g'>;
+
+/// The longest text of a filter, in characters.
+const MAX_FILTER: usize = 255;
 
 /// The entries of one read of an export.
 const EXPORT_ROWS: usize = 200;
@@ -66,14 +69,16 @@ fn fields_schema() -> Schema {
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AuditQuery {
     /// Only entries of the key with this id.
+    #[param(max_length = 255)]
     actor: Option<String>,
     /// Only entries with this action.
     #[param(schema_with = action_schema)]
     action: Option<String>,
     /// Only entries about objects of this kind.
-    #[param(example = "key")]
+    #[param(max_length = 255, example = "key")]
     object_kind: Option<String>,
     /// Only entries about the object with this id.
+    #[param(max_length = 255)]
     object_id: Option<String>,
     /// Only entries from this time on.
     #[param(format = DateTime)]
@@ -96,14 +101,16 @@ pub(in crate::http) struct OperatorAuditQuery {
     /// Only entries of this workspace.
     pub(in crate::http) workspace_id: Option<String>,
     /// Only entries of the key with this id.
+    #[param(max_length = 255)]
     actor: Option<String>,
     /// Only entries with this action.
     #[param(schema_with = action_schema)]
     action: Option<String>,
     /// Only entries about objects of this kind.
-    #[param(example = "workspace")]
+    #[param(max_length = 255, example = "workspace")]
     object_kind: Option<String>,
     /// Only entries about the object with this id.
+    #[param(max_length = 255)]
     object_id: Option<String>,
     /// Only entries from this time on.
     #[param(format = DateTime)]
@@ -132,12 +139,13 @@ impl AuditQuery {
             let time = text.as_deref().map(Time::parse).transpose();
             time.map_err(|violation| violation.of::<Platform>(field))
         };
+        let given = |field: &'static str, given: &Option<String>| text(field, given.as_deref(), MAX_FILTER);
         Ok(AuditFilter {
             workspace,
-            actor: self.actor.clone(),
+            actor: given("actor", &self.actor)?,
             action: check_choice::<Actions>("action", self.action.as_deref())?,
-            object_kind: self.object_kind.clone(),
-            object_id: self.object_id.clone(),
+            object_kind: given("object_kind", &self.object_kind)?,
+            object_id: given("object_id", &self.object_id)?,
             since: time("since", &self.since)?,
             until: time("until", &self.until)?,
         })

@@ -64,7 +64,7 @@ both_backends!(
                 "{query} {time}"
             );
         }
-        for query in ["?action=x", "?since=x", "?limit=0", "?cursor=x", "?actors=x"] {
+        for query in ["?action=x", "?since=x", "?limit=0", "?cursor=x", "?actors=x", "?object_id=%00"] {
             let answer = server.request("GET", &format!("/v1/audit{query}")).bearer(&key).send().await;
             assert_eq!(answer.status, 400, "{query}");
         }
