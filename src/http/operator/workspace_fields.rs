@@ -7,12 +7,11 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder,
 use utoipa::openapi::{RefOr, Type};
 
 use crate::domain::allow_hosts::AllowHosts;
+use crate::domain::invalid_field::check_slug;
 use crate::domain::retention::{RetentionPatch, parse_days};
 use crate::http::fields::{Amount, AnyText, FieldType, Violation, string_schema, strings};
 use crate::service::workspaces::PricingPatch;
 
-/// The longest slug of a workspace, in bytes.
-const MAX_SLUG: usize = 64;
 /// The most private hosts of a workspace.
 const MAX_HOSTS: usize = 100;
 
@@ -25,12 +24,8 @@ impl FieldType for Slug {
 
     fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
         let Some(slug) = AnyText::check(raw)? else { return Ok(None) };
-        let is_allowed =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
-        if (1..=MAX_SLUG).contains(&slug.len()) && slug.bytes().all(is_allowed) {
-            return Ok(Some(slug));
-        }
-        Err(Violation::rule("must be 1 to 64 lower-case letters, digits, hyphens or underscores"))
+        let rule = "must be 1 to 64 lower-case letters, digits, hyphens or underscores";
+        if check_slug(&slug).is_ok() { Ok(Some(slug)) } else { Err(Violation::rule(rule)) }
     }
 
     fn schema() -> Schema {
