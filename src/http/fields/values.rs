@@ -38,7 +38,7 @@ impl FieldType for Time {
     }
 }
 
-/// The most digits before the point of an amount: no sum of such amounts overflows.
+/// The most digits before the point of an amount.
 const MAX_WHOLE_DIGITS: usize = 12;
 
 /// An amount of money. With a minus sign only if `SIGNED`.
