@@ -21,7 +21,7 @@ use crate::http::extract::{Input, Operator, PathParam, QueryParams};
 use crate::http::fields::{
     Amount, AnyText, ClearableAmount, Flag, Integer, Text, nothing_to_update, request,
 };
-use crate::http::platform::list::{Cursor, InvalidQuery, PageQuery, limit};
+use crate::http::platform::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::credit::{CreditOutcome, MAX_REFERENCE};
@@ -292,7 +292,7 @@ pub(super) struct CreditOut {
 ///
 /// The oldest comes first.
 #[utoipa::path(
-    get, path = "/workspaces", tag = "operator", operation_id = "operatorListWorkspaces", security(("operator" = [])), params(PageQuery),
+    get, path = "/workspaces", tag = "operator", operation_id = "operatorListWorkspaces", security(("operator" = [])), params(PageParams::<WorkspaceCursor>),
     responses((status = 200, description = "A page", body = Success<Page<WorkspaceOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(

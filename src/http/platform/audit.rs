@@ -90,6 +90,7 @@ pub(in crate::http) struct AuditQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<AuditCursor>)]
     cursor: Option<String>,
 }
 
@@ -99,6 +100,7 @@ pub(in crate::http) struct AuditQuery {
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct OperatorAuditQuery {
     /// Only entries of this workspace.
+    #[param(inline, value_type = Option<WorkspaceId>)]
     pub(in crate::http) workspace_id: Option<String>,
     /// Only entries of the key with this id.
     #[param(max_length = 255)]
@@ -122,6 +124,7 @@ pub(in crate::http) struct OperatorAuditQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<AuditCursor>)]
     cursor: Option<String>,
 }
 
