@@ -73,12 +73,10 @@ pub fn parse_days(text: &str) -> Option<Duration> {
 #[must_use]
 pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    match seconds {
-        _ if seconds.is_multiple_of(SECONDS_OF_DAY) => format!("{}d", seconds / SECONDS_OF_DAY),
-        _ if seconds.is_multiple_of(3600) => format!("{}h", seconds / 3600),
-        _ if seconds.is_multiple_of(60) => format!("{}m", seconds / 60),
-        _ => format!("{seconds}s"),
-    }
+    let units = [(SECONDS_OF_DAY, 'd'), (3600, 'h'), (60, 'm')];
+    let largest = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    let (unit, name) = largest.unwrap_or((1, 's'));
+    format!("{}{name}", seconds / unit)
 }
 
 /// A duration such as `365d` or `24h`.
