@@ -243,7 +243,9 @@ impl From<StoredAuditEntry> for AuditEntryOut {
 #[utoipa::path(
     get, path = "/audit", tag = "platform", operation_id = "listAuditEntries", security(("bearer" = ["read"])),
     params(AuditQuery),
-    responses((status = 200, description = "A page", body = Success<Page<AuditEntryOut>>), ReadErrors<InvalidQuery>),
+    responses((status = 200, description = "A page; all entries on lines with `Accept: application/x-ndjson`", content(
+        (Success<Page<AuditEntryOut>> = "application/json"), (String = "application/x-ndjson"),
+    )), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
