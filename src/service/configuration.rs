@@ -46,10 +46,7 @@ pub(super) fn without_nulls(mut fields: Fields) -> Fields {
 pub(super) fn take_slug(fields: &mut Fields, is_id: impl Fn(&str) -> bool) -> Result<String, Error> {
     let slug = match fields.remove("slug") {
         Some(Value::String(slug)) => slug,
-        Some(other) => {
-            let problem = format!("invalid type: {other}, expected a string");
-            return Err(invalid(InvalidField::new("slug", problem)));
-        }
+        Some(_) => return Err(invalid(InvalidField::new("slug", "expected a string"))),
         None => {
             let name = fields.get("name").and_then(Value::as_str);
             name.and_then(slugify).ok_or_else(|| invalid(ReadError::Missing("slug".to_owned())))?
