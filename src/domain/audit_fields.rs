@@ -20,7 +20,7 @@ pub fn stored_fields(json: &str) -> Value {
     }
 }
 
-/// Fields, with sealed secrets and the [`HIDDEN`] values redacted at any depth, and long values cut.
+/// Fields, with sealed secrets and the values of `headers` and `static` redacted at any depth, and long values cut.
 #[must_use]
 pub fn fields_of(fields: Map<String, Value>) -> Value {
     let shown = |field: (String, Value)| {
