@@ -164,7 +164,7 @@ pub(super) fn example_error<E: Envelope, T: Request>() -> Error {
 }
 
 /// The error of an update that changes nothing.
-pub(super) fn nothing_to_update<T: Request>() -> Error {
+fn nothing_to_update<T: Request>() -> Error {
     Error::invalid("body", format!("One of the fields {} is required.", field_names::<T>()))
 }
 

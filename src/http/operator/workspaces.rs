@@ -18,9 +18,7 @@ use crate::domain::workspace::Pricing;
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Input, Operator, PathParam, QueryParams};
-use crate::http::fields::{
-    Amount, AnyText, ClearableAmount, Flag, Integer, Text, nothing_to_update, request,
-};
+use crate::http::fields::{Amount, AnyText, ClearableAmount, Flag, Integer, Text, request};
 use crate::http::platform::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -56,7 +54,7 @@ request! {
 
 request! {
     /// Changes to a workspace.
-    pub(super) struct WorkspaceUpdateIn as WorkspaceChange {
+    pub(super) struct WorkspaceUpdateIn as WorkspaceChange update {
         name: Option<Text<200>> = "Acme",
         auto_create_conversations: Option<Flag>,
         /// The assistant of new conversations of the platform API. An empty string removes it.
@@ -116,18 +114,6 @@ fn settings(input: WorkspaceUpdateIn) -> Result<WorkspaceSettings, Error> {
         retention,
         allow_hosts,
     } = input;
-    let has_any = name.is_some()
-        || auto_create_conversations.is_some()
-        || default_assistant_id.is_some()
-        || pricing.is_some()
-        || balance_low.is_some()
-        || tokens_per_conversation.is_some()
-        || tokens_per_day.is_some()
-        || retention.is_some()
-        || allow_hosts.is_some();
-    if !has_any {
-        return Err(nothing_to_update::<WorkspaceUpdateIn>());
-    }
     let assistant = |id: String| if id.is_empty() { Ok(None) } else { AssistantId::parse(&id).map(Some) };
     let limit = |tokens: i64| (tokens > 0).then_some(tokens);
     Ok(WorkspaceSettings {

@@ -21,9 +21,7 @@ use crate::domain::render::Success;
 use crate::domain::schema::Date;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, PathParam, QueryParams, Read};
-use crate::http::fields::{
-    AnyText, FieldType, Integer, Violation, nothing_to_update, request, string_schema, strings,
-};
+use crate::http::fields::{AnyText, FieldType, Integer, Violation, request, string_schema, strings};
 use crate::http::pages::calendar_file;
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -258,7 +256,7 @@ request! {
 
 request! {
     /// Changes to a calendar. Absent fields stay.
-    pub(super) struct CalendarUpdateIn as CalendarChange {
+    pub(super) struct CalendarUpdateIn as CalendarChange update {
         time_zone: Option<AnyText> = "Europe/Berlin",
         /// Replaces the windows of all days.
         hours: Option<Hours> = {"mon": ["09:00-12:00"]},
@@ -298,7 +296,7 @@ impl From<CalendarIn> for CreateCalendar {
     }
 }
 
-fn patch(input: CalendarUpdateIn) -> Result<UpdateCalendar, Error> {
+fn patch(input: CalendarUpdateIn) -> UpdateCalendar {
     let rules = CalendarRulesPatch {
         time_zone: input.time_zone,
         slot_minutes: input.slot_minutes,
@@ -310,10 +308,7 @@ fn patch(input: CalendarUpdateIn) -> Result<UpdateCalendar, Error> {
         bookings_per_conversation: input.bookings_per_conversation,
         bookings_per_day: input.bookings_per_day,
     };
-    if rules == CalendarRulesPatch::default() && input.caldav.is_none() {
-        return Err(nothing_to_update::<CalendarUpdateIn>());
-    }
-    Ok(UpdateCalendar { rules, caldav: input.caldav })
+    UpdateCalendar { rules, caldav: input.caldav }
 }
 
 error_sets! {
@@ -393,7 +388,7 @@ pub(super) async fn update(
     PathParam(name): PathParam,
     Input { value: input, .. }: Input<CalendarUpdateIn>,
 ) -> Answer<CalendarOut> {
-    let updated = calendars::update(&state.services, &account, &name, patch(input)?).await?;
+    let updated = calendars::update(&state.services, &account, &name, patch(input)).await?;
     Ok(Success::new("Calendar updated successfully.", CalendarOut::from(&updated)))
 }
 
