@@ -69,7 +69,8 @@ pub async fn remove_rows(
 /// Removes what is left of a workspace whose other rows are removed. Its own row stays without slug and name.
 pub async fn finish(mut conn: Conn<'_>, workspace: WorkspaceId, now: Micros) -> Result<(), StoreError> {
     const CLEAR: &str = "update workspaces set slug = $2, name = '', allow_hosts = '', \
-        default_assistant_id = null, removed_at = $3 where id = $1";
+        default_assistant_id = null, retention_conversations = null, retention_journals = null, \
+        retention_bookings = null, removed_at = $3 where id = $1";
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
     workspaces::advance_config_version(conn.reborrow(), workspace).await?;
     for table in LAST_TABLES {

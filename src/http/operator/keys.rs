@@ -10,7 +10,7 @@ use crate::http::extract::{Input, NestedPathParams, Operator, OptionalInput, Pat
 use crate::http::platform::keys::{
     InvalidKey, KeyCursor, KeyIn, KeyOut, KeyWithSecretOut, RollIn, TooManyKeys,
 };
-use crate::http::platform::list::{InvalidQuery, PageQuery, limit};
+use crate::http::platform::list::{InvalidQuery, PageParams, PageQuery, limit};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::manage_keys::{self, KeyManager};
@@ -23,7 +23,7 @@ type Found = (NotFound<WorkspaceId>, NotFound<KeyId>);
 /// The oldest comes first. Of the keys that are revoked or have expired, the newest 100 are kept.
 #[utoipa::path(
     get, path = "/workspaces/{id}/keys", tag = "operator", operation_id = "operatorListKeys", security(("operator" = [])),
-    params(("id" = inline(WorkspaceId), Path, description = "wsp_…"), PageQuery),
+    params(("id" = inline(WorkspaceId), Path, description = "wsp_…"), PageParams::<KeyCursor>),
     responses((status = 200, description = "A page", body = Success<Page<KeyOut>>), ReadErrors<(InvalidQuery, NotFound<WorkspaceId>)>),
 )]
 pub(super) async fn list(

@@ -4,6 +4,7 @@ mod audit;
 mod keys;
 mod processes;
 mod usage;
+mod workspace_fields;
 mod workspaces;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -27,7 +28,11 @@ type WriteErrors<S> = Errors<Platform, (Operator, Overloaded, WriteUnavailable, 
 
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    let routes = OpenApiRouter::new()
+    query::refuse_unknown::<Platform>("/operator/v1", all_routes())
+}
+
+fn all_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .routes(routes!(workspaces::list, workspaces::create))
         .routes(routes!(workspaces::read, workspaces::update, workspaces::delete))
         .routes(routes!(workspaces::suspend))
@@ -38,6 +43,5 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(keys::roll))
         .routes(routes!(audit::list))
         .routes(routes!(usage::read))
-        .routes(routes!(processes::list));
-    query::refuse_unknown::<Platform>("/operator/v1", routes)
+        .routes(routes!(processes::list))
 }

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use super::assistants::{AssistantConflict, WrittenAssistantOut, with_fields};
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::assistant::{Assistant, AssistantVersion, NumberedVersion, version_not_found};
 use crate::domain::error::Error;
@@ -128,7 +128,7 @@ impl From<VersionDiff> for VersionDiffOut {
 /// The newest comes first.
 #[utoipa::path(
     get, path = "/assistants/{id}/versions", tag = "platform", operation_id = "listAssistantVersions",
-    security(("bearer" = ["read"])), params(("id" = inline(AssistantId), Path, description = "ast_…"), PageQuery),
+    security(("bearer" = ["read"])), params(("id" = inline(AssistantId), Path, description = "ast_…"), PageParams::<VersionCursor>),
     responses((status = 200, description = "A page", body = Success<Page<VersionSummaryOut>>), ReadErrors<(InvalidQuery, NotFound<AssistantId>)>),
 )]
 pub(super) async fn list(

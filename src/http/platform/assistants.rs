@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{Object, Schema, SchemaType};
 use utoipa::openapi::{RefOr, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::{Answer, ConfigErrors, ConfigurationOptions, ReadErrors};
 use crate::domain::assistant::{Assistant, AssistantVersion};
 use crate::domain::error::Error;
@@ -21,7 +21,7 @@ use crate::http::state::AppState;
 use crate::service::assistants::{self, WrittenAssistant};
 use crate::service::resources;
 
-type AssistantCursor = Cursor<AssistantId, 's'>;
+type AssistantCursor = Cursor<AssistantId, 'i'>;
 
 /// A body with the fields of an assistant.
 type AssistantBody = ObjectBody<ConfigurationOptions>;
@@ -248,7 +248,7 @@ pub(super) async fn create(
 /// The oldest comes first. Archived ones are left out.
 #[utoipa::path(
     get, path = "/assistants", tag = "platform", operation_id = "listAssistants",
-    security(("bearer" = ["read"])), params(PageQuery),
+    security(("bearer" = ["read"])), params(PageParams::<AssistantCursor>),
     responses((status = 200, description = "A page", body = Success<Page<AssistantOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(

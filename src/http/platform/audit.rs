@@ -29,6 +29,9 @@ use crate::service::{Services, audit_log};
 
 type AuditCursor = Cursor<AuditId, 'g'>;
 
+/// The longest text of a filter, in characters.
+const MAX_FILTER: usize = 255;
+
 /// The entries of one read of an export.
 const EXPORT_ROWS: usize = 200;
 
@@ -67,14 +70,16 @@ fn fields_schema() -> Schema {
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AuditQuery {
     /// Only entries of the key with this id.
+    #[param(max_length = 255)]
     actor: Option<String>,
     /// Only entries with this action.
     #[param(schema_with = action_schema)]
     action: Option<String>,
     /// Only entries about objects of this kind.
-    #[param(example = "key")]
+    #[param(max_length = 255, example = "key")]
     object_kind: Option<String>,
     /// Only entries about the object with this id.
+    #[param(max_length = 255)]
     object_id: Option<String>,
     /// Only entries from this time on.
     #[param(format = DateTime)]
@@ -86,6 +91,7 @@ pub(in crate::http) struct AuditQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<AuditCursor>)]
     cursor: Option<String>,
 }
 
@@ -95,16 +101,19 @@ pub(in crate::http) struct AuditQuery {
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct OperatorAuditQuery {
     /// Only entries of this workspace.
+    #[param(inline, value_type = Option<WorkspaceId>)]
     pub(in crate::http) workspace_id: Option<String>,
     /// Only entries of the key with this id.
+    #[param(max_length = 255)]
     actor: Option<String>,
     /// Only entries with this action.
     #[param(schema_with = action_schema)]
     action: Option<String>,
     /// Only entries about objects of this kind.
-    #[param(example = "workspace")]
+    #[param(max_length = 255, example = "workspace")]
     object_kind: Option<String>,
     /// Only entries about the object with this id.
+    #[param(max_length = 255)]
     object_id: Option<String>,
     /// Only entries from this time on.
     #[param(format = DateTime)]
@@ -116,6 +125,7 @@ pub(in crate::http) struct OperatorAuditQuery {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<AuditCursor>)]
     cursor: Option<String>,
 }
 
@@ -131,12 +141,13 @@ impl AuditQuery {
     fn filter(&self, workspace: Option<WorkspaceId>) -> Result<AuditFilter, Error> {
         let TimeRange { after: since, before: until } =
             time_range([("since", self.since.as_deref()), ("until", self.until.as_deref())])?;
+        let given = |field: &'static str, given: &Option<String>| text(field, given.as_deref(), MAX_FILTER);
         Ok(AuditFilter {
             workspace,
-            actor: text("actor", self.actor.as_deref(), usize::MAX)?,
+            actor: given("actor", &self.actor)?,
             action: check_choice::<Actions>("action", self.action.as_deref())?,
-            object_kind: text("object_kind", self.object_kind.as_deref(), usize::MAX)?,
-            object_id: text("object_id", self.object_id.as_deref(), usize::MAX)?,
+            object_kind: given("object_kind", &self.object_kind)?,
+            object_id: given("object_id", &self.object_id)?,
             since,
             until,
         })

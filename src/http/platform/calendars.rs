@@ -13,7 +13,7 @@ use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::webhook_endpoints::SecretsNotConfigured;
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::calendar::{
-    CaldavPatch, Calendar, CalendarRulesIn, CalendarRulesPatch, CalendarSource, HoursIn,
+    CaldavPatch, Calendar, CalendarRulesIn, CalendarRulesPatch, CalendarSource, HoursIn, MAX_HOLIDAYS,
 };
 use crate::domain::error::Error;
 use crate::domain::ids::CalendarId;
@@ -182,7 +182,8 @@ impl FieldType for Dates {
     fn schema() -> Schema {
         let date = ObjectBuilder::new().schema_type(Type::String);
         let date = date.format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).build();
-        ArrayBuilder::new().items(RefOr::T(Schema::from(date))).build().into()
+        let dates = ArrayBuilder::new().items(RefOr::T(Schema::from(date)));
+        dates.max_items(Some(MAX_HOLIDAYS)).build().into()
     }
 }
 

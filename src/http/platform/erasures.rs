@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::domain::erasure::{Erasure, ErasureReason, ErasureState};
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, ErasureId};
 use crate::domain::render::Success;
@@ -183,7 +183,7 @@ pub(super) async fn create(
 /// The oldest comes first. They are kept, without the name of any person.
 #[utoipa::path(
     get, path = "/erasures", tag = "platform", operation_id = "listErasures",
-    security(("bearer" = ["erase"])), params(PageQuery),
+    security(("bearer" = ["erase"])), params(PageParams::<ErasuresCursor>),
     responses((status = 200, description = "A page", body = Success<Page<ErasureOut>>), ReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(

@@ -9,7 +9,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
 
 use super::Answer;
-use super::list::{Cursor, InvalidQuery, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::domain::account::Scope;
 use crate::domain::api_key::{ApiKey, DEFAULT_ROLL_OVERLAP, KeySecret, MAX_KEY_NAME};
 use crate::domain::clock::Micros;
@@ -172,7 +172,7 @@ impl From<(KeySecret, ApiKey)> for KeyWithSecretOut {
 /// The oldest comes first. Of the keys that are revoked or have expired, the newest 100 are kept.
 #[utoipa::path(
     get, path = "/keys", tag = "platform", operation_id = "listKeys",
-    security(("bearer" = ["keys"])), params(PageQuery),
+    security(("bearer" = ["keys"])), params(PageParams::<KeyCursor>),
     responses((status = 200, description = "A page", body = Success<Page<KeyOut>>), KeyReadErrors<InvalidQuery>),
 )]
 pub(super) async fn list(

@@ -56,7 +56,7 @@ pub(in crate::http) fn limit(text: Option<&str>) -> Result<usize, Error> {
 
 /// The parameters of a list with these cursors, for the description of the API.
 #[derive(Debug)]
-pub(super) struct PageParams<C>(PhantomData<C>);
+pub(in crate::http) struct PageParams<C>(PhantomData<C>);
 
 impl<C: PartialSchema> IntoParams for PageParams<C> {
     fn into_params(parameter_in: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {

@@ -28,7 +28,7 @@ use crate::http::state::AppState;
 use crate::service::usage::{self, UsageQuery};
 
 /// A position in the list of figures.
-type UsageCursor = Cursor<i64, 'u'>;
+pub(in crate::http) type UsageCursor = Cursor<i64, 'u'>;
 
 const TEXT_CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8");
 
@@ -56,10 +56,11 @@ pub(in crate::http) struct UsageParams {
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     pub(in crate::http) limit: Option<String>,
     /// The `next_cursor` of the previous page.
+    #[param(inline, value_type = Option<UsageCursor>)]
     pub(in crate::http) cursor: Option<String>,
 }
 
-fn bucket_schema() -> Schema {
+pub(in crate::http) fn bucket_schema() -> Schema {
     words(Buckets::words()).into()
 }
 

@@ -194,17 +194,17 @@ async fn empty_turns(
 ) -> Result<Progress, Error> {
     let mut after = TurnId(Uuid::nil());
     loop {
-        let list =
+        let read =
             async |conn: Conn<'_>| content::list_turns(conn, job.workspace, conversation, after, BATCH).await;
-        let turns = services.db.read(job.workspace, list).await?;
-        let Some((_, last)) = turns.last().copied() else { return Ok(Progress::Emptied) };
+        let turns = services.db.read(job.workspace, read).await?;
+        let Some((_, newest)) = turns.last().copied() else { return Ok(Progress::Emptied) };
         while write(services, job, async |conn| content::remove_journals(conn, &turns).await).await? > 0 {
             if Instant::now() >= stop_at {
                 return Ok(Progress::Unfinished);
             }
         }
         write(services, job, async |conn| content::clear_turns(conn, &turns).await).await?;
-        after = last;
+        after = newest;
         if Instant::now() >= stop_at {
             return Ok(Progress::Unfinished);
         }

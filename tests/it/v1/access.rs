@@ -163,6 +163,7 @@ async fn objects<'a>(server: &'a TestServer, db: &TestDb, operator: String) -> O
     let base = post("/v1/knowledge_bases", json!({ "slug": "access" })).await;
     let documents = format!("/v1/knowledge_bases/{base}/documents");
     post(&documents, json!({ "title": "Returns", "text": "Within 14 days." })).await;
+    let erasure = post("/v1/erasures", json!({ "external_identifier": "nobody" })).await;
     let listed = server.request("GET", "/operator/v1/workspaces").bearer(&operator).send().await.json();
     let workspaces = listed["data"]["items"].as_array().unwrap();
     let workspace = workspaces.iter().find(|workspace| workspace["slug"] == "demo").unwrap();
@@ -172,6 +173,8 @@ async fn objects<'a>(server: &'a TestServer, db: &TestDb, operator: String) -> O
         ("/api/automate/conversations", WIDGET.to_owned()),
         ("/v1/conversations", conversation),
         ("/v1/turns", turn),
+        ("/v1/erasures", erasure),
+        ("/v1/assistants/{id}/versions", "1".to_owned()),
         ("/v1/messages", message),
         ("/v1/knowledge_bases", base),
         ("/v1/webhook_endpoints", endpoint),
