@@ -1,3 +1,13 @@
+-- The tables are changed in the order in which transactions lock them, so that a process that runs meanwhile waits and does not deadlock.
+-- The erasure that deleted the conversation, and when its content was removed.
+alter table conversations add column erasure_id uuid, add column erased_at bigint;
+create index conversations_to_erase on conversations (workspace_id, erasure_id, id)
+    where erasure_id is not null and erased_at is null;
+create index conversations_deleted on conversations (deleted_at) where deleted_at is not null;
+-- Deleted conversations are never listed.
+drop index conversations_by_age;
+create index conversations_by_age on conversations (workspace_id, created_at, id) where deleted_at is null;
+
 -- Requests to delete conversations with everything that is stored of them. A worker carries them out. What they name is removed from
 -- their row when they are done; ids and counts stay.
 create table erasures (
@@ -37,28 +47,17 @@ alter table workspaces
     add column retention_journals bigint,
     add column retention_bookings bigint;
 
--- The erasure that deleted the conversation, and when its content was removed.
-alter table conversations add column erasure_id uuid, add column erased_at bigint;
-create index conversations_to_erase on conversations (workspace_id, erasure_id, id)
-    where erasure_id is not null and erased_at is null;
-create index conversations_deleted on conversations (deleted_at) where deleted_at is not null;
--- Deleted conversations are never listed.
-drop index conversations_by_age;
-create index conversations_by_age on conversations (workspace_id, created_at, id) where deleted_at is null;
-
 -- The people whom a back end names by its messages. All visitors have the same name, which is nobody's.
 create index messages_by_sender on messages (workspace_id, sender_id, conversation_id)
     where sender_type = 'user' and sender_id <> 'visitor';
+
+-- The conversation of the response. Once it is deleted, only a digest of the key is kept, with which a repeated request is refused.
+alter table idempotency add column conversation_id uuid;
+update idempotency set conversation_id = (select turns.conversation_id from turns
+    where turns.workspace_id = idempotency.workspace_id and turns.id = idempotency.turn_id) where turn_id is not null;
+create index idempotency_of_conversation on idempotency (workspace_id, conversation_id) where conversation_id is not null;
 
 -- When the content of the booking was removed, and its copy on a CalDAV server, or the attempt was given up.
 alter table bookings add column erased_at bigint;
 create index bookings_to_erase on bookings (workspace_id, conversation_id, id) where erased_at is null;
 create index bookings_by_end on bookings (workspace_id, ends_at) where title <> '';
-
--- The conversation of the response. Once it is deleted, only a digest of the key is kept, with which a repeated request is refused.
-alter table idempotency add column conversation_id uuid;
-create index idempotency_of_conversation on idempotency (workspace_id, conversation_id) where conversation_id is not null;
-
--- By workspace, because each has its own retention.
-drop index audit_log_with_address;
-create index audit_log_with_address on audit_log (workspace_id, created_at) where address is not null;

@@ -32,3 +32,5 @@ create unique index bookings_live on bookings (workspace_id, calendar_id, starts
 create index bookings_by_time on bookings (workspace_id, calendar_id, starts_at, id);
 create index bookings_of_conversation on bookings (workspace_id, calendar_id, conversation_id);
 create index bookings_by_creation on bookings (workspace_id, calendar_id, created_at);
+-- Older binaries cannot read a booking without a conversation.
+update schema_floor set oldest_binary = 3;

@@ -2,7 +2,7 @@
 alter table conversations add column updated_at integer not null default 0;
 update conversations set updated_at = max(created_at, coalesce(ended_at, 0), coalesce((select max(messages.created_at) from messages
     where messages.workspace_id = conversations.workspace_id and messages.conversation_id = conversations.id), 0));
-create index conversations_by_update on conversations (workspace_id, updated_at, id);
+create index conversations_by_update on conversations (workspace_id, updated_at, id) where deleted_at is null;
 -- The turn that runs a failed turn again.
 alter table turns add column retried_by blob;
 create index turns_of_conversation on turns (workspace_id, conversation_id, id);

@@ -9,6 +9,10 @@ create table operator_keys (
     revoked_at integer,
     last_used_at integer
 ) strict;
+-- The secret of a key before it was rolled, which is valid until that time.
+alter table api_keys add column previous_hash blob;
+alter table api_keys add column previous_until integer;
+create unique index api_keys_by_previous_hash on api_keys (previous_hash);
 -- Existing workspaces were made by files. A suspended one admits nothing. The rows of a deleted one are removed in the background; its own
 -- row stays, because the ledger refers to it, without its slug and name.
 alter table workspaces add column from_file integer not null default 1;
@@ -16,7 +20,3 @@ alter table workspaces add column suspended_at integer;
 alter table workspaces add column deleted_at integer;
 alter table workspaces add column removed_at integer;
 create index workspaces_suspended on workspaces (id) where suspended_at is not null and removed_at is null;
--- The secret of a key before it was rolled, which is valid until that time.
-alter table api_keys add column previous_hash blob;
-alter table api_keys add column previous_until integer;
-create unique index api_keys_by_previous_hash on api_keys (previous_hash);

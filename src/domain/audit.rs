@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use super::audit_fields::fields_of;
 use super::clock::Micros;
 use super::ids::{AuditId, KeyId, OperatorKeyId, WorkspaceId};
 use super::string_enum::string_enum;
@@ -134,10 +135,11 @@ impl<'a> AuditEntry<'a> {
         Self { workspace: None, actor, action, object, before: Value::Null, after: Value::Null }
     }
 
-    /// Adds the fields in which two JSON objects differ, at their first level. A new object has no `before` (null).
+    /// Adds the fields in which two JSON objects differ, at their first level, with secrets redacted and long values cut. A new object
+    /// has no `before` (null).
     #[must_use]
     pub fn with_changes(mut self, before: Value, after: Value) -> Self {
-        (self.before, self.after) = match (before, after) {
+        let (before, after) = match (before, after) {
             (Value::Object(before), Value::Object(after)) => {
                 let only = |fields: &Map<String, Value>, others: &Map<String, Value>| {
                     let differs = |(name, value): &(&String, &Value)| others.get(*name) != Some(*value);
@@ -147,7 +149,17 @@ impl<'a> AuditEntry<'a> {
             }
             both => both,
         };
+        (self.before, self.after) = (shown(before), shown(after));
         self
+    }
+}
+
+fn shown(fields: Value) -> Value {
+    match fields {
+        Value::Object(fields) => fields_of(fields),
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
+            other
+        }
     }
 }
 
@@ -211,6 +223,17 @@ mod tests {
 
         assert_eq!(before, json!({"url": "x", "gone": 1}));
         assert_eq!(after, json!({"url": "y", "new": 2}));
+    }
+
+    #[test]
+    fn a_long_value_that_differs_at_its_end_is_shown_cut() {
+        let prompt = |end: &str| json!({"prompt": format!("{}{end}", "x".repeat(5000))});
+
+        let (before, after) = entry(prompt("a"), prompt("b"));
+
+        for fields in [before, after] {
+            assert!(fields["prompt"].as_str().is_some_and(|text| text.ends_with("(5003 bytes)")), "{fields}");
+        }
     }
 
     #[test]

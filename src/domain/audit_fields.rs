@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 /// Shown in place of a secret, and of a value that the log does not have.
 pub const REDACTED: &str = "***";
 
+/// The maps of tools whose values no API shows, because some are credentials.
+const HIDDEN: [&str; 2] = ["headers", "static"];
+
 /// The longest value of a field, in bytes of JSON.
 const MAX_VALUE: usize = 4096;
 
@@ -17,11 +20,14 @@ pub fn stored_fields(json: &str) -> Value {
     }
 }
 
-/// Fields, with sealed secrets redacted at any depth, and long values cut.
+/// Fields, with sealed secrets and the values of `headers` and `static` redacted at any depth, and long values cut.
 #[must_use]
 pub fn fields_of(fields: Map<String, Value>) -> Value {
-    let bounded = |(name, value): (String, Value)| (name, bounded(redacted(value)));
-    Value::Object(fields.into_iter().map(bounded).collect())
+    let shown = |field: (String, Value)| {
+        let (name, value) = redacted_field(field);
+        (name, bounded(value))
+    };
+    Value::Object(fields.into_iter().map(shown).collect())
 }
 
 /// Names of fields that have changed, without their values.
@@ -34,12 +40,25 @@ fn redacted(value: Value) -> Value {
     match value {
         // The stored form of a secret.
         Value::Object(fields) if fields.contains_key("sealed") => REDACTED.into(),
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().map(|(name, value)| (name, redacted(value))).collect())
-        }
+        Value::Object(fields) => Value::Object(fields.into_iter().map(redacted_field).collect()),
         Value::Array(values) => Value::Array(values.into_iter().map(redacted).collect()),
         other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => other,
     }
+}
+
+fn redacted_field((name, value): (String, Value)) -> (String, Value) {
+    let value = match value {
+        Value::Object(entries) if HIDDEN.contains(&name.as_str()) => {
+            names_only(entries.into_iter().map(|(entry, _)| entry))
+        }
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => redacted(other),
+    };
+    (name, value)
 }
 
 /// A value or, if it is long, the beginning of its JSON text and its length.
@@ -67,6 +86,18 @@ mod tests {
         assert_eq!(shown, json!({"url": "https://a.example", "headers": [{"value": "***"}]}));
         assert_eq!(stored_fields("[1]"), json!({}));
         assert_eq!(stored_fields("?"), json!({}));
+    }
+
+    #[test]
+    fn the_headers_and_fixed_fields_of_tools_are_redacted() {
+        let webhook = json!({"headers": {"X-Token": "t0ken"}, "static": {"key": ["t0ken"]}, "timeout": "5s"});
+
+        let shown = stored_fields(
+            &json!({"config": {"webhook": webhook}, "headers": {"X-Token": "t0ken"}}).to_string(),
+        );
+
+        let webhook = json!({"headers": {"X-Token": "***"}, "static": {"key": "***"}, "timeout": "5s"});
+        assert_eq!(shown, json!({"config": {"webhook": webhook}, "headers": {"X-Token": "***"}}));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 const SHORTEST: Duration = Duration::from_hours(24);
 /// The longest: a century.
 const LONGEST: Duration = Duration::from_hours(24 * 36_525);
+const SECONDS_OF_DAY: u64 = 86_400;
 
 /// The retention of a workspace. What has none is kept until it is erased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -28,6 +29,54 @@ pub struct Retention {
     /// The title, name, e-mail address and notes of bookings, counted from the end of the appointment.
     #[serde(deserialize_with = "duration")]
     pub bookings: Option<Duration>,
+}
+
+/// Changes to a retention: a period that is none stays, and one whose inner value is none is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionPatch {
+    pub conversations: Option<Option<Duration>>,
+    pub journals: Option<Option<Duration>>,
+    pub bookings: Option<Option<Duration>>,
+}
+
+impl Retention {
+    /// The retention after a change.
+    #[must_use]
+    pub fn patched(self, patch: RetentionPatch) -> Self {
+        Self {
+            conversations: patch.conversations.unwrap_or(self.conversations),
+            journals: patch.journals.unwrap_or(self.journals),
+            bookings: patch.bookings.unwrap_or(self.bookings),
+        }
+    }
+
+    /// Its periods as a workspace file has them, by their names.
+    #[must_use]
+    pub fn texts(self) -> [(&'static str, Option<String>); 3] {
+        let Self { conversations, journals, bookings } = self;
+        [("conversations", conversations), ("journals", journals), ("bookings", bookings)]
+            .map(|(name, period)| (name, period.map(format_duration)))
+    }
+}
+
+/// A number of days from `1d` to `36525d`.
+#[must_use]
+pub fn parse_days(text: &str) -> Option<Duration> {
+    let digits =
+        text.strip_suffix('d').filter(|digits| digits.starts_with(|c: char| ('1'..='9').contains(&c)))?;
+    let days: u32 = digits.parse().ok()?;
+    let duration = Duration::from_secs(u64::from(days) * SECONDS_OF_DAY);
+    Some(duration).filter(|duration| *duration <= LONGEST)
+}
+
+/// A duration in its largest whole unit, such as `365d` or `36h`.
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let units = [(SECONDS_OF_DAY, 'd'), (3600, 'h'), (60, 'm')];
+    let largest = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    let (unit, name) = largest.unwrap_or((1, 's'));
+    format!("{}{name}", seconds / unit)
 }
 
 /// A duration such as `365d` or `24h`.
@@ -67,5 +116,31 @@ mod tests {
         {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn whole_days_are_read_and_every_duration_is_shown() {
+        let days = |days: u64| Some(Duration::from_hours(24 * days));
+        assert_eq!((parse_days("1d"), parse_days("36525d")), (days(1), days(36_525)));
+        for wrong in ["", "d", "0d", "01d", "+1d", "36526d", "48h", "1d 1d", "99999999999d"] {
+            assert_eq!(parse_days(wrong), None, "{wrong}");
+        }
+        for text in ["365d", "36h", "2161m", "90061s"] {
+            assert_eq!(parse_duration(text).map(format_duration).as_deref(), Some(text));
+        }
+    }
+
+    #[test]
+    fn a_change_keeps_the_periods_that_it_does_not_name() {
+        let day = Some(Duration::from_hours(24));
+        let old = Retention { conversations: day, journals: day, bookings: None };
+
+        let new = old.patched(RetentionPatch {
+            journals: Some(None),
+            bookings: Some(day),
+            ..RetentionPatch::default()
+        });
+
+        assert_eq!(new, Retention { conversations: day, journals: None, bookings: day });
     }
 }

@@ -129,6 +129,11 @@ error_sets! {
         "The server failed to process the request" => Error::internal("a fault of this server"),
     }
 
+    /// A workspace that accepts no messages and no changes.
+    WorkspaceSuspended {
+        "The operator has suspended the workspace" => Error::Processing(Failure::WorkspaceSuspended),
+    }
+
     /// A workspace file owns the resource.
     ManagedByFile {
         "The slug is taken, or the resource is managed by a workspace file" => Error::Conflict(

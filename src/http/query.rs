@@ -18,7 +18,7 @@ use super::extract::{parameter_name, query_names};
 use super::response::{REJOINDER_WARNING, set_header};
 use super::state::AppState;
 use crate::domain::error::Error;
-use crate::domain::ignored_names::{IgnoredNames, NameSource};
+use crate::domain::ignored_names::{IgnoredNames, NameSource, encode_name};
 
 /// The query parameters of each route.
 #[derive(Clone, Debug)]
@@ -77,7 +77,7 @@ pub(super) fn unknown_parameter(name: &str, known: &[String]) -> Error {
         [] => "This route has none".to_owned(),
         known => format!("Known parameters: {}", known.join(", ")),
     };
-    Error::invalid("query", format!("Unknown query parameter '{name}'. {known}."))
+    Error::invalid("query", format!("Unknown query parameter '{}'. {known}.", encode_name(name)))
 }
 
 /// Refuses unknown query parameters, in the envelope of the routes. `prefix` is that under which the routes are nested.

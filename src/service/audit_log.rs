@@ -1,12 +1,12 @@
 //! The audit log: entries are written with the changes that they tell of, and read page by page, the newest first.
 
 use super::Services;
-use super::page::{Page, read_limit};
+use super::page::Page;
 use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditFilter, AuditObject, StoredAuditEntry};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, IdGenerator};
-use crate::store::{Conn, PageRows, StoreError, Tenant, audit};
+use crate::store::{Conn, StoreError, Tenant, audit};
 
 /// Adds an entry within the transaction of its change.
 pub(super) async fn record(
@@ -25,12 +25,9 @@ pub async fn list(
     before: Option<AuditId>,
     limit: usize,
 ) -> Result<Page<StoredAuditEntry, AuditId>, Error> {
-    let limit = read_limit(limit);
     let tenant = filter.workspace.map_or(Tenant::Process, Tenant::from);
-    let read = async |conn: Conn<'_>| audit::list_before(conn, filter, before, limit).await;
-    let PageRows { rows, has_more } = services.db.read(tenant, read).await?;
-    let next = rows.last().filter(|_| has_more).map(|entry| entry.id);
-    Ok(Page { items: rows, next })
+    let read = async |conn: Conn<'_>, limit| audit::list_before(conn, filter, before, limit).await;
+    Page::read_within_bytes(&services.db, tenant, limit, read, |entry| entry.id).await
 }
 
 /// Records that the log is exported, before that begins.

@@ -2,16 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use super::Services;
+use super::{Services, audit_log};
 use crate::domain::account::Account;
 use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
-use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::AuditId;
 use crate::domain::invalid_field::{InvalidField, check_slug};
 use crate::domain::knowledge::slugify;
 use crate::formats::json_config::ReadError;
-use crate::store::{Conn, StoreError, audit};
+use crate::store::{Conn, StoreError};
 
 /// The fields of a request's body.
 pub(in crate::service) type Fields = Map<String, Value>;
@@ -48,10 +46,7 @@ pub(super) fn without_nulls(mut fields: Fields) -> Fields {
 pub(super) fn take_slug(fields: &mut Fields, is_id: impl Fn(&str) -> bool) -> Result<String, Error> {
     let slug = match fields.remove("slug") {
         Some(Value::String(slug)) => slug,
-        Some(other) => {
-            let problem = format!("invalid type: {other}, expected a string");
-            return Err(invalid(InvalidField::new("slug", problem)));
-        }
+        Some(_) => return Err(invalid(InvalidField::new("slug", "expected a string"))),
         None => {
             let name = fields.get("name").and_then(Value::as_str);
             name.and_then(slugify).ok_or_else(|| invalid(ReadError::Missing("slug".to_owned())))?
@@ -80,12 +75,10 @@ impl Change {
         conn: Conn<'_>,
         services: &Services,
         account: &Account,
-        now: Micros,
     ) -> Result<(), StoreError> {
         let entry = AuditEntry::new(account.workspace, &account.actor, self.action, self.object);
         let entry = entry.with_changes(self.before, self.after);
-        let id = AuditId(services.ids.uuid_v7(services.clock.as_ref()));
-        audit::insert(conn, id, now, &entry).await
+        audit_log::record(conn, services.clock.as_ref(), &services.ids, &entry).await
     }
 }
 

@@ -14,6 +14,9 @@ use crate::writer::{TopUp, decide_inline};
 /// The longest reference, in characters.
 pub const MAX_REFERENCE: usize = 200;
 
+/// The reference of the credit that a new workspace has.
+pub(super) const OPENING_REFERENCE: &str = "opening";
+
 /// The error of granting credit.
 #[derive(Debug, thiserror::Error)]
 pub enum CreditError {
@@ -81,7 +84,10 @@ pub(super) async fn grant(
         return Ok(Err(CreditError::ZeroAmount));
     }
     let locked = workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
-    let balance = locked.first().map_or(Money::ZERO, |(_, state)| state.balance);
+    let Some((_, state)) = locked.first() else {
+        return Ok(Err(CreditError::UnknownWorkspace(workspace.to_string())));
+    };
+    let balance = state.balance;
     if let Some(entry) = ledger::find_by_reference(conn.reborrow(), workspace, reference).await? {
         if entry.amount == amount {
             return Ok(Ok(CreditOutcome::AlreadyGranted { balance }));

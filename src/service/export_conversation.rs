@@ -2,13 +2,13 @@
 
 use futures::Stream;
 
-use super::{Services, page};
+use super::{Services, audit_log, page};
 use crate::domain::account::Account;
 use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
 use crate::domain::error::Error;
-use crate::domain::ids::{AuditId, ConversationId, ResourceId as _, WorkspaceId};
+use crate::domain::ids::{ConversationId, ResourceId as _, WorkspaceId};
 use crate::domain::transcript::{ExportFormat, Transcript};
-use crate::store::{Conn, audit, conversations, messages};
+use crate::store::{Conn, conversations, messages};
 
 /// The rows that one page reads at most, of at most 1 MiB.
 const PAGE_ROWS: usize = 1000;
@@ -35,13 +35,12 @@ pub async fn export(
 ) -> Result<(ConversationId, impl Stream<Item = Result<String, Error>> + Send + use<>), Error> {
     let id = ConversationId::parse(name)?;
     let (workspace, now) = (account.workspace, services.clock.now());
-    let audit_id = AuditId(services.ids.uuid_v7(services.clock.as_ref()));
     let object = AuditObject::new("conversation", id, None);
     let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Exported, object);
     let begin = async |mut conn: Conn<'_>| {
         let found = conversations::find(conn.reborrow(), workspace, id).await?;
         if found.is_some() {
-            audit::insert(conn, audit_id, now, &entry).await?;
+            audit_log::record(conn, services.clock.as_ref(), &services.ids, &entry).await?;
         }
         Ok(found)
     };

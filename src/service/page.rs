@@ -1,8 +1,7 @@
 //! Pages of lists.
 
 use crate::domain::error::Error;
-use crate::domain::ids::WorkspaceId;
-use crate::store::{Conn, Db, PageRows, ReadLimit, StoreError};
+use crate::store::{Conn, Db, PageRows, ReadLimit, StoreError, Tenant};
 
 /// The most bytes that a page of an API reads of columns that may be large, unless its first row has more.
 const PAGE_BYTES: i64 = 1 << 20;
@@ -28,13 +27,13 @@ impl<T, P> Page<T, P> {
     /// Reads a page of at most `limit` items, which are small. `read` gets the number of rows to read.
     pub(super) async fn read(
         db: &Db,
-        workspace: WorkspaceId,
+        tenant: impl Into<Tenant>,
         limit: usize,
         read: impl AsyncFnOnce(Conn<'_>, i64) -> Result<Vec<T>, StoreError>,
         position: impl Fn(&T) -> P,
     ) -> Result<Self, Error> {
         let rows = fetch_limit(limit);
-        let mut items = db.read(workspace, async |conn| read(conn, rows).await).await?;
+        let mut items = db.read(tenant, async |conn| read(conn, rows).await).await?;
         let has_more = items.len() > limit;
         items.truncate(limit);
         Ok(Self::new(PageRows { rows: items, has_more }, position))
@@ -43,13 +42,13 @@ impl<T, P> Page<T, P> {
     /// Reads a page of at most `limit` items, or fewer if they are large.
     pub(super) async fn read_within_bytes(
         db: &Db,
-        workspace: WorkspaceId,
+        tenant: impl Into<Tenant>,
         limit: usize,
         read: impl AsyncFnOnce(Conn<'_>, ReadLimit) -> Result<PageRows<T>, StoreError>,
         position: impl Fn(&T) -> P,
     ) -> Result<Self, Error> {
         let limit = read_limit(limit);
-        let rows = db.read(workspace, async |conn| read(conn, limit).await).await?;
+        let rows = db.read(tenant, async |conn| read(conn, limit).await).await?;
         Ok(Self::new(rows, position))
     }
 

@@ -9,15 +9,16 @@ use std::ops::AddAssign;
 
 use serde_json::{Value, json};
 
+use super::audit_log;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
 use crate::domain::calendar::CalendarSettings;
 use crate::domain::clock::Clock;
-use crate::domain::ids::{AuditId, CalendarId, EndpointId, IdGenerator, WorkspaceId};
+use crate::domain::ids::{CalendarId, EndpointId, IdGenerator, WorkspaceId};
 use crate::domain::seal::{SealKeys, SealedSecret, SecretContext};
 use crate::domain::tool::{Tool, ToolConfig};
 use crate::store::sealed_secrets::{self, RowKey, SealedColumn, SealedRow};
-use crate::store::{Conn, Db, StoreError, Tenant, audit, seal_keys, stored_json, workspaces};
+use crate::store::{Conn, Db, StoreError, Tenant, seal_keys, stored_json, workspaces};
 
 /// Another process may encrypt with an earlier key meanwhile, so the rows are read again until nothing is left to do.
 const MAX_PASSES: usize = 5;
@@ -67,7 +68,7 @@ pub async fn reencrypt(
         after: json!({ "values": result.values, "is_complete": result.is_complete }),
     };
     let finish = async |mut conn: Conn<'_>| {
-        audit::insert(conn.reborrow(), AuditId(ids.uuid_v7(clock)), clock.now(), &entry).await?;
+        audit_log::record(conn.reborrow(), clock, ids, &entry).await?;
         if result.is_complete {
             seal_keys::delete_others(conn, key).await?;
         }

@@ -4,12 +4,13 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::audit_log;
 use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::failure::Failure;
-use crate::domain::ids::{AuditId, IdGenerator, WorkspaceId};
+use crate::domain::ids::{IdGenerator, WorkspaceId};
 use crate::domain::turn::{Turn, TurnEnd, TurnRef};
-use crate::store::{Conn, Db, StoreError, Tenant, audit, deliveries, epoch, events, turns};
+use crate::store::{Conn, Db, StoreError, Tenant, deliveries, epoch, events, turns};
 use crate::writer::{EndAuthority, EndTurn, TurnWriteOutcome, decide_inline};
 
 /// Turns that are read at once.
@@ -64,7 +65,7 @@ async fn begin_epoch(db: &Db, clock: &dyn Clock, ids: &IdGenerator) -> Result<i6
             before: Value::Null,
             after: json!({ "epoch": epoch }),
         };
-        audit::insert(conn, AuditId(ids.uuid_v7(clock)), now, &entry).await?;
+        audit_log::record(conn, clock, ids, &entry).await?;
         Ok(epoch)
     };
     let epoch = db.write(Tenant::Process, begin).await?;

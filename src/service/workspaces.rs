@@ -1,13 +1,15 @@
 //! The workspaces, as an operator manages them through the API: created, updated, suspended, resumed, deleted, and given credit. An operator
 //! sees settings and money, and no text of a conversation.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::Services;
 use super::audit_log;
-use super::credit::{self, CreditError, CreditOutcome};
+use super::configuration::managed_by_file;
+use super::credit::{self, CreditError, CreditOutcome, OPENING_REFERENCE};
 use super::page::Page;
 use super::write_error::write_error;
 use crate::domain::account::{Account, OperatorAccount};
@@ -16,15 +18,12 @@ use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ResourceId as _, WorkspaceId};
 use crate::domain::money::Money;
-use crate::domain::retention::Retention;
+use crate::domain::retention::{Retention, RetentionPatch};
 use crate::domain::token_budget::TokenBudgets;
 use crate::domain::workspace::{Pricing, Workspace};
 pub use crate::store::workspaces::WorkspaceBalance;
 use crate::store::{Conn, StoreError, Tenant, assistants, keys, workspaces};
 use crate::writer::{TopUp, decide_inline};
-
-/// The ledger reference of the opening credit.
-const OPENING: &str = "opening";
 
 /// Settings to write; those that are none stay as they are, or have their defaults.
 #[derive(Clone, Debug, Default)]
@@ -36,13 +35,13 @@ pub struct WorkspaceSettings {
     pub balance_low: Option<Option<Money>>,
     pub tokens_per_conversation: Option<Option<i64>>,
     pub tokens_per_day: Option<Option<i64>>,
+    pub retention: RetentionPatch,
     /// Checked.
     pub allow_hosts: Option<Vec<String>>,
 }
 
 /// Prices to write.
-#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct PricingPatch {
     pub widget: Option<Money>,
     pub test: Option<Money>,
@@ -68,6 +67,7 @@ impl WorkspaceSettings {
             per_conversation: self.tokens_per_conversation.unwrap_or(budgets.per_conversation),
             per_day: self.tokens_per_day.unwrap_or(budgets.per_day),
         };
+        workspace.retention = workspace.retention.patched(self.retention);
         workspace.allow_hosts =
             self.allow_hosts.unwrap_or_else(|| std::mem::take(&mut workspace.allow_hosts));
     }
@@ -89,13 +89,8 @@ pub async fn list(
     after: Option<WorkspaceId>,
     limit: usize,
 ) -> Result<Page<WorkspaceBalance, WorkspaceId>, Error> {
-    let rows = super::page::fetch_limit(limit);
-    let list = async |conn: Conn<'_>| workspaces::list_after(conn, after, rows).await;
-    let mut items = services.db.read(Tenant::Process, list).await?;
-    let has_more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| has_more).map(|last| last.workspace.id);
-    Ok(Page { items, next })
+    let list = async |conn: Conn<'_>, rows| workspaces::list_after(conn, after, rows).await;
+    Page::read(&services.db, Tenant::Process, limit, list, |found| found.workspace.id).await
 }
 
 /// The workspace with this id, as it was sent, with its balance.
@@ -159,7 +154,7 @@ pub async fn create(
         }
         workspaces::put(conn.reborrow(), &workspace).await?;
         if balance != Money::ZERO {
-            let reference = OPENING.to_owned();
+            let reference = OPENING_REFERENCE.to_owned();
             let actor = Arc::clone(&operator.actor);
             let command = TopUp { workspace: workspace.id, amount: balance, reference, actor };
             if let Err(error) = decide_inline(conn.reborrow(), clock, ids, &command).await? {
@@ -193,9 +188,7 @@ pub async fn update(
 ) -> Result<WorkspaceBalance, Error> {
     let change = async |mut conn: Conn<'_>, workspace: &mut Workspace| {
         if workspace.from_file {
-            let text =
-                format!("The workspace '{}' is set up by a workspace file: change it there.", workspace.slug);
-            return Ok(Err(Error::Conflict(text)));
+            return Ok(Err(managed_by_file("workspace", &workspace.slug)));
         }
         if let Some(Some(assistant)) = settings.default_assistant {
             let found = assistants::summaries(conn.reborrow(), &[(workspace.id, assistant)].into()).await?;
@@ -237,8 +230,8 @@ pub async fn resume(
     change_workspace(services, operator, name, AuditAction::Resumed, change).await
 }
 
-/// Deletes a suspended workspace: its keys are invalid from now on, and its rows are removed in the background, except the ledger and the
-/// audit log.
+/// Deletes a suspended workspace: its keys are invalid from now on, and its rows are removed in the background, except the ledger, the
+/// usage and the audit log.
 pub async fn delete(
     services: &Services,
     operator: &OperatorAccount,
@@ -307,7 +300,9 @@ pub async fn grant_credit(
 
 fn credit_error(error: CreditError) -> Error {
     match error {
-        CreditError::Refused { cause, .. } => cause,
+        CreditError::Refused { balance, .. } => Error::Conflict(format!(
+            "The balance of {balance} would become negative or too large. Nothing was credited."
+        )),
         CreditError::AmountMismatch { reference, amount } => Error::Conflict(format!(
             "The reference '{reference}' has counted already, for {amount}. Nothing was credited."
         )),
@@ -334,6 +329,7 @@ fn audit_fields(workspace: &Workspace) -> Value {
         "balance_low": workspace.balance_low,
         "tokens_per_conversation": workspace.token_budgets.per_conversation,
         "tokens_per_day": workspace.token_budgets.per_day,
+        "retention": BTreeMap::from(workspace.retention.texts()),
         "allow_hosts": workspace.allow_hosts,
         "suspended_at": workspace.suspended_at.map(|at| at.to_string()),
         "deleted_at": workspace.deleted_at.map(|at| at.to_string()),

@@ -1,5 +1,7 @@
 //! The audit log. Entries are written in the transaction of the change that they tell of.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
@@ -9,8 +11,11 @@ use super::{
 };
 use crate::domain::audit::{AuditEntry, AuditFilter, StoredAuditEntry};
 use crate::domain::clock::Micros;
-use crate::domain::ids::AuditId;
+use crate::domain::ids::{AuditId, uuid_v7_floor};
 use crate::domain::string_enum::UnknownVariant;
+
+/// How far the time in the id of an entry may be from that of the entry, which is taken before or after it.
+const ID_TOLERANCE: Duration = Duration::from_mins(1);
 
 /// Adds an entry.
 pub async fn insert(
@@ -90,18 +95,21 @@ pub async fn list_before(
         if let Some(id) = &filter.object_id {
             query.push(" and object_id = ").push_bind(id);
         }
+        // The ids bound what is read.
         if let Some(since) = filter.since {
             query.push(" and created_at >= ").push_bind(since);
+            query.push(" and id >= ").push_bind(AuditId(uuid_v7_floor(since.minus(ID_TOLERANCE))));
         }
         if let Some(until) = filter.until {
             query.push(" and created_at < ").push_bind(until);
+            query.push(" and id < ").push_bind(AuditId(uuid_v7_floor(until.plus(ID_TOLERANCE))));
         }
         query.push(" order by id desc limit ").push_bind(limit.candidates());
         query.push(page_condition!("page_id desc"));
         query.push("nth <= ").push_bind(limit.rows).push(" and (bytes <= ").push_bind(limit.bytes);
         query.push(" or nth = 1)").push(page_end!());
         query.push(" join audit_log on audit_log.id = page_id order by page_id desc");
-        query.build_query_as().fetch_all(c).await?
+        query.build_query_as().persistent(false).fetch_all(c).await?
     });
     Ok(rows.into())
 }

@@ -14,7 +14,7 @@ pub struct Orphans {
 }
 
 /// A reference: the table `child`, the table `parent`, and the condition between their rows.
-const REFERENCES: [(&str, &str, &str); 12] = [
+const REFERENCES: [(&str, &str, &str); 13] = [
     ("conversations", "workspaces", "parent.id = child.workspace_id"),
     (
         "conversations",
@@ -40,6 +40,7 @@ const REFERENCES: [(&str, &str, &str); 12] = [
     ),
     ("bookings", "calendars", "parent.workspace_id = child.workspace_id and parent.id = child.calendar_id"),
     ("idempotency", "workspaces", "parent.id = child.workspace_id"),
+    ("usage_counts", "workspaces", "parent.id = child.workspace_id"),
 ];
 
 const OF_CONVERSATION: &str =

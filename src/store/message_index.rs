@@ -141,8 +141,8 @@ pub async fn insert(conn: Conn<'_>, message: &Message, number: i64) -> Result<()
     Ok(())
 }
 
-/// The numbers that a filter leaves, by its times and the position of its page; empty if there are none. Numbers follow the time of
-/// messages closely and not strictly, so the range is wider than the times by one block.
+/// The numbers that a filter leaves, by its conversation, its times and the position of its page; empty if there are none. Numbers
+/// follow the time of messages closely and not strictly, so the range is wider by one block.
 pub async fn range(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -165,8 +165,36 @@ pub async fn range(
             last = last.min(number + BLOCK);
         }
     }
+    if let Some(conversation) = filter.conversation {
+        let ends = conversation_range(conn, workspace, conversation).await?;
+        let Some((oldest, newest)) = ends else { return Ok(RangeInclusive::new(first, 0)) };
+        (first, last) = (first.max(oldest - BLOCK), last.min(newest + BLOCK));
+    }
     let before = filter.before_number.map_or(last, |number| number.saturating_sub(1));
     Ok(first..=last.min(before))
+}
+
+/// The numbers of the first and of the last message of a conversation that are indexed.
+async fn conversation_range(
+    mut conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+) -> Result<Option<(i64, i64)>, StoreError> {
+    const OLDEST: &str = "select number from message_index where workspace_id = $1 and conversation_id = $2 \
+        order by position limit 1";
+    const NEWEST: &str = "select number from message_index where workspace_id = $1 and conversation_id = $2 \
+        order by position desc limit 1";
+    let mut ends = Vec::new();
+    for statement in [OLDEST, NEWEST] {
+        let found: Option<(i64,)> = on_conn!(conn.reborrow(), |c| {
+            sqlx::query_as(statement).bind(workspace).bind(conversation).fetch_optional(c).await?
+        });
+        ends.extend(found.map(|(number,)| number));
+    }
+    Ok(match ends.as_slice() {
+        [oldest, newest] => Some((*oldest, *newest)),
+        _ => None,
+    })
 }
 
 /// An entry that matches.

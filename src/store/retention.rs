@@ -32,7 +32,7 @@ pub(super) fn to_micros(duration: Option<Duration>) -> Option<i64> {
     duration.map(|duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// The first `limit` workspaces after one that keep something for a time only.
+/// The first `limit` workspaces after one that keep something for a time only, and are not being deleted.
 pub async fn list_workspaces(
     conn: Conn<'_>,
     after: WorkspaceId,
@@ -40,7 +40,7 @@ pub async fn list_workspaces(
 ) -> Result<Vec<RetainingWorkspace>, StoreError> {
     const LIST: &str = "select id, retention_conversations, retention_journals, retention_bookings \
         from workspaces where id > $1 and coalesce(retention_conversations, retention_journals, \
-        retention_bookings) is not null order by id limit $2";
+        retention_bookings) is not null and deleted_at is null order by id limit $2";
     Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(after).bind(limit).fetch_all(c).await?))
 }
 

@@ -7,7 +7,7 @@ use crate::domain::clock::Micros;
 use crate::domain::ids::WorkspaceId;
 
 /// The tables whose rows are removed; those that refer to others come first.
-pub const REMOVED_TABLES: [&str; 26] = [
+pub const REMOVED_TABLES: [&str; 24] = [
     "attempts",
     "deliveries",
     "webhook_endpoints",
@@ -17,10 +17,9 @@ pub const REMOVED_TABLES: [&str; 26] = [
     "journal",
     "turns",
     "message_index",
-    "message_index_state",
-    "usage_positions",
     "messages",
     "widget_links",
+    "conversations",
     "bookings",
     "calendar_links",
     "calendars",
@@ -33,11 +32,11 @@ pub const REMOVED_TABLES: [&str; 26] = [
     "tools",
     "assistant_versions",
     "assistants",
-    "conversations",
 ];
 
-/// The tables whose rows are removed last, together.
-pub const LAST_TABLES: [&str; 2] = ["api_keys", "workspace_state"];
+/// The tables whose rows are removed last, together. While the state of a workspace exists, its ledger is counted from its position on and
+/// its messages are indexed from theirs, so without the positions both would begin anew.
+pub const LAST_TABLES: [&str; 4] = ["api_keys", "usage_positions", "message_index_state", "workspace_state"];
 
 /// The tables whose rows stay: the law wants the ledger, which the usage explains, and the audit log says who deleted the workspace.
 pub const KEPT_TABLES: [&str; 3] = ["ledger", "usage_counts", "audit_log"];
@@ -70,8 +69,10 @@ pub async fn remove_rows(
 /// Removes what is left of a workspace whose other rows are removed. Its own row stays without slug and name.
 pub async fn finish(mut conn: Conn<'_>, workspace: WorkspaceId, now: Micros) -> Result<(), StoreError> {
     const CLEAR: &str = "update workspaces set slug = $2, name = '', allow_hosts = '', \
-        default_assistant_id = null, removed_at = $3 where id = $1";
+        default_assistant_id = null, retention_conversations = null, retention_journals = null, \
+        retention_bookings = null, removed_at = $3 where id = $1";
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
+    workspaces::advance_config_version(conn.reborrow(), workspace).await?;
     for table in LAST_TABLES {
         let remove = AssertSqlSafe(format!("delete from {table} where workspace_id = $1"));
         on_conn!(conn.reborrow(), |c| {

@@ -17,8 +17,8 @@ const MAX_NOTICE_MINUTES: u32 = 365 * MINUTES_PER_DAY;
 const MAX_HORIZON_DAYS: u32 = 3650;
 const MAX_BOOKINGS_PER_CONVERSATION: u32 = 10_000;
 const MAX_BOOKINGS_PER_DAY: u32 = 100_000;
-/// The rules are a part of each version of an assistant that uses the calendar.
-const MAX_HOLIDAYS: usize = 1000;
+/// The most days without appointments: the rules are a part of each version of an assistant that uses the calendar.
+pub const MAX_HOLIDAYS: usize = 1000;
 const MAX_WINDOWS: usize = 48;
 
 /// The rules as they are written in the workspace file, sent to the API and stored as JSON.

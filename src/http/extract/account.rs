@@ -7,9 +7,8 @@ use http::request::Parts;
 
 use crate::domain::account::{Account, OperatorAccount, Scope};
 use crate::domain::error::Error;
-use crate::domain::failure::Failure;
 use crate::http::authentication::{Authenticated, AuthenticatedOperator};
-use crate::http::describe::{ErrorCase, ErrorSet, LimitReached};
+use crate::http::describe::{ErrorCase, ErrorSet, LimitReached, WorkspaceSuspended};
 use crate::http::envelope::{ApiError, Platform, RouteOptions};
 use crate::http::state::AppState;
 
@@ -38,7 +37,8 @@ macro_rules! scope_extractor {
             fn cases() -> Vec<ErrorCase> {
                 let scope =
                     ErrorCase::new("The API key lacks the scope", Error::MissingScope($scope.as_str()));
-                let suspended = Suspended::$suspended.is_refused().then(suspended_case);
+                let suspended = Suspended::$suspended.is_refused().then(WorkspaceSuspended::cases);
+                let suspended = suspended.into_iter().flatten();
                 [key_case(), scope].into_iter().chain(suspended).chain(LimitReached::cases()).collect()
             }
         }
@@ -70,14 +70,9 @@ fn key_case() -> ErrorCase {
     ErrorCase::new("The API key is missing, invalid, revoked or expired", Error::Unauthenticated)
 }
 
-fn suspended_case() -> ErrorCase {
-    let error = Error::Processing(Failure::WorkspaceSuspended);
-    ErrorCase::new("The operator has suspended the workspace", error)
-}
-
 scope_extractor!(/// Sends messages, and creates, changes and ends conversations.
     MessagesWrite, Scope::MessagesWrite, suspended: Refused);
-scope_extractor!(/// Reads the balance and the ledger.
+scope_extractor!(/// Reads the balance, the ledger and the usage.
     BillingRead, Scope::BillingRead, suspended: Accepted);
 scope_extractor!(/// Changes the workspace's configuration.
     ConfigWrite, Scope::Config, suspended: Refused);

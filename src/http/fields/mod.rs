@@ -18,13 +18,13 @@ pub(super) use json::{BodyError, MAX_DEPTH, strings};
 pub(super) use types::without_null;
 pub(super) use types::{
     AnyText, AssistantName, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name,
-    OneOf, RequestField, Text, Word, assistant_id, check_choice, format_schema, string_schema, url_schema,
+    OneOf, RequestField, Text, Word, assistant_id, check_choice, string_schema, url_schema,
 };
-pub(super) use values::{Amount, ClearableAmount, Time, Words, words_schema};
+pub(super) use values::{Amount, ClearableAmount, Time, Words};
 
 use super::envelope::Envelope;
 use crate::domain::error::{Error, FieldError};
-use crate::domain::ignored_names::{IgnoredNames, NameSource};
+use crate::domain::ignored_names::{IgnoredNames, NameSource, encode_name};
 
 /// The rule that a field's value breaks. `Display` completes a sentence whose subject is the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,8 +99,18 @@ impl<'a> RawFields<'a> {
         field: &'static str,
         violations: &mut Vec<(&'static str, Violation)>,
     ) -> Option<F::Value> {
-        let checked = F::read(self.0.get(field).copied().filter(|value| value.get() != "null"));
+        let checked = F::read(self.get(field));
         checked.map_err(|violation| violations.push((field, violation))).ok()
+    }
+
+    /// A field, unless it is absent.
+    fn get(&self, field: &str) -> Option<&'a RawValue> {
+        self.0.get(field).copied().filter(|value| value.get() != "null")
+    }
+
+    /// How many of these fields are there.
+    fn count(&self, names: &[&str]) -> usize {
+        names.iter().filter(|name| self.get(name).is_some()).count()
     }
 }
 
@@ -128,6 +138,7 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
     if T::IGNORES_UNKNOWN_FIELDS {
         ignored.extend(NameSource::Body, unknown);
     } else if let Some(name) = unknown.next() {
+        let name = encode_name(name);
         let text = format!("Unknown field '{name}'. Known fields: {}.", field_names::<T>());
         return Err(Error::invalid("body", text));
     }
@@ -135,10 +146,10 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
         let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
         Error::Invalid(violations.into_iter().map(field_error).collect())
     })?;
-    if T::IS_UPDATE && fields.0.values().all(|value| value.get() == "null") {
+    if T::IS_UPDATE && fields.count(T::FIELDS) == 0 {
         return Err(nothing_to_update::<T>());
     }
-    if !T::CHOICE.is_empty() && T::CHOICE.iter().filter(|field| fields.0.contains_key(**field)).count() != 1 {
+    if !T::CHOICE.is_empty() && fields.count(T::CHOICE) != 1 {
         let text = format!("Exactly one of the fields {} is required.", quoted(T::CHOICE));
         return Err(Error::invalid("body", text));
     }
@@ -164,7 +175,7 @@ pub(super) fn example_error<E: Envelope, T: Request>() -> Error {
 }
 
 /// The error of an update that changes nothing.
-pub(super) fn nothing_to_update<T: Request>() -> Error {
+fn nothing_to_update<T: Request>() -> Error {
     Error::invalid("body", format!("One of the fields {} is required.", field_names::<T>()))
 }
 

@@ -142,12 +142,6 @@ pub(in crate::http) fn url_schema(max_chars: usize) -> Schema {
     pattern(r"^\s*[Hh][Tt][Tt][Pp][Ss]?:").format(Some(uri)).max_length(Some(max_chars)).into()
 }
 
-/// The schema of a string in a format.
-pub(in crate::http) fn format_schema(format: KnownFormat, max_chars: Option<usize>) -> Schema {
-    let schema = ObjectBuilder::new().schema_type(Type::String).max_length(max_chars);
-    schema.format(Some(SchemaFormat::KnownFormat(format))).into()
-}
-
 /// The id of a resource, as it was sent; any other text is a resource that does not exist.
 #[derive(Debug)]
 pub(in crate::http) struct Id<I>(PhantomData<I>);

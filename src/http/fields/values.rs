@@ -3,7 +3,6 @@
 use std::marker::PhantomData;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::{ArrayBuilder, KnownFormat, ObjectBuilder, Schema};
 use utoipa::openapi::{RefOr, SchemaFormat, Type};
@@ -12,6 +11,7 @@ use super::types::choose;
 use super::{AnyText, Choice, FieldType, Violation, strings};
 use crate::domain::clock::Micros;
 use crate::domain::money::Money;
+use crate::domain::schema::words;
 
 /// A time as RFC 3339 writes it.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ impl Time {
     /// The time that a text gives.
     pub(in crate::http) fn parse(text: &str) -> Result<Micros, Violation> {
         let time = text.parse::<Timestamp>().map(Micros::from);
-        time.map_err(|_| Violation::rule("must be a time such as 2026-03-15T14:22:11Z"))
+        time.map_err(|_| Violation::rule("must be a time such as 2026-03-15T14:00:00Z"))
     }
 }
 
@@ -38,7 +38,10 @@ impl FieldType for Time {
     }
 }
 
-/// An amount of money. Below zero only if `SIGNED`.
+/// The most digits before the point of an amount.
+const MAX_WHOLE_DIGITS: usize = 12;
+
+/// An amount of money. With a minus sign only if `SIGNED`.
 #[derive(Debug)]
 pub(in crate::http) enum Amount<const SIGNED: bool = false> {}
 
@@ -46,8 +49,8 @@ impl<const SIGNED: bool> FieldType for Amount<SIGNED> {
     type Value = Money;
 
     fn check(raw: &RawValue) -> Result<Option<Money>, Violation> {
-        let amount = AnyText::check(raw)?.and_then(|text| text.parse().ok());
-        let amount = amount.filter(|amount| SIGNED || *amount >= Money::ZERO);
+        let amount = AnyText::check(raw)?.filter(|text| is_in_range(text, SIGNED));
+        let amount = amount.and_then(|text| text.parse().ok());
         let rule =
             || Violation::rule("must be an amount in dollars with at most six places, such as \"10.00\"");
         amount.map(Some).ok_or_else(rule)
@@ -55,9 +58,16 @@ impl<const SIGNED: bool> FieldType for Amount<SIGNED> {
 
     fn schema() -> Schema {
         let sign = if SIGNED { "-?" } else { "" };
-        let pattern = format!("^{sign}[0-9]+(\\.[0-9]{{1,6}})?$");
+        let pattern = format!("^{sign}[0-9]{{1,{MAX_WHOLE_DIGITS}}}(\\.[0-9]{{1,6}})?$");
         ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build().into()
     }
+}
+
+/// Whether an amount has no sign that it must not have, and not too many digits before the point.
+fn is_in_range(text: &str, is_signed: bool) -> bool {
+    let unsigned = text.strip_prefix('-').filter(|_| is_signed).unwrap_or(text);
+    let whole = unsigned.split('.').next().unwrap_or_default();
+    whole.len() <= MAX_WHOLE_DIGITS && !whole.starts_with('-')
 }
 
 /// An [`Amount`] that an empty string removes: then the value is none.
@@ -75,7 +85,7 @@ impl FieldType for ClearableAmount {
     }
 
     fn schema() -> Schema {
-        let pattern = "^([0-9]+(\\.[0-9]{1,6})?)?$";
+        let pattern = format!("^([0-9]{{1,{MAX_WHOLE_DIGITS}}}(\\.[0-9]{{1,6}})?)?$");
         ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build().into()
     }
 }
@@ -100,15 +110,9 @@ impl<C: Choice<Value: PartialEq>> FieldType for Words<C> {
     }
 
     fn schema() -> Schema {
-        let items = RefOr::T(words_schema(&C::words()));
-        ArrayBuilder::new().items(items).min_items(Some(1)).build().into()
+        let items: Schema = words(C::words()).into();
+        ArrayBuilder::new().items(RefOr::T(items)).min_items(Some(1)).build().into()
     }
-}
-
-/// The schema of a closed set of words.
-pub(in crate::http) fn words_schema(words: &[&'static str]) -> Schema {
-    let words: Vec<Value> = words.iter().copied().map(Value::from).collect();
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build().into()
 }
 
 #[cfg(test)]
@@ -123,7 +127,13 @@ mod tests {
     fn an_amount_is_a_decimal_text() {
         assert_eq!(<Amount>::check(&raw("\"0.005\"")), Ok(Some(Money(5_000))));
         assert_eq!(Amount::<true>::check(&raw("\"-1\"")), Ok(Some(Money(-1_000_000))));
-        for json in ["\"-1\"", "\"\"", "\"1e3\"", "\"1,00\"", "1"] {
+        assert_eq!(
+            <Amount>::check(&raw("\"999999999999.999999\"")),
+            Ok(Some(Money(999_999_999_999_999_999)))
+        );
+        for json in
+            ["\"-1\"", "\"-0\"", "\"\"", "\"1e3\"", "\"1,00\"", "\"1000000000000\"", "\"0000000000001\"", "1"]
+        {
             assert!(<Amount>::check(&raw(json)).is_err(), "{json}");
         }
         assert_eq!(ClearableAmount::check(&raw("\"\"")), Ok(Some(None)));

@@ -22,7 +22,12 @@ use crate::http::state::AppState;
 #[utoipa::path(
     get, path = "/audit", tag = "operator", operation_id = "operatorListAuditEntries", security(("operator" = [])),
     params(OperatorAuditQuery),
-    responses((status = 200, description = "A page", body = Success<Page<AuditEntryOut>>), ReadErrors<(InvalidQuery, NotFound<WorkspaceId>)>),
+    responses(
+        (status = 200, description = "A page; all entries with `Accept: application/x-ndjson`", content(
+            (Success<Page<AuditEntryOut>> = "application/json"), (String = "application/x-ndjson"),
+        )),
+        ReadErrors<(InvalidQuery, NotFound<WorkspaceId>)>,
+    ),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,

@@ -4,6 +4,7 @@ mod audit;
 mod keys;
 mod processes;
 mod usage;
+mod workspace_fields;
 mod workspaces;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -12,6 +13,7 @@ use utoipa_axum::routes;
 use super::describe::{Errors, Overloaded, Unavailable, WriteUnavailable};
 use super::envelope::{ApiError, Platform};
 use super::extract::Operator;
+use super::query;
 use super::state::AppState;
 use crate::domain::render::Success;
 
@@ -26,6 +28,10 @@ type WriteErrors<S> = Errors<Platform, (Operator, Overloaded, WriteUnavailable, 
 
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
+    query::refuse_unknown::<Platform>("/operator/v1", all_routes())
+}
+
+fn all_routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(workspaces::list, workspaces::create))
         .routes(routes!(workspaces::read, workspaces::update, workspaces::delete))

@@ -30,7 +30,7 @@ pub(super) struct OperatorUsageParams {
     /// The end, which is not included; now by default.
     #[param(example = "2026-04-01")]
     end: Option<String>,
-    /// The length of the buckets: `hour`, `day` (the default), `month`, or `none` for one bucket.
+    /// The length of the buckets; `day` by default. With `none` there is one bucket.
     #[param(schema_with = bucket_schema)]
     bucket: Option<String>,
     /// What to divide the figures by, separated by commas: `workspace`, `assistant`, `model`, `key`.
@@ -40,6 +40,7 @@ pub(super) struct OperatorUsageParams {
     #[param(example = "Europe/Berlin")]
     timezone: Option<String>,
     /// Only the usage of this workspace. Without it, the last seconds may be missing.
+    #[param(inline, value_type = Option<WorkspaceId>)]
     workspace_id: Option<String>,
     /// Number of items per page: 1 to 200, 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]

@@ -4,106 +4,28 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema};
-use utoipa::openapi::{RefOr, Type};
 
+use super::workspace_fields::{Hosts, Prices, RetentionPeriods, Slug};
 use super::{Answer, ReadErrors, WriteErrors};
-use crate::domain::allow_hosts::AllowHosts;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ResourceId as _, WorkspaceId};
 use crate::domain::money::Money;
 use crate::domain::render::Success;
+use crate::domain::retention::{Retention, format_duration};
 use crate::domain::workspace::Pricing;
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Input, Operator, PathParam, QueryParams};
-use crate::http::fields::{
-    Amount, AnyText, ClearableAmount, FieldType, Flag, Integer, Text, Violation, nothing_to_update, request,
-    string_schema, strings,
-};
+use crate::http::fields::{Amount, AnyText, ClearableAmount, Flag, Integer, Text, request};
 use crate::http::platform::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::credit::{CreditOutcome, MAX_REFERENCE};
-use crate::service::workspaces::{self, NewWorkspace, PricingPatch, WorkspaceBalance, WorkspaceSettings};
+use crate::service::workspaces::{self, NewWorkspace, WorkspaceBalance, WorkspaceSettings};
 
 type WorkspaceCursor = Cursor<WorkspaceId, 'p'>;
-
-/// The longest slug of a workspace, in bytes.
-const MAX_SLUG: usize = 64;
-/// The most private hosts of a workspace.
-const MAX_HOSTS: usize = 100;
-
-/// The slug of a workspace.
-#[derive(Debug)]
-pub(super) enum Slug {}
-
-impl FieldType for Slug {
-    type Value = String;
-
-    fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
-        let Some(slug) = AnyText::check(raw)? else { return Ok(None) };
-        let is_allowed =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
-        if (1..=MAX_SLUG).contains(&slug.len()) && slug.bytes().all(is_allowed) {
-            return Ok(Some(slug));
-        }
-        Err(Violation::rule("must be 1 to 64 lower-case letters, digits, hyphens or underscores"))
-    }
-
-    fn schema() -> Schema {
-        let pattern = Some("^[a-z0-9_-]{1,64}$");
-        ObjectBuilder::new().schema_type(Type::String).pattern(pattern).build().into()
-    }
-}
-
-/// Prices of a reply by the type of its conversation.
-#[derive(Debug)]
-pub(super) enum Prices {}
-
-impl FieldType for Prices {
-    type Value = PricingPatch;
-
-    fn check(raw: &RawValue) -> Result<Option<PricingPatch>, Violation> {
-        let rule = r#"must be an object of amounts with the fields widget, test and api, such as {"widget": "0.01"}"#;
-        let prices: PricingPatch = serde_json::from_str(raw.get()).map_err(|_| Violation::rule(rule))?;
-        let all = [prices.widget, prices.test, prices.api];
-        let has_negative = all.iter().flatten().any(|price| *price < Money::ZERO);
-        if has_negative { Err(Violation::rule(rule)) } else { Ok(Some(prices)) }
-    }
-
-    fn schema() -> Schema {
-        let object = ObjectBuilder::new().schema_type(Type::Object);
-        let object = object.property("widget", <Amount>::schema()).property("test", <Amount>::schema());
-        let object = object.property("api", <Amount>::schema());
-        object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
-    }
-}
-
-/// A list of private hosts.
-#[derive(Debug)]
-pub(super) enum Hosts {}
-
-impl FieldType for Hosts {
-    type Value = Vec<String>;
-
-    fn check(raw: &RawValue) -> Result<Option<Vec<String>>, Violation> {
-        let hosts = strings(raw)?;
-        if hosts.len() > MAX_HOSTS {
-            return Err(Violation::rule(format!("must not have more than {MAX_HOSTS} hosts")));
-        }
-        let rule = "must be a list of hosts, each `host` or `host:port`, without scheme or path";
-        let hosts = AllowHosts::parse(&hosts).map_err(|_| Violation::rule(rule))?;
-        Ok(Some(hosts.entries()))
-    }
-
-    fn schema() -> Schema {
-        ArrayBuilder::new().items(RefOr::T(string_schema(None))).max_items(Some(MAX_HOSTS)).build().into()
-    }
-}
 
 request! {
     /// A new workspace, with the settings of the table `[workspace]` of a workspace file.
@@ -123,6 +45,8 @@ request! {
         tokens_per_conversation: Option<Integer<i64, 1, 9_007_199_254_740_991>>,
         /// The most tokens of models in a day (UTC).
         tokens_per_day: Option<Integer<i64, 1, 9_007_199_254_740_991>>,
+        /// How long conversations, journals and the personal fields of bookings are kept; by default until they are erased.
+        retention: Option<RetentionPeriods> = {"conversations": "365d", "journals": "30d", "bookings": "90d"},
         /// Private hosts that tools and webhooks may reach.
         allow_hosts: Option<Hosts> = ["crm.internal:8080"],
     }
@@ -130,11 +54,11 @@ request! {
 
 request! {
     /// Changes to a workspace.
-    pub(super) struct WorkspaceUpdateIn as WorkspaceChange {
+    pub(super) struct WorkspaceUpdateIn as WorkspaceChange update {
         name: Option<Text<200>> = "Acme",
         auto_create_conversations: Option<Flag>,
         /// The assistant of new conversations of the platform API. An empty string removes it.
-        default_assistant_id: Option<AnyText> = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab",
+        default_assistant_id: Option<AnyText>,
         /// Prices that are left out stay.
         pricing: Option<Prices> = {"widget": "0.01"},
         /// An empty string removes it.
@@ -143,6 +67,8 @@ request! {
         tokens_per_conversation: Option<Integer<i64, 0, 9_007_199_254_740_991>>,
         /// 0 removes the limit.
         tokens_per_day: Option<Integer<i64, 0, 9_007_199_254_740_991>>,
+        /// Periods that are left out stay. An empty string removes one.
+        retention: Option<RetentionPeriods> = {"journals": "30d"},
         /// Replaces the list.
         allow_hosts: Option<Hosts> = ["crm.internal:8080"],
     }
@@ -170,6 +96,7 @@ fn new_workspace(input: WorkspaceIn) -> NewWorkspace {
             balance_low: input.balance_low.map(Some),
             tokens_per_conversation: input.tokens_per_conversation.map(Some),
             tokens_per_day: input.tokens_per_day.map(Some),
+            retention: input.retention.unwrap_or_default(),
             allow_hosts: input.allow_hosts,
         },
     }
@@ -184,19 +111,9 @@ fn settings(input: WorkspaceUpdateIn) -> Result<WorkspaceSettings, Error> {
         balance_low,
         tokens_per_conversation,
         tokens_per_day,
+        retention,
         allow_hosts,
     } = input;
-    let has_any = name.is_some()
-        || auto_create_conversations.is_some()
-        || default_assistant_id.is_some()
-        || pricing.is_some()
-        || balance_low.is_some()
-        || tokens_per_conversation.is_some()
-        || tokens_per_day.is_some()
-        || allow_hosts.is_some();
-    if !has_any {
-        return Err(nothing_to_update::<WorkspaceUpdateIn>());
-    }
     let assistant = |id: String| if id.is_empty() { Ok(None) } else { AssistantId::parse(&id).map(Some) };
     let limit = |tokens: i64| (tokens > 0).then_some(tokens);
     Ok(WorkspaceSettings {
@@ -207,6 +124,7 @@ fn settings(input: WorkspaceUpdateIn) -> Result<WorkspaceSettings, Error> {
         balance_low,
         tokens_per_conversation: tokens_per_conversation.map(limit),
         tokens_per_day: tokens_per_day.map(limit),
+        retention: retention.unwrap_or_default(),
         allow_hosts,
     })
 }
@@ -235,9 +153,9 @@ error_sets! {
         "The workspace is not suspended" => Error::Conflict("Suspend the workspace before you delete it.".to_owned()),
     }
 
-    /// A reference that has counted for another amount.
-    ReferenceUsed {
-        "The reference has counted for another amount, or the workspace is being deleted" => Error::Conflict(
+    /// Credit that the present state refuses.
+    NotCredited {
+        "The reference has counted for another amount, the balance would become negative, or the workspace is being deleted" => Error::Conflict(
             "The reference 'invoice-1042' has counted already, for 20.00. Nothing was credited.".to_owned(),
         ),
     }
@@ -253,6 +171,31 @@ struct PricingOut {
     test: Money,
     #[schema(example = "0.02")]
     api: Money,
+}
+
+/// How long a workspace keeps what people have said. What is null is kept until it is erased.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Retention)]
+struct RetentionOut {
+    /// Conversations, counted from their last message or their end.
+    #[schema(required, example = "365d")]
+    conversations: Option<String>,
+    /// What models and tools were asked and have answered, counted from the message that is answered.
+    #[schema(required, example = "30d")]
+    journals: Option<String>,
+    /// The title, name, e-mail address and notes of bookings, counted from the end of the appointment.
+    #[schema(required, example = "90d")]
+    bookings: Option<String>,
+}
+
+impl From<Retention> for RetentionOut {
+    fn from(Retention { conversations, journals, bookings }: Retention) -> Self {
+        Self {
+            conversations: conversations.map(format_duration),
+            journals: journals.map(format_duration),
+            bookings: bookings.map(format_duration),
+        }
+    }
 }
 
 /// A workspace: one tenant.
@@ -278,6 +221,8 @@ pub(super) struct WorkspaceOut {
     tokens_per_conversation: Option<i64>,
     #[schema(required)]
     tokens_per_day: Option<i64>,
+    #[schema(inline)]
+    retention: RetentionOut,
     #[schema(example = json!(["crm.internal:8080"]))]
     allow_hosts: Vec<String>,
     /// Whether a workspace file manages its settings; if so, they can only be changed there.
@@ -307,6 +252,7 @@ impl From<WorkspaceBalance> for WorkspaceOut {
             balance_low: workspace.balance_low,
             tokens_per_conversation: workspace.token_budgets.per_conversation,
             tokens_per_day: workspace.token_budgets.per_day,
+            retention: workspace.retention.into(),
             allow_hosts: workspace.allow_hosts,
             from_file: workspace.from_file,
             created_at: workspace.created_at.to_string(),
@@ -460,7 +406,7 @@ pub(super) async fn delete(
 #[utoipa::path(
     post, path = "/workspaces/{id}/credit", tag = "operator", operation_id = "operatorCreditWorkspace", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…")), request_body = CreditIn,
-    responses((status = 200, description = "The balance afterwards", body = Success<CreditOut>), WriteErrors<(Input<CreditIn>, NotFound<WorkspaceId>, ReferenceUsed)>),
+    responses((status = 200, description = "The balance afterwards", body = Success<CreditOut>), WriteErrors<(Input<CreditIn>, NotFound<WorkspaceId>, NotCredited)>),
 )]
 pub(super) async fn credit(
     State(state): State<AppState>,

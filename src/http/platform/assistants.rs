@@ -21,7 +21,7 @@ use crate::http::state::AppState;
 use crate::service::assistants::{self, WrittenAssistant};
 use crate::service::resources;
 
-type AssistantCursor = Cursor<AssistantId, 's'>;
+type AssistantCursor = Cursor<AssistantId, 'i'>;
 
 /// A body with the fields of an assistant.
 type AssistantBody = ObjectBody<ConfigurationOptions>;

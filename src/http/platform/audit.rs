@@ -13,19 +13,24 @@ use utoipa::openapi::{Type, schema::AdditionalProperties};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ReadErrors;
-use super::list::{Cursor, InvalidQuery, limit};
+use super::list::{Cursor, InvalidQuery, limit, text, time_range};
 use crate::domain::audit::{Actor, ActorKind, AuditAction, AuditFilter, StoredAuditEntry};
+use crate::domain::clock::TimeRange;
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, WorkspaceId};
 use crate::domain::render::{Success, raw};
+use crate::domain::schema::words;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{QueryParams, Read, prefers};
-use crate::http::fields::{Choice, Time, check_choice, words_schema};
+use crate::http::fields::{Choice, check_choice};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::{Services, audit_log};
 
 type AuditCursor = Cursor<AuditId, 'g'>;
+
+/// The longest text of a filter, in characters.
+const MAX_FILTER: usize = 255;
 
 /// The entries of one read of an export.
 const EXPORT_ROWS: usize = 200;
@@ -45,12 +50,11 @@ impl Choice for Actions {
 }
 
 fn action_schema() -> Schema {
-    words_schema(&Actions::words())
+    words(Actions::words()).into()
 }
 
 fn actor_kind_schema() -> Schema {
-    let words: Vec<_> = ActorKind::ALL.iter().map(|kind| kind.as_str()).collect();
-    words_schema(&words)
+    words(ActorKind::ALL.iter().map(|kind| kind.as_str())).into()
 }
 
 /// An object with any fields, or null.
@@ -66,14 +70,16 @@ fn fields_schema() -> Schema {
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AuditQuery {
     /// Only entries of the key with this id.
+    #[param(max_length = 255)]
     actor: Option<String>,
     /// Only entries with this action.
     #[param(schema_with = action_schema)]
     action: Option<String>,
     /// Only entries about objects of this kind.
-    #[param(example = "key")]
+    #[param(max_length = 255, example = "key")]
     object_kind: Option<String>,
     /// Only entries about the object with this id.
+    #[param(max_length = 255)]
     object_id: Option<String>,
     /// Only entries from this time on.
     #[param(format = DateTime)]
@@ -95,16 +101,19 @@ pub(in crate::http) struct AuditQuery {
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct OperatorAuditQuery {
     /// Only entries of this workspace.
+    #[param(inline, value_type = Option<WorkspaceId>)]
     pub(in crate::http) workspace_id: Option<String>,
     /// Only entries of the key with this id.
+    #[param(max_length = 255)]
     actor: Option<String>,
     /// Only entries with this action.
     #[param(schema_with = action_schema)]
     action: Option<String>,
     /// Only entries about objects of this kind.
-    #[param(example = "workspace")]
+    #[param(max_length = 255, example = "workspace")]
     object_kind: Option<String>,
     /// Only entries about the object with this id.
+    #[param(max_length = 255)]
     object_id: Option<String>,
     /// Only entries from this time on.
     #[param(format = DateTime)]
@@ -130,18 +139,17 @@ impl OperatorAuditQuery {
 
 impl AuditQuery {
     fn filter(&self, workspace: Option<WorkspaceId>) -> Result<AuditFilter, Error> {
-        let time = |field: &'static str, text: &Option<String>| {
-            let time = text.as_deref().map(Time::parse).transpose();
-            time.map_err(|violation| violation.of::<Platform>(field))
-        };
+        let TimeRange { after: since, before: until } =
+            time_range([("since", self.since.as_deref()), ("until", self.until.as_deref())])?;
+        let given = |field: &'static str, given: &Option<String>| text(field, given.as_deref(), MAX_FILTER);
         Ok(AuditFilter {
             workspace,
-            actor: self.actor.clone(),
+            actor: given("actor", &self.actor)?,
             action: check_choice::<Actions>("action", self.action.as_deref())?,
-            object_kind: self.object_kind.clone(),
-            object_id: self.object_id.clone(),
-            since: time("since", &self.since)?,
-            until: time("until", &self.until)?,
+            object_kind: given("object_kind", &self.object_kind)?,
+            object_id: given("object_id", &self.object_id)?,
+            since,
+            until,
         })
     }
 }
@@ -234,7 +242,12 @@ impl From<StoredAuditEntry> for AuditEntryOut {
 #[utoipa::path(
     get, path = "/audit", tag = "platform", operation_id = "listAuditEntries", security(("bearer" = ["read"])),
     params(AuditQuery),
-    responses((status = 200, description = "A page", body = Success<Page<AuditEntryOut>>), ReadErrors<InvalidQuery>),
+    responses(
+        (status = 200, description = "A page; all entries with `Accept: application/x-ndjson`", content(
+            (Success<Page<AuditEntryOut>> = "application/json"), (String = "application/x-ndjson"),
+        )),
+        ReadErrors<InvalidQuery>,
+    ),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,

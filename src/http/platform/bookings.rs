@@ -118,7 +118,7 @@ request! {
         notes: Option<Detail<2000>>,
         /// The conversation that the appointment is made in. It can then be cancelled there, too, and counts towards
         /// `bookings_per_conversation`.
-        conversation_id: Option<AnyText> = "con_9s2kd81",
+        conversation_id: Option<AnyText>,
     }
 }
 

@@ -13,7 +13,7 @@ use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::webhook_endpoints::SecretsNotConfigured;
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::calendar::{
-    CaldavPatch, Calendar, CalendarRulesIn, CalendarRulesPatch, CalendarSource, HoursIn,
+    CaldavPatch, Calendar, CalendarRulesIn, CalendarRulesPatch, CalendarSource, HoursIn, MAX_HOLIDAYS,
 };
 use crate::domain::error::Error;
 use crate::domain::ids::CalendarId;
@@ -21,9 +21,7 @@ use crate::domain::render::Success;
 use crate::domain::schema::Date;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, PathParam, QueryParams, Read};
-use crate::http::fields::{
-    AnyText, FieldType, Integer, Violation, nothing_to_update, request, string_schema, strings,
-};
+use crate::http::fields::{AnyText, FieldType, Integer, Violation, request, string_schema, strings};
 use crate::http::pages::calendar_file;
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -184,7 +182,8 @@ impl FieldType for Dates {
     fn schema() -> Schema {
         let date = ObjectBuilder::new().schema_type(Type::String);
         let date = date.format(Some(SchemaFormat::KnownFormat(KnownFormat::Date))).build();
-        ArrayBuilder::new().items(RefOr::T(Schema::from(date))).build().into()
+        let dates = ArrayBuilder::new().items(RefOr::T(Schema::from(date)));
+        dates.max_items(Some(MAX_HOLIDAYS)).build().into()
     }
 }
 
@@ -258,7 +257,7 @@ request! {
 
 request! {
     /// Changes to a calendar. Absent fields stay.
-    pub(super) struct CalendarUpdateIn as CalendarChange {
+    pub(super) struct CalendarUpdateIn as CalendarChange update {
         time_zone: Option<AnyText> = "Europe/Berlin",
         /// Replaces the windows of all days.
         hours: Option<Hours> = {"mon": ["09:00-12:00"]},
@@ -298,22 +297,21 @@ impl From<CalendarIn> for CreateCalendar {
     }
 }
 
-fn patch(input: CalendarUpdateIn) -> Result<UpdateCalendar, Error> {
-    let rules = CalendarRulesPatch {
-        time_zone: input.time_zone,
-        slot_minutes: input.slot_minutes,
-        buffer_minutes: input.buffer_minutes,
-        minimum_notice_minutes: input.minimum_notice_minutes,
-        horizon_days: input.horizon_days,
-        hours: input.hours,
-        holidays: input.holidays,
-        bookings_per_conversation: input.bookings_per_conversation,
-        bookings_per_day: input.bookings_per_day,
-    };
-    if rules == CalendarRulesPatch::default() && input.caldav.is_none() {
-        return Err(nothing_to_update::<CalendarUpdateIn>());
+impl From<CalendarUpdateIn> for UpdateCalendar {
+    fn from(input: CalendarUpdateIn) -> Self {
+        let rules = CalendarRulesPatch {
+            time_zone: input.time_zone,
+            slot_minutes: input.slot_minutes,
+            buffer_minutes: input.buffer_minutes,
+            minimum_notice_minutes: input.minimum_notice_minutes,
+            horizon_days: input.horizon_days,
+            hours: input.hours,
+            holidays: input.holidays,
+            bookings_per_conversation: input.bookings_per_conversation,
+            bookings_per_day: input.bookings_per_day,
+        };
+        Self { rules, caldav: input.caldav }
     }
-    Ok(UpdateCalendar { rules, caldav: input.caldav })
 }
 
 error_sets! {
@@ -393,7 +391,7 @@ pub(super) async fn update(
     PathParam(name): PathParam,
     Input { value: input, .. }: Input<CalendarUpdateIn>,
 ) -> Answer<CalendarOut> {
-    let updated = calendars::update(&state.services, &account, &name, patch(input)?).await?;
+    let updated = calendars::update(&state.services, &account, &name, input.into()).await?;
     Ok(Success::new("Calendar updated successfully.", CalendarOut::from(&updated)))
 }
 

@@ -1,10 +1,9 @@
 //! The deliveries of a webhook endpoint: listed, read, tested, resent and replayed.
 
 use axum::extract::State;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use utoipa::openapi::schema::{KnownFormat, Schema};
+use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, ToSchema};
 
 use super::list::{Cursor, InvalidQuery, limit};
@@ -19,7 +18,7 @@ use crate::domain::render::Success;
 use crate::domain::schema::{EVENT_CURSOR, pattern};
 use crate::http::describe::{EventsRemoved, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, NestedPathParams, PathParam, QueryParams, Read};
-use crate::http::fields::{AnyText, Choice, FieldType, Violation, check_choice, format_schema, request};
+use crate::http::fields::{AnyText, Choice, FieldType, Time, Violation, check_choice, request};
 use crate::http::response::{Page, millis};
 use crate::http::state::AppState;
 use crate::service::read_events::StartPosition;
@@ -57,23 +56,6 @@ impl FieldType for EventPosition {
     }
 }
 
-/// A time in RFC 3339.
-#[derive(Debug)]
-pub(super) enum Time {}
-
-impl FieldType for Time {
-    type Value = Timestamp;
-
-    fn check(raw: &RawValue) -> Result<Option<Timestamp>, Violation> {
-        let time = AnyText::check(raw)?.map(|text| text.parse()).transpose();
-        time.map_err(|_| Violation::rule("must be a time such as 2026-03-15T14:00:00Z"))
-    }
-
-    fn schema() -> Schema {
-        format_schema(KnownFormat::DateTime, None)
-    }
-}
-
 request! {
     /// A replay of the events since a time or after a cursor.
     pub(super) struct ReplayIn as WebhookReplay one_of(after, since) {
@@ -89,7 +71,7 @@ request! {
 fn replay_request(input: ReplayIn) -> ReplayRequest {
     let from = match (input.after, input.since) {
         (Some(position), _) => ReplayFrom::After(position),
-        (None, Some(time)) => ReplayFrom::Since(time.into()),
+        (None, Some(time)) => ReplayFrom::Since(time),
         // The body has one of them.
         (None, None) => ReplayFrom::After(StartPosition::Oldest),
     };

@@ -5,22 +5,24 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa::openapi::Type;
-use utoipa::openapi::schema::{Object, ObjectBuilder};
+use utoipa::openapi::schema::Object;
 
 use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::domain::erasure::{Erasure, ErasureReason, ErasureState};
-use crate::domain::error::Error;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, ErasureId};
 use crate::domain::render::Success;
+use crate::domain::schema::words;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Erase, Input, PathParam, QueryParams};
-use crate::http::fields::{Name, Request as _, request};
+use crate::http::fields::{Text, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::erasures::{self, Person};
 use crate::service::resources;
+
+/// Of an external identifier or the id of a sender, in characters.
+const MAX_NAME: usize = 255;
 
 type ErasuresCursor = Cursor<ErasureId, 'x'>;
 
@@ -54,15 +56,11 @@ pub(super) struct ErasureOut {
 }
 
 fn states() -> Object {
-    words(ErasureState::ALL.iter().map(|state| state.as_str()))
+    words(ErasureState::ALL.iter().map(|state| state.as_str())).build()
 }
 
 fn reasons() -> Object {
-    words(ErasureReason::ALL.iter().map(|reason| reason.as_str()))
-}
-
-fn words(words: impl Iterator<Item = &'static str>) -> Object {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()
+    words(ErasureReason::ALL.iter().map(|reason| reason.as_str())).build()
 }
 
 /// What an erasure has removed so far.
@@ -121,22 +119,19 @@ impl From<&Erasure> for ErasureOut {
 
 request! {
     /// A person, by exactly one of two names.
-    pub(super) struct ErasureIn as ErasureIn {
+    pub(super) struct ErasureIn as ErasureIn one_of(external_identifier, sender_id) {
         /// The `external_identifier` of their conversations.
-        external_identifier: Option<Name> = "customer-4711",
+        external_identifier: Option<Text<MAX_NAME>> = "customer-4711",
         /// The `sender_id` of their messages, sent through this API with `"sender_type": "user"`.
-        sender_id: Option<Name>,
+        sender_id: Option<Text<MAX_NAME>>,
     }
 }
 
-fn person(input: ErasureIn) -> Result<Person, Error> {
+fn person(input: ErasureIn) -> Person {
     match (input.external_identifier, input.sender_id) {
-        (Some(name), None) => Ok(Person::ExternalIdentifier(name)),
-        (None, Some(name)) => Ok(Person::Sender(name)),
-        (None, None) | (Some(_), Some(_)) => {
-            let fields = ErasureIn::FIELDS.join("' and '");
-            Err(Error::invalid("body", format!("Exactly one of the fields '{fields}' is required.")))
-        }
+        (Some(name), _) => Person::ExternalIdentifier(name),
+        // The body has exactly one of them.
+        (None, name) => Person::Sender(name.unwrap_or_default()),
     }
 }
 
@@ -178,7 +173,7 @@ pub(super) async fn create(
     Erase(account, _): Erase,
     input: Input<ErasureIn>,
 ) -> Result<Response, ApiError<Platform>> {
-    let person = person(input.value)?;
+    let person = person(input.value);
     let erasure = erasures::erase_person(&state.services, &account, person).await?;
     Ok(accepted("Erasure accepted.", &erasure))
 }
@@ -224,21 +219,23 @@ pub(super) async fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ignored_names::IgnoredNames;
+    use crate::http::fields::read;
 
     #[test]
     fn a_person_has_exactly_one_name() {
-        let input = |external: Option<&str>, sender: Option<&str>| ErasureIn {
-            external_identifier: external.map(str::to_owned),
-            sender_id: sender.map(str::to_owned),
+        let person = |body: &str| {
+            let input = read::<Platform, ErasureIn>(body.as_bytes(), &mut IgnoredNames::default());
+            input.map(person)
         };
 
-        assert!(
-            matches!(person(input(Some("a"), None)), Ok(Person::ExternalIdentifier(name)) if name == "a")
-        );
-        assert!(matches!(person(input(None, Some("b"))), Ok(Person::Sender(name)) if name == "b"));
-        for wrong in [input(None, None), input(Some("a"), Some("b"))] {
-            let text = person(wrong).unwrap_err().to_string();
-            assert_eq!(text, "Exactly one of the fields 'external_identifier' and 'sender_id' is required.");
+        let external = person(r#"{"external_identifier": "a", "sender_id": null}"#);
+        assert!(matches!(external, Ok(Person::ExternalIdentifier(name)) if name == "a"));
+        assert!(matches!(person(r#"{"sender_id": "b"}"#), Ok(Person::Sender(name)) if name == "b"));
+        for body in ["{}", r#"{"sender_id": null}"#, r#"{"external_identifier": "a", "sender_id": "b"}"#] {
+            let text = person(body).unwrap_err().to_string();
+            assert_eq!(text, "Exactly one of the fields 'external_identifier', 'sender_id' is required.");
         }
+        assert!(person(r#"{"sender_id": " "}"#).is_err());
     }
 }

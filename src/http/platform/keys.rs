@@ -16,10 +16,11 @@ use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::KeyId;
 use crate::domain::render::Success;
+use crate::domain::schema::words;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WriteUnavailable, error_sets};
 use crate::http::envelope::Platform;
 use crate::http::extract::{Input, KeysWrite, OptionalInput, PathParam, QueryParams};
-use crate::http::fields::{Choice, Integer, Text, Time, Words, request, words_schema};
+use crate::http::fields::{Choice, Integer, Text, Time, Words, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::manage_keys::{self, KeyManager, NewKey};
@@ -43,7 +44,8 @@ impl Choice for Scopes {
 }
 
 fn scopes_schema() -> Schema {
-    ArrayBuilder::new().items(RefOr::T(words_schema(&Scopes::words()))).build().into()
+    let items: Schema = words(Scopes::words()).into();
+    ArrayBuilder::new().items(RefOr::T(items)).build().into()
 }
 
 request! {

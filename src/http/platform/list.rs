@@ -5,7 +5,6 @@ use std::marker::PhantomData;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::openapi::path::{Parameter, ParameterIn};
 use utoipa::openapi::{RefOr, Schema};
@@ -18,7 +17,7 @@ use crate::domain::ids::{AuditId, ConversationId, ResourceId};
 use crate::domain::schema::pattern;
 use crate::http::describe::error_sets;
 use crate::http::envelope::Platform;
-use crate::http::fields::Violation;
+use crate::http::fields::{Time, Violation};
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
@@ -120,10 +119,8 @@ pub(super) fn time_range(
 }
 
 fn time(field: &'static str, text: Option<&str>) -> Result<Option<Micros>, Error> {
-    let time = text.map(str::parse::<Timestamp>).transpose();
-    let time = time
-        .map_err(|_| Violation::rule("must be a time such as 2026-03-15T14:00:00Z").of::<Platform>(field));
-    Ok(time?.map(Micros::from))
+    let time = text.map(Time::parse).transpose();
+    time.map_err(|violation| violation.of::<Platform>(field))
 }
 
 /// A position in a list's order.

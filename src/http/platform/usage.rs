@@ -8,8 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::Type;
-use utoipa::openapi::schema::{ObjectBuilder, Schema};
+use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, ToSchema};
 
 use super::list::{Cursor, limit};
@@ -18,6 +17,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, KeyId, WorkspaceId};
 use crate::domain::money::Money;
 use crate::domain::render::Success;
+use crate::domain::schema::words;
 use crate::domain::usage::{Bucket, Figures, Group, Period, UsageRow, parse_buckets};
 use crate::http::describe::{Errors, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, Platform};
@@ -61,7 +61,7 @@ pub(in crate::http) struct UsageParams {
 }
 
 pub(in crate::http) fn bucket_schema() -> Schema {
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(Buckets::words())).build().into()
+    words(Buckets::words()).into()
 }
 
 /// The lengths of buckets.

@@ -16,7 +16,7 @@ use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
 use crate::domain::message::Message;
 use crate::domain::render::raw;
 use crate::domain::tool_loop::FinishedCall;
-use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, error_sets};
+use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WorkspaceSuspended, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::{Input, PathParam, QueryParams};
 use crate::http::fields::{AssistantName, Choice, FieldType, FreeObject, Violation, Word, request};
@@ -198,6 +198,7 @@ type CreateErrors = Errors<
         Input<ConversationIn, Widget>,
         TestRefused,
         InsufficientBalance,
+        WorkspaceSuspended,
         NotFound<AssistantId>,
         Unavailable,
         Overloaded,

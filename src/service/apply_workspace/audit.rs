@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{Action, Applier, ApplyError, Change};
 use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
 use crate::domain::audit_fields::{names_only, stored_fields};
-use crate::domain::ids::AuditId;
-use crate::store::{Conn, audit};
+use crate::service::audit_log;
+use crate::store::Conn;
 
 /// The JSON of an object before and after a change, if the log may show it.
 #[derive(Clone, Copy)]
@@ -61,8 +61,7 @@ impl Applier<'_> {
         for AuditedChange { object, action, before, after } in &self.audited {
             let entry = AuditEntry::new(self.workspace, self.actor, *action, object.clone());
             let entry = AuditEntry { before: before.clone(), after: after.clone(), ..entry };
-            let id = AuditId(self.context.ids.uuid_v7(self.context.clock));
-            audit::insert(conn.reborrow(), id, self.now, &entry).await?;
+            audit_log::record(conn.reborrow(), self.context.clock, self.context.ids, &entry).await?;
         }
         Ok(())
     }

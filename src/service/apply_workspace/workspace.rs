@@ -1,6 +1,6 @@
 //! The workspace itself: its settings, and its opening credit.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -11,11 +11,9 @@ use crate::domain::ids::AssistantId;
 use crate::domain::money::Money;
 use crate::domain::token_budget::TokenBudgets;
 use crate::domain::workspace::Workspace;
+use crate::service::credit::OPENING_REFERENCE;
 use crate::store::{Conn, workspaces};
 use crate::writer::TopUp;
-
-/// The ledger reference of the opening credit.
-const OPENING: &str = "opening";
 
 impl Applier<'_> {
     pub(super) async fn put_workspace(
@@ -69,7 +67,7 @@ impl Applier<'_> {
         is_granted.then(|| TopUp {
             workspace: self.workspace,
             amount,
-            reference: OPENING.to_owned(),
+            reference: OPENING_REFERENCE.to_owned(),
             actor: Arc::clone(self.actor),
         })
     }
@@ -86,6 +84,7 @@ fn fields(workspace: &Workspace) -> String {
         "balance_low": workspace.balance_low,
         "tokens_per_conversation": workspace.token_budgets.per_conversation,
         "tokens_per_day": workspace.token_budgets.per_day,
+        "retention": BTreeMap::from(workspace.retention.texts()),
         "allow_hosts": workspace.allow_hosts,
     })
     .to_string()

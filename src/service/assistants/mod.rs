@@ -103,7 +103,7 @@ pub async fn archive(services: &Services, account: &Account, name: &str) -> Resu
                 before: Value::Null,
                 after: Value::Null,
             };
-            change.record(conn.reborrow(), services, account, now).await?;
+            change.record(conn.reborrow(), services, account).await?;
         }
         let archived = resource::find::<Assistant>(conn, workspace, row.id).await?;
         Ok(archived.ok_or_else(|| AssistantId::not_found(name)))
@@ -261,7 +261,7 @@ impl Put<'_> {
             before: before.unwrap_or_default(),
             after: audited(source, row.current_version)?,
         };
-        change.record(conn, self.services, self.account, now).await
+        change.record(conn, self.services, self.account).await
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::audit_object;
 use crate::domain::account::Account;
 use crate::domain::audit::{AuditAction, AuditEntry};
+use crate::domain::audit_fields::REDACTED;
 use crate::domain::calendar::{
     Caldav, CaldavPatch, Calendar, CalendarDefinition, CalendarRulesIn, CalendarRulesPatch, CalendarSettings,
 };
@@ -16,6 +17,7 @@ use crate::domain::seal::SecretContext;
 use crate::outbound::{AllowHosts, check_url};
 use crate::service::assistants::compile::{Incompatible, recompile_users_of_calendar};
 use crate::service::audit_log;
+use crate::service::configuration::managed_by_file;
 use crate::service::tools::users::name_users;
 use crate::service::webhook_endpoints::NO_KEY;
 use crate::service::write_error::write_error;
@@ -229,10 +231,7 @@ async fn lock(mut conn: Conn<'_>, workspace: WorkspaceId, id: CalendarId) -> Wri
     calendars::lock(conn.reborrow(), &[(workspace, id)].into()).await?;
     let found = workspace_config::find(conn, Section::Calendars, workspace, id.0).await?;
     Ok(match found {
-        Some(row) if row.from_file => Err(Error::Conflict(format!(
-            "The calendar '{}' is set up by a workspace file: change it there.",
-            row.slug
-        ))),
+        Some(row) if row.from_file => Err(managed_by_file("calendar", &row.slug)),
         Some(row) => Ok(row),
         None => Err(CalendarId::not_found(id)),
     })
@@ -307,7 +306,7 @@ fn shown(slug: &str, settings: &CalendarSettings) -> Value {
     let mut fields = serde_json::to_value(settings.rules.source()).unwrap_or_default();
     fields["slug"] = json!(slug);
     if let Some(Caldav { url, username, password }) = settings.caldav.as_deref() {
-        let password = password.as_ref().map(|_| "***");
+        let password = password.as_ref().map(|_| REDACTED);
         fields["caldav"] = json!({ "url": url, "username": username, "password": password });
     }
     fields

@@ -6,6 +6,7 @@ pub mod work;
 use std::sync::Arc;
 
 use super::Services;
+use super::write_error::write_error;
 use crate::domain::account::Account;
 use crate::domain::audit::Actor;
 use crate::domain::erasure::{Erasure, ErasureReason, ErasureTarget, NewErasure};
@@ -80,12 +81,4 @@ async fn check_running(services: &Services, workspace: WorkspaceId) -> Result<()
     }
     let text = "Too many erasures are running";
     Err(Error::Overloaded { text, retry_after: RETRY_AFTER })
-}
-
-/// A write that failed after it was sent may have been committed.
-fn write_error(error: StoreError) -> Error {
-    if error.is_transient() {
-        return Error::Unavailable { outcome_unknown: true, source: Some(Box::new(error)) };
-    }
-    error.into()
 }

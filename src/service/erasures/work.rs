@@ -4,11 +4,13 @@
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 
+use uuid::Uuid;
+
 use crate::domain::calendar::{Booking, Calendar};
 use crate::domain::clock::Micros;
 use crate::domain::erasure::{ErasureJob, ErasureTarget, RemainingAppointment};
 use crate::domain::error::Error;
-use crate::domain::ids::ConversationId;
+use crate::domain::ids::{ConversationId, TurnId};
 use crate::service::{Services, usage, workspace_hosts};
 use crate::store::erasures::{bookings, content, targets};
 use crate::store::{Conn, StoreError, erasures, idempotency, resource};
@@ -151,18 +153,13 @@ async fn empty(
     stop_at: Instant,
 ) -> Result<Progress, Error> {
     let (workspace, id) = (job.workspace, conversation);
-    loop {
+    match empty_turns(services, job, conversation, stop_at).await? {
+        Progress::Emptied => {}
+        other @ (Progress::Unfinished | Progress::Waiting) => return Ok(other),
+    }
+    while write(services, job, async |conn| content::remove_messages(conn, job, id, BATCH).await).await? > 0 {
         if Instant::now() >= stop_at {
             return Ok(Progress::Unfinished);
-        }
-        // Journals are found by the turns of the messages, so they go first.
-        if write(services, job, async |conn| content::remove_journals(conn, job, id, BATCH).await).await? > 0
-        {
-            continue;
-        }
-        if write(services, job, async |conn| content::remove_messages(conn, job, id, BATCH).await).await? == 0
-        {
-            break;
         }
     }
     let mut after = 0;
@@ -186,6 +183,32 @@ async fn empty(
     let now = services.clock.now();
     write(services, job, async |conn| content::finish(conn, job, id, now).await).await?;
     Ok(Progress::Emptied)
+}
+
+/// Removes the journals of the turns of a conversation, and what the turns say themselves.
+async fn empty_turns(
+    services: &Services,
+    job: &ErasureJob,
+    conversation: ConversationId,
+    stop_at: Instant,
+) -> Result<Progress, Error> {
+    let mut after = TurnId(Uuid::nil());
+    loop {
+        let read =
+            async |conn: Conn<'_>| content::list_turns(conn, job.workspace, conversation, after, BATCH).await;
+        let turns = services.db.read(job.workspace, read).await?;
+        let Some((_, newest)) = turns.last().copied() else { return Ok(Progress::Emptied) };
+        while write(services, job, async |conn| content::remove_journals(conn, &turns).await).await? > 0 {
+            if Instant::now() >= stop_at {
+                return Ok(Progress::Unfinished);
+            }
+        }
+        write(services, job, async |conn| content::clear_turns(conn, &turns).await).await?;
+        after = newest;
+        if Instant::now() >= stop_at {
+            return Ok(Progress::Unfinished);
+        }
+    }
 }
 
 /// Removes the content of the bookings of a conversation, and their copies on CalDAV servers. Those that are still to come are

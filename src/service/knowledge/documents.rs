@@ -12,6 +12,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _};
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument, is_slug};
 use crate::service::audit_log;
+use crate::service::configuration::managed_by_file;
 use crate::service::page::Page;
 use crate::service::write_error::write_error;
 use crate::service::{Services, resources};
@@ -202,8 +203,7 @@ async fn find_in_tx(
 }
 
 fn file_managed_error(document: &Document) -> Error {
-    let slug = &document.slug;
-    Error::Conflict(format!("The document '{slug}' is set up by a workspace file: change it there."))
+    managed_by_file("document", &document.slug)
 }
 
 fn concurrent_change() -> Error {

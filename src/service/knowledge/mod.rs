@@ -10,6 +10,7 @@ pub use ingest::{DocumentExtractor, DocumentSource, IngestError};
 use serde_json::json;
 
 use super::audit_log;
+use super::configuration::managed_by_file;
 use super::tools::users::name_users;
 use super::write_error::write_error;
 use super::{Services, resources};
@@ -202,9 +203,7 @@ async fn lock_own(
 ) -> Result<Result<KnowledgeBase, Error>, StoreError> {
     Ok(lock(conn, workspace, id, name).await?.and_then(|base| {
         if base.from_file {
-            let text =
-                format!("The knowledge base '{}' is set up by a workspace file: change it there.", base.slug);
-            return Err(Error::Conflict(text));
+            return Err(managed_by_file("knowledge base", &base.slug));
         }
         Ok(base)
     }))

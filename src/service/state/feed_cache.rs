@@ -56,10 +56,16 @@ impl FeedCache {
     }
 
     /// Appends events that were read, and evicts the oldest if there are too many.
-    pub(super) fn append(&mut self, page: EventPage) {
-        if page.events.iter().any(|event| event.kind == EventType::ConversationDeleted) {
-            // Events that were read before still have the deleted `data`.
-            *self = Self { from: self.to, to: self.to, ..Self::default() };
+    pub(super) fn append(&mut self, mut page: EventPage) {
+        let deletions = page.events.iter().filter(|event| event.kind == EventType::ConversationDeleted);
+        let deleted: Vec<_> = deletions.map(|event| event.conversation).collect();
+        if !deleted.is_empty() {
+            // Events that were read before still have the deleted `data`, and so may those before the deletion in this page.
+            let others = page.events.iter().filter(|event| event.kind != EventType::ConversationDeleted);
+            let outdated = others.filter(|event| deleted.contains(&event.conversation));
+            let from = outdated.map(|event| event.cursor).max().unwrap_or(self.to);
+            page.events.retain(|event| event.cursor > from);
+            *self = Self { from, to: self.to, ..Self::default() };
         }
         self.bytes += page.events.iter().map(|event| event.body.len()).sum::<usize>();
         self.events.extend(page.events);
@@ -191,5 +197,11 @@ mod tests {
 
         assert_eq!(cache.after(2, &EventFilter::default(), rows(9)), None);
         assert_eq!(cursors(&cache.after(3, &EventFilter::default(), rows(9)).unwrap()), [4]);
+        let mut both = page([5, 6], EventType::MessageCreated, 1);
+        both.events.extend(page([7], EventType::ConversationDeleted, 1).events);
+        both.next = 7;
+        cache.append(both);
+        assert_eq!(cache.after(5, &EventFilter::default(), rows(9)), None);
+        assert_eq!(cursors(&cache.after(6, &EventFilter::default(), rows(9)).unwrap()), [7]);
     }
 }

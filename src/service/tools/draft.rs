@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::domain::audit_fields::REDACTED;
 use crate::domain::error::Error;
 use crate::domain::ids::ToolId;
 use crate::domain::invalid_field::InvalidField;
@@ -205,10 +206,10 @@ pub(super) fn redacted(tool: &Tool) -> Result<Value, Error> {
         match path.split_once('.') {
             Some((field, name)) => {
                 let entries = fields.entry(field).or_insert_with(|| Value::Object(Map::new()));
-                entries[name] = "***".into();
+                entries[name] = REDACTED.into();
             }
             None => {
-                fields.insert(path.clone(), "***".into());
+                fields.insert(path.clone(), REDACTED.into());
             }
         }
     }

@@ -132,7 +132,7 @@ async fn write(
         before: listed_names(before.as_ref()),
         after: listed_names(tool.listing.as_ref()),
     };
-    change.record(conn, services, account, now).await?;
+    change.record(conn, services, account).await?;
     Ok(WriteOutcome::Done { tool, changed: true })
 }
 

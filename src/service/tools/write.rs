@@ -103,7 +103,7 @@ pub async fn archive(services: &Services, account: &Account, name: &str) -> Resu
             before: Value::Null,
             after: Value::Null,
         };
-        change.record(conn, services, account, now).await?;
+        change.record(conn, services, account).await?;
         Ok(Ok(()))
     };
     services.db.write(workspace, archive).await.map_err(write_error)??;
@@ -331,7 +331,7 @@ impl Write<'_> {
         };
         change.write(conn.reborrow(), &affected, now).await?;
         workspace_config::put(conn.reborrow(), Section::Tools, workspace, &row, now).await?;
-        audited.record(conn, self.services, self.account, now).await?;
+        audited.record(conn, self.services, self.account).await?;
         Ok(Ok(()))
     }
 

@@ -189,7 +189,8 @@ async fn end_of_scan(
     }))
 }
 
-/// The conversations from the position on, in order: those of which an index leads to few, if the filter has such a condition.
+/// The conversations from the position on, in order: those of which an index leads to few, if the filter has such a condition. Then a
+/// plus keeps SQLite from the index of the order, which would lead to all.
 fn push_scan<D: Database>(query: &mut QueryBuilder<D>, workspace: WorkspaceId, filter: &ConversationFilter)
 where
     WorkspaceId: for<'q> Encode<'q, D> + Type<D>,
@@ -199,6 +200,8 @@ where
     String: for<'q> Encode<'q, D> + Type<D>,
 {
     let Order { time, comparison, direction } = Order::new(filter.sort);
+    let is_selective = filter.external_identifier.is_some() || filter.widget.is_some();
+    let plus = if is_selective { "+" } else { "" };
     query.push(" where workspace_id = ").push_bind(workspace).push(" and deleted_at is null");
     if let Some(external) = &filter.external_identifier {
         query.push(" and external_identifier = ").push_bind(external.clone());
@@ -212,15 +215,15 @@ where
         for (comparison, bound) in [(" >= ", after), (" < ", before)] {
             // Only the time that orders the list leads to a range of its index.
             if let Some(bound) = bound.filter(|_| column == time) {
-                query.push(" and ").push(column).push(comparison).push_bind(bound);
+                query.push(" and ").push(plus).push(column).push(comparison).push_bind(bound);
             }
         }
     }
     if let Some((at, id)) = filter.after {
-        query.push(" and (").push(time).push(", id)").push(comparison).push("(");
+        query.push(" and (").push(plus).push(time).push(", id)").push(comparison).push("(");
         query.push_bind(at).push(", ").push_bind(id).push(")");
     }
-    query.push(" order by ").push(time).push(direction).push(", id").push(direction);
+    query.push(" order by ").push(plus).push(time).push(direction).push(", id").push(direction);
 }
 
 /// The conditions that each conversation is checked for.

@@ -9,50 +9,52 @@ use crate::domain::ids::{ConversationId, EndpointId, EventId, TurnId, WorkspaceI
 use crate::domain::render;
 use crate::store::{Columns, Conn, StoreError, columns, execute, fetch, key_columns, on_conn};
 
-/// Removes at most `limit` rows of the journals of the turns of the first `limit` messages. Returns how many were removed.
-pub async fn remove_journals(
-    mut conn: Conn<'_>,
-    job: &ErasureJob,
-    conversation: ConversationId,
-    limit: i64,
-) -> Result<u64, StoreError> {
-    const REMOVE: &str = "delete from journal where (workspace_id, turn_id, step, position) in \
-        (select j.workspace_id, j.turn_id, j.step, j.position from new cross join journal j \
-        where j.workspace_id = key_workspace and j.turn_id = key_id limit 256)";
-    let turns = list_turns(conn.reborrow(), job.workspace, conversation, limit).await?;
-    execute(conn, &key_columns(), &turns, REMOVE).await
-}
-
-/// The turns of the first messages of a conversation. Each turn has a message.
-async fn list_turns(
+/// At most `limit` turns of a conversation after one that have a journal, an error of the model's endpoint or an idempotency key. Not every
+/// turn has a message of its own: a failed turn that was run again shares its message with the later one.
+pub async fn list_turns(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     conversation: ConversationId,
+    after: TurnId,
     limit: i64,
 ) -> Result<Vec<(WorkspaceId, TurnId)>, StoreError> {
-    const LIST: &str = "select distinct workspace_id, turn_id from (select workspace_id, turn_id from messages \
-        where workspace_id = $1 and conversation_id = $2 order by position limit $3) as first_messages \
-        where turn_id is not null";
+    // A subquery with a limit, because PostgreSQL might read the whole journal for an `exists`.
+    const LIST: &str = "select workspace_id, id from turns where workspace_id = $1 and conversation_id = $2 and id > $3 \
+        and (model_error is not null or idempotency_scope is not null or idempotency_key is not null \
+        or (select j.step from journal j where j.workspace_id = turns.workspace_id and j.turn_id = turns.id \
+        limit 1) is not null) order by id limit $4";
     Ok(on_conn!(conn, |c| {
-        sqlx::query_as(LIST).bind(workspace).bind(conversation).bind(limit).fetch_all(c).await?
+        let query = sqlx::query_as(LIST).bind(workspace).bind(conversation).bind(after);
+        query.bind(limit).fetch_all(c).await?
     }))
 }
 
-/// Removes the first `limit` messages of a conversation, whose turns have no journals any more, and what their turns say of errors and
-/// of idempotency keys. Returns how many were removed.
+/// Removes some rows of the journals of turns. Returns how many were removed.
+pub async fn remove_journals(conn: Conn<'_>, turns: &[(WorkspaceId, TurnId)]) -> Result<u64, StoreError> {
+    const REMOVE: &str = "delete from journal where (workspace_id, turn_id, step, position) in \
+        (select j.workspace_id, j.turn_id, j.step, j.position from new cross join journal j \
+        where j.workspace_id = key_workspace and j.turn_id = key_id limit 256)";
+    execute(conn, &key_columns(), turns, REMOVE).await
+}
+
+/// Removes what turns say of errors and of idempotency keys.
+pub async fn clear_turns(conn: Conn<'_>, turns: &[(WorkspaceId, TurnId)]) -> Result<(), StoreError> {
+    const CLEAR: &str = "update turns set model_error = null, idempotency_scope = null, idempotency_key = null \
+        from new where turns.workspace_id = key_workspace and turns.id = key_id";
+    execute(conn, &key_columns(), turns, CLEAR).await?;
+    Ok(())
+}
+
+/// Removes the first `limit` messages of a conversation. Returns how many were removed.
 pub async fn remove_messages(
     mut conn: Conn<'_>,
     job: &ErasureJob,
     conversation: ConversationId,
     limit: i64,
 ) -> Result<u64, StoreError> {
-    const CLEAR_TURNS: &str = "update turns set model_error = null, idempotency_scope = null, idempotency_key = null \
-        from new where turns.workspace_id = key_workspace and turns.id = key_id";
     const REMOVE: &str = "delete from messages where workspace_id = $1 and conversation_id = $2 and position in \
         (select position from messages where workspace_id = $1 and conversation_id = $2 order by position limit $3)";
     let workspace = job.workspace;
-    let turns = list_turns(conn.reborrow(), workspace, conversation, limit).await?;
-    execute(conn.reborrow(), &key_columns(), &turns, CLEAR_TURNS).await?;
     let removed = on_conn!(conn.reborrow(), |c| {
         let query = sqlx::query(REMOVE).bind(workspace).bind(conversation).bind(limit);
         query.execute(c).await?.rows_affected()
@@ -73,7 +75,8 @@ struct EventRow {
 }
 
 /// Removes the data of at most `limit` events after a cursor, closes their deliveries, and removes what endpoints have answered. The
-/// event of the deletion itself is left alone. Returns the cursor of the last event; `None` at the end.
+/// event of the deletion itself is left alone, and so are those without data, so that a later slice of work goes on where this one ends.
+/// Returns the cursor of the last event; `None` at the end.
 pub async fn redact_events(
     mut conn: Conn<'_>,
     job: &ErasureJob,
@@ -83,7 +86,8 @@ pub async fn redact_events(
     now: Micros,
 ) -> Result<Option<i64>, StoreError> {
     const LIST: &str = "select cursor, id, type, created_at from events where workspace_id = $1 \
-        and conversation_id = $2 and cursor > $3 and type <> 'conversation.deleted' order by cursor limit $4";
+        and conversation_id = $2 and cursor > $3 and type <> 'conversation.deleted' and body like '%\"data\":%' \
+        order by cursor limit $4";
     const BODIES: Columns<Event> = columns!(|event| { "key_workspace": event.workspace, "key_cursor": event.cursor, "new_body": &event.body });
     const REDACT: &str = "update events set body = new_body from new \
         where workspace_id = key_workspace and cursor = key_cursor and body <> new_body";

@@ -67,11 +67,12 @@ pub async fn list_old(
     after: Option<(Micros, ConversationId)>,
     limit: i64,
 ) -> Result<Vec<OldConversation>, StoreError> {
+    // Subqueries with a limit, because PostgreSQL might read all bookings for an `exists`.
     const LIST: &str = "select id, created_at, coalesce(ended_at, 0) < $2 and coalesce((select m.created_at \
         from messages m where m.workspace_id = conversations.workspace_id and m.conversation_id = conversations.id \
-        order by m.position desc limit 1), 0) < $2 and not exists (select 1 from bookings b \
+        order by m.position desc limit 1), 0) < $2 and (select b.id from bookings b \
         where b.workspace_id = conversations.workspace_id and b.conversation_id = conversations.id \
-        and b.erased_at is null and b.cancelled_at is null and b.ends_at >= $2) as is_inactive \
+        and b.erased_at is null and b.cancelled_at is null and b.ends_at >= $2 limit 1) is null as is_inactive \
         from conversations where workspace_id = $1 and deleted_at is null and created_at < $2 \
         and (created_at, id) > ($3, $4) order by created_at, id limit $5";
     let (at, id) = after.unwrap_or((Micros(i64::MIN), ConversationId(uuid::Uuid::nil())));

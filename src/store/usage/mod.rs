@@ -155,8 +155,9 @@ pub async fn read_uncounted(
 
 /// Counts a part. Returns false if another process has counted since it was read; then nothing is written.
 pub async fn count(mut conn: Conn<'_>, uncounted: &Uncounted) -> Result<bool, StoreError> {
-    const START: &str = "insert into usage_positions (workspace_id, event_cursor, ledger_number) values ($1, 0, 0) \
-        on conflict (workspace_id) do nothing";
+    // Not of a workspace that was removed meanwhile.
+    const START: &str = "insert into usage_positions (workspace_id, event_cursor, ledger_number) \
+        select workspace_id, 0, 0 from workspace_state where workspace_id = $1 on conflict (workspace_id) do nothing";
     const ADVANCE: &str = "update usage_positions set event_cursor = $2, ledger_number = $3 \
         where workspace_id = $1 and event_cursor = $4 and ledger_number = $5";
     let Uncounted { workspace, from, to, rows, .. } = uncounted;

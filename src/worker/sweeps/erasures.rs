@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _};
 
+use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
 use crate::service::erasures::work::{self, Progress};
@@ -26,8 +27,8 @@ const WORKSPACE_BATCH: i64 = 100;
 const END_BATCH: i64 = 256;
 /// The shortest time between two cleanings of the files of SQLite.
 const CLEAN_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a conversation that was deleted by another process may be cached here; longer than the interval of the rounds.
-const FORGET_WINDOW: Duration = Duration::from_secs(30);
+/// How far the clocks of processes may differ, and how long a deletion may take to be committed.
+const FORGET_OVERLAP: Duration = Duration::from_secs(30);
 const FORGET_BATCH: i64 = 10_000;
 
 /// Works until the process stops.
@@ -38,9 +39,14 @@ pub(in crate::worker) async fn run(worker: Worker) {
         worker.failures.record("claims of erasures could not be released", released);
     }
     let mut cleaned_at: Option<Instant> = None;
+    let mut forgotten_to = worker.services.clock.now();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        worker.failures.record("deleted conversations could not be read", forget_deleted(&worker).await);
+        let now = worker.services.clock.now();
+        let forgotten = forget_deleted(&worker, forgotten_to.minus(FORGET_OVERLAP)).await;
+        if worker.failures.record("deleted conversations could not be read", forgotten).is_some() {
+            forgotten_to = now;
+        }
         worker.failures.record("erasures could not be carried out", carry_out(&worker).await);
         if cleaned_at.is_none_or(|at| at.elapsed() >= CLEAN_INTERVAL) {
             let ended = worker.failures.record("erasures could not be ended", end_emptied(&worker).await);
@@ -51,10 +57,9 @@ pub(in crate::worker) async fn run(worker: Worker) {
     }
 }
 
-/// Drops the messages of conversations that any process has deleted from the caches of this one.
-pub(in crate::worker) async fn forget_deleted(worker: &Worker) -> Result<(), Error> {
+/// Drops the messages of conversations that any process has deleted since a time from the caches of this one.
+async fn forget_deleted(worker: &Worker, after: Micros) -> Result<(), Error> {
     let services = &worker.services;
-    let after = services.clock.now().minus(FORGET_WINDOW);
     let list = async |conn: Conn<'_>| conversations::list_deleted(conn, after, FORGET_BATCH).await;
     for conversation in services.db.read(Tenant::Process, list).await? {
         services.histories.forget(conversation);

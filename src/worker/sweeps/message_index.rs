@@ -18,6 +18,8 @@ use crate::worker::Worker;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause between rounds, in which the messages of several batches gather.
 const PAUSE: Duration = Duration::from_millis(250);
+/// The pause while there is more to index, so that on SQLite the writer gets its turn.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// How many workspaces are indexed at once.
 const CONCURRENCY: usize = 2;
 /// How many workspaces one query lists at most.
@@ -51,24 +53,28 @@ pub(in crate::worker) async fn index(worker: Worker) {
             next_sweep = Instant::now() + SWEEP_INTERVAL;
         }
         let workspaces = worker.unindexed.take();
+        let mut has_more = false;
         if workspaces.is_empty() {
             let pause = next_sweep.saturating_duration_since(Instant::now());
             // Either way the set is looked at again.
             let _ = tokio::time::timeout(pause, worker.unindexed.changed.notified()).await;
         } else {
-            let each = futures::stream::iter(workspaces);
-            each.for_each_concurrent(CONCURRENCY, |workspace| index_one(&worker, workspace)).await;
+            let each = futures::stream::iter(workspaces).map(|workspace| index_one(&worker, workspace));
+            let each = each.buffer_unordered(CONCURRENCY);
+            has_more = each.fold(false, |more, one| std::future::ready(more || one)).await;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(if has_more { BUSY_PAUSE } else { PAUSE }).await;
     }
 }
 
-/// Indexes the next messages of a workspace, and marks it again if there are more.
-async fn index_one(worker: &Worker, workspace: WorkspaceId) {
+/// Indexes the next messages of a workspace, and marks it again if there are more or it failed. Returns whether there are more.
+async fn index_one(worker: &Worker, workspace: WorkspaceId) -> bool {
     let indexed = index_next(&worker.services, workspace).await;
-    if worker.failures.record("messages could not be indexed", indexed).unwrap_or(true) {
+    let has_more = worker.failures.record("messages could not be indexed", indexed);
+    if has_more.unwrap_or(true) {
         worker.unindexed.mark(workspace);
     }
+    has_more.unwrap_or(false)
 }
 
 async fn mark_behind(worker: &Worker) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::domain::ids::WorkspaceId;
+use crate::service::index_messages::index_next;
 use crate::service::usage::catch_up;
 use crate::store::events::retention;
 use crate::store::knowledge::knowledge_bases;
@@ -123,6 +124,8 @@ pub(in crate::worker) async fn remove_untouched(worker: &Worker) -> Result<(), S
         let list = async |conn: Conn<'_>| untouched::list_workspaces(conn, removal, WORKSPACE_BATCH).await;
         let mut removed = 0;
         for workspace in db.read(Tenant::Process, list).await? {
+            // Their first messages count.
+            catch_up(db, workspace).await?;
             let remove =
                 async |conn: Conn<'_>| untouched::remove(conn, workspace, removal, UNTOUCHED_BATCH).await;
             removed += db.write(Tenant::Process, remove).await?;
@@ -155,6 +158,10 @@ async fn remove_events_of(worker: &Worker, workspace: WorkspaceId) -> Result<(),
     let (max_age, clock) = (worker.settings.event_retention, worker.services.clock.as_ref());
     let db = &worker.services.db;
     catch_up(db, workspace).await?;
+    // An event that is removed before the index follows it leaves its messages out for ever.
+    while index_next(&worker.services, workspace).await? {
+        tokio::time::sleep(PAUSE).await;
+    }
     let advance_cursor =
         async |conn: Conn<'_>| retention::advance_cursor(conn, workspace, max_age, BATCH, clock).await;
     let remove = async |conn: Conn<'_>| retention::remove(conn, workspace, BATCH).await;

@@ -1,6 +1,7 @@
-//! Suspended workspaces lose their open turns, and deleted ones all their rows but the ledger and the audit log.
+//! Suspended workspaces lose their open turns, and deleted ones all their rows but the ledger, the usage and the audit log.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 
@@ -19,6 +20,8 @@ const WORKSPACES: i64 = 100;
 const CONVERSATIONS: i64 = 256;
 /// How many rows one transaction removes at most.
 const ROWS: i64 = 256;
+/// How long the rows of a deleted workspace stay: until every process rejects its keys, so that none writes rows that nothing would remove.
+const GRACE: Duration = Duration::from_secs(5);
 /// The pause between transactions, so that on SQLite the writer gets its turn.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -50,16 +53,26 @@ async fn discard_of(worker: &Worker, workspace: WorkspaceId) -> Result<(), Error
 
 /// Removes the rows of deleted workspaces until the process stops.
 pub(in crate::worker) async fn remove_deleted(worker: Worker) {
+    let mut first_listed = HashMap::new();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        worker.failures.record("deleted workspaces could not be listed", remove_all(&worker).await);
+        let removed = remove_all(&worker, &mut first_listed).await;
+        worker.failures.record("deleted workspaces could not be listed", removed);
     }
 }
 
 /// Removes all deleted workspaces without open turns. Whatever stops it, the next round of any process goes on.
-async fn remove_all(worker: &Worker) -> Result<(), StoreError> {
+async fn remove_all(
+    worker: &Worker,
+    first_listed: &mut HashMap<WorkspaceId, Instant>,
+) -> Result<(), StoreError> {
     let list = async |conn: Conn<'_>| workspaces::list_deleted(conn, WORKSPACES).await;
-    for workspace in worker.services.db.control_read(list).await? {
+    let deleted = worker.services.db.control_read(list).await?;
+    first_listed.retain(|workspace, _| deleted.contains(workspace));
+    for workspace in deleted {
+        if first_listed.entry(workspace).or_insert_with(Instant::now).elapsed() < GRACE {
+            continue;
+        }
         let removed = remove(worker, workspace).await;
         worker.failures.record("a deleted workspace could not be removed", removed);
     }

@@ -7,7 +7,7 @@ use crate::domain::calendar::{Booker, Booking, BookingWrite, CalendarRules};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
-use crate::domain::ids::{BookingId, CalendarId, ConversationId, ResourceId as _};
+use crate::domain::ids::{BookingId, CalendarId};
 use crate::domain::render::{self, RenderedResponse};
 use crate::writer::batch::{Batch, LoadPlan};
 
@@ -45,9 +45,10 @@ impl Decision for WriteBooking {
         if let Some(record) = record.filter(|record| record.answer.is_answered()) {
             return Ok(WriteBookingOutcome::Replayed(record.key.clone()));
         }
-        let missing = |id: &ConversationId| !batch.tables.conversations.contains_key(id);
-        if let Some(conversation) = self.booker.conversation.filter(missing) {
-            return Err(ConversationId::not_found(conversation));
+        // A hold is released whatever has happened, so that its event is removed from the server.
+        let is_release = matches!(self.write, BookingWrite::Release { .. });
+        if let Some(conversation) = self.booker.conversation.filter(|_| !is_release) {
+            batch.live_conversation(self.booker.workspace, conversation)?;
         }
         let result = batch.write_booking(&self.booker, &self.write);
         let Some((calendar, id, rules)) = self.confirmed().filter(|_| result.get("error").is_none()) else {

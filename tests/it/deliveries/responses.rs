@@ -63,7 +63,7 @@ both_backends!(
 
         server.store_message(None, "Hi").await;
 
-        let mut attempts = attempts(&server, &db, 2).await;
+        let mut attempts = attempts(&server, &db, 3).await;
         attempts.sort();
         assert_eq!(attempts, ["delivered 200 delivered", "unsigned - queued"]);
         let paths: HashSet<_> =

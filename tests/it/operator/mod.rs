@@ -8,6 +8,7 @@ mod workspaces;
 use rejoinder::service::operator_keys;
 use serde_json::Value;
 
+use crate::support::described;
 use crate::support::http::{Request, Response};
 use crate::support::server::TestServer;
 
@@ -18,7 +19,9 @@ pub struct Operator<'a> {
 }
 
 impl<'a> Operator<'a> {
+    /// Its responses are compared with the document.
     pub async fn new(server: &'a TestServer) -> Self {
+        described::check_responses();
         let services = server.services();
         let clock = services.clock.as_ref();
         let created = operator_keys::create(&services.db, clock, &services.ids, "billing", None).await;

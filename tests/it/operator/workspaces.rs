@@ -40,6 +40,27 @@ both_backends!(
 );
 
 both_backends!(
+    async fn the_retention_of_a_workspace_is_set_changed_and_removed(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let body = json!({ "slug": "acme", "name": "Acme", "retention": { "conversations": "365d", "journals": "30d" } });
+
+        let created = operator.post("/workspaces", &body).await.json()["data"].clone();
+        let id = created["id"].as_str().unwrap();
+        let change = json!({ "retention": { "journals": "", "bookings": "90d" } });
+        let path = format!("/workspaces/{id}");
+        let updated = operator.request("PATCH", &path).json(&change).send().await.json()["data"].clone();
+        let audit = operator.get(&format!("/audit?object_id={id}&action=updated")).await.json();
+
+        let all = |conversations, journals, bookings| json!({ "conversations": conversations, "journals": journals, "bookings": bookings });
+        assert_eq!(created["retention"], all(Some("365d"), Some("30d"), None::<&str>));
+        assert_eq!(updated["retention"], all(Some("365d"), None, Some("90d")));
+        assert_eq!(audit["data"]["items"][0]["before"], json!({ "retention": created["retention"] }));
+        assert_eq!(audit["data"]["items"][0]["after"], json!({ "retention": updated["retention"] }));
+    }
+);
+
+both_backends!(
     async fn of_two_that_create_a_slug_one_is_refused(db: TestDb) {
         let server = TestServer::start(&db).await;
         let operator = Operator::new(&server).await;
@@ -63,6 +84,9 @@ both_backends!(
             (json!({ "slug": "A B", "name": "A" }), "slug"),
             (json!({ "slug": "a", "name": "A", "balance": "-1" }), "balance"),
             (json!({ "slug": "a", "name": "A", "pricing": { "voice": "1" } }), "pricing"),
+            (json!({ "slug": "a", "name": "A", "pricing": { "api": null } }), "pricing"),
+            (json!({ "slug": "a", "name": "A", "retention": { "journals": "12h" } }), "retention"),
+            (json!({ "slug": "a", "name": "A", "retention": { "messages": "30d" } }), "retention"),
             (json!({ "slug": "a", "name": "A", "allow_hosts": ["http://x/"] }), "allow_hosts"),
             (json!({ "slug": "a", "name": "A", "tokens_per_day": 0 }), "tokens_per_day"),
             (json!({ "slug": "a", "name": "A", "prices": {} }), "prices"),
@@ -112,7 +136,7 @@ both_backends!(
             at_once.iter().filter(|answer| answer.json()["data"]["credited"] == true).collect();
         assert_eq!(credited.len(), 1);
         assert_eq!(at_once[4].json()["data"]["balance"], "15.00");
-        assert_eq!((other_amount.status, too_much.status), (409, 400));
+        assert_eq!((other_amount.status, too_much.status), (409, 409));
         assert_eq!(taken.json()["data"]["balance"], "14.00");
         assert_eq!(server.balance().await, "14.00");
         let entries = server.query_number("select count(*) from audit_log where action = 'credited'").await;

@@ -37,14 +37,14 @@ kind = "webhook"
 description = "Looks up an order"
 method = "GET"
 url = "https://shop.example/orders"
-headers = { Authorization = { env = "TOKEN" } }
+headers = { Authorization = { env = "TOKEN" }, X-Shop = "canary-plain" }
 
 [[webhook_endpoints]]
 slug = "crm"
 url = "https://crm.example/hooks"
 
 [[conversations]]
-id = "0b5f4c1e-9d3a-4e57-8f21-6a7c2d9e1b40"
+widget_uuid = "0b5f4c1e-9d3a-4e57-8f21-6a7c2d9e1b40"
 assistant = "desk"
 type = "test"
 "#;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::{Program, change};
+use super::{Program, UNDO_11_TO_17, change};
 use crate::support::binary::ProcessOutput;
 use crate::support::db::{Backend, both_backends};
 use crate::support::fake_tool::FakeTool;
@@ -86,12 +86,12 @@ both_backends!(
         assert!(applied.status.success(), "{}", applied.stderr);
         let undo = "delete from _sqlx_migrations where version > 8; alter table messages drop column is_stopped; \
             alter table messages drop column earlier_texts; alter table cancellations drop column is_stop; \
-            drop table usage_counts; drop table usage_positions; alter table turns drop column api_key_id; \
             alter table turns drop column is_stop_requested; alter table turns drop column stream_process; \
             drop table seal_keys; \
             create table seal_check (id integer primary key, sealed text not null); \
             insert into seal_check values (1, 'AAAA'); update webhook_endpoints set secret = 'AAAA'; \
             update schema_floor set oldest_binary = 1";
+        change(&db, &program, UNDO_11_TO_17).await;
         change(&db, &program, undo).await;
 
         let refused = with_key.refusal("secret_key");
@@ -119,11 +119,11 @@ both_backends!(
         with_key.serve_once().await;
         let undo = "delete from _sqlx_migrations where version > 8; alter table messages drop column is_stopped; \
             alter table messages drop column earlier_texts; alter table cancellations drop column is_stop; \
-            drop table usage_counts; drop table usage_positions; alter table turns drop column api_key_id; \
             alter table turns drop column is_stop_requested; alter table turns drop column stream_process; \
             drop table seal_keys; \
             create table seal_check (id integer primary key, sealed text not null); \
             insert into seal_check values (1, 'AAAA'); update schema_floor set oldest_binary = 1";
+        change(&db, &program, UNDO_11_TO_17).await;
         change(&db, &program, undo).await;
 
         with_key.serve_once().await;

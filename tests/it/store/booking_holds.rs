@@ -326,6 +326,33 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_conversation_that_was_deleted_gets_no_booking_and_its_hold_is_released(db: TestDb) {
+        let (seeded, process) = beginning(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Api).await;
+        let booker = Booker { workspace: seeded.workspace, conversation: Some(conversation.id), turn: None };
+        let (clock, ids) = (process.clock.as_ref(), IdGenerator::random());
+        let request = async |write: BookingWrite| {
+            let command = WriteBooking { booker, write, idempotency: None };
+            let decide = async |conn: Conn<'_>| decide_inline(conn, clock, &ids, &command).await;
+            process.db.write(seeded.workspace, decide).await.unwrap()
+        };
+        let held = decided(request(hold(&seeded, "req_1", SLOT, &[])).await.unwrap());
+        let con = seed::literal(&db, conversation.id.0);
+        seed::execute(&db, &format!("update conversations set deleted_at = 1 where id = {con}")).await;
+
+        let (calendar, id) = (seeded.calendar, id(&held));
+        let confirmed = request(BookingWrite::Confirm { calendar, id, rules: Box::new(rules()) }).await;
+        let another = request(hold(&seeded, "req_2", "2026-03-17T12:00", &[])).await;
+        let released = request(BookingWrite::Release { calendar, id }).await;
+
+        assert!(confirmed.is_err() && another.is_err(), "{confirmed:?} {another:?}");
+        assert_eq!(decided(released.unwrap())["success"], true);
+        let live = "select count(*) from bookings where cancelled_at is null";
+        assert_eq!(seed::query_number(&db, live).await, 0);
+    }
+);
+
+both_backends!(
     async fn the_latest_bookings_are_listed_in_order(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let turn = turn(&process, &seeded).await;

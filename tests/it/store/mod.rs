@@ -7,6 +7,7 @@ mod context_reads;
 mod decisions;
 mod delivery_claims;
 mod epoch;
+mod erasures;
 mod failures;
 mod integrity;
 mod keys;

@@ -16,7 +16,7 @@ use rejoinder::domain::money::Money;
 use rejoinder::domain::turn::{Api, TurnEnd, TurnRef};
 use rejoinder::domain::usage::{Figures, Group, Period, UsageRow};
 use rejoinder::service::usage::{catch_up, count_part};
-use rejoinder::store::{Conn, Db, Tenant, usage};
+use rejoinder::store::{Conn, Db, Tenant, usage, workspace_removal};
 use rejoinder::writer::{Admission, AppendJournal, EndAuthority, EndTurn, RetryTurn};
 use serde_json::json;
 use uuid::Uuid;
@@ -314,6 +314,34 @@ both_backends!(
         assert_eq!(process.db.read(Tenant::Process, list).await.unwrap(), []);
         complete_turns(&process, &seeded, 1).await;
         assert_eq!(process.db.read(Tenant::Process, list).await.unwrap(), [seeded.workspace]);
+    }
+);
+
+both_backends!(
+    async fn a_workspace_that_is_being_removed_is_not_counted_again(db: TestDb) {
+        let seeded = seed::workspace(&db, 10_000_000).await;
+        let process = Process::start(&db).await;
+        complete_turns(&process, &seeded, 2).await;
+        catch_up(&process.db, seeded.workspace).await.unwrap();
+        let before = total(&sums(&process.db, Some(seeded.workspace), &[ALL_TIME], &[]).await);
+
+        for table in workspace_removal::REMOVED_TABLES {
+            let workspace = seeded.workspace;
+            let remove =
+                async |conn: Conn<'_>| workspace_removal::remove_rows(conn, table, workspace, 1000).await;
+            process.db.write(Tenant::Process, remove).await.unwrap();
+        }
+        catch_up(&process.db, seeded.workspace).await.unwrap();
+        let during = total(&sums(&process.db, Some(seeded.workspace), &[ALL_TIME], &[]).await);
+        let now = process.clock.now();
+        let finish = async |conn: Conn<'_>| workspace_removal::finish(conn, seeded.workspace, now).await;
+        process.db.write(Tenant::Process, finish).await.unwrap();
+        catch_up(&process.db, seeded.workspace).await.unwrap();
+
+        let after = total(&sums(&process.db, Some(seeded.workspace), &[ALL_TIME], &[]).await);
+        assert!(before.charged > Money::ZERO);
+        assert_eq!((during, after), (before, before));
+        assert_eq!(query_number(&db, "select count(*) from usage_positions").await, 0);
     }
 );
 

@@ -1,6 +1,7 @@
-//! Compares every response that the test client receives with the `OpenAPI` document of the server.
+//! Compares responses that the test client receives with the `OpenAPI` document of the server.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use http::{HeaderMap, Method};
@@ -36,8 +37,20 @@ pub fn assert_valid(about: &str, validator: &Validator, value: &Value) {
     assert!(errors.is_empty(), "{about} does not match its schema: {errors:#?}\n{value:#}");
 }
 
+/// Whether [`check`] is on.
+static IS_ON: AtomicBool = AtomicBool::new(false);
+
+/// From now on each response that this process receives is compared with the document. That takes a second or more, so one test of each
+/// resource does it.
+pub fn check_responses() {
+    IS_ON.store(true, Ordering::Relaxed);
+}
+
 /// Panics if the response is not as the document describes it. A request that no operation takes is not checked.
 pub fn check(method: &Method, path: &str, status: u16, headers: &HeaderMap, body: &[u8]) {
+    if !IS_ON.load(Ordering::Relaxed) {
+        return;
+    }
     let Some((template, operation)) = find(method, path) else { return };
     let code = headers.get("rejoinder-error").and_then(|code| code.to_str().ok());
     if code.is_some_and(|code| OF_NO_OPERATION.contains(&code)) {

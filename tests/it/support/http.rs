@@ -97,7 +97,7 @@ impl Request {
         within("an answer", self.0.send()).await.expect("the server answers")
     }
 
-    /// Sends the request. Panics without a response, and if the document does not describe it; every status is a response.
+    /// Sends the request. Panics without a response; every status is a response.
     pub async fn send(self) -> Response {
         let (method, path) = self.target();
         let response = within("an answer", self.0.send()).await.expect("the server answers");

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::keys::{create, create_in};
 use crate::operator::Operator;
 use crate::support::db::{TestDb, both_backends};
+use crate::support::described;
 use crate::support::receiver::create_endpoint;
 use crate::support::server::{TestServer, WIDGET};
 
@@ -162,6 +163,7 @@ async fn objects<'a>(server: &'a TestServer, db: &TestDb, operator: String) -> O
     let base = post("/v1/knowledge_bases", json!({ "slug": "access" })).await;
     let documents = format!("/v1/knowledge_bases/{base}/documents");
     post(&documents, json!({ "title": "Returns", "text": "Within 14 days." })).await;
+    let erasure = post("/v1/erasures", json!({ "external_identifier": "nobody" })).await;
     let listed = server.request("GET", "/operator/v1/workspaces").bearer(&operator).send().await.json();
     let workspaces = listed["data"]["items"].as_array().unwrap();
     let workspace = workspaces.iter().find(|workspace| workspace["slug"] == "demo").unwrap();
@@ -171,6 +173,8 @@ async fn objects<'a>(server: &'a TestServer, db: &TestDb, operator: String) -> O
         ("/api/automate/conversations", WIDGET.to_owned()),
         ("/v1/conversations", conversation),
         ("/v1/turns", turn),
+        ("/v1/erasures", erasure),
+        ("/v1/assistants/{id}/versions", "1".to_owned()),
         ("/v1/messages", message),
         ("/v1/knowledge_bases", base),
         ("/v1/webhook_endpoints", endpoint),
@@ -282,6 +286,7 @@ struct Keys {
 
 both_backends!(
     async fn each_operation_accepts_exactly_the_keys_that_its_declaration_names(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let operator = Operator::new(&server).await.key;
         let mut objects = objects(&server, &db, operator.clone()).await;

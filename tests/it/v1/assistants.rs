@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::http::Response;
 use crate::support::server::{ASSISTANT, TestServer};
@@ -49,6 +50,7 @@ async fn uuid(server: &TestServer, path: &str) -> String {
 
 both_backends!(
     async fn an_assistant_is_created_read_listed_changed_and_archived(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
 
         let body = json!({

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::keys::{create, create_in};
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::server::{Setup, TestServer};
 
 /// Creates this many keys through the API.
@@ -26,6 +27,7 @@ async fn items(server: &TestServer, key: &str, query: &str) -> Vec<Value> {
 
 both_backends!(
     async fn entries_are_paged_filtered_and_of_one_workspace(db: TestDb) {
+        described::check_responses();
         let server = Setup::default().system_clock().start(&db).await;
         let (key, id) = create(&server, Scope::ALL).await;
         let (other, _) = create_in(&server, "other", Scope::ALL).await;
@@ -64,7 +66,9 @@ both_backends!(
                 "{query} {time}"
             );
         }
-        for query in ["?action=x", "?since=x", "?limit=0", "?cursor=x", "?actors=x"] {
+        for query in
+            ["?action=x", "?since=x", "?limit=0", "?cursor=x", "?actors=x", "?actor=%00", "?object_id=a%00"]
+        {
             let answer = server.request("GET", &format!("/v1/audit{query}")).bearer(&key).send().await;
             assert_eq!(answer.status, 400, "{query}");
         }

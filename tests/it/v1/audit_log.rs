@@ -10,13 +10,26 @@ use crate::support::seed;
 use crate::support::server::TestServer;
 
 /// The operations that write an entry if they change anything.
-const AUDITED: [&str; 14] = [
+const AUDITED: [&str; 30] = [
+    "archiveAssistant",
+    "archiveCalendar",
+    "archiveTool",
     "cancelBooking",
+    "changeAssistant",
+    "changeCalendar",
     "changeKnowledgeBase",
+    "changeTool",
     "changeWebhookEndpoint",
+    "createAssistant",
+    "createBooking",
+    "createCalendar",
     "createDocument",
+    "createErasure",
+    "createKey",
     "createKnowledgeBase",
+    "createTool",
     "createWebhookEndpoint",
+    "deleteConversation",
     "deleteDocument",
     "deleteKnowledgeBase",
     "deleteWebhookEndpoint",
@@ -24,17 +37,21 @@ const AUDITED: [&str; 14] = [
     "refreshTool",
     "removeCalendarLink",
     "renewCalendarLink",
+    "restoreAssistantVersion",
+    "revokeKey",
+    "rollKey",
     "rotateWebhookSecret",
 ];
 
 /// The operations that change nothing that is audited, and the reasons.
-const NOT_AUDITED: [(&str, &str); 10] = [
+const NOT_AUDITED: [(&str, &str); 11] = [
     ("cancelTurn", "turns are not audited"),
     ("changeConversation", "conversations are not audited until they are exported or deleted"),
     ("createConversation", "conversations are not audited until they are exported or deleted"),
     ("renewWidgetLink", "a link belongs to its conversation"),
     ("replayEvents", "sends again what was sent before"),
     ("resendDelivery", "sends again what was sent before"),
+    ("retryTurn", "turns are not audited"),
     ("searchKnowledgeBase", "reads"),
     ("sendMessage", "messages are not audited"),
     ("testTool", "calls the tool, and changes nothing"),

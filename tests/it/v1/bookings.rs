@@ -4,6 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::http::Response;
 use crate::support::seed;
 use crate::support::server::{Setup, TestServer, WIDGET};
@@ -27,6 +28,7 @@ fn message(answer: &Response) -> String {
 
 both_backends!(
     async fn a_back_end_books_without_a_conversation(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let body = json!({
             "start": "2026-03-16T14:00", "title": "Demo", "name": "Ada", "email": "ada@shop.example", "notes": " ",

@@ -4,6 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::seed;
 use crate::support::server::{Setup, TestServer, WIDGET};
 
@@ -13,6 +14,7 @@ fn ids(bookings: &[Value]) -> Vec<&str> {
 
 both_backends!(
     async fn a_calendar_is_returned_with_its_rules(db: TestDb) {
+        described::check_responses();
         let rules = "slot_minutes = 60\nbuffer_minutes = 10\nholidays = [\"2026-12-25\"]\nbookings_per_conversation = 3";
         let edit = move |text: String| text.replace("slot_minutes = 60", rules);
         let server = Setup::default().workspace(edit).start(&db).await;

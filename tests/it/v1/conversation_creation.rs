@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::http::Response;
 use crate::support::server::{ASSISTANT, TestServer};
 
@@ -15,6 +16,7 @@ async fn create(server: &TestServer, key: &str, body: &str) -> Response {
 
 both_backends!(
     async fn a_repeated_creation_is_replayed_with_the_same_bytes(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
 
         let first = create(&server, "k", BODY).await;

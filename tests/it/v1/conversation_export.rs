@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::http::Response;
 use crate::support::server::TestServer;
@@ -25,6 +26,7 @@ async fn conversation(server: &TestServer) -> String {
 
 both_backends!(
     async fn json_has_the_conversation_and_all_messages(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let con = conversation(&server).await;
 

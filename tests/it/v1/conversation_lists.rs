@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::server::{ASSISTANT, Setup, TestServer};
 use crate::support::wait::wait_for;
 
@@ -43,6 +44,7 @@ async fn all_names(server: &TestServer, query: &str) -> Vec<String> {
 
 both_backends!(
     async fn each_filter_leaves_the_conversations_that_match(db: TestDb) {
+        described::check_responses();
         let server = Setup::default().system_clock().start(&db).await;
         let [a, b, _] = [
             create(&server, "a", json!({ "plan": "pro", "tier": 3 })).await,

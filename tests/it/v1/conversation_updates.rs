@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::fake_model::Reply;
 use crate::support::http::Response;
 use crate::support::script::Gate;
@@ -22,6 +23,7 @@ async fn change(server: &TestServer, id: &str, body: &str) -> Response {
 
 both_backends!(
     async fn a_conversation_can_be_updated_and_ended(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let created = widget(&server).await;
         let (id, uuid) = (created["id"].as_str().unwrap(), created["widget_uuid"].as_str().unwrap());
@@ -114,7 +116,11 @@ both_backends!(
 
         for (body, text) in [
             ("{}", nothing),
-            (r#"{"metadata": null, "type": null}"#, nothing),
+            (r#"{"metadata": null, "ended": null}"#, nothing),
+            (
+                r#"{"metadata": {}, "type": null}"#,
+                "Unknown field 'type'. Known fields: 'ai_enabled', 'metadata', 'ended'.",
+            ),
             (r#"{"ended": false}"#, "Field 'ended' can only be true: an end is for good."),
             (r#"{"ai_enabled": "no", "metadata": {}}"#, "Field 'ai_enabled' must be a boolean."),
             (r#"{"ai_enabled": false, "metadata": "x"}"#, "Field 'metadata' must be an object."),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::http::Response;
 use crate::support::pdf;
 use crate::support::server::TestServer;
@@ -37,6 +38,7 @@ async fn documents(server: &TestServer) -> String {
 
 both_backends!(
     async fn a_form_with_a_file_is_a_document_on_both_routes(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let documents = documents(&server).await;
         let leaflet = pdf::file_of_text("Vouchers expire after three years.");

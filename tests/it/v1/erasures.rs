@@ -11,6 +11,7 @@ use rejoinder::service::keys::{self, CreateKey};
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::http::Response;
 use crate::support::server::{TestServer, WIDGET};
 use crate::support::wait::wait_at_most;
@@ -56,6 +57,7 @@ async fn wait_until_done(server: &TestServer, key: &str, accepted: &Response) ->
 
 both_backends!(
     async fn only_a_key_of_the_workspace_with_its_scope_erases(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let con = server.store_message(None, "Hi").await;
         let other = create_key(&server, "other", Scope::ALL).await;

@@ -8,6 +8,7 @@ use rejoinder::service::keys::{self, CreateKey};
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::http::Response;
 use crate::support::server::TestServer;
 use crate::support::wait::wait_at_most;
@@ -40,6 +41,7 @@ async fn post(server: &TestServer, key: &str, path: &str, body: &Value) -> Respo
 
 both_backends!(
     async fn a_key_says_what_it_is(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let (secret, id) = create(&server, &[Scope::Erase]).await;
 

@@ -4,6 +4,7 @@ use rejoinder::store::Conn;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::http::Response;
 use crate::support::pdf;
 use crate::support::server::{Setup, TestServer};
@@ -47,6 +48,7 @@ async fn found(server: &TestServer, base: &str, query: &str) -> Vec<String> {
 
 both_backends!(
     async fn a_base_is_created_listed_renamed_and_deleted(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
 
         let created =

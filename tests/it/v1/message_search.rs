@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::http::Response;
 use crate::support::server::{Setup, TestServer};
 use crate::support::wait::wait_for;
@@ -43,6 +44,7 @@ async fn store(server: &TestServer, fields: Value) -> Value {
 
 both_backends!(
     async fn a_search_finds_messages_by_their_words_newest_first(db: TestDb) {
+        described::check_responses();
         let server = Setup::default().system_clock().start(&db).await;
         for text in ["Where is my order 1042?", "Die Rückgabe der Bestellung", "My ORDER is late", "退货"]
         {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::server::{Setup, TestServer};
 
 fn message(change: &Value) -> String {
@@ -17,6 +18,7 @@ fn error(text: &str) -> String {
 
 both_backends!(
     async fn a_message_is_acknowledged_as_the_contract_shows(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let body = r#"{"sender_id": "usr_82hd92", "sender_type": "user", "text": " Can you summarize my last 5 calls? ",
             "metadata": {"channel":"web",  "locale":"en-US", "a": 1.0}, "auto_reply": true, "unknown": 1, "reply_to_message_id": null}"#;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::fake_tool::ToolReply;
 use crate::support::script::Gate;
@@ -29,6 +30,7 @@ fn order(id: &str) -> ToolCall {
 
 both_backends!(
     async fn a_reply_with_tools_is_explained_round_by_round(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let broken = ToolCall::with_text("get_order_status", "{broken");
         server.model.script().queue([

@@ -4,6 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::http::Response;
 use crate::support::script::Gate;
@@ -63,6 +64,7 @@ async fn ledger(server: &TestServer) -> Vec<(String, String)> {
 
 both_backends!(
     async fn a_failed_turn_is_run_again_and_charged_again(db: TestDb) {
+        described::check_responses();
         let server = priced("1.00").start(&db).await;
         let (con, first) = failed(&server, None, "Hi").await;
         assert_eq!(server.balance().await, "1.00");

@@ -4,6 +4,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::fake_model::{ModelRequest, Reply, ToolCall};
 use crate::support::script::Gate;
 use crate::support::server::{ASSISTANT, Setup, TEST, TestServer, WIDGET};
@@ -24,6 +25,7 @@ fn texts(messages: &[Value]) -> Vec<&str> {
 
 both_backends!(
     async fn a_message_is_acknowledged_at_once_and_its_reply_appears_later(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let gate = Gate::closed();
         server.model.script().queue([Reply::text("Here they are.").gated_by(&gate)]);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::server::{Setup, TestServer, WIDGET};
 
 const USAGE: &str = "/v1/usage?start=2026-03-15";
@@ -21,6 +22,7 @@ async fn one(server: &TestServer, path: &str) -> Value {
 
 both_backends!(
     async fn messages_and_turns_are_counted_at_once(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let before = one(&server, USAGE).await;
         assert_eq!(

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::fake_tool::{ToolReply, ToolRequest};
 use crate::support::http::Response;
 use crate::support::receiver::header;
@@ -49,6 +50,7 @@ fn signature(request: &ToolRequest, secret: &str) -> String {
 
 both_backends!(
     async fn a_test_event_goes_only_to_its_endpoint_and_shows_its_attempt(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
         let (path, secret) = endpoint(&server, "/tested", &["message.created"]).await;
         endpoint(&server, "/other", &[]).await;

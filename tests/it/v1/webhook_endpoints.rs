@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::http::Response;
 use crate::support::server::{Setup, TestServer};
 
@@ -24,6 +25,7 @@ fn path_of(endpoint: &Value) -> String {
 
 both_backends!(
     async fn an_endpoint_is_created_and_its_secret_shown_once(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
 
         let mut created =

@@ -21,6 +21,7 @@ use crate::domain::error::Error;
 use crate::domain::event::{Event, EventCursor};
 use crate::domain::ids::ConversationId;
 use crate::domain::schema::{EventPosition, EventTypeList};
+use crate::http::describe::WorkspaceSuspended;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{QueryParams, Read};
 use crate::http::platform::ReadErrors;
@@ -66,7 +67,7 @@ pub(in crate::http::platform) struct StreamQuery {
             description = "An endless stream of events, with a comment at least every 10 s. The stream ends when the server stops or the key is revoked",
             example = "id: 42\nevent: message.created\ndata: {\"id\":\"evt_01k9z3x8f5e4r9t2m6q7w8y0ab\",…}\n\n",
         ),
-        ReadErrors<FeedErrors>,
+        ReadErrors<(FeedErrors, WorkspaceSuspended)>,
     ),
 )]
 pub(in crate::http::platform) async fn stream(

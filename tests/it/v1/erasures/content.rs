@@ -205,6 +205,42 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_failed_turn_that_was_run_again_leaves_nothing(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        server.tool.script().respond_with(|_| ToolReply::json(&json!({ "of": MARKER })));
+        let order = json!({ "order_id": MARKER });
+        for _ in 0..2 {
+            server.model.script().queue([
+                Reply::tool_calls([ToolCall::new("get_order_status", &order)]),
+                Reply::error(http::StatusCode::FORBIDDEN, MARKER),
+            ]);
+        }
+        let con = server.store_message(None, "Hi").await;
+        let failed = async |turn: &str| {
+            let turn = server.get(&format!("/v1/turns/{turn}")).await.json()["data"].clone();
+            (turn["state"] == "failed").then_some(())
+        };
+        let sent = server.enqueue(message(&con, MARKER, true).to_string()).send().await;
+        let first = sent.header("rejoinder-turn").unwrap().to_owned();
+        wait_for("the turn to fail", async || failed(&first).await).await;
+        let retry = server.request("POST", &format!("/v1/turns/{first}/retry")).bearer(&server.keys.full);
+        let retried = retry.header("idempotency-key", &format!("{MARKER}-retry")).send().await;
+        assert_eq!(retried.status, 200, "{}", retried.text());
+        let second = retried.json()["data"]["id"].as_str().unwrap().to_owned();
+        wait_for("the second turn to fail", async || failed(&second).await).await;
+        let turns = "select count(distinct turn_id) from journal";
+        assert_eq!(server.query_number(turns).await, 2, "both have journals");
+        let key = erasing_key(&server).await;
+
+        let accepted = delete(&server, &key, &con).await;
+        wait_until_done(&server, &key, &accepted).await;
+
+        assert_eq!(server.query_number(turns).await, 0);
+        assert_eq!(find_marker(&db, MARKER).await, Vec::<String>::new());
+    }
+);
+
+both_backends!(
     async fn small_rows_leave_no_copy_where_their_pages_were_split(db: TestDb) {
         let server = TestServer::start(&db).await;
         let mut conversations = Vec::new();

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::mcp::process::McpServer;
 use crate::support::db::both_backends;
+use crate::support::described;
 use crate::support::seed::query_texts;
 use crate::support::server::{Setup, TestServer};
 use crate::support::workspaces::SIGNING;
@@ -47,6 +48,7 @@ fn leaks(text: &str) -> bool {
 
 both_backends!(
     async fn a_webhook_is_created_called_changed_and_archived_and_never_shows_its_secrets(db: TestDb) {
+        described::check_responses();
         let server = TestServer::start(&db).await;
 
         let created = ask(&server, "POST", TOOLS, &webhook(&server)).await;

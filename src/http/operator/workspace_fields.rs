@@ -1,0 +1,131 @@
+//! The fields of workspaces that no other resource has.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema};
+use utoipa::openapi::{RefOr, Type};
+
+use crate::domain::allow_hosts::AllowHosts;
+use crate::domain::invalid_field::check_slug;
+use crate::domain::retention::{RetentionPatch, parse_days};
+use crate::http::fields::{Amount, AnyText, FieldType, Violation, string_schema, strings};
+use crate::service::workspaces::PricingPatch;
+
+/// The most private hosts of a workspace.
+const MAX_HOSTS: usize = 100;
+
+/// The slug of a workspace.
+#[derive(Debug)]
+pub(super) enum Slug {}
+
+impl FieldType for Slug {
+    type Value = String;
+
+    fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
+        let Some(slug) = AnyText::check(raw)? else { return Ok(None) };
+        let rule = "must be 1 to 64 lower-case letters, digits, hyphens or underscores";
+        if check_slug(&slug).is_ok() { Ok(Some(slug)) } else { Err(Violation::rule(rule)) }
+    }
+
+    fn schema() -> Schema {
+        let pattern = Some("^[a-z0-9_-]{1,64}$");
+        ObjectBuilder::new().schema_type(Type::String).pattern(pattern).build().into()
+    }
+}
+
+/// Prices of a reply by the type of its conversation.
+#[derive(Debug)]
+pub(super) enum Prices {}
+
+impl FieldType for Prices {
+    type Value = PricingPatch;
+
+    fn check(raw: &RawValue) -> Result<Option<PricingPatch>, Violation> {
+        let rule = || {
+            Violation::rule(
+                r#"must be an object of amounts with the fields widget, test and api, such as {"widget": "0.01"}"#,
+            )
+        };
+        let given: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw.get()).map_err(|_| rule())?;
+        let mut prices = PricingPatch::default();
+        for (name, amount) in given {
+            let amount = <Amount>::check(&amount).map_err(|_| rule())?;
+            match name.as_str() {
+                "widget" => prices.widget = amount,
+                "test" => prices.test = amount,
+                "api" => prices.api = amount,
+                _ => return Err(rule()),
+            }
+        }
+        Ok(Some(prices))
+    }
+
+    fn schema() -> Schema {
+        let object = ObjectBuilder::new().schema_type(Type::Object);
+        let object = object.property("widget", <Amount>::schema()).property("test", <Amount>::schema());
+        let object = object.property("api", <Amount>::schema());
+        object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
+    }
+}
+
+/// The periods of a retention, in days; an empty string removes one.
+#[derive(Debug)]
+pub(super) enum RetentionPeriods {}
+
+impl FieldType for RetentionPeriods {
+    type Value = RetentionPatch;
+
+    fn check(raw: &RawValue) -> Result<Option<RetentionPatch>, Violation> {
+        let rule = || {
+            Violation::rule(
+                "must be an object with the fields conversations, journals and bookings, each from 1d to 36525d, \
+                 such as {\"conversations\": \"365d\"}, or empty",
+            )
+        };
+        let given: BTreeMap<String, String> = serde_json::from_str(raw.get()).map_err(|_| rule())?;
+        let mut retention = RetentionPatch::default();
+        for (name, text) in given {
+            let period = if text.is_empty() { None } else { Some(parse_days(&text).ok_or_else(rule)?) };
+            match name.as_str() {
+                "conversations" => retention.conversations = Some(period),
+                "journals" => retention.journals = Some(period),
+                "bookings" => retention.bookings = Some(period),
+                _ => return Err(rule()),
+            }
+        }
+        Ok(Some(retention))
+    }
+
+    fn schema() -> Schema {
+        // 1 to 36525.
+        let days = "[1-9][0-9]{0,3}|[12][0-9]{4}|3[0-5][0-9]{3}|36[0-4][0-9]{2}|365[01][0-9]|3652[0-5]";
+        let pattern = format!("^(({days})d)?$");
+        let period = || ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern.clone()));
+        let object = ObjectBuilder::new().schema_type(Type::Object).property("conversations", period());
+        let object = object.property("journals", period()).property("bookings", period());
+        object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
+    }
+}
+
+/// A list of private hosts.
+#[derive(Debug)]
+pub(super) enum Hosts {}
+
+impl FieldType for Hosts {
+    type Value = Vec<String>;
+
+    fn check(raw: &RawValue) -> Result<Option<Vec<String>>, Violation> {
+        let hosts = strings(raw)?;
+        if hosts.len() > MAX_HOSTS {
+            return Err(Violation::rule(format!("must not have more than {MAX_HOSTS} hosts")));
+        }
+        let rule = "must be a list of hosts, each `host` or `host:port`, without scheme or path";
+        let hosts = AllowHosts::parse(&hosts).map_err(|_| Violation::rule(rule))?;
+        Ok(Some(hosts.entries()))
+    }
+
+    fn schema() -> Schema {
+        ArrayBuilder::new().items(RefOr::T(string_schema(None))).max_items(Some(MAX_HOSTS)).build().into()
+    }
+}
