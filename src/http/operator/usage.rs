@@ -50,9 +50,9 @@ pub(super) struct OperatorUsageParams {
     cursor: Option<String>,
 }
 
-/// Read the usage of all workspaces.
+/// Read the usage.
 ///
-/// Or of one. The figures are those that a workspace reads with `GET /v1/usage`.
+/// That of all workspaces, or of one. The figures are those that a workspace reads with `GET /v1/usage`.
 #[utoipa::path(
     get, path = "/usage", tag = "operator", operation_id = "operatorReadUsage", security(("operator" = [])),
     params(OperatorUsageParams),

@@ -18,6 +18,9 @@ fn properties(document: &Value, schema: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for part in schema["allOf"].as_array().unwrap_or(&vec![schema.clone()]) {
         names.extend(part["properties"].as_object().into_iter().flat_map(|found| found.keys().cloned()));
+        let referred =
+            part["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/components/schemas/"));
+        names.extend(referred.into_iter().flat_map(|name| properties(document, name)));
     }
     names
 }
@@ -310,7 +313,7 @@ async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
             "/v1/webhook_endpoints".to_owned(),
             json!({
                 "url": "https://crm.example/hooks", "types": [], "description": "x",
-                "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+                "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "enabled": true,
             }),
         ),
     ] {

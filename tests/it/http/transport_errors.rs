@@ -29,7 +29,7 @@ async fn an_unknown_route_and_method_answer_in_the_apis_envelope() {
             "{path}"
         );
     }
-    for path in ["/v1", "/v1/x", "/x", "/v1/messages/x"] {
+    for path in ["/v1", "/v1/x", "/x", "/v1/messages/x/y"] {
         let answer = server.request("GET", path).send().await;
         let expected = format!(r#"{{"status":"error","message":"{NO_ROUTE}","data":null}}"#);
         assert_eq!((answer.status, answer.text()), (404, &*expected), "{path}");
