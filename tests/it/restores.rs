@@ -211,7 +211,7 @@ both_backends!(
         assert_eq!((&first["failed_turns"], &second["failed_turns"]), (&json!(0), &json!(0)));
         // Those of the workspaces, without the revoked and the expired one.
         let keys = second["valid_keys"].as_array().unwrap();
-        assert_eq!(keys.len(), 3, "{keys:?}");
+        assert_eq!(keys.len(), 4, "{keys:?}");
         for key in keys {
             let revoke = format!("rejoinder keys revoke {}  # ", key["id"].as_str().unwrap());
             assert!(printed.stdout.contains(&revoke), "{}", printed.stdout);

@@ -121,7 +121,7 @@ fn complete_responses(operation: &mut Operation) {
         let RefOr::T(response) = response else { continue };
         for (name, header) in &mut response.headers {
             let RefOr::T(header) = header else { continue };
-            let described = headers::describe(&name.to_ascii_lowercase());
+            let described = headers::describe_header(&name.to_ascii_lowercase());
             if let Some((_, described)) = described.filter(|_| name != "Rejoinder-Error") {
                 header.schema = described.schema;
             }
@@ -157,7 +157,7 @@ fn stored_headers(operation: &Operation) -> Vec<(&'static str, Header)> {
     }
     let names = ["Rejoinder-Turn", "Idempotent-Replayed"];
     let sent = names.into_iter().filter(|name| success.headers.contains_key(*name));
-    sent.filter_map(|name| headers::describe(&name.to_ascii_lowercase())).collect()
+    sent.filter_map(|name| headers::describe_header(&name.to_ascii_lowercase())).collect()
 }
 
 /// Adds the names of all schemas that a part of the document refers to, also indirectly.

@@ -13,7 +13,7 @@ const WIDGET_LIMIT: &str = "WidgetLimitError";
 const WIDGET_KEY: &str = "WidgetKeyError";
 
 /// The schema of one of these bodies.
-pub(in crate::http) fn schema_of(bodies: &[Value]) -> RefOr<Schema> {
+pub(in crate::http) fn error_schema(bodies: &[Value]) -> RefOr<Schema> {
     let mut names: Vec<_> = bodies.iter().map(name_of).collect();
     names.sort_unstable();
     names.dedup();

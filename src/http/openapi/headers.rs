@@ -11,7 +11,7 @@ use crate::domain::schema::{EVENT_CURSOR, pattern, words};
 
 /// A header by its name in lower case: the name as the documentation writes it, and its description. None of a header without a
 /// meaning of its own.
-pub(in crate::http) fn describe(name: &str) -> Option<(&'static str, Header)> {
+pub(in crate::http) fn describe_header(name: &str) -> Option<(&'static str, Header)> {
     let (name, text, schema): (_, _, RefOr<Schema>) = match name {
         "rejoinder-error" => ("Rejoinder-Error", "The stable code of the error", text()),
         "rejoinder-resume" => {

@@ -15,8 +15,8 @@ use super::ui_message_stream::Chunk;
 use super::{operator, platform, widget};
 use crate::domain::render::EventOut;
 
-pub(super) use errors::schema_of as error_schema;
-pub(super) use headers::describe as describe_header;
+pub(super) use errors::error_schema;
+pub(super) use headers::describe_header;
 
 /// The `OpenAPI` 3.1 document of this server.
 #[must_use]

@@ -377,7 +377,7 @@ both_backends!(
             workspace_config::list(operator.db.acquire_read().await.unwrap().conn(), Section::Tools, id)
                 .await
                 .unwrap();
-        let mut added = rows[0].clone();
+        let mut added = rows.iter().find(|row| row.slug == "orders").unwrap().clone();
         added.id = operator.ids.uuid_v4();
         "crm".clone_into(&mut added.slug);
         added.from_file = false;

@@ -91,6 +91,20 @@ fn example(document: &Value, schema: &Value) -> Value {
     }
 }
 
+/// The required parameters of a query, with their examples.
+fn required_query(document: &Value, operation: &Value) -> String {
+    let parameters = operation["parameters"].as_array().into_iter().flatten();
+    let required = parameters.filter(|parameter| parameter["in"] == "query" && parameter["required"] == true);
+    let query: Vec<String> = required
+        .map(|parameter| {
+            let value = parameter.get("example").cloned();
+            let value = value.unwrap_or_else(|| example(document, &parameter["schema"]));
+            format!("{}={}", parameter["name"].as_str().unwrap(), value.as_str().unwrap())
+        })
+        .collect();
+    if query.is_empty() { query.concat() } else { format!("?{}", query.join("&")) }
+}
+
 fn body(document: &Value, operation: &Value) -> Option<(String, String)> {
     let content = operation["requestBody"]["content"].as_object()?;
     if let Some(json) = content.get("application/json") {
@@ -194,7 +208,7 @@ async fn operations(objects: &mut Objects<'_>) -> Vec<Operation> {
             found.push(Operation {
                 method: method.to_uppercase(),
                 path: path.clone(),
-                url: objects.url(path).await,
+                url: objects.url(path).await + &required_query(&document, operation),
                 credential: credential(operation),
                 body: body(&document, operation),
             });

@@ -73,6 +73,8 @@ function tagSection({ tag, description, operations }) {
 
 function operationArticle(operation) {
   const { id, method, path, description, parameters } = operation;
+  // Its last sentence names the scope, which has a line of its own here.
+  const about = description?.replace(/\s*[^.\n]*\b[Ss]cope: `[^`]+`\.$/, "");
   const route = path.split(/(\{[^}]+\})/).map((part) => (part.startsWith("{") ? el("b", {}, part) : part));
   const groups = [["path", "Path"], ["query", "Query"], ["header", "Headers"]];
   return el(
@@ -83,7 +85,7 @@ function operationArticle(operation) {
       {},
       el("h3", {}, titleOf(operation)),
       el("div", { class: "route" }, methodName(method), el("code", {}, route)),
-      description ? markdown(description) : null,
+      about ? markdown(about) : null,
       keyNote(operation),
       groups.map(([place, title]) => parameterList(title, parameters.filter((parameter) => parameter.in === place))),
       bodyFields(operation),
@@ -138,9 +140,15 @@ function keyOf(operation) {
   return isOperators ? "$OPERATOR_KEY" : "$KEY";
 }
 
-/** The operation's description names the scope that the key needs. */
+/** The scopes that the key needs. */
+function scopesOf(operation) {
+  return (operation.security ?? []).flatMap((requirement) => Object.values(requirement).flat());
+}
+
 function keyNote(operation) {
-  return el("p", { class: "needs" }, needsKey(operation) ? "Needs a bearer key." : "Needs no key.");
+  const scopes = scopesOf(operation).map((scope) => el("code", {}, scope));
+  const needs = needsKey(operation) ? "Needs a bearer key." : scopes.length ? "Needs no key. If one is sent:" : "Needs no key.";
+  return el("p", { class: "needs" }, needs, scopes.length ? [" Scope: ", ...scopes] : null);
 }
 
 function baseUrl() {

@@ -121,8 +121,8 @@ both_backends!(
 
         assert_eq!(foreign(&format!("conversation_id={con}")).await.status, 404);
         let id = ours[1]["id"].as_str().unwrap();
-        assert_eq!(foreign(&format!("after={id}")).await.status, 400);
-        assert_eq!(foreign(&format!("after={next}")).await.status, 400);
+        assert_eq!(foreign(&format!("after={id}")).await.status, 409);
+        assert_eq!(foreign(&format!("after={next}")).await.status, 409);
         // The other workspace gets events with equal ids.
         seed::execute(
             &db,

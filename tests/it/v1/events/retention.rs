@@ -42,7 +42,7 @@ both_backends!(
         let resumed = server.request("GET", "/v1/events/stream").bearer(&server.keys.full);
         assert_eq!(resumed.header("last-event-id", "1").send().await.status, 410);
         let never = EventId(Uuid::new_v4());
-        assert_eq!(page(&server, &format!("after={never}")).await.status, 400);
+        assert_eq!(page(&server, &format!("after={never}")).await.status, 409);
     }
 );
 
