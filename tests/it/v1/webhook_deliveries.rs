@@ -127,7 +127,7 @@ both_backends!(
 
         let new = second["secret"].as_str().unwrap();
         assert_ne!(new, first);
-        assert_eq!(again.status, 400, "the first secret would end: {}", again.text());
+        assert_eq!(again.status, 409, "the first secret would end: {}", again.text());
         assert_eq!((same.status, &same.json()["data"]), (200, &second), "nothing has changed");
         assert!(second["previous_secret_until"].is_string());
         assert_eq!(

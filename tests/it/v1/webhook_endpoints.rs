@@ -227,7 +227,7 @@ both_backends!(
         assert_eq!(refused.status, 400);
         assert_eq!(
             refused.json()["message"],
-            "Unknown field 'events'. Known fields: 'url', 'types', 'description', 'secret'."
+            "Unknown field 'events'. Known fields: 'url', 'types', 'description', 'secret', 'enabled'."
         );
         assert_eq!(listed.status, 400);
         let text = listed.json()["message"].as_str().unwrap_or_default().to_owned();

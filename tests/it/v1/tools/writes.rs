@@ -109,7 +109,8 @@ both_backends!(
         }
         let log = query_texts(
             &db,
-            "select coalesce(fields_before, '') || coalesce(fields_after, '') from audit_log order by id",
+            "select coalesce(fields_before, '') || coalesce(fields_after, '') from audit_log \
+             where object_kind = 'tool' and actor_kind = 'key' order by id",
         )
         .await;
         assert_eq!(log.len(), 3, "{log:?}");
