@@ -71,10 +71,7 @@ pub(super) struct ChatIn {
     id: String,
     /// Only the text of the last message of the user is used: the server has the conversation. Its `id` serves as
     /// `Idempotency-Key`, unless that header is sent.
-    #[schema(
-        schema_with = messages_schema,
-        example = json!([{ "id": "m1", "role": "user", "parts": [{ "type": "text", "text": "Hello" }] }])
-    )]
+    #[schema(schema_with = messages_schema)]
     messages: Vec<Box<RawValue>>,
     /// Must not be `regenerate-message`.
     #[serde(default)]
@@ -99,7 +96,8 @@ fn messages_schema() -> Schema {
         ],
     });
     let items = json!({ "type": "object", "additionalProperties": true });
-    let keywords = Extensions::from_iter([("items", items), ("contains", of_user)]);
+    let example = json!([{ "id": "m1", "role": "user", "parts": [{ "type": "text", "text": "Hello" }] }]);
+    let keywords = Extensions::from_iter([("items", items), ("contains", of_user), ("example", example)]);
     ObjectBuilder::new().schema_type(Type::Array).extensions(Some(keywords)).into()
 }
 

@@ -38,7 +38,7 @@ async fn an_unknown_route_and_method_answer_in_the_apis_envelope() {
     assert_eq!((widget.status, widget.header("allow")), (405, Some("POST")));
     assert_eq!(widget.text(), r#"{"status":false,"error":"This method is not allowed here."}"#);
     let platform = server.request("DELETE", "/v1/messages").bearer(&server.keys.full).send().await;
-    assert_eq!((platform.status, platform.header("allow")), (405, Some("POST")));
+    assert_eq!((platform.status, platform.header("allow")), (405, Some("POST,GET,HEAD")));
     assert_eq!(
         platform.text(),
         r#"{"status":"error","message":"This method is not allowed here.","data":null}"#

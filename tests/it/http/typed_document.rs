@@ -107,7 +107,8 @@ fn closed_sets_list_their_words_and_ids_have_their_form() {
     ];
     for (path, schema) in all_schemas() {
         let Some((_, name)) = path.rsplit_once(['.', ' ']) else { continue };
-        if foreign.iter().any(|foreign| path.starts_with(foreign)) {
+        // The prices of the APIs are amounts.
+        if path.contains(".pricing.") || foreign.iter().any(|foreign| path.starts_with(foreign)) {
             continue;
         }
         let target = resolved(schema);
