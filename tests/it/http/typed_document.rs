@@ -118,6 +118,9 @@ fn closed_sets_list_their_words_and_ids_have_their_form() {
         let is_id = (name == "id" || name.ends_with("_id")) && target["type"] == "string";
         let is_foreign_id = [
             "sender_id",
+            "object_id",
+            "request_id",
+            "AuditEntry.actor.id",
             "ChatRequest.id",
             "CallOut.id",
             "CancelRequest.turn_id",

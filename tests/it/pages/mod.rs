@@ -2,13 +2,16 @@
 
 mod streaming;
 
+use rejoinder::domain::account::Scope;
 use rejoinder::service::demo::{DEMO_CONVERSATION, DEMO_FILE};
 use serde_json::json;
 
+use crate::operator::Operator;
 use crate::support::browser::Browser;
 use crate::support::db::TestDb;
 use crate::support::server::{Setup, TestServer};
 use crate::support::store;
+use crate::v1::keys;
 
 const QUESTION: &str = "What times are free for a demo next week?";
 
@@ -121,10 +124,20 @@ const SAMPLES: &str = "return [...document.querySelectorAll('article.operation')
 ]);";
 
 /// Samples that the demo may answer with another status than 200: operation, status, reason.
-const OTHER_STATUS: [(&str, &str, &str); 4] = [
-    ("refreshTool", "400", "the demo has no MCP server"),
+const OTHER_STATUS: [(&str, &str, &str); 14] = [
+    ("createAssistant", "409", "the demo has an assistant with this slug"),
+    ("createBooking", "409", "the day of the sample is over"),
+    ("createErasure", "202", "the erasure goes on"),
+    ("createTool", "400", "the calendar of the sample is an example"),
+    ("deleteConversation", "202", "the erasure goes on"),
+    ("operatorCreateWorkspace", "409", "the workspace of the sample was made before"),
+    ("operatorDeleteWorkspace", "409", "the workspace is not suspended any more"),
+    ("operatorResumeWorkspace", "409", "the workspace is not suspended any more"),
+    ("refreshTool", "409", "the demo has no MCP server"),
+    ("replayEvents", "409", "the demo has fewer events"),
     ("resendDelivery", "409", "the delivery may be under way"),
     ("resumeChat", "204", "no reply is being made"),
+    ("retryTurn", "409", "the turn has not failed"),
     ("streamTurn", "204", "the turn has ended"),
 ];
 
@@ -147,11 +160,7 @@ async fn the_samples_of_the_reference_work_when_pasted_and_the_scopes_are_those_
         let sample =
             sample.replacen("curl", "curl --silent --max-time 3 --output body --write-out '%{http_code}'", 1);
         let folder = tempfile::tempdir().unwrap();
-        shell
-            .args(["-uc", &sample])
-            .envs(ids.iter().cloned())
-            .env("KEY", &server.keys.full)
-            .current_dir(folder.path());
+        shell.args(["-uc", &sample]).envs(ids.iter().cloned()).current_dir(folder.path());
         let pasted = shell.output().unwrap();
         let status = String::from_utf8_lossy(&pasted.stdout).into_owned();
         let other = OTHER_STATUS.iter().find(|(name, ..)| name == operation);
@@ -174,7 +183,10 @@ async fn the_samples_of_the_reference_work_when_pasted_and_the_scopes_are_those_
                 assert!(needs.ends_with(&format!("Scope: {scope}")), "{operation}: {needs}, but {body}");
             }
             None => assert!(
-                needs.ends_with("Scope: read") || needs == "Needs no key.",
+                needs.ends_with("Scope: read")
+                    || needs == "Needs no key."
+                    || sample.contains("$OPERATOR_KEY")
+                    || operation == "readMe",
                 "{operation}: {needs}: {body}"
             ),
         }
@@ -189,7 +201,6 @@ async fn resources(server: &TestServer) -> Vec<(&'static str, String)> {
         answer.json()["data"].clone()
     };
     let id = |value: &serde_json::Value| value["id"].as_str().unwrap().to_owned();
-    let first = async |path: &str| id(&server.get(path).await.json()["data"]["items"][0]);
     let booked =
         server.post_message(crate::support::server::WIDGET, "Book a demo next Tuesday at 10:00").send().await;
     assert_eq!(booked.status, 200, "{}", booked.text());
@@ -199,15 +210,39 @@ async fn resources(server: &TestServer) -> Vec<(&'static str, String)> {
         .unwrap()
         .to_owned();
     let conversation = server.conversation_id(crate::support::server::WIDGET).await;
-    let calendar = first("/v1/calendars").await;
-    let booking = first(&format!("/v1/calendars/{calendar}/bookings")).await;
+    let (key, key_id) = keys::create(server, Scope::ALL).await;
+    let operator = Operator::new(server).await;
+    let named = async |path: &str, name: &str| {
+        let answer = operator.post(path, &json!({"slug": name, "name": name})).await;
+        id(&answer.json()["data"])
+    };
+    let workspace = named("/workspaces", "mine").await;
+    let of_workspace = format!("/workspaces/{workspace}/keys");
+    let workspace_key =
+        operator.post(&of_workspace, &json!({"name": "mine"})).await.json()["data"]["id"].clone();
+    let hours = json!({"mon": ["09:00-17:00"], "wed": ["09:00-17:00"], "fri": ["09:00-17:00"]});
+    let calendar = json!({"slug": "mine", "time_zone": "Europe/Berlin", "hours": hours, "horizon_days": 60});
+    let calendar = id(&post("/v1/calendars", calendar).await);
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let week = today.checked_add(jiff::Span::new().days(7)).unwrap();
+    let free = server.get(&format!("/v1/calendars/{calendar}/availability?from={today}&to={week}")).await;
+    let start = free.json()["data"]["slots"][0]["start"].clone();
+    let booking = json!({"start": start, "title": "Demo", "name": "Ada", "email": "ada@example.com"});
+    let booking = id(&post(&format!("/v1/calendars/{calendar}/bookings"), booking).await);
+    let assistant = json!({"slug": "mine", "name": "Mine", "system_prompt": "You help."});
+    let assistant = id(&post("/v1/assistants", assistant).await["assistant"]);
+    let tool = json!({
+        "slug": "mine", "kind": "webhook", "name": "mine", "description": "Finds something.",
+        "parameters": {"type": "object"}, "method": "GET", "url": "https://shop.example/",
+    });
+    let tool = id(&post("/v1/tools", tool).await["tool"]);
+    let erasure = server.request("POST", "/v1/erasures").bearer(&key).json(&json!({"sender_id": "nobody"}));
+    let erasure = id(&erasure.send().await.json()["data"]);
     let base = id(&post("/v1/knowledge_bases", json!({"slug": "mine"})).await);
     let document = json!({"title": "Terms", "text": "Within 14 days."});
     let document = id(&post(&format!("/v1/knowledge_bases/{base}/documents"), document).await);
     let endpoint = id(&post("/v1/webhook_endpoints", json!({"url": "https://crm.example/hooks"})).await);
     let delivery = id(&post(&format!("/v1/webhook_endpoints/{endpoint}/test"), json!({})).await);
-    let tools = server.get("/v1/tools").await.json()["data"]["items"].as_array().unwrap().clone();
-    let tool = id(tools.iter().find(|tool| tool["slug"] == "documents").unwrap());
     vec![
         ("CONVERSATION", conversation),
         ("WIDGET_UUID", crate::support::server::WIDGET.to_owned()),
@@ -220,6 +255,14 @@ async fn resources(server: &TestServer) -> Vec<(&'static str, String)> {
         ("WEBHOOK_ENDPOINT", endpoint),
         ("DELIVERY", delivery),
         ("TOOL", tool),
+        ("ASSISTANT", assistant),
+        ("VERSION", "1".to_owned()),
+        ("ERASURE", erasure),
+        ("KEY_ID", key_id),
+        ("KEY", key),
+        ("OPERATOR_KEY", operator.key),
+        ("WORKSPACE", workspace),
+        ("WORKSPACE_KEY_ID", workspace_key.as_str().unwrap().to_owned()),
     ]
 }
 

@@ -17,7 +17,7 @@ mod embeddings;
 mod erasures;
 mod events;
 mod hostile_documents;
-mod keys;
+pub mod keys;
 mod knowledge_bases;
 mod limits;
 mod message_search;

@@ -197,6 +197,8 @@ function variableOf(path, name) {
   if (name === "uuid" || path.startsWith("/api/chat/")) return "WIDGET_UUID";
   const parts = path.split("/");
   const resource = parts[parts.indexOf(`{${name}}`) - 1] ?? name;
+  // `KEY` is the key of the request.
+  if (resource === "keys") return name === "id" ? "KEY_ID" : "WORKSPACE_KEY_ID";
   return resource.replace(/ies$/, "y").replace(/s$/, "").toUpperCase();
 }
 
