@@ -44,7 +44,7 @@ pub(super) fn parse_datetime(text: &str, zone: &TimeZone) -> Result<Timestamp, D
     resolve_local(local, annotated.as_ref().unwrap_or(zone)).unwrap_or_else(|_| Err(unreadable()))
 }
 
-/// The start of an appointment, as a request names it: see [`parse_datetime`]. The error completes a sentence about the field.
+/// The start of an appointment, as a request names it: see `parse_datetime`. The error completes a sentence about the field.
 ///
 /// # Errors
 /// The text is no time, or the time does not exist or occurs twice in the calendar's zone.

@@ -53,7 +53,7 @@ pub async fn create(services: &Services, account: &Account, fields: Fields) -> R
     Ok(WrittenTool { tool: NamedTool { id, ..named }, warnings })
 }
 
-/// Changes the given fields, as [`Draft::update`] describes. An MCP server is asked for its tools if anything but the description
+/// Changes the given fields, as `Draft::update` describes. An MCP server is asked for its tools if anything but the description
 /// changes.
 pub async fn update(
     services: &Services,
