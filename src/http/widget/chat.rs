@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa::openapi::Type;
 use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::schema::{ObjectBuilder, Schema};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema};
 
 use super::guard::{Guarded, Visitor};
 use super::link::link;
@@ -95,10 +95,12 @@ fn messages_schema() -> Schema {
             { "required": ["content"], "properties": { "content": text, "parts": { "not": {} } } },
         ],
     });
-    let items = json!({ "type": "object", "additionalProperties": true });
+    let items = ObjectBuilder::new().schema_type(Type::Object);
+    let items = items.additional_properties(Some(AdditionalProperties::FreeForm(true)));
     let example = json!([{ "id": "m1", "role": "user", "parts": [{ "type": "text", "text": "Hello" }] }]);
-    let keywords = Extensions::from_iter([("items", items), ("contains", of_user), ("example", example)]);
-    ObjectBuilder::new().schema_type(Type::Array).extensions(Some(keywords)).into()
+    // One only: their order would differ from process to process.
+    let keywords = Extensions::from_iter([("contains", of_user)]);
+    ArrayBuilder::new().items(items).example(Some(example)).extensions(Some(keywords)).into()
 }
 
 /// A message of the user.
