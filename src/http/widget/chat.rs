@@ -100,7 +100,9 @@ fn messages_schema() -> Schema {
     let example = json!([{ "id": "m1", "role": "user", "parts": [{ "type": "text", "text": "Hello" }] }]);
     // One only: their order would differ from process to process.
     let keywords = Extensions::from_iter([("contains", of_user)]);
-    ArrayBuilder::new().items(items).example(Some(example)).extensions(Some(keywords)).into()
+    let mut messages = ArrayBuilder::new().items(items).extensions(Some(keywords)).build();
+    messages.example = Some(example);
+    messages.into()
 }
 
 /// A message of the user.
