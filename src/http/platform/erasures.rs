@@ -229,10 +229,15 @@ mod tests {
             input.map(person)
         };
 
-        let external = person(r#"{"external_identifier": "a", "sender_id": null}"#);
+        let external = person(r#"{"external_identifier": "a"}"#);
         assert!(matches!(external, Ok(Person::ExternalIdentifier(name)) if name == "a"));
         assert!(matches!(person(r#"{"sender_id": "b"}"#), Ok(Person::Sender(name)) if name == "b"));
-        for body in ["{}", r#"{"sender_id": null}"#, r#"{"external_identifier": "a", "sender_id": "b"}"#] {
+        for body in [
+            "{}",
+            r#"{"sender_id": null}"#,
+            r#"{"external_identifier": "a", "sender_id": null}"#,
+            r#"{"external_identifier": "a", "sender_id": "b"}"#,
+        ] {
             let text = person(body).unwrap_err().to_string();
             assert_eq!(text, "Exactly one of the fields 'external_identifier', 'sender_id' is required.");
         }
