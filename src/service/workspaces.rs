@@ -230,8 +230,8 @@ pub async fn resume(
     change_workspace(services, operator, name, AuditAction::Resumed, change).await
 }
 
-/// Deletes a suspended workspace: its keys are invalid from now on, and its rows are removed in the background, except the ledger, the
-/// usage and the audit log.
+/// Deletes a suspended workspace: its keys are invalid from now on, and its rows are removed in the background. The ledger, the usage and
+/// the audit log stay, and the row of the workspace without its slug and name.
 pub async fn delete(
     services: &Services,
     operator: &OperatorAccount,

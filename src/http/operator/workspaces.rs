@@ -54,7 +54,7 @@ request! {
 
 request! {
     /// Changes to a workspace.
-    pub(super) struct WorkspaceUpdateIn as WorkspaceChange update {
+    pub(super) struct WorkspaceUpdateIn as WorkspaceUpdate update {
         name: Option<Text<200>> = "Acme",
         auto_create_conversations: Option<Flag>,
         /// The assistant of new conversations of the platform API. An empty string removes it.
@@ -381,8 +381,8 @@ pub(super) async fn resume(
 
 /// Delete a suspended workspace.
 ///
-/// Its keys are invalid within 5 s, and all its rows are removed in the background, except the ledger and the audit log. It is found until
-/// that is done.
+/// Its keys are rejected within 5 s, and its rows are removed in the background; until that is done, the workspace can be read. The ledger,
+/// the usage, the audit log, and the workspace's id, prices, limits and times stay; appointments stay on their CalDAV servers.
 #[utoipa::path(
     delete, path = "/workspaces/{id}", tag = "operator", operation_id = "operatorDeleteWorkspace", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),

@@ -100,9 +100,9 @@ impl ToSchema for AssistantIn {
 
 /// Changes to an assistant.
 #[derive(Debug)]
-pub(super) struct AssistantChangeIn;
+pub(super) struct AssistantUpdateIn;
 
-impl PartialSchema for AssistantChangeIn {
+impl PartialSchema for AssistantUpdateIn {
     fn schema() -> RefOr<Schema> {
         fields_schema(|object| {
             object.description = Some(
@@ -117,9 +117,9 @@ impl PartialSchema for AssistantChangeIn {
     }
 }
 
-impl ToSchema for AssistantChangeIn {
+impl ToSchema for AssistantUpdateIn {
     fn name() -> Cow<'static, str> {
-        "AssistantChange".into()
+        "AssistantUpdate".into()
     }
 
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
@@ -280,12 +280,12 @@ pub(super) async fn read(
     Ok(Success::new("Assistant retrieved successfully.", AssistantOut::from(assistant)))
 }
 
-/// Change an assistant.
+/// Update an assistant.
 ///
 /// If anything differs, it gets a new version, which answers from the next message. Replies that are being generated keep the old one.
 #[utoipa::path(
-    patch, path = "/assistants/{id}", tag = "platform", operation_id = "changeAssistant",
-    security(("bearer" = ["config"])), params(("id" = inline(AssistantId), Path, description = "ast_…")), request_body = AssistantChangeIn,
+    patch, path = "/assistants/{id}", tag = "platform", operation_id = "updateAssistant",
+    security(("bearer" = ["config"])), params(("id" = inline(AssistantId), Path, description = "ast_…")), request_body = AssistantUpdateIn,
     responses((status = 200, description = "The assistant after the change", body = Success<WrittenAssistantOut>), ConfigErrors<(AssistantBody, NotFound<AssistantId>, AssistantConflict)>),
 )]
 pub(super) async fn update(
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn bodies_have_the_fields_of_a_workspace_file() {
-        let (new, change) = (schema::<AssistantIn>(), schema::<AssistantChangeIn>());
+        let (new, change) = (schema::<AssistantIn>(), schema::<AssistantUpdateIn>());
 
         assert_eq!(properties(&new), AssistantVersion::<String>::FIELDS);
         assert_eq!(new["required"], json!(["name", "system_prompt"]));

@@ -257,7 +257,7 @@ request! {
 
 request! {
     /// Changes to a calendar. Absent fields stay.
-    pub(super) struct CalendarUpdateIn as CalendarChange update {
+    pub(super) struct CalendarUpdateIn as CalendarUpdate update {
         time_zone: Option<AnyText> = "Europe/Berlin",
         /// Replaces the windows of all days.
         hours: Option<Hours> = {"mon": ["09:00-12:00"]},
@@ -381,7 +381,7 @@ pub(super) async fn read(
 ///
 /// The assistants whose tools use it follow its new rules from their next turn. Its bookings do not change.
 #[utoipa::path(
-    patch, path = "/calendars/{id}", tag = "platform", operation_id = "changeCalendar",
+    patch, path = "/calendars/{id}", tag = "platform", operation_id = "updateCalendar",
     security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")), request_body = CalendarUpdateIn,
     responses((status = 200, description = "The calendar after the change", body = Success<CalendarOut>), ConfigErrors<(Input<CalendarUpdateIn>, SecretsNotConfigured, NotFound<CalendarId>, ManagedByFile)>),
 )]

@@ -96,7 +96,7 @@ impl FieldType for End {
 
 request! {
     /// Changes to a conversation.
-    pub(super) struct ConversationUpdateIn as ConversationChange update {
+    pub(super) struct ConversationUpdateIn as ConversationUpdate update {
         /// `false`: a person takes over; pending replies are discarded and refunded.
         ai_enabled: Option<Flag> = false,
         /// At most 16 KB; replaces the previous metadata. `{}` clears it.
@@ -343,7 +343,7 @@ pub(super) async fn read(
 ///
 /// Switches its AI, replaces its metadata, or ends it. All changes of a request are applied together.
 #[utoipa::path(
-    patch, path = "/conversations/{id}", tag = "platform", operation_id = "changeConversation",
+    patch, path = "/conversations/{id}", tag = "platform", operation_id = "updateConversation",
     security(("bearer" = ["messages:write"])), params(("id" = inline(ConversationId), Path, description = "con_…")), request_body = ConversationUpdateIn,
     responses((status = 200, description = "The conversation after the change", body = Success<ConversationOut>), UpdateErrors),
 )]

@@ -93,7 +93,7 @@ request! {
 
 request! {
     /// Changes to a knowledge base.
-    pub(super) struct BaseUpdateIn as KnowledgeBaseChange {
+    pub(super) struct BaseUpdateIn as KnowledgeBaseUpdate {
         /// An empty string removes the name.
         name: Clearable,
     }
@@ -270,7 +270,7 @@ pub(super) async fn read(
 
 /// Rename a knowledge base.
 #[utoipa::path(
-    patch, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "changeKnowledgeBase",
+    patch, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "updateKnowledgeBase",
     security(("bearer" = ["config"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…")), request_body = BaseUpdateIn,
     responses((status = 200, description = "The knowledge base after the change", body = Success<BaseOut>), ConfigErrors<(Input<BaseUpdateIn>, NotFound<KnowledgeBaseId>, ManagedByFile)>),
 )]

@@ -35,9 +35,9 @@ impl ToSchema for ToolIn {
 
 /// Changes to a tool.
 #[derive(Debug)]
-pub(super) struct ToolChangeIn;
+pub(super) struct ToolUpdateIn;
 
-impl PartialSchema for ToolChangeIn {
+impl PartialSchema for ToolUpdateIn {
     fn schema() -> RefOr<Schema> {
         let about = "Changes to a tool. A given field replaces the stored value, except that the entries of `headers`, `secrets` and \
                      `static` are replaced one by one, and removed by null. A secret that is not given stays, unless the URL gets \
@@ -64,9 +64,9 @@ impl PartialSchema for ToolChangeIn {
     }
 }
 
-impl ToSchema for ToolChangeIn {
+impl ToSchema for ToolUpdateIn {
     fn name() -> Cow<'static, str> {
-        "ToolChange".into()
+        "ToolUpdate".into()
     }
 }
 
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_change_has_the_fields_of_all_kinds_and_no_other() {
-        let schema = serde_json::to_value(ToolChangeIn::schema()).unwrap();
+        let schema = serde_json::to_value(ToolUpdateIn::schema()).unwrap();
 
         let found: BTreeSet<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
         let common = ["name", "description", "parameters"].map(str::to_owned);

@@ -4,7 +4,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::tool_bodies::{ToolChangeIn, ToolIn};
+use super::tool_bodies::{ToolUpdateIn, ToolIn};
 use super::tools::{TooManyTestCalls, ToolOut};
 use super::{Answer, ConfigErrors, ConfigurationOptions};
 use crate::domain::error::Error;
@@ -66,12 +66,12 @@ pub(super) async fn create(
     Ok(Success::new("Tool created successfully.", WrittenToolOut::from(created)))
 }
 
-/// Change a tool.
+/// Update a tool.
 ///
 /// The assistants that use it get new versions, which answer from the next message.
 #[utoipa::path(
-    patch, path = "/tools/{id}", tag = "platform", operation_id = "changeTool",
-    security(("bearer" = ["config"])), params(("id" = inline(ToolId), Path, description = "tool_…")), request_body = ToolChangeIn,
+    patch, path = "/tools/{id}", tag = "platform", operation_id = "updateTool",
+    security(("bearer" = ["config"])), params(("id" = inline(ToolId), Path, description = "tool_…")), request_body = ToolUpdateIn,
     responses((status = 200, description = "The tool after the change", body = Success<WrittenToolOut>), ConfigErrors<(ToolBody, NotFound<ToolId>, ToolConflict, NoSecretKey, TooManyTestCalls)>),
 )]
 pub(super) async fn update(

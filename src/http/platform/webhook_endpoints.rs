@@ -120,7 +120,7 @@ request! {
 
 request! {
     /// Changes to a webhook endpoint.
-    pub(super) struct EndpointUpdateIn as WebhookEndpointChange update {
+    pub(super) struct EndpointUpdateIn as WebhookEndpointUpdate update {
         url: Option<EndpointUrl>,
         /// Replaces the event types that it receives; all if empty.
         types: Option<EventTypes>,
@@ -304,7 +304,7 @@ pub(super) async fn read(
 ///
 /// Also enables or disables it. All changes of a request are applied together.
 #[utoipa::path(
-    patch, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "changeWebhookEndpoint",
+    patch, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "updateWebhookEndpoint",
     security(("bearer" = ["config"])), params(("id" = inline(EndpointId), Path, description = "whe_…")), request_body = EndpointUpdateIn,
     responses((status = 200, description = "The endpoint after the change", body = Success<EndpointOut>), ConfigErrors<(Input<EndpointUpdateIn>, SecretsNotConfigured, NotFound<EndpointId>)>),
 )]

@@ -10,6 +10,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::{BookingId, ResourceId as _};
 use crate::service::audit_log;
 use crate::service::page::Page;
+use crate::service::write_error::write_error;
 use crate::service::{Services, read_conversation, resources, workspace_hosts};
 use crate::store::Conn;
 use crate::store::bookings::{self, Filter};
@@ -101,7 +102,7 @@ pub async fn cancel_booking(
         }
         Ok(Some(booking))
     };
-    let cancelled = services.db.write(calendar.workspace, cancel).await?;
+    let cancelled = services.db.write(calendar.workspace, cancel).await.map_err(write_error)?;
     Ok((calendar, cancelled.ok_or_else(|| BookingId::not_found(name))?))
 }
 

@@ -11,6 +11,7 @@ pub use configure::{CreateCalendar, UpdateCalendar, archive, check_caldav_addres
 use serde_json::json;
 
 use super::audit_log;
+use super::write_error::write_error;
 use super::{Services, resources};
 use crate::domain::account::Account;
 use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
@@ -70,7 +71,7 @@ async fn set_link(
         )
         .await
     };
-    services.db.write(calendar.workspace, set).await?;
+    services.db.write(calendar.workspace, set).await.map_err(write_error)?;
     Ok(Calendar { link, ..calendar })
 }
 

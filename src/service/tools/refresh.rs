@@ -12,6 +12,7 @@ use crate::domain::tool::{McpListing, McpServer, NamedTool, Tool};
 use crate::outbound::AllowHosts;
 use crate::service::assistants::compile::{self, Calendars, Incompatible, ToolChange};
 use crate::service::configuration::Change;
+use crate::service::write_error::write_error;
 use crate::service::{Services, resources, workspace_hosts};
 use crate::store::workspace_config::{self, ConfigRow, Section};
 use crate::store::{Conn, StoreError, stored_json, workspaces};
@@ -61,7 +62,7 @@ pub async fn refresh(services: &Services, account: &Account, name: &str) -> Resu
     let now = services.clock.now();
     let listed = McpListing::next(listing.tools, named.tool.listing.as_ref(), now.timestamp());
     let write = async |conn: Conn<'_>| write(conn, (services, account), &named, listed, now).await;
-    let outcome = services.db.write(account.workspace, write).await?;
+    let outcome = services.db.write(account.workspace, write).await.map_err(write_error)?;
     match outcome {
         WriteOutcome::Done { tool, changed } => {
             let missing = listing.missing.iter().map(|name| format!("it has no tool {name:?}"));

@@ -10,6 +10,7 @@ use crate::domain::ids::{DeliveryId, EndpointId, ResourceId as _, WorkspaceId};
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::service::page::{self, Page};
 use crate::service::read_events::{self, FeedQuery, StartPosition};
+use crate::service::write_error::write_error;
 use crate::service::{Services, resources};
 use crate::store::Conn;
 use crate::store::deliveries;
@@ -191,7 +192,7 @@ async fn requeue(services: &Services, endpoint: &Endpoint, events: Vec<ReplayEve
     let events = events.into_iter().map(|event| (event, DeliveryId(services.ids.uuid_v7(clock)))).collect();
     let batch = DeliveryReplay { workspace: endpoint.workspace, endpoint: endpoint.id, events };
     let write = async |conn: Conn<'_>| deliveries::log::enqueue_replay(conn, &batch, clock).await;
-    Ok(services.db.write(endpoint.workspace, write).await?)
+    services.db.write(endpoint.workspace, write).await.map_err(write_error)
 }
 
 /// Sends a test event to an endpoint and returns its delivery.

@@ -302,7 +302,7 @@ async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
             }),
         ),
         (
-            "ConversationChange",
+            "ConversationUpdate",
             "PATCH",
             format!("/v1/conversations/{con}"),
             json!({"ai_enabled": true, "metadata": {}, "ended": true}),

@@ -208,11 +208,11 @@ async fn the_server_accepts_exactly_what_the_schemas_of_bodies_do() {
         body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         ("MessageIn", "POST", "/v1/messages".to_owned(), body)
     };
-    let on_endpoint = |body: Value| ("WebhookEndpointChange", "PATCH", endpoint.clone(), body);
+    let on_endpoint = |body: Value| ("WebhookEndpointUpdate", "PATCH", endpoint.clone(), body);
     let replay = |body: Value| ("WebhookReplay", "POST", format!("{endpoint}/replay"), body);
     let rotate = |body: Value| ("SecretRotation", "POST", format!("{endpoint}/rotate_secret"), body);
     let on_conversation =
-        |body: Value| ("ConversationChange", "PATCH", format!("/v1/conversations/{con}"), body);
+        |body: Value| ("ConversationUpdate", "PATCH", format!("/v1/conversations/{con}"), body);
     let secret = |bytes: usize| format!("whsec_{}", base64(&vec![7; bytes]));
 
     for (schema, method, path, body) in [

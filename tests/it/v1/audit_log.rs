@@ -15,11 +15,6 @@ const AUDITED: [&str; 30] = [
     "archiveCalendar",
     "archiveTool",
     "cancelBooking",
-    "changeAssistant",
-    "changeCalendar",
-    "changeKnowledgeBase",
-    "changeTool",
-    "changeWebhookEndpoint",
     "createAssistant",
     "createBooking",
     "createCalendar",
@@ -41,12 +36,16 @@ const AUDITED: [&str; 30] = [
     "revokeKey",
     "rollKey",
     "rotateWebhookSecret",
+    "updateAssistant",
+    "updateCalendar",
+    "updateKnowledgeBase",
+    "updateTool",
+    "updateWebhookEndpoint",
 ];
 
 /// The operations that change nothing that is audited, and the reasons.
 const NOT_AUDITED: [(&str, &str); 11] = [
     ("cancelTurn", "turns are not audited"),
-    ("changeConversation", "conversations are not audited until they are exported or deleted"),
     ("createConversation", "conversations are not audited until they are exported or deleted"),
     ("renewWidgetLink", "a link belongs to its conversation"),
     ("replayEvents", "sends again what was sent before"),
@@ -56,6 +55,7 @@ const NOT_AUDITED: [(&str, &str); 11] = [
     ("sendMessage", "messages are not audited"),
     ("testTool", "calls the tool, and changes nothing"),
     ("testWebhookEndpoint", "sends a test, and changes nothing"),
+    ("updateConversation", "conversations are not audited until they are exported or deleted"),
 ];
 
 /// The operations of `/v1` that may change something.

@@ -25,7 +25,7 @@ from rejoinder_client.models import (
     MessageInSenderType,
     PlatformError,
     ReplyFailedEvent,
-    WebhookEndpointChange,
+    WebhookEndpointUpdate,
     WebhookEndpointIn,
     WebhookEndpointInTypesType0Item,
 )
@@ -81,7 +81,7 @@ def webhook_endpoints() -> None:
     )
     endpoint = expect(create_webhook_endpoint.sync(client=client, body=new)).data
     assert endpoint.secret.startswith("whsec_")
-    change = WebhookEndpointChange(enabled=False)
+    change = WebhookEndpointUpdate(enabled=False)
     changed = expect(change_webhook_endpoint.sync(endpoint.id, client=client, body=change)).data
     assert not changed.enabled
     listed = expect(list_webhook_endpoints.sync(client=client, limit=200)).data
