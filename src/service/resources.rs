@@ -6,7 +6,8 @@ use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::ids::ResourceId as _;
 use crate::store::Conn;
-use crate::store::resource::{self, Resource};
+use crate::store::resource;
+pub use crate::store::resource::Resource;
 
 /// The resource of the account's workspace with this id, as it was sent.
 pub async fn find<R: Resource>(services: &Services, account: &Account, name: &str) -> Result<R, Error> {

@@ -202,32 +202,21 @@ pub async fn update(
     change_workspace(services, operator, name, AuditAction::Updated, change).await
 }
 
-/// Suspends a workspace: it admits no message any more, and its open turns are discarded and refunded. Every process knows it within five
-/// seconds. Suspending it again changes nothing.
-pub async fn suspend(
+/// Suspends a workspace, or ends its suspension. A suspended one admits no message any more, and its open turns are discarded and refunded.
+/// Every process knows it within five seconds. Doing it again changes nothing.
+pub async fn set_suspended(
     services: &Services,
     operator: &OperatorAccount,
     name: &str,
+    is_suspended: bool,
 ) -> Result<WorkspaceBalance, Error> {
     let now = services.clock.now();
     let change = async |_: Conn<'_>, workspace: &mut Workspace| {
-        workspace.suspended_at.get_or_insert(now);
+        workspace.suspended_at = is_suspended.then(|| workspace.suspended_at.unwrap_or(now));
         Ok(Ok(()))
     };
-    change_workspace(services, operator, name, AuditAction::Suspended, change).await
-}
-
-/// Ends the suspension of a workspace. Resuming it again changes nothing.
-pub async fn resume(
-    services: &Services,
-    operator: &OperatorAccount,
-    name: &str,
-) -> Result<WorkspaceBalance, Error> {
-    let change = async |_: Conn<'_>, workspace: &mut Workspace| {
-        workspace.suspended_at = None;
-        Ok(Ok(()))
-    };
-    change_workspace(services, operator, name, AuditAction::Resumed, change).await
+    let action = if is_suspended { AuditAction::Suspended } else { AuditAction::Resumed };
+    change_workspace(services, operator, name, action, change).await
 }
 
 /// Deletes a suspended workspace: its keys are invalid from now on, and its rows are removed in the background. The ledger, the usage and

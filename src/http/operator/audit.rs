@@ -4,13 +4,11 @@ use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
 
-use super::ReadErrors;
-use crate::domain::ids::{ResourceId as _, WorkspaceId};
+use super::{ReadErrors, WorkspaceFilter};
 use crate::domain::render::Success;
-use crate::http::describe::NotFound;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Operator, QueryParams};
-use crate::http::platform::audit::{AuditEntryOut, OperatorAuditQuery, answer};
+use crate::http::platform::audit::{AuditEntryOut, AuditQuery, answer};
 use crate::http::platform::list::InvalidQuery;
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -21,21 +19,20 @@ use crate::http::state::AppState;
 /// is all matching entries, each on a line.
 #[utoipa::path(
     get, path = "/audit", tag = "operator", operation_id = "operatorListAuditEntries", security(("operator" = [])),
-    params(OperatorAuditQuery),
+    params(AuditQuery, WorkspaceFilter),
     responses(
         (status = 200, description = "A page; all entries with `Accept: application/x-ndjson`", content(
             (Success<Page<AuditEntryOut>> = "application/json"), (String = "application/x-ndjson"),
         )),
-        ReadErrors<(InvalidQuery, NotFound<WorkspaceId>)>,
+        ReadErrors<InvalidQuery>,
     ),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     Operator(operator): Operator,
-    QueryParams(query, _): QueryParams<OperatorAuditQuery>,
+    QueryParams(query, _): QueryParams<AuditQuery>,
+    QueryParams(filter, _): QueryParams<WorkspaceFilter>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Platform>> {
-    // A deleted workspace keeps its entries.
-    let workspace = query.workspace_id.as_deref().map(WorkspaceId::parse).transpose()?;
-    Ok(answer(&state, query.rest(), workspace, &operator.actor, &headers).await?)
+    Ok(answer(&state, query, filter.workspace()?, &operator.actor, &headers).await?)
 }

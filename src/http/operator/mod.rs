@@ -7,14 +7,19 @@ mod usage;
 mod workspace_fields;
 mod workspaces;
 
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::describe::{Errors, Overloaded, Unavailable, WriteUnavailable};
 use super::envelope::{ApiError, Platform};
 use super::extract::Operator;
+use super::fields::Violation;
 use super::query;
 use super::state::AppState;
+use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
 use crate::domain::render::Success;
 
 /// A successful response with this data, or an error.
@@ -25,6 +30,22 @@ type ReadErrors<S> = Errors<Platform, (Operator, Unavailable, S)>;
 
 /// The errors of a change, with those of `S`.
 type WriteErrors<S> = Errors<Platform, (Operator, Overloaded, WriteUnavailable, S)>;
+
+/// The part of a query that selects one workspace, which may have been deleted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct WorkspaceFilter {
+    /// Only of this workspace.
+    #[param(inline, value_type = Option<WorkspaceId>)]
+    workspace_id: Option<String>,
+}
+
+impl WorkspaceFilter {
+    fn workspace(&self) -> Result<Option<WorkspaceId>, Error> {
+        let id = self.workspace_id.as_deref().map(str::parse).transpose();
+        id.map_err(|_| Violation::rule("must be an id of the form wsp_…").of::<Platform>("workspace_id"))
+    }
+}
 
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes() -> OpenApiRouter<AppState> {

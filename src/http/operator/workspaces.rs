@@ -358,7 +358,7 @@ pub(super) async fn suspend(
     Operator(operator): Operator,
     PathParam(name): PathParam,
 ) -> Answer<WorkspaceOut> {
-    let workspace = workspaces::suspend(&state.services, &operator, &name).await?;
+    let workspace = workspaces::set_suspended(&state.services, &operator, &name, true).await?;
     Ok(Success::new("Workspace suspended successfully.", WorkspaceOut::from(workspace)))
 }
 
@@ -375,7 +375,7 @@ pub(super) async fn resume(
     Operator(operator): Operator,
     PathParam(name): PathParam,
 ) -> Answer<WorkspaceOut> {
-    let workspace = workspaces::resume(&state.services, &operator, &name).await?;
+    let workspace = workspaces::set_suspended(&state.services, &operator, &name, false).await?;
     Ok(Success::new("Workspace resumed successfully.", WorkspaceOut::from(workspace)))
 }
 

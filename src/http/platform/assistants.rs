@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{Object, Schema, SchemaType};
 use utoipa::openapi::{RefOr, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
 use super::{Answer, ConfigErrors, ConfigurationOptions, ReadErrors};
 use crate::domain::assistant::{Assistant, AssistantVersion};
 use crate::domain::error::Error;
@@ -19,7 +19,6 @@ use crate::http::extract::{ConfigWrite, ObjectBody, PathParam, QueryParams, Read
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::assistants::{self, WrittenAssistant};
-use crate::service::resources;
 
 type AssistantCursor = Cursor<AssistantId, 'i'>;
 
@@ -256,11 +255,9 @@ pub(super) async fn list(
     Read(account, _): Read,
     QueryParams(query, _): QueryParams<PageQuery>,
 ) -> Answer<Page<AssistantOut>> {
-    let limit = limit(query.limit.as_deref())?;
-    let after = AssistantCursor::decode(query.cursor.as_deref())?;
-    let page = resources::list::<Assistant>(&state.services, &account, after, limit).await?;
-    let assistants = Page::new(page.items, page.next.map(AssistantCursor::encode));
-    Ok(Success::new("Assistants retrieved successfully.", assistants))
+    let (assistants, next) =
+        AssistantCursor::read_page::<Assistant>(&state.services, &account, &query).await?;
+    Ok(Success::new("Assistants retrieved successfully.", Page::new(assistants, next)))
 }
 
 /// Read an assistant.

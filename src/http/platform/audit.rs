@@ -66,7 +66,6 @@ fn fields_schema() -> Schema {
 
 /// The query of the log.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AuditQuery {
     /// Only entries of the key with this id.
@@ -93,48 +92,6 @@ pub(in crate::http) struct AuditQuery {
     /// The `next_cursor` of the previous page.
     #[param(inline, value_type = Option<AuditCursor>)]
     cursor: Option<String>,
-}
-
-/// The query of the log of all workspaces.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(in crate::http) struct OperatorAuditQuery {
-    /// Only entries of this workspace.
-    #[param(inline, value_type = Option<WorkspaceId>)]
-    pub(in crate::http) workspace_id: Option<String>,
-    /// Only entries of the key with this id.
-    #[param(max_length = 255)]
-    actor: Option<String>,
-    /// Only entries with this action.
-    #[param(schema_with = action_schema)]
-    action: Option<String>,
-    /// Only entries about objects of this kind.
-    #[param(max_length = 255, example = "workspace")]
-    object_kind: Option<String>,
-    /// Only entries about the object with this id.
-    #[param(max_length = 255)]
-    object_id: Option<String>,
-    /// Only entries from this time on.
-    #[param(format = DateTime)]
-    since: Option<String>,
-    /// Only entries before this time.
-    #[param(format = DateTime)]
-    until: Option<String>,
-    /// Number of entries per page: 1 to 200, 50 by default. It does not limit an export.
-    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
-    limit: Option<String>,
-    /// The `next_cursor` of the previous page.
-    #[param(inline, value_type = Option<AuditCursor>)]
-    cursor: Option<String>,
-}
-
-impl OperatorAuditQuery {
-    /// Without the workspace.
-    pub(in crate::http) fn rest(self) -> AuditQuery {
-        let Self { actor, action, object_kind, object_id, since, until, limit, cursor, .. } = self;
-        AuditQuery { actor, action, object_kind, object_id, since, until, limit, cursor }
-    }
 }
 
 impl AuditQuery {

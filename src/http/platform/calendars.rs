@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder,
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat, Type};
 
 use super::knowledge_bases::Slug;
-use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
 use super::webhook_endpoints::SecretsNotConfigured;
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::calendar::{
@@ -353,11 +353,8 @@ pub(super) async fn list(
     Read(account, _): Read,
     QueryParams(query, _): QueryParams<PageQuery>,
 ) -> Answer<Page<CalendarOut>> {
-    let limit = limit(query.limit.as_deref())?;
-    let after = CalendarCursor::decode(query.cursor.as_deref())?;
-    let page = resources::list::<Calendar>(&state.services, &account, after, limit).await?;
-    let calendars = Page::new(&page.items, page.next.map(CalendarCursor::encode));
-    Ok(Success::new("Calendars retrieved successfully.", calendars))
+    let (calendars, next) = CalendarCursor::read_page::<Calendar>(&state.services, &account, &query).await?;
+    Ok(Success::new("Calendars retrieved successfully.", Page::new(&calendars, next)))
 }
 
 /// Read a calendar.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
-use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
 use crate::domain::erasure::{Erasure, ErasureReason, ErasureState};
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, ErasureId};
 use crate::domain::render::Success;
@@ -191,11 +191,8 @@ pub(super) async fn list(
     Erase(account, _): Erase,
     QueryParams(query, _): QueryParams<PageQuery>,
 ) -> super::Answer<Page<ErasureOut>> {
-    let limit = limit(query.limit.as_deref())?;
-    let after = ErasuresCursor::decode(query.cursor.as_deref())?;
-    let page = resources::list::<Erasure>(&state.services, &account, after, limit).await?;
-    let items = Page::new(&page.items, page.next.map(ErasuresCursor::encode));
-    Ok(Success::new("Erasures retrieved successfully.", items))
+    let (erasures, next) = ErasuresCursor::read_page::<Erasure>(&state.services, &account, &query).await?;
+    Ok(Success::new("Erasures retrieved successfully.", Page::new(&erasures, next)))
 }
 
 /// Read an erasure.

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Schema;
 
-use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
@@ -21,7 +21,6 @@ use crate::http::fields::{
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::knowledge::{self, CreateKnowledgeBase, KnowledgeBaseDetails, SearchRequest};
-use crate::service::resources;
 
 type BaseCursor = Cursor<KnowledgeBaseId, 'k'>;
 
@@ -246,11 +245,8 @@ pub(super) async fn list(
     Read(account, _): Read,
     QueryParams(query, _): QueryParams<PageQuery>,
 ) -> Answer<Page<BaseOut>> {
-    let limit = limit(query.limit.as_deref())?;
-    let after = BaseCursor::decode(query.cursor.as_deref())?;
-    let page = resources::list::<KnowledgeBase>(&state.services, &account, after, limit).await?;
-    let bases = Page::new(page.items, page.next.map(BaseCursor::encode));
-    Ok(Success::new("Knowledge bases retrieved successfully.", bases))
+    let (bases, next) = BaseCursor::read_page::<KnowledgeBase>(&state.services, &account, &query).await?;
+    Ok(Success::new("Knowledge bases retrieved successfully.", Page::new(bases, next)))
 }
 
 /// Read a knowledge base.

@@ -11,6 +11,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
+use crate::domain::account::Account;
 use crate::domain::clock::{Micros, TimeRange};
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, ConversationId, ResourceId};
@@ -18,6 +19,8 @@ use crate::domain::schema::pattern;
 use crate::http::describe::error_sets;
 use crate::http::envelope::Platform;
 use crate::http::fields::{Time, Violation};
+use crate::service::Services;
+use crate::service::resources::{self, Resource};
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
@@ -222,6 +225,20 @@ impl<P: Position, const TAG: char> Cursor<P, TAG> {
         let mut rest = bytes.strip_prefix(&[Self::TAG_BYTE]).ok_or_else(malformed)?;
         let position = P::read(&mut rest).filter(|_| rest.is_empty());
         position.map(Some).ok_or_else(malformed)
+    }
+}
+
+impl<I: ResourceId, const TAG: char> Cursor<I, TAG> {
+    /// A page of the account's resources, the oldest first, and the cursor of the next page.
+    pub(super) async fn read_page<R: Resource<Id = I>>(
+        services: &Services,
+        account: &Account,
+        query: &PageQuery,
+    ) -> Result<(Vec<R>, Option<String>), Error> {
+        let limit = limit(query.limit.as_deref())?;
+        let after = Self::decode(query.cursor.as_deref())?;
+        let page = resources::list(services, account, after, limit).await?;
+        Ok((page.items, page.next.map(Self::encode)))
     }
 }
 

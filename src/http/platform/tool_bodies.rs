@@ -21,8 +21,10 @@ impl PartialSchema for ToolIn {
     fn schema() -> RefOr<Schema> {
         let about = "A new tool, with the fields of `[[tools]]` in a workspace file and the values of its secrets. `calendar` and \
                      `knowledge_base` are slugs or ids. Without `slug` it is made from the name.";
-        let kinds = TOOL_KINDS.iter().map(|kind| new_tool(kind));
-        let one_of = kinds.fold(OneOfBuilder::new(), OneOfBuilder::item);
+        // The reference shows an example of the first.
+        let mut kinds = TOOL_KINDS;
+        kinds.sort_by_key(|kind| *kind != "webhook");
+        let one_of = kinds.into_iter().map(new_tool).fold(OneOfBuilder::new(), OneOfBuilder::item);
         RefOr::T(one_of.description(Some(about)).build().into())
     }
 }
@@ -103,23 +105,37 @@ fn add(object: &mut Object, name: &str, schema: Schema, is_nullable: bool) {
 fn common_fields(kind: &'static str) -> Vec<(&'static str, Schema)> {
     let slug = text("Its short name, by which assistants refer to it.").pattern(Some("^[a-z0-9_-]{1,64}$"));
     let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind]));
-    let about = "When to use it, for the model.";
+    let description = text("When to use it, for the model.").min_length(Some(1));
+    let is_webhook = kind == "webhook";
+    let examples = is_webhook.then(|| json!("Looks up an order by its number."));
     let mut fields = vec![
         ("slug", slug.examples([json!("orders")]).build().into()),
         ("kind", word.build().into()),
-        ("description", text(about).min_length(Some(1)).build().into()),
+        ("description", description.examples(examples).build().into()),
     ];
     if kind != "mcp" {
         let name = text("What the model calls it by; by default the slug, or the usual name of its kind.");
         fields.push(("name", name.pattern(Some("^[A-Za-z0-9_-]{1,64}$")).build().into()));
     }
-    if kind == "webhook" {
-        fields.push((
-            "parameters",
-            map("A JSON Schema of type `object`; by default there are no arguments.", None),
-        ));
+    if is_webhook {
+        fields.push(("parameters", parameters()));
     }
     fields
+}
+
+fn parameters() -> Schema {
+    let example = json!({
+        "type": "object",
+        "properties": { "order_id": { "type": "string" } },
+        "required": ["order_id"],
+    });
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .description(Some("A JSON Schema of type `object`; by default there are no arguments."))
+        .additional_properties(Some(AdditionalProperties::FreeForm(true)))
+        .examples([example])
+        .build()
+        .into()
 }
 
 /// The fields of a kind: name, schema, whether it is required.
@@ -148,15 +164,14 @@ fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
     let method = text("By default `POST`.").enum_values(Some(methods));
     let body = text("A JSON template with placeholders, sent instead of the arguments.");
     let signing = secret("`whsec_…`: requests are signed with it.");
-    let placeholders =
-        map("Secrets for `{{name}}` in the URL, the headers and the body.", Some(secret("").into()));
+    let placeholders = map("Secrets for `{{name}}` in the URL, the headers and the body.", secret("").into());
     vec![
         url_field("webhook"),
         ("method", method.build().into(), false),
         headers_field(),
         ("body", body.min_length(Some(1)).build().into(), false),
         ("form", flag("Whether the body is a form instead of JSON."), false),
-        ("static", map("Fields that are sent in addition to the arguments.", Some(any())), false),
+        ("static", map("Fields that are sent in addition to the arguments.", any()), false),
         timeout_field(),
         ("secret", signing.into(), false),
         ("secrets", placeholders, false),
@@ -187,7 +202,7 @@ fn headers_field() -> (&'static str, Schema, bool) {
         .required("secret")
         .additional_properties(Some(AdditionalProperties::FreeForm(false)));
     let value = OneOfBuilder::new().item(text("")).item(secret);
-    ("headers", map("Strings, or secrets: `{\"secret\": \"…\"}`.", Some(value.build().into())), false)
+    ("headers", map("Strings, or secrets: `{\"secret\": \"…\"}`.", value.build().into()), false)
 }
 
 fn text(about: &str) -> ObjectBuilder {
@@ -209,13 +224,11 @@ fn any() -> Schema {
 }
 
 /// An object with any names.
-fn map(about: &str, entry: Option<Schema>) -> Schema {
-    let entries = entry
-        .map_or(AdditionalProperties::FreeForm(true), |entry| AdditionalProperties::RefOr(RefOr::T(entry)));
+fn map(about: &str, entry: Schema) -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::Object)
         .description(Some(about))
-        .additional_properties(Some(entries))
+        .additional_properties(Some(AdditionalProperties::RefOr(RefOr::T(entry))))
         .build()
         .into()
 }

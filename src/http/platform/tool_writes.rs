@@ -4,7 +4,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::tool_bodies::{ToolUpdateIn, ToolIn};
+use super::tool_bodies::{ToolIn, ToolUpdateIn};
 use super::tools::{TooManyTestCalls, ToolOut};
 use super::{Answer, ConfigErrors, ConfigurationOptions};
 use crate::domain::error::Error;

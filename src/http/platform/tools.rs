@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Micros;
@@ -77,11 +77,8 @@ pub(super) async fn list(
     Read(account, _): Read,
     QueryParams(query, _): QueryParams<PageQuery>,
 ) -> Answer<Page<ToolSummaryOut>> {
-    let limit = limit(query.limit.as_deref())?;
-    let after = ToolCursor::decode(query.cursor.as_deref())?;
-    let page = resources::list::<NamedTool>(&state.services, &account, after, limit).await?;
-    let summaries = Page::new(&page.items, page.next.map(ToolCursor::encode));
-    Ok(Success::new("Tools retrieved successfully.", summaries))
+    let (tools, next) = ToolCursor::read_page::<NamedTool>(&state.services, &account, &query).await?;
+    Ok(Success::new("Tools retrieved successfully.", Page::new(&tools, next)))
 }
 
 /// Read a tool.

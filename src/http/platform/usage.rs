@@ -18,7 +18,7 @@ use crate::domain::ids::{AssistantId, KeyId, WorkspaceId};
 use crate::domain::money::Money;
 use crate::domain::render::Success;
 use crate::domain::schema::words;
-use crate::domain::usage::{Bucket, Figures, Group, Period, UsageRow, parse_buckets};
+use crate::domain::usage::{Bucket, Group, Period, UsageRow, parse_buckets};
 use crate::http::describe::{Errors, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{BillingRead, QueryParams, prefers};
@@ -28,39 +28,38 @@ use crate::http::state::AppState;
 use crate::service::usage::{self, UsageQuery};
 
 /// A position in the list of figures.
-pub(in crate::http) type UsageCursor = Cursor<i64, 'u'>;
+type UsageCursor = Cursor<i64, 'u'>;
 
 const TEXT_CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8");
 
 /// The query of usage.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct UsageParams {
     /// The start: a date in the time zone, or a time on a quarter of an hour.
     #[param(value_type = String, required = true, example = "2026-03-01")]
-    pub(in crate::http) start: Option<String>,
+    start: Option<String>,
     /// The end, which is not included; now by default.
     #[param(example = "2026-04-01")]
-    pub(in crate::http) end: Option<String>,
+    end: Option<String>,
     /// The length of the buckets; `day` by default. With `none` there is one bucket.
     #[param(schema_with = bucket_schema)]
-    pub(in crate::http) bucket: Option<String>,
+    bucket: Option<String>,
     /// What to divide the figures by, separated by commas: `workspace`, `assistant`, `model`, `key`.
     #[param(example = "assistant,model")]
-    pub(in crate::http) group_by: Option<String>,
+    group_by: Option<String>,
     /// The time zone of dates and buckets; UTC by default.
     #[param(example = "Europe/Berlin")]
-    pub(in crate::http) timezone: Option<String>,
+    timezone: Option<String>,
     /// Number of items per page: 1 to 200, 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
-    pub(in crate::http) limit: Option<String>,
+    limit: Option<String>,
     /// The `next_cursor` of the previous page.
     #[param(inline, value_type = Option<UsageCursor>)]
-    pub(in crate::http) cursor: Option<String>,
+    cursor: Option<String>,
 }
 
-pub(in crate::http) fn bucket_schema() -> Schema {
+fn bucket_schema() -> Schema {
     words(Buckets::words()).into()
 }
 
@@ -143,21 +142,6 @@ pub(in crate::http) struct UsageOut {
 impl UsageOut {
     fn new(row: UsageRow, end: Micros) -> Self {
         let UsageRow { key, figures } = row;
-        let Figures {
-            messages,
-            turns_completed,
-            turns_failed,
-            turns_discarded,
-            model_calls,
-            input_tokens,
-            cached_tokens,
-            output_tokens,
-            reasoning_tokens,
-            tool_calls,
-            charged,
-            refunded,
-            credited,
-        } = figures;
         Self {
             start: key.start.to_string(),
             end: end.to_string(),
@@ -166,20 +150,20 @@ impl UsageOut {
             key_id: Some(key.key).filter(|id| !id.0.is_nil()),
             connection: Some(key.connection).filter(|text| !text.is_empty()),
             model: Some(key.model).filter(|text| !text.is_empty()),
-            messages,
-            turns_completed,
-            turns_failed,
-            turns_discarded,
-            model_calls,
-            input_tokens,
-            cached_tokens,
-            output_tokens,
-            reasoning_tokens,
-            tool_calls,
-            charged,
-            refunded,
+            messages: figures.messages,
+            turns_completed: figures.turns_completed,
+            turns_failed: figures.turns_failed,
+            turns_discarded: figures.turns_discarded,
+            model_calls: figures.model_calls,
+            input_tokens: figures.input_tokens,
+            cached_tokens: figures.cached_tokens,
+            output_tokens: figures.output_tokens,
+            reasoning_tokens: figures.reasoning_tokens,
+            tool_calls: figures.tool_calls,
+            charged: figures.charged,
+            refunded: figures.refunded,
             net: figures.net(),
-            credits: credited,
+            credits: figures.credited,
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{ArrayBuilder, Schema};
 
-use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
+use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
@@ -278,11 +278,8 @@ pub(super) async fn list(
     Read(account, _): Read,
     QueryParams(query, _): QueryParams<PageQuery>,
 ) -> Answer<Page<EndpointOut>> {
-    let limit = limit(query.limit.as_deref())?;
-    let after = EndpointCursor::decode(query.cursor.as_deref())?;
-    let page = resources::list::<Endpoint>(&state.services, &account, after, limit).await?;
-    let endpoints = Page::new(page.items, page.next.map(EndpointCursor::encode));
-    Ok(Success::new("Webhook endpoints retrieved successfully.", endpoints))
+    let (endpoints, next) = EndpointCursor::read_page::<Endpoint>(&state.services, &account, &query).await?;
+    Ok(Success::new("Webhook endpoints retrieved successfully.", Page::new(endpoints, next)))
 }
 
 /// Read a webhook endpoint.

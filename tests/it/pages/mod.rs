@@ -128,7 +128,7 @@ const OTHER_STATUS: [(&str, &str, &str); 14] = [
     ("createAssistant", "409", "the demo has an assistant with this slug"),
     ("createBooking", "409", "the day of the sample is over"),
     ("createErasure", "202", "the erasure goes on"),
-    ("createTool", "400", "the calendar of the sample is an example"),
+    ("createTool", "409", "a tool of the test has this slug"),
     ("deleteConversation", "202", "the erasure goes on"),
     ("operatorCreateWorkspace", "409", "the workspace of the sample was made before"),
     ("operatorDeleteWorkspace", "409", "the workspace is not suspended any more"),
