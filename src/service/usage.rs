@@ -1,4 +1,4 @@
-//! Usage: counts what workspaces have used, and sums it up.
+//! Usage of workspaces: counted in the background and before an answer, and summed up for queries.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::domain::ids::WorkspaceId;
 use crate::domain::usage::{Group, MAX_ROWS, Period, UsageRow};
 use crate::store::{Conn, Db, StoreError, Tenant, usage};
 
-/// How many parts a request counts at most before it answers. The worker counts the rest.
+/// The most parts that a request counts before it answers. The worker counts the rest.
 const MAX_PARTS: usize = 64;
 
-/// How many workspaces a request for the usage of all of them counts before it answers.
+/// The most workspaces that a request for the usage of all workspaces counts before it answers.
 const MAX_WORKSPACES: i64 = 256;
 
 const NOT_COUNTED: Error =
@@ -27,13 +27,14 @@ pub async fn count_part(db: &Db, tenant: Tenant, workspace: WorkspaceId) -> Resu
     Ok(uncounted.has_more || !is_counted)
 }
 
-/// Counts all that has happened in a workspace so far. Whoever removes its events, journal, messages, turns or ledger calls this first.
+/// Counts everything that has happened in a workspace so far. Call this before events, journals, messages, turns or ledger entries of the
+/// workspace are removed.
 pub async fn catch_up(db: &Db, workspace: WorkspaceId) -> Result<(), StoreError> {
     while count_part(db, Tenant::Process, workspace).await? {}
     Ok(())
 }
 
-/// What to sum up.
+/// A query of usage.
 #[derive(Clone, Debug)]
 pub struct UsageQuery {
     /// None: all workspaces.
@@ -42,8 +43,8 @@ pub struct UsageQuery {
     pub groups: Vec<Group>,
 }
 
-/// The figures of each bucket and group in which anything was used, in the order of their keys. Those of one workspace include all that was
-/// committed before; those of all may lack the last seconds.
+/// The figures of each bucket and group with any usage, in the order of their keys. Figures of one workspace include everything that was
+/// committed before the call; figures of all workspaces may lack the last seconds.
 pub async fn read(services: &Services, query: &UsageQuery) -> Result<Vec<UsageRow>, Error> {
     let tenant = query.workspace.map_or(Tenant::Process, Tenant::Workspace);
     if let Some(workspace) = query.workspace {

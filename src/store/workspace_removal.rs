@@ -1,4 +1,4 @@
-//! The rows of a deleted workspace, which are removed in small batches.
+//! Removes the rows of a deleted workspace in small batches.
 
 use sqlx::AssertSqlSafe;
 
@@ -6,7 +6,7 @@ use super::{Conn, StoreError, on_conn, workspaces};
 use crate::domain::clock::Micros;
 use crate::domain::ids::WorkspaceId;
 
-/// The tables whose rows are removed; those that refer to others come first.
+/// The tables whose rows are removed in batches. Tables that refer to others come first.
 pub const REMOVED_TABLES: [&str; 24] = [
     "attempts",
     "deliveries",
@@ -34,12 +34,12 @@ pub const REMOVED_TABLES: [&str; 24] = [
     "assistants",
 ];
 
-/// The tables whose rows are removed last, together. While the state of a workspace exists, its ledger is counted from its position on and
-/// its messages are indexed from theirs, so without the positions both would begin anew.
-pub const LAST_TABLES: [&str; 4] = ["api_keys", "usage_positions", "message_index_state", "workspace_state"];
+/// The tables whose rows are removed last, in one transaction. The workers for usage and search run while the state of a workspace exists;
+/// without their positions they would start again from the first row.
+pub const LAST_REMOVED_TABLES: [&str; 4] = ["api_keys", "usage_positions", "message_index_state", "workspace_state"];
 
-/// The tables whose rows stay: the law wants the ledger, which the usage explains, and the audit log says who deleted the workspace.
-pub const KEPT_TABLES: [&str; 3] = ["ledger", "usage_counts", "audit_log"];
+/// The tables whose rows are retained: the ledger for legal reasons, the usage that explains it, and the audit log.
+pub const RETAINED_TABLES: [&str; 3] = ["ledger", "usage_counts", "audit_log"];
 
 /// Removes at most `limit` rows of a workspace from one of [`REMOVED_TABLES`]. Returns how many were removed.
 pub async fn remove_rows(
@@ -49,12 +49,12 @@ pub async fn remove_rows(
     limit: i64,
 ) -> Result<u64, StoreError> {
     let remove = if table == "terms" {
-        // It has no row ids on SQLite.
+        // The table has no row ids on SQLite.
         "delete from terms where workspace_id = $1 and (base_id, term) in \
          (select base_id, term from terms where workspace_id = $1 limit $2)"
             .to_owned()
     } else {
-        // An array, because PostgreSQL finds rows by their places only then.
+        // PostgreSQL looks rows up by `ctid` only if they are in an array.
         let (row, start, end) = match conn {
             Conn::Postgres(_) => ("ctid", "= any(array(", "))"),
             Conn::Sqlite(_) => ("rowid", "in (", ")"),
@@ -66,20 +66,20 @@ pub async fn remove_rows(
     Ok(on_conn!(conn, |c| sqlx::query(remove).bind(workspace).bind(limit).execute(c).await?.rows_affected()))
 }
 
-/// Removes what is left of a workspace whose other rows are removed. Its own row stays without slug and name.
+/// Completes the removal of a workspace: removes the rows of [`LAST_REMOVED_TABLES`], and clears the workspace's own row.
 pub async fn finish(mut conn: Conn<'_>, workspace: WorkspaceId, now: Micros) -> Result<(), StoreError> {
     const CLEAR: &str = "update workspaces set slug = $2, name = '', allow_hosts = '', \
         default_assistant_id = null, retention_conversations = null, retention_journals = null, \
         retention_bookings = null, removed_at = $3 where id = $1";
     workspaces::lock(conn.reborrow(), &[workspace].into()).await?;
     workspaces::advance_config_version(conn.reborrow(), workspace).await?;
-    for table in LAST_TABLES {
+    for table in LAST_REMOVED_TABLES {
         let remove = AssertSqlSafe(format!("delete from {table} where workspace_id = $1"));
         on_conn!(conn.reborrow(), |c| {
             sqlx::query(remove).bind(workspace).execute(c).await?;
         });
     }
-    // No slug has capital letters.
+    // Slugs have no capital letters, so the id of the workspace cannot be taken.
     let slug = workspace.to_string().to_uppercase();
     on_conn!(conn, |c| {
         sqlx::query(CLEAR).bind(workspace).bind(slug).bind(now).execute(c).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rejoinder::store::workspace_removal::{KEPT_TABLES, LAST_TABLES, REMOVED_TABLES};
+use rejoinder::store::workspace_removal::{RETAINED_TABLES, LAST_REMOVED_TABLES, REMOVED_TABLES};
 use serde_json::json;
 
 use super::Operator;
@@ -41,7 +41,7 @@ both_backends!(
         assert!(deleted.json()["data"]["deleted_at"].is_string());
         let is_gone = async || (operator.get(&path).await.status == 404).then_some(());
         wait_for("the workspace to be gone", is_gone).await;
-        for table in REMOVED_TABLES.iter().chain(&LAST_TABLES) {
+        for table in REMOVED_TABLES.iter().chain(&LAST_REMOVED_TABLES) {
             let count = format!(
                 "select count(*) from {table} where workspace_id not in (select id from workspaces where removed_at is null)"
             );
@@ -88,7 +88,7 @@ both_backends!(
 
         let found: BTreeSet<String> = seed::query_texts(&db, tables).await.into_iter().collect();
 
-        let known = REMOVED_TABLES.iter().chain(&LAST_TABLES).chain(&KEPT_TABLES);
+        let known = REMOVED_TABLES.iter().chain(&LAST_REMOVED_TABLES).chain(&RETAINED_TABLES);
         assert_eq!(found, known.map(|table| (*table).to_owned()).collect());
     }
 );
