@@ -97,7 +97,7 @@ pub struct AuditObject {
     /// `assistant`, `tool`, `calendar`, `key` …: the word of its routes in the singular.
     pub kind: &'static str,
     pub id: String,
-    /// Its slug or name; none for objects that people are behind, such as conversations.
+    /// Its slug or name; none for conversations, bookings and persons.
     pub name: Option<String>,
 }
 
@@ -111,13 +111,13 @@ impl AuditObject {
 /// An entry of the audit log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditEntry<'a> {
-    /// None for what belongs to no workspace.
+    /// None if the object belongs to no workspace.
     pub workspace: Option<WorkspaceId>,
     pub actor: &'a Actor,
     pub action: AuditAction,
     pub object: AuditObject,
-    /// The fields that differ, before and after, with secrets redacted. Null where there is nothing to compare with, and for objects
-    /// that people are behind.
+    /// The fields that differ, before and after, with secrets redacted. Null if there is no other state, and for
+    /// conversations, bookings and persons.
     pub before: Value,
     pub after: Value,
 }
@@ -185,10 +185,10 @@ pub struct StoredAuditEntry {
     pub after: Option<String>,
 }
 
-/// Which entries of the log are read; those that have all that is given.
+/// A filter of entries, which match all given fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// None: of all workspaces, and of none.
+    /// None: entries of all workspaces, and those without a workspace.
     pub workspace: Option<WorkspaceId>,
     /// The id of a key.
     pub actor: Option<String>,

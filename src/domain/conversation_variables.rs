@@ -26,7 +26,7 @@ const MAX_LENGTH: usize = 4_096;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, expecting = "{ default = \"TEXT\", max_length = NUMBER }")]
 pub struct VisitorVariable {
-    /// The value if nobody sets one.
+    /// The value if none is set.
     #[serde(default)]
     pub default: String,
     /// The longest value of a visitor, in characters.

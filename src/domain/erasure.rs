@@ -1,4 +1,4 @@
-//! Erasures: conversations are deleted with everything that is stored of them, one, those of a person, or those whose time is over.
+//! Erasures delete conversations with all their content: a single one, all those of a person, or those whose retention has ended.
 
 use serde::{Deserialize, Serialize};
 

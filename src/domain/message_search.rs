@@ -15,7 +15,7 @@ use super::message::Message;
 
 /// The numbers of a block. A statement searches one block, whose term keeps its cost independent of all other messages.
 pub const BLOCK: i64 = 16_384;
-/// The different words of a message that are indexed, at most. PostgreSQL indexes at most 1 MiB of them.
+/// The most different words of a message that are indexed. PostgreSQL indexes at most 1 MiB of them.
 const MAX_WORDS: usize = 10_000;
 
 /// A filter of messages. Absent fields match all.

@@ -6,13 +6,13 @@ use jiff::SpanRelativeTo;
 use jiff::fmt::friendly::SpanParser;
 use serde::{Deserialize, Deserializer};
 
-/// The shortest retention: what is younger may still be in use.
+/// The shortest retention: younger data may still be in use.
 const SHORTEST: Duration = Duration::from_hours(24);
 /// The longest: a century.
 const LONGEST: Duration = Duration::from_hours(24 * 36_525);
 const SECONDS_OF_DAY: u64 = 86_400;
 
-/// The retention of a workspace. What has none is kept until it is erased.
+/// The retention of a workspace. Data without a period is kept until it is erased.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(
     default,
@@ -31,7 +31,7 @@ pub struct Retention {
     pub bookings: Option<Duration>,
 }
 
-/// Changes to a retention: a period that is none stays, and one whose inner value is none is removed.
+/// Changes to a retention: `None` leaves a period as it is, `Some(None)` removes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetentionPatch {
     pub conversations: Option<Option<Duration>>,

@@ -92,8 +92,8 @@ impl AddAssign for Figures {
     }
 }
 
-/// To whom figures belong. An id is nil and a text empty where they belong to none: only model calls, tokens and tool calls belong to a
-/// model.
+/// The bucket and group of figures. An id is nil and a text empty if the figures do not belong to such an object: only model calls, tokens
+/// and tool calls belong to a model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UsageKey {
     /// The start of the time that they cover.

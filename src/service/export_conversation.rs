@@ -1,4 +1,4 @@
-//! Exports a conversation with all its messages as one document, which is read and written page by page, however long it is.
+//! Exports a conversation of any length with all its messages as one document, which is read and written page by page.
 
 use futures::Stream;
 

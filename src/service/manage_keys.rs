@@ -18,12 +18,12 @@ use crate::domain::error::Error;
 use crate::domain::ids::{KeyId, ResourceId as _, WorkspaceId};
 use crate::store::{Conn, StoreError, keys, workspaces};
 
-/// Who manages the keys of a workspace.
+/// The key or the operator that manages the keys of a workspace.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyManager<'a> {
     pub workspace: WorkspaceId,
     pub actor: &'a Actor,
-    /// Its own key in the workspace; none for an operator, who may give any scope.
+    /// The account of the managing key; none for an operator, who may grant any scope.
     account: Option<&'a Account>,
 }
 

@@ -1,5 +1,5 @@
-//! The messages of a workspace, newest first: all, those that a filter leaves, or those with the words of a search. Each statement looks
-//! at one block of the index, and a page at a bounded number of them, so it may have few or no messages and go on nevertheless.
+//! The messages of a workspace, newest first: all, those that match a filter, or those with the words of a search. Each statement examines
+//! one block of the index, and a page a bounded number of blocks. A page may therefore have few or no messages, and still a next page.
 
 use std::collections::HashMap;
 

@@ -1,5 +1,5 @@
-//! The workspaces, as an operator manages them through the API: created, updated, suspended, resumed, deleted, and given credit. An operator
-//! sees settings and money, and no text of a conversation.
+//! Manages workspaces for the operator's API: create, update, suspend, resume, delete, and grant credit. An operator sees settings and money,
+//! and no text of a conversation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub use crate::store::workspaces::WorkspaceBalance;
 use crate::store::{Conn, StoreError, Tenant, assistants, keys, workspaces};
 use crate::writer::{TopUp, decide_inline};
 
-/// Settings to write; those that are none stay as they are, or have their defaults.
+/// Settings to write. `None` leaves a setting as it is, or at its default.
 #[derive(Clone, Debug, Default)]
 pub struct WorkspaceSettings {
     pub name: Option<String>,

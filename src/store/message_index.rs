@@ -141,8 +141,8 @@ pub async fn insert(conn: Conn<'_>, message: &Message, number: i64) -> Result<()
     Ok(())
 }
 
-/// The numbers that a filter leaves, by its conversation, its times and the position of its page; empty if there are none. Numbers
-/// follow the time of messages closely and not strictly, so the range is wider by one block.
+/// The range of numbers that can match a filter, by its conversation, its times and the position of its page; empty if there is none. The
+/// order of numbers is only roughly that of time, so the range is wider by one block.
 pub async fn range(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,

@@ -1,4 +1,4 @@
-//! The operator's API: workspaces, their keys and credit, the audit log and the processes. Its keys are none of any workspace.
+//! The operator's API: workspaces, their keys and credit, the audit log and the processes. Its keys belong to no workspace.
 
 mod audit;
 mod keys;

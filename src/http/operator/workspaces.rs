@@ -173,14 +173,14 @@ struct PricingOut {
     api: Money,
 }
 
-/// How long a workspace keeps what people have said. What is null is kept until it is erased.
+/// How long a workspace keeps personal data. Data whose period is null is kept until it is erased.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Retention)]
 struct RetentionOut {
     /// Conversations, counted from their last message or their end.
     #[schema(required, example = "365d")]
     conversations: Option<String>,
-    /// What models and tools were asked and have answered, counted from the message that is answered.
+    /// Requests to models and tools, and their answers, counted from the message that is answered.
     #[schema(required, example = "30d")]
     journals: Option<String>,
     /// The title, name, e-mail address and notes of bookings, counted from the end of the appointment.

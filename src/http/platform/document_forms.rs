@@ -65,8 +65,8 @@ fn file_stem(file: &FormFile) -> Option<String> {
     Some(stem.to_owned()).filter(|stem| !stem.trim().is_empty())
 }
 
-/// The type that the part declares or, if it is none of a document (clients declare `application/octet-stream` where they do not
-/// know better), that of the file's name.
+/// The declared type of the part or, if that is no type of a document (clients declare `application/octet-stream` for unknown files), the
+/// type by the file's name.
 fn file_type(file: &FormFile) -> Result<(Format, Option<Charset>), Error> {
     let by_name = file.name.as_deref().and_then(Format::from_file_name);
     let declared = declared_type(&file.headers)?;

@@ -1,4 +1,4 @@
-//! Erasures: a conversation, or all those of a person, deleted with everything that is stored of them.
+//! Erasures delete a conversation, or all conversations of a person, with all their content.
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -144,8 +144,8 @@ fn accepted(message: &'static str, erasure: &Erasure) -> Response {
 
 /// Delete a conversation.
 ///
-/// It is not found any more, its open turns are discarded and refunded, and within a minute nothing of it is stored. The response is
-/// the erasure, whose end can be read.
+/// From now on it is unknown to both APIs. Its open turns are discarded and refunded, and within a minute its content is removed. The
+/// response is the erasure; read it to see when it is done.
 #[utoipa::path(
     delete, path = "/conversations/{id}", tag = "platform", operation_id = "deleteConversation",
     security(("bearer" = ["erase"])), params(("id" = inline(ConversationId), Path, description = "con_…")),
@@ -180,7 +180,7 @@ pub(super) async fn create(
 
 /// List erasures.
 ///
-/// The oldest comes first. They are kept, without the name of any person.
+/// The oldest comes first. Erasures stay listed, without the names of persons.
 #[utoipa::path(
     get, path = "/erasures", tag = "platform", operation_id = "listErasures",
     security(("bearer" = ["erase"])), params(PageParams::<ErasuresCursor>),
@@ -197,8 +197,7 @@ pub(super) async fn list(
 
 /// Read an erasure.
 ///
-/// When its state is `done`, nothing of its conversations is stored any more, except on the CalDAV servers of the appointments that it
-/// lists.
+/// When its state is `done`, the content of its conversations is removed, except for the appointments on CalDAV servers that it lists.
 #[utoipa::path(
     get, path = "/erasures/{id}", tag = "platform", operation_id = "readErasure",
     security(("bearer" = ["erase"])), params(("id" = inline(ErasureId), Path, description = "era_…")),

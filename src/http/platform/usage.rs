@@ -83,8 +83,8 @@ error_sets! {
 
 type UsageErrors = Errors<Platform, (BillingRead, Overloaded, Unavailable, InvalidUsageQuery)>;
 
-/// What was used in a bucket. Figures that belong to no model have none: only model calls, tokens and tool calls have one. Figures of
-/// visitors without an API key have no key.
+/// The usage in a bucket. Only model calls, tokens and tool calls belong to a model; grouped by model, the other figures are in a row
+/// without one. Figures of visitors without an API key have no key.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct UsageOut {
     #[schema(format = DateTime, example = "2026-03-15T00:00:00Z")]
@@ -170,8 +170,8 @@ impl UsageOut {
 
 /// Read the usage.
 ///
-/// Returns what the workspace has used in each bucket and group in which it has used anything, the oldest first. The sums equal the
-/// journal and the ledger, and stay when those are removed. A query has at most 10,000 figures. With `Accept: text/csv`, all of them are
+/// Returns the workspace's usage in each bucket and group, the oldest first, without those that have none. The sums equal the journal and
+/// the ledger, and stay when those are removed. A query has at most 10,000 figures. With `Accept: text/csv`, all of them are
 /// returned at once, as CSV.
 #[utoipa::path(
     get, path = "/usage", tag = "platform", operation_id = "readUsage", security(("bearer" = ["billing:read"])),

@@ -81,7 +81,7 @@ fn audit_action(action: &Action) -> AuditAction {
     }
 }
 
-/// All fields of what is new, those that differ of what has changed, and otherwise none.
+/// All fields of a new object, the fields of a changed object that differ, and otherwise none.
 fn shown_values(action: &Action, values: Values<'_>) -> (Value, Value) {
     let all = |text: Option<&str>| text.map_or(Value::Null, stored_fields);
     match action {

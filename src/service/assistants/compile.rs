@@ -154,7 +154,7 @@ pub(in crate::service) struct ToolChange<'a> {
 }
 
 impl ToolChange<'_> {
-    /// The assistants that get new versions. Nothing is written; the inner error is that of one that cannot have the tool.
+    /// The assistants that get new versions; writes nothing. The inner error is that of an assistant that the tool does not fit.
     pub(in crate::service) async fn affected(
         &self,
         mut conn: Conn<'_>,
@@ -195,8 +195,8 @@ impl ToolChange<'_> {
     }
 }
 
-/// Gives each assistant in use that uses a calendar one version with its new settings. With one that cannot have them nothing is
-/// written. The caller has locked the workspace's state.
+/// Creates one new version for each unarchived assistant that uses a calendar. Writes nothing if the new settings do not fit one of them. The
+/// caller has locked the workspace's state.
 pub(in crate::service) async fn recompile_users_of_calendar(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,

@@ -265,7 +265,7 @@ impl Put<'_> {
     }
 }
 
-/// An assistant as the audit log has it.
+/// An assistant for the audit log.
 fn audited(source: &AssistantVersion<String>, version: i64) -> Result<Value, StoreError> {
     let mut fields = serde_json::to_value(source).map_err(StoreError::unreadable)?;
     fields["version"] = version.into();

@@ -1,5 +1,4 @@
-//! A tool as a request writes it: new, or a stored one with changes. Stored secrets are kept where the request does not name their
-//! fields.
+//! The tool of a request: a new one, or a stored one with changes. Stored secrets stay unless the request has their fields.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -98,7 +97,7 @@ impl Draft {
             return Err(Error::invalid("body", "At least one field is required."));
         }
         let kind = named.tool.config.as_str();
-        // Otherwise a null would hide that nothing knows the field.
+        // Before nulls are removed, which may be in unknown fields.
         json_config::check_tool_names(kind, patch).map_err(invalid)?;
         let mut fields = written(&named.tool)?;
         for (name, value) in patch {
@@ -114,7 +113,7 @@ impl Draft {
         Ok(draft)
     }
 
-    /// Refuses to send a stored secret to another host: who changes the URL must know the secret.
+    /// Refuses to send a stored secret to another host: a client that changes the host must know the secret.
     fn check_host(&self, old: &Tool) -> Result<(), Error> {
         let host = |url: Option<&str>| url.and_then(|url| Url::parse(url).ok()).map(|url| url.origin());
         match self.kept.first() {
@@ -184,7 +183,7 @@ fn written(tool: &Tool) -> Result<Fields, Error> {
     Ok(fields)
 }
 
-/// The values of a tool that nobody reads, by the paths of their fields: those of headers, fixed fields and secrets.
+/// The values of a tool that are never shown, by the paths of their fields: those of headers, static fields and secrets.
 pub(super) fn hidden_values(tool: &Tool) -> BTreeMap<String, Value> {
     let (webhook, mcp) = (tool.config.webhook(), tool.config.mcp());
     let headers = webhook.map(|webhook| &webhook.headers).or(mcp.map(|server| &server.headers));
@@ -199,7 +198,7 @@ pub(super) fn hidden_values(tool: &Tool) -> BTreeMap<String, Value> {
     plain.chain(fixed).chain(secrets).collect()
 }
 
-/// A tool as the audit log has it, with `***` for values that nobody reads.
+/// A tool for the audit log, with `***` for values that are never shown.
 pub(super) fn redacted(tool: &Tool) -> Result<Value, Error> {
     let mut fields = written(tool)?;
     for path in hidden_values(tool).keys() {

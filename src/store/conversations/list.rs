@@ -1,5 +1,5 @@
-//! The list of a workspace's conversations. A statement looks at a bounded number of them, in the order of the list, so a page may have
-//! few or none of the conversations that match, and a position from which the list goes on.
+//! The list of a workspace's conversations. A statement examines a bounded number of them, in the order of the list. A page may therefore
+//! have few or no matches, and still a position at which the list continues.
 
 use std::collections::{HashMap, HashSet};
 
@@ -189,8 +189,8 @@ async fn end_of_scan(
     }))
 }
 
-/// The conversations from the position on, in order: those of which an index leads to few, if the filter has such a condition. Then a
-/// plus keeps SQLite from the index of the order, which would lead to all.
+/// The conversations from the position on, in order. If the filter has a condition with a selective index, a plus keeps SQLite from the
+/// index of the order, which would examine all conversations.
 fn push_scan<D: Database>(query: &mut QueryBuilder<D>, workspace: WorkspaceId, filter: &ConversationFilter)
 where
     WorkspaceId: for<'q> Encode<'q, D> + Type<D>,

@@ -1,5 +1,5 @@
-//! The content of deleted conversations, removed in small transactions. None of them takes a lock that the writer needs: it does not
-//! touch these rows any more, because their conversation is deleted.
+//! Removes the content of deleted conversations in small transactions. They take no lock that the writer needs: it does not touch the rows of
+//! deleted conversations.
 
 use super::add_counts;
 use crate::domain::clock::Micros;

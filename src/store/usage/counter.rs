@@ -1,4 +1,4 @@
-//! Reads what is counted, and sums it up.
+//! Reads the rows of a part, and sums them up.
 
 use std::collections::{BTreeSet, HashMap};
 use std::str::FromStr;
@@ -173,7 +173,7 @@ async fn list_answers(
     fetch(conn, &key_columns(), &keys, list).await
 }
 
-/// Sums up what is counted.
+/// Sums up the rows of a part.
 pub(super) struct Counter {
     workspace: WorkspaceId,
     owners: HashMap<TurnId, TurnOwner>,

@@ -2,7 +2,7 @@
 //!
 //! Cursors of events and numbers of ledger entries are assigned under the lock of the workspace, so they follow the order of commits: the
 //! part after the position of a workspace is complete, and is counted once, in one transaction with the new position. A turn counts with
-//! the event of its end, after which its journal does not change. Nothing that a message waits for writes here.
+//! the event of its end, after which its journal does not change. No request writes these rows while a message waits.
 
 mod counter;
 
@@ -123,12 +123,12 @@ pub async fn list_behind(
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// Reads the next part of a workspace that is to be counted; none if it is counted to its end.
+/// Reads the next uncounted part of a workspace; none if everything is counted.
 pub async fn read_uncounted(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
 ) -> Result<Option<Uncounted>, StoreError> {
-    // The end is read first: what it covers is committed, and read below.
+    // The end is read first, so that the rows up to it are committed when they are read below.
     const POSITION: &str = "select coalesce(p.event_cursor, 0), coalesce(p.ledger_number, 0), s.next_cursor - 1, \
         s.next_ledger_number - 1 from workspace_state s left join usage_positions p \
         on p.workspace_id = s.workspace_id where s.workspace_id = $1";

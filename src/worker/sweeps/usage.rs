@@ -1,5 +1,5 @@
-//! Counts the usage of workspaces, in small transactions that nothing waits for. Each workspace has its turn, so one with much to count
-//! delays no other.
+//! Counts the usage of workspaces in the background, in small transactions. Workspaces take turns, so one with a large backlog does not delay
+//! others.
 
 use std::time::Duration;
 

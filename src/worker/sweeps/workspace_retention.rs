@@ -77,7 +77,7 @@ async fn apply_to(worker: &Worker, retaining: &RetainingWorkspace) -> Result<boo
     Ok(has_more)
 }
 
-/// What is too old, besides conversations.
+/// Expired data other than conversations.
 #[derive(Clone, Copy)]
 enum Expiry {
     /// Of turns before this one.
@@ -85,7 +85,7 @@ enum Expiry {
     Bookings(Micros),
 }
 
-/// Removes what is too old. Returns true if the share of the workspace is used up before all is removed.
+/// Removes expired data. Returns true if the share of the workspace is used up before everything is removed.
 async fn expire(worker: &Worker, workspace: WorkspaceId, expiry: Expiry) -> Result<bool, Error> {
     for _ in 0..SHARE {
         let remove = async |conn: Conn<'_>| match expiry {

@@ -98,7 +98,7 @@ impl Command for RerunTurn {
         &[Api::Platform]
     }
 
-    /// As for a message: without an idempotency key nobody would find the turn.
+    /// As for a message: without an idempotency key no client would find the turn.
     fn abandoned_turn(&self, reply: &RerunOutcome) -> Option<TurnRef> {
         let turn = TurnRef { turn: self.turn, ..self.failed };
         let is_new = matches!(reply, RerunOutcome::Opened(_));
