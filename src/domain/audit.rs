@@ -12,7 +12,7 @@ use super::ids::{AuditId, KeyId, OperatorKeyId, WorkspaceId};
 use super::string_enum::string_enum;
 
 string_enum! {
-    /// Whose credentials a change was made with.
+    /// The credentials that a change was made with.
     ActorKind {
         /// An API key of the workspace.
         Key = "key",

@@ -111,7 +111,7 @@ impl AuditQuery {
     }
 }
 
-/// Whose credentials a change was made with.
+/// The credentials that a change was made with.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditActor)]
 struct ActorOut {
@@ -135,7 +135,7 @@ struct ObjectOut {
     kind: String,
     #[schema(example = "whe_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: String,
-    /// Its slug or name at the time; null for objects that people are behind.
+    /// Its slug or name at the time; null for conversations, bookings and persons.
     #[schema(required)]
     name: Option<String>,
 }
