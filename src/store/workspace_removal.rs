@@ -36,7 +36,8 @@ pub const REMOVED_TABLES: [&str; 24] = [
 
 /// The tables whose rows are removed last, in one transaction. The workers for usage and search run while the state of a workspace exists;
 /// without their positions they would start again from the first row.
-pub const LAST_REMOVED_TABLES: [&str; 4] = ["api_keys", "usage_positions", "message_index_state", "workspace_state"];
+pub const LAST_REMOVED_TABLES: [&str; 4] =
+    ["api_keys", "usage_positions", "message_index_state", "workspace_state"];
 
 /// The tables whose rows are retained: the ledger for legal reasons, the usage that explains it, and the audit log.
 pub const RETAINED_TABLES: [&str; 3] = ["ledger", "usage_counts", "audit_log"];

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rejoinder::store::workspace_removal::{RETAINED_TABLES, LAST_REMOVED_TABLES, REMOVED_TABLES};
+use rejoinder::store::workspace_removal::{LAST_REMOVED_TABLES, REMOVED_TABLES, RETAINED_TABLES};
 use serde_json::json;
 
 use super::Operator;
