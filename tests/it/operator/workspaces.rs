@@ -149,6 +149,31 @@ both_backends!(
 );
 
 both_backends!(
+    async fn the_audit_log_and_the_usage_are_filtered_by_workspace(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let created = operator.post("/workspaces", &json!({ "slug": "acme", "name": "Acme" })).await.json();
+        let acme = created["data"]["id"].as_str().unwrap();
+
+        let of_acme = operator.get(&format!("/audit?workspace_id={acme}")).await.json();
+        let unused = operator.get(&format!("/usage?start=2026-03-15&workspace_id={acme}")).await.json();
+
+        let entries = of_acme["data"]["items"].as_array().unwrap();
+        assert_eq!((entries.len(), entries[0]["workspace_id"].as_str()), (1, Some(acme)));
+        assert_eq!(unused["data"]["items"], json!([]));
+        let no_id = "Field 'workspace_id' must be an id of the form wsp_….";
+        let repeated = format!("{acme}&workspace_id={acme}");
+        let twice = "A field of the query may be given once only.";
+        for (workspace, text) in [("acme", no_id), (repeated.as_str(), twice)] {
+            for path in ["/audit?", "/usage?start=2026-03-15&"] {
+                let refused = operator.get(&format!("{path}workspace_id={workspace}")).await;
+                assert_eq!((refused.status, &refused.json()["message"]), (400, &json!(text)), "{path}");
+            }
+        }
+    }
+);
+
+both_backends!(
     async fn the_process_that_answers_is_listed(db: TestDb) {
         let server = TestServer::start(&db).await;
         let operator = Operator::new(&server).await;
