@@ -29,6 +29,7 @@ pub mod operator_keys;
 pub mod page;
 pub mod private_file;
 pub mod processes;
+pub mod rate_message;
 pub mod read_conversation;
 pub mod read_events;
 pub mod read_money;
