@@ -144,7 +144,8 @@ async fn open(
     let filter = EventFilter { types: TYPES.to_vec(), conversation: Some(conversation) };
     match open_at(services, workspace, (after, "The position"), filter.clone()).await {
         Err(Error::CursorExpired(_) | Error::Conflict(_)) => {
-            let reader = open_at(services, workspace, (StartPosition::Latest, "The position"), filter).await?;
+            let reader =
+                open_at(services, workspace, (StartPosition::Latest, "The position"), filter).await?;
             Ok((reader, true))
         }
         opened => Ok((opened?, false)),
@@ -238,7 +239,8 @@ impl ConversationFollower {
         let workspace = self.workspace;
         let find = async |conn: Conn<'_>| messages::find(conn, workspace, id).await;
         let message = services.db.read(workspace, find).await?.filter(is_visible);
-        Ok(message.map_or(Found::Nothing, |message| Found::News(ConversationNews::Message(Box::new(message)))))
+        Ok(message
+            .map_or(Found::Nothing, |message| Found::News(ConversationNews::Message(Box::new(message)))))
     }
 
     /// The status, if it has changed.

@@ -13,14 +13,8 @@ use crate::store::{Conn, StoreError, Tenant, conversations, typing};
 const LIFETIME: Duration = Duration::from_secs(10);
 
 /// Records whether a person types in the conversation of the account's workspace with this id, as it was sent.
-pub async fn set(
-    services: &Services,
-    account: &Account,
-    name: &str,
-    is_typing: bool,
-) -> Result<(), Error> {
-    let (id, workspace, clock) =
-        (ConversationId::parse(name)?, account.workspace, services.clock.as_ref());
+pub async fn set(services: &Services, account: &Account, name: &str, is_typing: bool) -> Result<(), Error> {
+    let (id, workspace, clock) = (ConversationId::parse(name)?, account.workspace, services.clock.as_ref());
     let write = async |mut conn: Conn<'_>| {
         if conversations::find(conn.reborrow(), workspace, id).await?.is_none() {
             return Ok(false);

@@ -103,10 +103,7 @@ pub async fn find_links(
 
 /// The links among these with which a visitor may follow a conversation: of conversations that are not deleted, of workspaces that are not
 /// suspended.
-pub async fn list_following(
-    conn: Conn<'_>,
-    links: &[WidgetUuid],
-) -> Result<HashSet<WidgetUuid>, StoreError> {
+pub async fn list_following(conn: Conn<'_>, links: &[WidgetUuid]) -> Result<HashSet<WidgetUuid>, StoreError> {
     const KEYS: Columns<WidgetUuid> = columns!(|link| { "key_link": *link });
     const LIST: &str = "select key_link from new cross join widget_links join conversations \
         on conversations.workspace_id = widget_links.workspace_id \

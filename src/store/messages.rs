@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Columns, Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, columns, execute, fetch,
-    from_row, key_columns, map_row, on_conn, page_of,
+    Columns, Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, columns, execute, fetch, from_row,
+    key_columns, map_row, on_conn, page_of,
 };
 use crate::domain::ids::{ConversationId, MessageId, WorkspaceId};
 use crate::domain::message::{Feedback, Message, MessageRef, RatedMessage};

@@ -308,7 +308,8 @@ mod tests {
     #[test]
     fn a_message_is_found_in_its_event_unless_that_was_redacted() {
         let id = "msg_01k9z3x8f5e4r9t2m6q7w8y0ab";
-        let body = format!(r#"{{"id":"evt_1","data":{{"conversation_id":"con_1","message":{{"id":"{id}"}}}}}}"#);
+        let body =
+            format!(r#"{{"id":"evt_1","data":{{"conversation_id":"con_1","message":{{"id":"{id}"}}}}}}"#);
 
         assert_eq!(message_of_event(&body), id.parse().ok());
         assert_eq!(message_of_event(r#"{"id":"evt_1","type":"message.created"}"#), None);

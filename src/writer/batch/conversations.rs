@@ -82,14 +82,13 @@ impl Batch<'_> {
     }
 
     /// Changes the rating of a message, with an event.
-    pub(in crate::writer) fn rate_message(&mut self, id: MessageId, feedback: Option<Feedback>) {
+    pub(in crate::writer) fn rate_message(&mut self, id: MessageId, feedback: Option<&Feedback>) {
         let Some(rated) = self.tables.rated.get_mut(&id) else { return };
         let key = rated.key;
-        rated.feedback.clone_from(&feedback);
+        rated.feedback = feedback.cloned();
         self.changes.ratings.insert(id);
         self.keep_conversation(key.conversation);
-        let data =
-            EventData::Feedback { conversation: key.conversation, message: id, feedback: feedback.as_ref() };
+        let data = EventData::Feedback { conversation: key.conversation, message: id, feedback };
         self.emit(key.workspace, EventType::MessageFeedback, &data);
     }
 

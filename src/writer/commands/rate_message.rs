@@ -35,7 +35,7 @@ impl Decision for RateMessage {
         });
         let rated = rated.ok_or_else(|| MessageId::not_found(self.message))?;
         if rated.feedback != self.feedback {
-            batch.rate_message(self.message, self.feedback.clone());
+            batch.rate_message(self.message, self.feedback.as_ref());
         }
         Ok(())
     }
