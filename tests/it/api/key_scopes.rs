@@ -30,14 +30,12 @@ fn create_conversation(server: &TestServer) -> Request {
 }
 
 /// Each request of the widget API that changes something.
-fn changes(server: &TestServer) -> [Request; 5] {
+fn changes(server: &TestServer) -> [Request; 4] {
     let switch =
         |action: &str| server.request("POST", &format!("/api/automate/conversations/{WIDGET}/{action}"));
-    let rated = format!("/api/conversations/{WIDGET}/messages/msg_01k9z3x8f5e4r9t2m6q7w8y0ab/feedback");
     [
         create_conversation(server),
         server.post_message(WIDGET, "Hi"),
-        server.request("DELETE", &rated),
         switch("disable-ai"),
         switch("enable-ai"),
     ]
