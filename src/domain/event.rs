@@ -16,6 +16,8 @@ string_enum! {
         ConversationDeleted = "conversation.deleted",
         /// A message or a reply.
         MessageCreated = "message.created",
+        /// A visitor rated a message, or withdrew the rating.
+        MessageFeedback = "message.feedback",
         /// A turn failed.
         ReplyFailed = "reply.failed",
         /// A reply was discarded.

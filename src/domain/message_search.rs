@@ -139,6 +139,8 @@ mod tests {
             earlier_texts: None,
             turn: None,
             created_at: Micros(0),
+            rating: None,
+            rating_comment: None,
         }
     }
 

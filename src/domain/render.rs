@@ -12,13 +12,13 @@ use super::conversation::{Conversation, ConversationKind, CreatedConversation, S
 use super::error::Error;
 use super::failure::{Discard, Failure};
 use super::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
-use super::message::Message;
+use super::message::{Feedback, Message};
 use super::string_enum::string_enum;
 use super::tool_loop::FinishedCall;
 use super::turn::TurnEnd;
 
 pub use bookings::{BookingOut, booking_created};
-pub use events::{EventData, EventOut, event, redacted_event, variant_name, with_epoch};
+pub use events::{EventData, EventOut, event, message_of_event, redacted_event, variant_name, with_epoch};
 
 /// A rendered response: sent now, and again to requests with its idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,9 @@ pub struct MessageOut<'a> {
     pub created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reply_to_message_id: Option<MessageId>,
+    /// What the visitor thinks of it; absent until the visitor rates it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feedback: Option<Feedback>,
 }
 
 impl<'a> From<&'a Message> for MessageOut<'a> {
@@ -80,6 +83,7 @@ impl<'a> From<&'a Message> for MessageOut<'a> {
             earlier_texts: message.earlier_texts.as_deref().map(raw),
             created_at: message.created_at.to_string(),
             reply_to_message_id: message.reply_to,
+            feedback: message.feedback(),
         }
     }
 }

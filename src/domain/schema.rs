@@ -110,6 +110,18 @@ impl PartialSchema for EventPosition {
 
 impl ToSchema for EventPosition {}
 
+/// A cursor of the event feed, or `latest`.
+#[derive(Debug)]
+pub enum FeedPosition {}
+
+impl PartialSchema for FeedPosition {
+    fn schema() -> RefOr<Schema> {
+        pattern(format!("^(latest|{EVENT_CURSOR})$")).into()
+    }
+}
+
+impl ToSchema for FeedPosition {}
+
 /// Types of events, separated by commas.
 #[derive(Debug)]
 pub enum EventTypeList {}

@@ -228,6 +228,8 @@ mod tests {
             earlier_texts: Some(r#"["Let me look."]"#.to_owned()),
             turn: None,
             created_at: Micros(0),
+            rating: None,
+            rating_comment: None,
         }
     }
 

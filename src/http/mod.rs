@@ -5,6 +5,7 @@ mod authentication;
 mod describe;
 mod envelope;
 mod error;
+mod event_stream;
 mod extract;
 mod fields;
 mod health;

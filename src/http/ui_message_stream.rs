@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use axum::response::sse::{self, Sse};
+use axum::response::sse;
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::response::{
-    IDEMPOTENT_REPLAYED, REJOINDER_TURN, REJOINDER_WARNING, X_ACCEL_BUFFERING, set_header,
-};
+use super::event_stream::stream_response;
+use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN, REJOINDER_WARNING, set_header};
 use crate::domain::ids::{MessageId, TurnId, WidgetUuid};
 use crate::domain::tool_loop::CallResult;
 use crate::service::follow_turn::{ReplyFollower, ReplyPart};
@@ -130,12 +129,9 @@ pub(super) fn resume(follower: Option<ReplyFollower>, link: Option<WidgetUuid>) 
 fn stream(follower: ReplyFollower, link: Option<WidgetUuid>) -> Response {
     let conversation = link.map_or_else(|| follower.conversation.to_string(), |link| link.to_string());
     let (turn, is_replay, warning) = (follower.turn, follower.is_replay, follower.warning.clone());
-    let mut response = Sse::new(frames(follower, conversation)).into_response();
+    let mut response = stream_response(frames(follower, conversation));
     let headers = response.headers_mut();
     headers.insert(PROTOCOL, HeaderValue::from_static("v1"));
-    // In place of the `no-cache` of `Sse`.
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
     if let Ok(turn) = HeaderValue::try_from(turn.to_string()) {
         headers.insert(REJOINDER_TURN, turn);
     }

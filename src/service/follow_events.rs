@@ -7,13 +7,14 @@ use std::time::Duration;
 use super::Services;
 use super::read_events::{FeedQuery, FeedReader, open_reader};
 use super::state::Subscription;
+use super::typing;
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::event::{Event, EventCursor};
-use crate::store::{Conn, ReadLimit, events, keys};
+use crate::store::{Conn, ReadLimit, conversations, events, keys};
 
-/// How many polls pass between two checks of the followers' API keys: one second.
-const POLLS_PER_KEY_CHECK: u32 = 4;
+/// How many polls pass between two checks of the followers' credentials: one second.
+const POLLS_PER_CREDENTIAL_CHECK: u32 = 4;
 /// The events of one read for a stream.
 const STREAM_LIMIT: ReadLimit = ReadLimit { rows: 64, bytes: 64 * 1024 };
 /// The pause when a feed ends before its known latest cursor: the database was restored from a backup.
@@ -44,10 +45,14 @@ pub async fn follow(services: &Services, account: &Account, query: &FeedQuery) -
 /// Subscribes a reader that has already read.
 pub(super) fn join(services: &Services, account: &Account, reader: FeedReader) -> Result<Follower, Error> {
     let subscription = services.followers.subscribe(account)?;
-    Ok(Follower { subscription, reader, has_read: false })
+    Ok(Follower::new(subscription, reader))
 }
 
 impl Follower {
+    pub(super) fn new(subscription: Subscription, reader: FeedReader) -> Self {
+        Self { subscription, reader, has_read: false }
+    }
+
     /// All events up to here were returned, or do not match the filter.
     #[must_use]
     pub fn cursor(&self) -> EventCursor {
@@ -61,12 +66,12 @@ impl Follower {
     }
 
     /// Waits for the next matching events, for a stream: few enough for each of many clients to keep them until they are sent. `None`
-    /// once the process stops or the API key becomes invalid. Cancel safe.
+    /// once the process stops or the credential becomes invalid. Cancel safe.
     pub async fn next_batch(&mut self, services: &Services) -> Result<Option<Vec<Arc<Event>>>, Error> {
         self.next(services, STREAM_LIMIT).await
     }
 
-    /// Waits for the next matching events, within a limit. `None` once the process stops or the API key becomes invalid.
+    /// Waits for the next matching events, within a limit. `None` once the process stops or the credential becomes invalid.
     /// Cancel safe.
     pub(super) async fn next(
         &mut self,
@@ -91,7 +96,7 @@ impl Follower {
         }
     }
 
-    /// Whether the process stops or the API key has become invalid.
+    /// Whether the process stops or the credential has become invalid.
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.subscription.has_ended()
@@ -104,7 +109,8 @@ impl Follower {
     }
 }
 
-/// Reads the latest cursors of all followed workspaces in one query and, in some rounds, checks the followers' API keys.
+/// Reads the latest cursors of all followed workspaces in one query, in which followed conversations a person types and, in some rounds,
+/// whether the followers' credentials are valid.
 /// `round` counts the calls.
 pub async fn poll(services: &Services, round: u32) -> Result<(), Error> {
     let followers = &services.followers;
@@ -117,11 +123,15 @@ pub async fn poll(services: &Services, round: u32) -> Result<(), Error> {
     {
         followers.advance(workspace, latest_cursor);
     }
-    if round.is_multiple_of(POLLS_PER_KEY_CHECK) {
+    if round.is_multiple_of(POLLS_PER_CREDENTIAL_CHECK) {
         let (checked, now) = (followers.keys(), services.clock.now());
         let list = async |conn: Conn<'_>| keys::list_following(conn, &checked, now).await;
         let valid = services.db.control_read(list).await?;
         followers.end_invalid_keys(&checked, &valid);
+        let checked = followers.links();
+        let list = async |conn: Conn<'_>| conversations::list_following(conn, &checked).await;
+        let valid = services.db.control_read(list).await?;
+        followers.end_invalid_links(&checked, &valid);
     }
-    Ok(())
+    typing::poll(services).await
 }

@@ -140,6 +140,7 @@ async fn list_newest_visible(
     }
 }
 
-fn is_visible(message: &Message) -> bool {
+/// Whether visitors see a message.
+pub(super) fn is_visible(message: &Message) -> bool {
     message.sender_type != SenderType::System
 }

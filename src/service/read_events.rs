@@ -98,12 +98,22 @@ pub async fn open_reader(
     account: &Account,
     query: &FeedQuery,
 ) -> Result<FeedReader, Error> {
-    let workspace = account.workspace;
     let conversation = match &query.conversation {
         Some(name) => Some(read_conversation::find(services, account, name).await?.id),
         None => None,
     };
-    let found = match query.after {
+    let filter = EventFilter { types: query.types.clone(), conversation };
+    open_at(services, account.workspace, (query.after, query.after_source), filter).await
+}
+
+/// [`open_reader`], for a workspace. `source` is that of the position in the request, for error texts.
+pub(super) async fn open_at(
+    services: &Services,
+    workspace: WorkspaceId,
+    (after, source): (StartPosition, &'static str),
+    filter: EventFilter,
+) -> Result<FeedReader, Error> {
+    let found = match after {
         StartPosition::Event(id) => {
             services.db.read(workspace, async |conn| events::find_cursor(conn, workspace, id).await).await?
         }
@@ -112,7 +122,7 @@ pub async fn open_reader(
     };
     let read = async |conn: Conn<'_>| events::cursor_range(conn, workspace).await;
     let (range, oldest) = services.db.read(workspace, read).await?;
-    let cursor = match (query.after, found) {
+    let cursor = match (after, found) {
         // Positions up to the backup have the same numbers in both epochs, and a later one has none that is used again.
         (StartPosition::Cursor(cursor), _) if cursor.epoch != range.epoch => {
             let resume = range.nearest(cursor.number);
@@ -126,16 +136,15 @@ pub async fn open_reader(
             cursor
         }
         (StartPosition::Cursor(_), _) => {
-            let (source, latest) = (query.after_source, range.nearest(range.latest));
+            let latest = range.nearest(range.latest);
             let text = format!("{source} is ahead of this workspace's log: its newest cursor is {latest}.");
             return Err(Error::Conflict(text));
         }
         (StartPosition::Event(_), _) => {
-            let text = format!("{} names no event of this feed.", query.after_source);
+            let text = format!("{source} names no event of this feed.");
             return Err(Error::Conflict(text));
         }
     };
-    let filter = EventFilter { types: query.types.clone(), conversation };
     Ok(FeedReader { workspace, epoch: range.epoch, cursor, filter })
 }
 

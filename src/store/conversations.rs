@@ -1,6 +1,6 @@
 //! Conversations, and the widget API's directory of links to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::{
     Columns, Conn, Statements, StoreError, columns, execute, fetch, insert_row, key_columns, map_row, on_conn,
@@ -99,6 +99,19 @@ pub async fn find_links(
         }));
     }
     Ok(found)
+}
+
+/// The links among these with which a visitor may follow a conversation: of conversations that are not deleted, of workspaces that are not
+/// suspended.
+pub async fn list_following(conn: Conn<'_>, links: &[WidgetUuid]) -> Result<HashSet<WidgetUuid>, StoreError> {
+    const KEYS: Columns<WidgetUuid> = columns!(|link| { "key_link": *link });
+    const LIST: &str = "select key_link from new cross join widget_links join conversations \
+        on conversations.workspace_id = widget_links.workspace_id \
+        and conversations.id = widget_links.conversation_id \
+        join workspaces on workspaces.id = widget_links.workspace_id \
+        where widget_links.id = key_link and conversations.deleted_at is null and suspended_at is null";
+    let rows: Vec<(WidgetUuid,)> = fetch(conn, &KEYS, links, LIST).await?;
+    Ok(rows.into_iter().map(|(link,)| link).collect())
 }
 
 /// Locks and reads conversations, in the order of their ids.

@@ -224,7 +224,7 @@ pub async fn find(
 ) -> Result<Vec<FoundMessage>, StoreError> {
     const FIND: &str = "select number, in_conversation, at_position, cast(octet_length(text) \
         + coalesce(octet_length(metadata), 0) + coalesce(octet_length(function_calls), 0) \
-        + coalesce(octet_length(earlier_texts), 0) as bigint) as row_size \
+        + coalesce(octet_length(earlier_texts), 0) + coalesce(octet_length(rating_comment), 0) as bigint) as row_size \
         from (select number, conversation_id as in_conversation, position as at_position from message_index \
         where exists (select 1 from conversations where conversations.workspace_id = message_index.workspace_id \
         and conversations.id = message_index.conversation_id and deleted_at is null) and workspace_id = ";

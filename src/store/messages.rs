@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Columns, Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, columns, fetch, key_columns,
-    map_row, on_conn, page_of,
+    Columns, Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, columns, execute, fetch, from_row,
+    key_columns, map_row, on_conn, page_of,
 };
 use crate::domain::ids::{ConversationId, MessageId, WorkspaceId};
-use crate::domain::message::{Message, MessageRef};
+use crate::domain::message::{Feedback, Message, MessageRef, RatedMessage};
 
 map_row!(
     Message,
@@ -29,6 +29,8 @@ map_row!(
         earlier_texts: "earlier_texts",
         turn: "turn_id",
         created_at: "created_at",
+        rating: "rating",
+        rating_comment: "rating_comment",
     }
 );
 
@@ -55,7 +57,8 @@ macro_rules! list {
                 keys: (
                     "select position as page_position, octet_length(text) + coalesce(octet_length(metadata), 0) \
                      + coalesce(octet_length(function_calls), 0) \
-                     + coalesce(octet_length(earlier_texts), 0) as row_size \
+                     + coalesce(octet_length(earlier_texts), 0) \
+                     + coalesce(octet_length(rating_comment), 0) as row_size \
                      from messages where workspace_id = $1 and conversation_id = $2 and ",
                     $condition,
                     " order by position",
@@ -150,6 +153,53 @@ pub async fn find_refs(
     let message_ref =
         |(id, workspace, conversation, position)| (id, MessageRef { workspace, conversation, position });
     Ok(rows.into_iter().map(message_ref).collect())
+}
+
+from_row!(RatedMessage, |row| Self {
+    key: MessageRef {
+        workspace: row.try_get("workspace_id")?,
+        conversation: row.try_get("conversation_id")?,
+        position: row.try_get("position")?,
+    },
+    sender_type: row.try_get("sender_type")?,
+    feedback: match row.try_get("rating")? {
+        Some(rating) => Some(Feedback { rating, comment: row.try_get("rating_comment")? }),
+        None => None,
+    },
+});
+
+/// A rated message, with its id.
+#[derive(sqlx::FromRow)]
+struct RatedRow {
+    id: MessageId,
+    #[sqlx(flatten)]
+    message: RatedMessage,
+}
+
+/// The messages with these ids, as far as ratings need them. Unknown ids are left out.
+pub async fn find_rated(
+    conn: Conn<'_>,
+    ids: &BTreeSet<(WorkspaceId, MessageId)>,
+) -> Result<Vec<(MessageId, RatedMessage)>, StoreError> {
+    const FIND: &str = "select id, workspace_id, conversation_id, position, sender_type, rating, rating_comment \
+        from new cross join messages where workspace_id = key_workspace and id = key_id";
+    let rows: Vec<RatedRow> = fetch(conn, &key_columns(), ids, FIND).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.message)).collect())
+}
+
+/// Writes the ratings of messages.
+pub async fn update_ratings(conn: Conn<'_>, rows: &[&RatedMessage]) -> Result<(), StoreError> {
+    const ROWS: Columns<RatedMessage> = columns!(|row| {
+        "key_workspace": row.key.workspace,
+        "key_conversation": row.key.conversation,
+        "key_position": row.key.position,
+        "new_rating": row.feedback.as_ref().map(|feedback| feedback.rating),
+        "new_comment": row.feedback.as_ref().and_then(|feedback| feedback.comment.clone()),
+    });
+    const UPDATE: &str = "update messages set rating = new_rating, rating_comment = new_comment from new \
+        where workspace_id = key_workspace and conversation_id = key_conversation and position = key_position";
+    execute(conn, &ROWS, rows.iter().copied(), UPDATE).await?;
+    Ok(())
 }
 
 pub fn insert(statements: &mut Statements, rows: &[Message]) -> Result<(), StoreError> {

@@ -20,6 +20,7 @@
 //! | [`messages`] | `messages` |
 //! | [`message_index`] | `message_index`, `message_index_state`; on SQLite also `message_search` |
 //! | [`turns`] | `turns`, `journal`, `cancellations` |
+//! | [`typing`] | `typing` |
 //! | [`tools`] | `tools` as resources |
 //! | [`bookings`] | `bookings` |
 //! | [`calendars`] | `calendars`, `calendar_links` |
@@ -66,6 +67,7 @@ pub mod sealed_secrets;
 pub mod stored_json;
 pub mod tools;
 pub mod turns;
+pub mod typing;
 pub mod untouched;
 pub mod usage;
 pub mod webhook_endpoints;

@@ -7,7 +7,7 @@ use crate::domain::clock::Micros;
 use crate::domain::ids::WorkspaceId;
 
 /// The tables whose rows are removed in batches. Tables that refer to others come first.
-pub const REMOVED_TABLES: [&str; 24] = [
+pub const REMOVED_TABLES: [&str; 25] = [
     "attempts",
     "deliveries",
     "webhook_endpoints",
@@ -18,6 +18,7 @@ pub const REMOVED_TABLES: [&str; 24] = [
     "turns",
     "message_index",
     "messages",
+    "typing",
     "widget_links",
     "conversations",
     "bookings",

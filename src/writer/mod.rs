@@ -29,8 +29,8 @@ pub use batch::{Bounds, StartedTurn, TurnSnapshot, TurnWriteOutcome};
 pub use commands::{
     Admission, AdmitOutcome, AppendJournal, AppendOutcome, CancelTurn, Command, CountTokens, CreateOutcome,
     Decision, DeleteConversation, DeleteConversations, DisableEndpoint, DiscardSuspended, EndAuthority,
-    EndTurn, EndpointAction, HandBackTurn, NewConversation, RenewWidgetLink, RerunOutcome, RerunTurn,
-    RetryTurn, Target, TestEndpoint, TopUp, UpdateConversation, WriteBooking, WriteBookingOutcome,
+    EndTurn, EndpointAction, HandBackTurn, NewConversation, RateMessage, RenewWidgetLink, RerunOutcome,
+    RerunTurn, RetryTurn, Target, TestEndpoint, TopUp, UpdateConversation, WriteBooking, WriteBookingOutcome,
     WriteEndpoint,
 };
 pub use config_cache::ConfigCache;

@@ -66,6 +66,7 @@ fn add_turns(turns: Vec<Turn>, plan: &mut LoadPlan, tables: &mut Tables) {
 
 async fn read_unlocked(mut conn: Conn<'_>, plan: LoadPlan, tables: &mut Tables) -> Result<(), StoreError> {
     tables.messages.extend(messages::find_refs(conn.reborrow(), &plan.messages).await?);
+    tables.rated.extend(messages::find_rated(conn.reborrow(), &plan.rated).await?);
     for record in idempotency::find_many(conn.reborrow(), &plan.idempotency).await? {
         tables.idempotency.insert(record.key.clone(), record);
     }

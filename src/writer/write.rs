@@ -28,6 +28,7 @@ pub(super) async fn write_rare(
     // A statement of its own: the same conversations may be updated below.
     conversations::update_metadata(conn.reborrow(), &changed(&tables.conversations, &changes.metadata))
         .await?;
+    messages::update_ratings(conn.reborrow(), &changed(&tables.rated, &changes.ratings)).await?;
     // Cancellations first: the same batch may book the time again.
     bookings::mark_cancelled(conn.reborrow(), &changes.cancelled_bookings).await?;
     bookings::mark_confirmed(conn.reborrow(), &changes.confirmed_bookings).await?;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
     Discriminator, KnownFormat, ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaFormat, Type,
@@ -14,7 +14,7 @@ use crate::domain::clock::Micros;
 use crate::domain::conversation::Conversation;
 use crate::domain::event::{Event, EventCursor, EventType};
 use crate::domain::ids::{ConversationId, EndpointId, EventId, MessageId, TurnId};
-use crate::domain::message::Message;
+use crate::domain::message::{Feedback, Message, Rating};
 use crate::domain::money::{Currency, Money};
 use crate::domain::schema::{EVENT_CURSOR, TurnReason, pattern, words};
 use crate::domain::webhook_endpoint::DisabledReason;
@@ -25,6 +25,12 @@ pub enum EventData<'a> {
     Message(&'a Message),
     /// A conversation, with its first message if it starts with one.
     Conversation(&'a Conversation, Option<&'a Message>),
+    /// A visitor's rating of a message; none if it was withdrawn.
+    Feedback {
+        conversation: ConversationId,
+        message: MessageId,
+        feedback: Option<&'a Feedback>,
+    },
     NoReply {
         conversation: ConversationId,
         turn: TurnId,
@@ -50,6 +56,7 @@ enum EventDataOut<'a> {
     Deleted(DeletedConversation),
     Message(EventMessage<'a>),
     Conversation(EventConversation<'a>),
+    Feedback(EventFeedback<'a>),
     NoReply(NoReply<'a>),
     Balance(LowBalance),
     Endpoint(EventEndpoint),
@@ -72,6 +79,19 @@ struct EventMessage<'a> {
 #[derive(Serialize, ToSchema)]
 struct EventConversation<'a> {
     conversation: StartedConversation<'a>,
+}
+
+/// The data of an event about a visitor's rating.
+#[derive(Serialize, ToSchema)]
+struct EventFeedback<'a> {
+    conversation_id: ConversationId,
+    message_id: MessageId,
+    /// Null if the rating was withdrawn.
+    #[schema(required)]
+    rating: Option<Rating>,
+    /// Null without a comment.
+    #[schema(required, max_length = 1000)]
+    comment: Option<&'a str>,
 }
 
 /// The data of an event about a turn without a reply.
@@ -148,6 +168,7 @@ fn data_schema(kind: EventType, schemas: &mut Vec<(String, RefOr<Schema>)>) -> R
         }
         EventType::ConversationDeleted => named::<DeletedConversation>(schemas),
         EventType::MessageCreated => named::<EventMessage<'_>>(schemas),
+        EventType::MessageFeedback => named::<EventFeedback<'_>>(schemas),
         EventType::ReplyFailed | EventType::ReplyDiscarded => named::<NoReply<'_>>(schemas),
         EventType::BalanceLow => named::<LowBalance>(schemas),
         EventType::WebhookEndpointDisabled | EventType::WebhookEndpointTest => {
@@ -214,6 +235,12 @@ pub fn event(id: EventId, kind: EventType, at: Micros, cursor: i64, data: &Event
                 first_message: first.map(MessageOut::from),
             },
         }),
+        EventData::Feedback { conversation, message, feedback } => EventDataOut::Feedback(EventFeedback {
+            conversation_id: conversation,
+            message_id: message,
+            rating: feedback.map(|feedback| feedback.rating),
+            comment: feedback.and_then(|feedback| feedback.comment.as_deref()),
+        }),
         EventData::NoReply { conversation, turn, message, reason } => EventDataOut::NoReply(NoReply {
             conversation_id: conversation,
             turn_id: turn,
@@ -255,9 +282,38 @@ pub fn redacted_event(event: &Event) -> String {
     })
 }
 
+/// The message that the body of a `message.created` event tells of; none if its data was redacted.
+#[must_use]
+pub fn message_of_event(body: &str) -> Option<MessageId> {
+    #[derive(Deserialize)]
+    struct Body {
+        data: Option<Data>,
+    }
+    #[derive(Deserialize)]
+    struct Data {
+        message: WithId,
+    }
+    #[derive(Deserialize)]
+    struct WithId {
+        id: MessageId,
+    }
+    let body: Body = serde_json::from_str(body).ok()?;
+    body.data.map(|data| data.message.id)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_found_in_its_event_unless_that_was_redacted() {
+        let id = "msg_01k9z3x8f5e4r9t2m6q7w8y0ab";
+        let body =
+            format!(r#"{{"id":"evt_1","data":{{"conversation_id":"con_1","message":{{"id":"{id}"}}}}}}"#);
+
+        assert_eq!(message_of_event(&body), id.parse().ok());
+        assert_eq!(message_of_event(r#"{"id":"evt_1","type":"message.created"}"#), None);
+    }
 
     #[test]
     fn the_cursor_of_an_event_gets_the_epoch_and_its_data_stays() {

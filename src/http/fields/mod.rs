@@ -18,7 +18,7 @@ pub(super) use json::{BodyError, MAX_DEPTH, strings};
 pub(super) use types::without_null;
 pub(super) use types::{
     AnyText, AssistantName, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name,
-    OneOf, RequestField, Text, Word, assistant_id, check_choice, string_schema, url_schema,
+    Note, OneOf, RequestField, Text, Word, assistant_id, check_choice, string_schema, url_schema,
 };
 pub(super) use values::{Amount, ClearableAmount, Time, Words};
 

@@ -204,26 +204,29 @@ impl<const MAX: usize> FieldType for Text<MAX> {
 const MAX_NAME: usize = 255;
 
 /// A string of at most 255 characters; a blank one counts as absent.
-#[derive(Debug)]
-pub(in crate::http) enum Name {}
+pub(in crate::http) type Name = Note<MAX_NAME>;
 
-impl FieldType for Name {
+/// A string of at most `MAX` characters; a blank one counts as absent.
+#[derive(Debug)]
+pub(in crate::http) enum Note<const MAX: usize> {}
+
+impl<const MAX: usize> FieldType for Note<MAX> {
     type Value = String;
 
     fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
         let text = string(raw)?;
-        if text.chars().count() > MAX_NAME {
-            return Err(Violation::TooLong { max_chars: MAX_NAME });
+        if text.chars().count() > MAX {
+            return Err(Violation::TooLong { max_chars: MAX });
         }
         Ok(Some(text).filter(|text| !text.trim().is_empty()))
     }
 
     fn schema() -> Schema {
-        text_schema(MAX_NAME)
+        text_schema(MAX)
     }
 
     fn optional_schema() -> Schema {
-        string_schema(Some(MAX_NAME))
+        string_schema(Some(MAX))
     }
 }
 

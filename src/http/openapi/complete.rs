@@ -115,8 +115,11 @@ fn stream_schema(frame: &str) -> Schema {
 /// Adds the headers of every response, and the schemas of those that are declared with a name only.
 fn complete_responses(operation: &mut Operation) {
     let stored = stored_headers(operation);
-    let is_feed = operation.operation_id.as_deref() == Some("streamEvents");
-    let frame = if is_feed { "Event" } else { "UiMessageChunk" };
+    let frame = match operation.operation_id.as_deref() {
+        Some("streamEvents") => "Event",
+        Some("streamWidgetEvents") => "VisitorEvent",
+        Some(_) | None => "UiMessageChunk",
+    };
     for response in operation.responses.responses.values_mut() {
         let RefOr::T(response) = response else { continue };
         for (name, header) in &mut response.headers {

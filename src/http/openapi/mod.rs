@@ -12,6 +12,7 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{InfoBuilder, License, OpenApi, OpenApiBuilder, RefOr, Schema};
 
 use super::ui_message_stream::Chunk;
+use super::widget::VisitorEvent;
 use super::{operator, platform, widget};
 use crate::domain::render::EventOut;
 
@@ -66,6 +67,7 @@ pub fn openapi() -> OpenApi {
     }
     let mut schemas = named::<EventOut<'_>>();
     schemas.extend(named::<Chunk<'_>>());
+    schemas.extend(named::<VisitorEvent>());
     components.schemas.extend(schemas);
     document.webhooks = Some(webhooks::webhooks());
     complete::complete(&mut document);

@@ -25,6 +25,7 @@ mod tool_writes;
 mod tools;
 mod turn_actions;
 mod turns;
+mod typing;
 pub(super) mod usage;
 mod webhook_endpoints;
 
@@ -75,6 +76,7 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(messages::list))
         .routes(routes!(conversation_export::export))
         .routes(routes!(conversations::renew_link))
+        .routes(routes!(typing::set))
         .routes(routes!(message_search::list))
         .routes(routes!(message_search::read))
         .routes(routes!(turns::list))

@@ -13,7 +13,7 @@ use super::link::link;
 use crate::domain::conversation::{ConversationKind, HistoryRole, SenderType};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
-use crate::domain::message::Message;
+use crate::domain::message::{Feedback, Message};
 use crate::domain::render::raw;
 use crate::domain::tool_loop::FinishedCall;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WorkspaceSuspended, error_sets};
@@ -127,7 +127,7 @@ pub(super) struct VisitorView {
 
 /// A message as a visitor sees it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Entry {
+pub(in crate::http) struct Entry {
     /// `assistant` is an assistant or a human agent.
     role: HistoryRole,
     #[schema(example = "Hello! How can I help?")]
@@ -151,10 +151,14 @@ pub(super) struct Entry {
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
     sender_type: SenderType,
+    /// What the visitor thinks of it; absent until the visitor rates it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    feedback: Option<Feedback>,
 }
 
 impl From<Message> for Entry {
     fn from(message: Message) -> Self {
+        let feedback = message.feedback();
         let role = match message.sender_type {
             SenderType::User => HistoryRole::User,
             SenderType::Agent | SenderType::Assistant => HistoryRole::Assistant,
@@ -170,6 +174,7 @@ impl From<Message> for Entry {
             id: message.id,
             created_at: message.created_at.to_string(),
             sender_type: message.sender_type,
+            feedback,
         }
     }
 }

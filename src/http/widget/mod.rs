@@ -4,6 +4,8 @@ mod automate;
 mod cancel;
 mod chat;
 mod conversations;
+mod events;
+mod feedback;
 mod guard;
 mod link;
 mod messages;
@@ -24,6 +26,7 @@ use super::server::X_REQUEST_ID;
 use super::state::AppState;
 
 pub(super) use automate::AutomateOptions;
+pub(super) use events::VisitorEvent;
 pub(super) use guard::{RouteClass, guard};
 #[cfg(test)]
 pub(super) use messages::ReplyOptions;
@@ -36,9 +39,10 @@ pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenAp
     let sending = OpenApiRouter::new().routes(routes!(messages::send)).routes(routes!(chat::send));
     let strict = |routes| query::refuse_unknown::<Widget>("/api", routes);
     let creating = strict(OpenApiRouter::new().routes(routes!(conversations::create)));
-    let changing = strict(OpenApiRouter::new().routes(routes!(cancel::cancel)));
-    let reading =
-        strict(OpenApiRouter::new().routes(routes!(conversations::read)).routes(routes!(chat::resume)));
+    let changing = OpenApiRouter::new().routes(routes!(cancel::cancel));
+    let changing = strict(changing.routes(routes!(feedback::put, feedback::withdraw)));
+    let reading = OpenApiRouter::new().routes(routes!(conversations::read)).routes(routes!(chat::resume));
+    let reading = strict(reading.routes(routes!(events::stream)));
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
     let switching = query::refuse_unknown::<AutomateOptions>("/api", switching);
     OpenApiRouter::new()
@@ -66,7 +70,7 @@ pub(super) fn cors() -> CorsLayer {
     ];
     CorsLayer::new()
         .allow_origin(Any)
-        .allow_methods([Method::GET, Method::POST])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(exposed)
         .max_age(Duration::from_hours(1))

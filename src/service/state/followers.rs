@@ -1,4 +1,4 @@
-//! The followers of event feeds, limited in number, by workspace and by API key.
+//! The followers of event feeds, limited in number, by workspace and by credential: an API key, or the link of a conversation.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -10,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed_cache::{FeedCache, MAX_EVENTS};
 use crate::domain::account::{Account, KeyHash};
+use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::WorkspaceId;
+use crate::domain::ids::{WidgetUuid, WorkspaceId};
 use crate::fair_semaphore::{FairPermit, FairSemaphore, Shares};
 use crate::service::Services;
 use crate::service::read_events::{EventPage, FeedReader, read};
@@ -24,6 +25,9 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// takes, and the other read connections (`store.read_connections`) are left to requests.
 const CONCURRENT_READS: Shares = Shares { total: 3, per_key: 2 };
 
+/// How many followers of one conversation this process accepts: a visitor's browsers and tabs.
+const MAX_FOLLOWERS_PER_LINK: usize = 4;
+
 /// How many followers this process accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct FollowerBounds {
@@ -31,6 +35,17 @@ pub struct FollowerBounds {
     pub max_followers: usize,
     /// `events.max_followers_per_workspace`.
     pub max_followers_per_workspace: usize,
+}
+
+impl FollowerBounds {
+    /// The bounds for visitors, who leave a quarter to API keys.
+    fn for_visitors(self) -> Self {
+        let Self { max_followers, max_followers_per_workspace } = self;
+        Self {
+            max_followers: max_followers - max_followers / 4,
+            max_followers_per_workspace: max_followers_per_workspace - max_followers_per_workspace / 4,
+        }
+    }
 }
 
 /// The followers of this process. Cheap to clone.
@@ -48,7 +63,19 @@ struct FollowerState {
     by_workspace: HashMap<WorkspaceId, RefCounted<Arc<FollowedFeed>>>,
     /// Cancelled when the secret becomes invalid, or its workspace is suspended.
     by_key: HashMap<KeyHash, RefCounted<CancellationToken>>,
+    by_link: HashMap<WidgetUuid, RefCounted<FollowedLink>>,
     count: usize,
+}
+
+impl FollowerState {
+    fn check_room(&self, workspace: WorkspaceId, bounds: FollowerBounds) -> Result<(), Error> {
+        let of_workspace = self.by_workspace.get(&workspace).map_or(0, |entry| entry.count);
+        if self.count >= bounds.max_followers || of_workspace >= bounds.max_followers_per_workspace {
+            let text = "Too many readers follow the events";
+            return Err(Error::Overloaded { text, retry_after: RETRY_AFTER });
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -64,15 +91,31 @@ struct FollowedFeed {
     cache: tokio::sync::Mutex<FeedCache>,
 }
 
+/// The link of a followed conversation.
+#[derive(Clone, Debug, Default)]
+struct FollowedLink {
+    /// Cancelled when the link becomes invalid, or its workspace is suspended.
+    revoked: CancellationToken,
+    /// When a person last typed, if that was a few seconds ago.
+    typed_at: watch::Sender<Option<Micros>>,
+}
+
+/// What gives a follower access to the events.
+#[derive(Clone, Copy, Debug)]
+enum Credential {
+    Key(KeyHash),
+    Link(WidgetUuid),
+}
+
 /// The subscription of one follower.
 #[derive(Debug)]
 pub(in crate::service) struct Subscription {
     followers: Followers,
     workspace: WorkspaceId,
-    key: KeyHash,
+    credential: Credential,
     feed: Arc<FollowedFeed>,
     latest_cursor: watch::Receiver<i64>,
-    key_revoked: CancellationToken,
+    revoked: CancellationToken,
 }
 
 impl Followers {
@@ -90,21 +133,46 @@ impl Followers {
         self.read_permits.acquire(workspace, 1).await
     }
 
+    /// Subscribes a client with an API key.
     pub(in crate::service) fn subscribe(&self, account: &Account) -> Result<Subscription, Error> {
         let (workspace, key) = (account.workspace, account.secret);
         let mut state = self.lock();
-        let of_workspace = state.by_workspace.get(&workspace).map_or(0, |entry| entry.count);
-        if state.count >= self.bounds.max_followers || of_workspace >= self.bounds.max_followers_per_workspace
-        {
-            let text = "Too many readers follow the events";
-            return Err(Error::Overloaded { text, retry_after: RETRY_AFTER });
+        state.check_room(workspace, self.bounds)?;
+        let revoked = acquire(&mut state.by_key, key);
+        Ok(self.subscription(state, workspace, Credential::Key(key), revoked))
+    }
+
+    /// Subscribes a visitor with the link of a conversation. Also returns when a person last typed there.
+    ///
+    /// # Errors
+    /// [`Error::LimitReached`] if the conversation has too many followers, [`Error::Overloaded`] if there are too many in all.
+    pub(in crate::service) fn subscribe_link(
+        &self,
+        workspace: WorkspaceId,
+        link: WidgetUuid,
+    ) -> Result<(Subscription, watch::Receiver<Option<Micros>>), Error> {
+        let mut state = self.lock();
+        if state.by_link.get(&link).is_some_and(|entry| entry.count >= MAX_FOLLOWERS_PER_LINK) {
+            return Err(Error::LimitReached { retry_after: RETRY_AFTER });
         }
+        state.check_room(workspace, self.bounds.for_visitors())?;
+        let FollowedLink { revoked, typed_at } = acquire(&mut state.by_link, link);
+        let subscription = self.subscription(state, workspace, Credential::Link(link), revoked);
+        Ok((subscription, typed_at.subscribe()))
+    }
+
+    fn subscription(
+        &self,
+        mut state: MutexGuard<'_, FollowerState>,
+        workspace: WorkspaceId,
+        credential: Credential,
+        revoked: CancellationToken,
+    ) -> Subscription {
         state.count += 1;
         let feed = acquire(&mut state.by_workspace, workspace);
-        let key_revoked = acquire(&mut state.by_key, key);
         drop(state);
         let latest_cursor = feed.latest_cursor.subscribe();
-        Ok(Subscription { followers: self.clone(), workspace, key, feed, latest_cursor, key_revoked })
+        Subscription { followers: self.clone(), workspace, credential, feed, latest_cursor, revoked }
     }
 
     /// Wakes a workspace's followers: its feed reaches at least to `latest_cursor`.
@@ -149,6 +217,30 @@ impl Followers {
         }
     }
 
+    pub(in crate::service) fn links(&self) -> Vec<WidgetUuid> {
+        self.lock().by_link.keys().copied().collect()
+    }
+
+    /// Ends the followers whose links were `checked` and are not `valid`.
+    pub(in crate::service) fn end_invalid_links(&self, checked: &[WidgetUuid], valid: &HashSet<WidgetUuid>) {
+        let state = self.lock();
+        for link in checked.iter().filter(|link| !valid.contains(link)) {
+            if let Some(entry) = state.by_link.get(link) {
+                entry.value.revoked.cancel();
+            }
+        }
+    }
+
+    /// Tells the followers of these links when a person last typed: not lately, if the link is not in `typed`.
+    pub(in crate::service) fn set_typing(&self, links: &[WidgetUuid], typed: &HashMap<WidgetUuid, Micros>) {
+        let state = self.lock();
+        for link in links {
+            let Some(entry) = state.by_link.get(link) else { continue };
+            let typed_at = typed.get(link).copied();
+            entry.value.typed_at.send_if_modified(|current| std::mem::replace(current, typed_at) != typed_at);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, FollowerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -170,16 +262,16 @@ fn release<K: Hash + Eq, T>(state: &mut HashMap<K, RefCounted<T>>, key: &K) {
 }
 
 impl Subscription {
-    /// Waits until the process stops or the API key becomes invalid.
+    /// Waits until the process stops or the credential becomes invalid.
     pub(in crate::service) async fn ended(&self) {
         tokio::select! {
             () = self.followers.stop.cancelled() => {}
-            () = self.key_revoked.cancelled() => {}
+            () = self.revoked.cancelled() => {}
         }
     }
 
     pub(in crate::service) fn has_ended(&self) -> bool {
-        self.followers.stop.is_cancelled() || self.key_revoked.is_cancelled()
+        self.followers.stop.is_cancelled() || self.revoked.is_cancelled()
     }
 
     /// The events after the reader's cursor; with `wait`, waits until there are any.
@@ -221,6 +313,9 @@ impl Drop for Subscription {
         let mut state = self.followers.lock();
         state.count -= 1;
         release(&mut state.by_workspace, &self.workspace);
-        release(&mut state.by_key, &self.key);
+        match &self.credential {
+            Credential::Key(key) => release(&mut state.by_key, key),
+            Credential::Link(link) => release(&mut state.by_link, link),
+        }
     }
 }

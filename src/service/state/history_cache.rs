@@ -136,6 +136,8 @@ mod tests {
             earlier_texts: None,
             turn: Some(TurnId(Uuid::nil())),
             created_at: Micros(0),
+            rating: None,
+            rating_comment: None,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::domain::event::EventType;
 use crate::domain::ids::{self, CalendarToken, WidgetUuid, with_ids};
 use crate::domain::knowledge::{Format, Language};
 use crate::domain::ledger::LedgerKind;
+use crate::domain::message::Rating;
 use crate::domain::money::Money;
 use crate::domain::seal::SealedSecret;
 use crate::domain::turn::{Api, TurnState};
@@ -101,6 +102,6 @@ sql_newtype!(Uuid, |id| id.0, |raw| Ok(Self(raw)); CalendarToken, WidgetUuid);
 sql_newtype!(i64, |value| value.0, |raw| Ok(Self(raw)); Micros, Money);
 sql_newtype!(String, |word| word.as_str(), |raw| Ok(raw.parse()?);
     AttemptOutcome, ConversationKind, DeliveryState, DisabledReason, Api, ErasureReason, EventType, Format,
-    Language, LedgerKind, SenderType, TurnState,
+    Language, LedgerKind, Rating, SenderType, TurnState,
 );
 sql_newtype!(String, |sealed| sealed.as_str(), |raw| Ok(Self::from_stored(raw)); SealedSecret);

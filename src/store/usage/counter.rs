@@ -243,6 +243,7 @@ impl Counter {
             EventType::ConversationUpdated
             | EventType::ConversationEnded
             | EventType::ConversationDeleted
+            | EventType::MessageFeedback
             | EventType::ReplyFailed
             | EventType::ReplyDiscarded
             | EventType::BalanceLow
@@ -265,6 +266,7 @@ impl Counter {
             | EventType::ConversationUpdated
             | EventType::ConversationEnded
             | EventType::ConversationDeleted
+            | EventType::MessageFeedback
             | EventType::BalanceLow
             | EventType::WebhookEndpointDisabled
             | EventType::WebhookEndpointTest => figures.turns_completed += 1,
@@ -345,6 +347,8 @@ mod tests {
             earlier_texts: None,
             turn: None,
             created_at: Micros(0),
+            rating: None,
+            rating_comment: None,
         };
         let no_reply = EventData::NoReply { conversation, turn, message: id, reason: "model_timeout" };
 

@@ -1,5 +1,5 @@
 //! Removes expired rows in small batches: addresses of the audit log, events with their deliveries and attempts, idempotency keys, expired leases,
-//! conversations that were never used, and the rows of deleted endpoints and knowledge bases.
+//! notices that a person types, conversations that were never used, and the rows of deleted endpoints and knowledge bases.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::ids::WorkspaceId;
 use crate::service::index_messages::index_next;
+use crate::service::typing;
 use crate::service::usage::catch_up;
 use crate::store::events::retention;
 use crate::store::knowledge::knowledge_bases;
@@ -37,6 +38,7 @@ pub(in crate::worker) async fn remove(worker: Worker) {
         log_failure("keys", remove_keys(&worker).await);
         log_failure("addresses", remove_addresses(&worker).await);
         log_failure("leases", remove_leases(&worker).await);
+        log_failure("notices of typing", typing::sweep(&worker.services).await);
         log_failure("endpoints", remove_archived(&worker).await);
         log_failure("knowledge bases", remove_knowledge_bases(&worker).await);
         log_failure("events", remove_events(&worker).await);

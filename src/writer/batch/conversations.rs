@@ -1,12 +1,12 @@
-//! Conversations: insert, update and end.
+//! Conversations: insert, update and end; ratings of their messages.
 
 use super::Batch;
 use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::failure::Discard;
-use crate::domain::ids::{ConversationId, ErasureId, ResourceId as _, WorkspaceId};
-use crate::domain::message::Message;
+use crate::domain::ids::{ConversationId, ErasureId, MessageId, ResourceId as _, WorkspaceId};
+use crate::domain::message::{Feedback, Message};
 use crate::domain::render::EventData;
 use crate::store::conversations::Deletion;
 
@@ -79,6 +79,17 @@ impl Batch<'_> {
         let workspace = conversation.workspace;
         self.changes.deletions.push(Deletion { workspace, conversation: id, erasure, deleted_at: now });
         self.emit(workspace, EventType::ConversationDeleted, &EventData::Deleted(id));
+    }
+
+    /// Changes the rating of a message, with an event.
+    pub(in crate::writer) fn rate_message(&mut self, id: MessageId, feedback: Option<&Feedback>) {
+        let Some(rated) = self.tables.rated.get_mut(&id) else { return };
+        let key = rated.key;
+        rated.feedback = feedback.cloned();
+        self.changes.ratings.insert(id);
+        self.keep_conversation(key.conversation);
+        let data = EventData::Feedback { conversation: key.conversation, message: id, feedback };
+        self.emit(key.workspace, EventType::MessageFeedback, &data);
     }
 
     fn modify_conversation(

@@ -17,6 +17,8 @@ pub struct LoadPlan {
     pub turns: BTreeSet<(WorkspaceId, TurnId)>,
     pub assistants: BTreeSet<(WorkspaceId, AssistantId)>,
     pub messages: BTreeSet<(WorkspaceId, MessageId)>,
+    /// The messages whose ratings are read.
+    pub rated: BTreeSet<(WorkspaceId, MessageId)>,
     pub idempotency: BTreeSet<IdempotencyKey>,
     pub bookings: Vec<BookingLookup>,
     /// The references of top-ups.

@@ -204,7 +204,9 @@ impl<'a> Batch<'a> {
         let conversation = match data {
             EventData::Message(message) => Some(message.conversation),
             EventData::Conversation(conversation, _) => Some(conversation.id),
-            EventData::NoReply { conversation, .. } | EventData::Deleted(conversation) => Some(*conversation),
+            EventData::Feedback { conversation, .. }
+            | EventData::NoReply { conversation, .. }
+            | EventData::Deleted(conversation) => Some(*conversation),
             EventData::Balance { .. } | EventData::Endpoint { .. } => None,
         };
         let body = render::event(id, kind, at, cursor, data);

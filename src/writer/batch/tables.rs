@@ -16,7 +16,7 @@ use crate::domain::ids::{
 };
 use crate::domain::journal::JournalRow;
 use crate::domain::ledger::LedgerEntry;
-use crate::domain::message::{Message, MessageRef};
+use crate::domain::message::{Message, MessageRef, RatedMessage};
 use crate::domain::turn::Turn;
 use crate::domain::webhook_endpoint::Endpoint;
 use crate::domain::workspace::{Workspace, WorkspaceState};
@@ -45,6 +45,7 @@ pub struct Tables {
     pub conversations: HashMap<ConversationId, Conversation>,
     pub assistants: HashMap<AssistantId, AssistantSummary>,
     pub messages: HashMap<MessageId, MessageRef>,
+    pub rated: HashMap<MessageId, RatedMessage>,
     pub turns: HashMap<TurnId, Turn>,
     /// The open turns by conversation and position; complete for conversations whose turns may end in this batch.
     pub open: HashMap<ConversationId, BTreeMap<i64, TurnId>>,
@@ -86,6 +87,8 @@ pub struct ChangeSet {
     pub new_turns: Vec<TurnId>,
     pub turns: BTreeSet<TurnId>,
     pub messages: Vec<Message>,
+    /// The messages whose ratings change.
+    pub ratings: BTreeSet<MessageId>,
     pub ledger: Vec<LedgerEntry>,
     pub events: Vec<Event>,
     pub deliveries: Vec<Delivery>,

@@ -213,6 +213,8 @@ impl Batch<'_> {
             earlier_texts: reply.earlier_texts.clone(),
             turn: Some(turn.id),
             created_at: now,
+            rating: None,
+            rating_comment: None,
         };
         self.changes.touch_conversation(turn.conversation);
         self.emit(turn.workspace, EventType::MessageCreated, &EventData::Message(&message));

@@ -311,6 +311,8 @@ impl Admission {
             earlier_texts: None,
             turn,
             created_at: now,
+            rating: None,
+            rating_comment: None,
         };
         let message_ref =
             MessageRef { workspace: message.workspace, conversation: conversation.id, position };

@@ -131,6 +131,8 @@ impl NewConversation {
             earlier_texts: None,
             turn: None,
             created_at: now,
+            rating: None,
+            rating_comment: None,
         })
     }
 }

@@ -241,7 +241,7 @@ both_backends!(
         assert_eq!(preflight.status, 200);
         assert_eq!(preflight.header("access-control-allow-origin"), Some("*"));
         assert_eq!(preflight.header("access-control-allow-headers"), Some("content-type,idempotency-key"));
-        assert_eq!(preflight.header("access-control-allow-methods"), Some("GET,POST"));
+        assert_eq!(preflight.header("access-control-allow-methods"), Some("GET,POST,PUT,DELETE"));
         assert_eq!(answer.status, 422);
         let exposed = answer.header("access-control-expose-headers").unwrap();
         assert!(exposed.contains("rejoinder-error") && exposed.contains("retry-after"), "{exposed}");

@@ -2,6 +2,7 @@
 
 mod conversations;
 mod demo;
+mod feedback;
 mod human_takeover;
 mod idempotency;
 mod key_scopes;
@@ -13,5 +14,7 @@ mod model_faults;
 mod money;
 mod token_budgets;
 mod tools;
+mod typing;
 mod unknown_names;
 mod variables;
+mod visitor_events;

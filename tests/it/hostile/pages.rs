@@ -33,7 +33,7 @@ async fn insert_messages(db: &TestDb) {
         let (position, id) = (1_000 + number, literal(db, message_id(number).0));
         let insert = format!(
             "insert into messages select workspace_id, conversation_id, {position}, {id}, 'user', 'visitor', '{text}', null, \
-             null, null, null, false, null, {NOW}, false, null from widget_links where id = {link}"
+             null, null, null, false, null, {NOW}, false, null, null, null from widget_links where id = {link}"
         );
         seed::execute(db, &insert).await;
     }

@@ -124,7 +124,7 @@ const SAMPLES: &str = "return [...document.querySelectorAll('article.operation')
 ]);";
 
 /// Samples that the demo may answer with another status than 200: operation, status, reason.
-const OTHER_STATUS: [(&str, &str, &str); 14] = [
+const OTHER_STATUS: [(&str, &str, &str); 16] = [
     ("createAssistant", "409", "the demo has an assistant with this slug"),
     ("createBooking", "409", "the day of the sample is over"),
     ("createErasure", "202", "the erasure goes on"),
@@ -133,12 +133,14 @@ const OTHER_STATUS: [(&str, &str, &str); 14] = [
     ("operatorCreateWorkspace", "409", "the workspace of the sample was made before"),
     ("operatorDeleteWorkspace", "409", "the workspace is not suspended any more"),
     ("operatorResumeWorkspace", "409", "the workspace is not suspended any more"),
+    ("rateMessage", "404", "the message of the sample is the visitor's own"),
     ("refreshTool", "409", "the demo has no MCP server"),
     ("replayEvents", "409", "the demo has fewer events"),
     ("resendDelivery", "409", "the delivery may be under way"),
     ("resumeChat", "204", "no reply is being made"),
     ("retryTurn", "409", "the turn has not failed"),
     ("streamTurn", "204", "the turn has ended"),
+    ("withdrawRating", "404", "the message of the sample is the visitor's own"),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -73,7 +73,7 @@ async fn insert_messages(db: &TestDb, seeded: &Seed) {
         let id = literal(db, Uuid::new_v4());
         format!(
             "insert into messages values ({workspace}, {conversation}, {number}, {id}, 'user', 'visitor', '', null, null, \
-             null, '{text}', false, null, 0, false, null)"
+             null, '{text}', false, null, 0, false, null, null, null)"
         )
     };
     insert(db, row).await;

@@ -22,7 +22,7 @@ async fn insert_message(db: &TestDb, seeded: &Seed, position: i64, answers: Opti
     let text = "ü".repeat(25_000);
     let insert = format!(
         "insert into messages values ({workspace}, {conversation}, {position}, {id}, 'user', 'visitor', '{text}', \
-         null, null, {answers}, '{text}', false, null, 0, false, null)"
+         null, null, {answers}, '{text}', false, null, 0, false, null, null, null)"
     );
     seed::execute(db, &insert).await;
 }

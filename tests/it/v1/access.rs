@@ -168,7 +168,9 @@ async fn objects<'a>(server: &'a TestServer, db: &TestDb, operator: String) -> O
     let sent = server.post_message(WIDGET, "Hi").send().await;
     let turn = sent.header("rejoinder-turn").unwrap().to_owned();
     let conversation = server.conversation_id(WIDGET).await;
-    let message = server.messages(&conversation).await[0]["id"].as_str().unwrap().to_owned();
+    let messages = server.messages(&conversation).await;
+    let message = messages[0]["id"].as_str().unwrap().to_owned();
+    let reply = messages.last().unwrap()["id"].as_str().unwrap().to_owned();
     let post = async |path: &str, body: Value| {
         let answer = server.request("POST", path).bearer(&key).json(&body).send().await;
         assert!(answer.status < 300, "{path}: {}", answer.text());
@@ -183,6 +185,7 @@ async fn objects<'a>(server: &'a TestServer, db: &TestDb, operator: String) -> O
     let workspace = workspaces.iter().find(|workspace| workspace["slug"] == "demo").unwrap();
     let known = BTreeMap::from([
         ("/api/conversations", WIDGET.to_owned()),
+        ("/api/conversations/{uuid}/messages", reply),
         ("/api/chat", WIDGET.to_owned()),
         ("/api/automate/conversations", WIDGET.to_owned()),
         ("/v1/conversations", conversation),

@@ -62,6 +62,11 @@ async fn fill(server: &TestServer, marker: &'static str, datetime: &str) -> (Str
     assert_eq!(replied.status, 200, "{}", replied.text());
     assert_eq!(replied.json()["function_calls"][1]["result"]["success"], true, "{}", replied.text());
 
+    let reply = server.messages(con).await.last().unwrap()["id"].as_str().unwrap().to_owned();
+    let rating = server.request("PUT", &format!("/api/conversations/{uuid}/messages/{reply}/feedback"));
+    let rating = rating.json(&json!({ "rating": "up", "comment": format!("Thank you from {marker}") }));
+    assert_eq!(rating.send().await.status, 200);
+
     let failed = http::StatusCode::FORBIDDEN;
     server.model.script().queue([Reply::error(failed, marker)]);
     assert_eq!(server.post_message(uuid, &format!("{marker} fails")).send().await.status, 400);

@@ -72,8 +72,8 @@ both_backends!(
     async fn an_invalid_query_names_its_field(db: TestDb) {
         let server = TestServer::start(&db).await;
         let types = "Field 'types' must be a list of: conversation.created, conversation.updated, \
-            conversation.ended, conversation.deleted, message.created, reply.failed, reply.discarded, \
-            balance.low, webhook_endpoint.disabled, webhook_endpoint.test.";
+            conversation.ended, conversation.deleted, message.created, message.feedback, reply.failed, \
+            reply.discarded, balance.low, webhook_endpoint.disabled, webhook_endpoint.test.";
         let message = "Field 'after' must be a cursor of this list, the id of an event, or 'latest'.";
         let nothing = "Field 'after' names no event of this feed.";
         let (_, latest) = parts(&page(&server, "after=latest").await);

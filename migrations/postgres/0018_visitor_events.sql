@@ -1,0 +1,11 @@
+-- A visitor's rating of a message.
+alter table messages add column rating text, add column rating_comment text;
+-- When a person last typed in a conversation. A row counts for a few seconds, and is removed later.
+create table typing (
+    workspace_id uuid not null,
+    conversation_id uuid not null,
+    typed_at bigint not null,
+    primary key (workspace_id, conversation_id)
+);
+-- Older binaries cannot read the event of a rating.
+update schema_floor set oldest_binary = 4;

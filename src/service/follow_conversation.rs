@@ -1,0 +1,254 @@
+//! A visitor follows a conversation: its status, its visible messages, and whether a person types. The events of the feed say that there is
+//! something new; what the visitor gets is read from the conversation, as its history is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::Services;
+use super::follow_events::Follower;
+use super::read_conversation::is_visible;
+use super::read_events::{FeedReader, StartPosition, open_at};
+use super::send_message::{check_origin, find_by_link};
+use crate::domain::account::Account;
+use crate::domain::clock::Micros;
+use crate::domain::conversation::{Conversation, SenderType};
+use crate::domain::error::Error;
+use crate::domain::event::{Event, EventCursor, EventFilter, EventType};
+use crate::domain::failure::Failure;
+use crate::domain::ids::{ConversationId, ResourceId as _, WidgetUuid, WorkspaceId};
+use crate::domain::message::Message;
+use crate::domain::render::message_of_event;
+use crate::store::{Conn, conversations, messages};
+
+/// The events that say that there is something new for a visitor.
+const TYPES: [EventType; 4] = [
+    EventType::ConversationDeleted,
+    EventType::ConversationEnded,
+    EventType::ConversationUpdated,
+    EventType::MessageCreated,
+];
+
+/// A visitor's request.
+#[derive(Clone, Debug)]
+pub struct FollowRequest {
+    pub link: WidgetUuid,
+    /// The account of the API key, if one was sent.
+    pub account: Option<Account>,
+    pub origin: Option<String>,
+    pub after: StartPosition,
+}
+
+/// Whether the AI answers, and whether messages are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConversationStatus {
+    pub ai_enabled: bool,
+    pub has_ended: bool,
+}
+
+impl From<&Conversation> for ConversationStatus {
+    fn from(conversation: &Conversation) -> Self {
+        Self { ai_enabled: conversation.ai_enabled, has_ended: conversation.ended_at.is_some() }
+    }
+}
+
+/// What a visitor learns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConversationNews {
+    Status(ConversationStatus),
+    /// Messages may be missing before the next one: the history has them.
+    Reset,
+    Message(Box<Message>),
+    /// Whether a person types.
+    Typing(bool),
+}
+
+/// A visitor who follows a conversation; unsubscribes when it is dropped.
+#[derive(Debug)]
+pub struct ConversationFollower {
+    follower: Follower,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    /// What comes first.
+    first: VecDeque<ConversationNews>,
+    /// Events that were read, and whose news are not yet returned.
+    events: VecDeque<Arc<Event>>,
+    /// All news up to here were returned.
+    position: EventCursor,
+    /// The status that was returned last.
+    status: ConversationStatus,
+    typed_at: watch::Receiver<Option<Micros>>,
+    was_typing: bool,
+    /// When an agent last wrote: who typed before has finished.
+    written_at: Option<Micros>,
+}
+
+/// What an event has led to.
+enum Found {
+    News(ConversationNews),
+    Nothing,
+    /// The conversation was deleted.
+    End,
+}
+
+/// Begins to follow a conversation at the requested position; at the newest one if that is gone.
+///
+/// # Errors
+/// [`Error::LimitReached`] if the conversation has too many followers, [`Error::Overloaded`] if there are too many in all; an error if the
+/// workspace is suspended.
+pub async fn follow(services: &Services, request: FollowRequest) -> Result<ConversationFollower, Error> {
+    let FollowRequest { link, account, origin, after } = request;
+    let linked = find_by_link(services, link, account.as_ref()).await?;
+    check_origin(services, &linked, origin.as_deref()).await?;
+    let Conversation { workspace, id, .. } = linked.conversation;
+    let following = async |conn: Conn<'_>| conversations::list_following(conn, &[link]).await;
+    if services.db.read(workspace, following).await?.is_empty() {
+        return Err(Error::Processing(Failure::WorkspaceSuspended));
+    }
+    let (reader, is_reset) = open(services, workspace, id, after).await?;
+    let (subscription, typed_at) = services.followers.subscribe_link(workspace, link)?;
+    // After the position: an event in between changes nothing.
+    let read = async |conn: Conn<'_>| conversations::find(conn, workspace, id).await;
+    let conversation = services.db.read(workspace, read).await?;
+    let conversation = conversation.ok_or_else(|| ConversationId::not_found(link))?;
+    let status = ConversationStatus::from(&conversation);
+    let mut first = VecDeque::from([ConversationNews::Status(status)]);
+    if is_reset {
+        first.push_back(ConversationNews::Reset);
+    }
+    let follower = Follower::new(subscription, reader);
+    Ok(ConversationFollower {
+        position: follower.cursor(),
+        follower,
+        workspace,
+        conversation: id,
+        first,
+        events: VecDeque::new(),
+        status,
+        typed_at,
+        was_typing: false,
+        written_at: None,
+    })
+}
+
+/// A reader at a position, or at the newest one if that is gone. Returns whether it is gone.
+async fn open(
+    services: &Services,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    after: StartPosition,
+) -> Result<(FeedReader, bool), Error> {
+    let _permit = services.followers.acquire_read_permit(workspace).await;
+    let filter = EventFilter { types: TYPES.to_vec(), conversation: Some(conversation) };
+    match open_at(services, workspace, (after, "The position"), filter.clone()).await {
+        Err(Error::CursorExpired(_) | Error::Conflict(_)) => {
+            let reader =
+                open_at(services, workspace, (StartPosition::Latest, "The position"), filter).await?;
+            Ok((reader, true))
+        }
+        opened => Ok((opened?, false)),
+    }
+}
+
+impl ConversationFollower {
+    /// All news up to here were returned.
+    #[must_use]
+    pub fn cursor(&self) -> EventCursor {
+        if self.first.is_empty() && self.events.is_empty() { self.follower.cursor() } else { self.position }
+    }
+
+    /// Waits for the next news, with their position. `None` once the conversation is deleted, its link is replaced, the workspace is
+    /// suspended or the process stops. Cancel safe.
+    pub async fn next(
+        &mut self,
+        services: &Services,
+    ) -> Result<Option<(ConversationNews, EventCursor)>, Error> {
+        while !self.follower.has_ended() {
+            if let Some(news) = self.first.pop_front() {
+                return Ok(Some((news, self.position)));
+            }
+            if let Some(is_typing) = self.changed_typing() {
+                return Ok(Some((ConversationNews::Typing(is_typing), self.cursor())));
+            }
+            if let Some(event) = self.events.front().map(Arc::clone) {
+                let found = self.read(services, &event).await?;
+                self.events.pop_front();
+                self.position = self.follower.position(event.cursor);
+                match found {
+                    Found::News(news) => return Ok(Some((self.remember(news), self.position))),
+                    Found::Nothing => continue,
+                    Found::End => return Ok(None),
+                }
+            }
+            tokio::select! {
+                // The sender lives as long as the subscription.
+                _ = self.typed_at.changed() => {}
+                events = self.follower.next_batch(services) => match events? {
+                    Some(events) => self.events = events.into(),
+                    None => return Ok(None),
+                },
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits for this long, or until the follower has ended.
+    pub async fn pause(&self, length: Duration) {
+        self.follower.pause(length).await;
+    }
+
+    /// Whether a person types, if that has changed.
+    fn changed_typing(&mut self) -> Option<bool> {
+        let typed_at = *self.typed_at.borrow_and_update();
+        let is_typing = typed_at.is_some() && typed_at > self.written_at;
+        let has_changed = std::mem::replace(&mut self.was_typing, is_typing) != is_typing;
+        has_changed.then_some(is_typing)
+    }
+
+    fn remember(&mut self, news: ConversationNews) -> ConversationNews {
+        match &news {
+            ConversationNews::Status(status) => self.status = *status,
+            ConversationNews::Message(message) if message.sender_type == SenderType::Agent => {
+                self.written_at = self.written_at.max(Some(message.created_at));
+            }
+            ConversationNews::Message(_) | ConversationNews::Reset | ConversationNews::Typing(_) => {}
+        }
+        news
+    }
+
+    async fn read(&self, services: &Services, event: &Event) -> Result<Found, Error> {
+        match event.kind {
+            EventType::MessageCreated => self.read_message(services, event).await,
+            EventType::ConversationUpdated | EventType::ConversationEnded => self.read_status(services).await,
+            EventType::ConversationDeleted => Ok(Found::End),
+            EventType::ConversationCreated
+            | EventType::MessageFeedback
+            | EventType::ReplyFailed
+            | EventType::ReplyDiscarded
+            | EventType::BalanceLow
+            | EventType::WebhookEndpointDisabled
+            | EventType::WebhookEndpointTest => Ok(Found::Nothing),
+        }
+    }
+
+    /// The message of an event, unless it was removed or is not for visitors.
+    async fn read_message(&self, services: &Services, event: &Event) -> Result<Found, Error> {
+        let Some(id) = message_of_event(&event.body) else { return Ok(Found::Nothing) };
+        let workspace = self.workspace;
+        let find = async |conn: Conn<'_>| messages::find(conn, workspace, id).await;
+        let message = services.db.read(workspace, find).await?.filter(is_visible);
+        Ok(message
+            .map_or(Found::Nothing, |message| Found::News(ConversationNews::Message(Box::new(message)))))
+    }
+
+    /// The status, if it has changed.
+    async fn read_status(&self, services: &Services) -> Result<Found, Error> {
+        let (workspace, id) = (self.workspace, self.conversation);
+        let find = async |conn: Conn<'_>| conversations::find(conn, workspace, id).await;
+        let Some(conversation) = services.db.read(workspace, find).await? else { return Ok(Found::End) };
+        let status = ConversationStatus::from(&conversation);
+        Ok(if status == self.status { Found::Nothing } else { Found::News(ConversationNews::Status(status)) })
+    }
+}
