@@ -77,7 +77,7 @@ pub(super) async fn put(
     Ok(write(&state, path, visitor, Some(Feedback { rating, comment })).await?)
 }
 
-/// Withdraw the rating of a message.
+/// Withdraw a message's rating.
 #[utoipa::path(
     delete, path = "/conversations/{uuid}/messages/{message_id}/feedback", tag = "widget", operation_id = "withdrawRating",
     security((), ("bearer" = ["messages:write"])),

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::{Program, UNDO_11_TO_17, change};
+use super::{Program, UNDO_FROM_11, change};
 use crate::support::binary::ProcessOutput;
 use crate::support::db::{Backend, both_backends};
 use crate::support::fake_tool::FakeTool;
@@ -91,7 +91,7 @@ both_backends!(
             create table seal_check (id integer primary key, sealed text not null); \
             insert into seal_check values (1, 'AAAA'); update webhook_endpoints set secret = 'AAAA'; \
             update schema_floor set oldest_binary = 1";
-        change(&db, &program, UNDO_11_TO_17).await;
+        change(&db, &program, UNDO_FROM_11).await;
         change(&db, &program, undo).await;
 
         let refused = with_key.refusal("secret_key");
@@ -123,7 +123,7 @@ both_backends!(
             drop table seal_keys; \
             create table seal_check (id integer primary key, sealed text not null); \
             insert into seal_check values (1, 'AAAA'); update schema_floor set oldest_binary = 1";
-        change(&db, &program, UNDO_11_TO_17).await;
+        change(&db, &program, UNDO_FROM_11).await;
         change(&db, &program, undo).await;
 
         with_key.serve_once().await;

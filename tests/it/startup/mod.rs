@@ -21,7 +21,8 @@ use rejoinder::store::Conn;
 const EMPTY: Template = Template { name: "empty", migrate: |_| Box::pin(async { Ok(()) }) };
 
 /// Takes the migrations 11 to 17 back. That of the bookings may be run again.
-const UNDO_11_TO_17: &str = "delete from _sqlx_migrations where version > 10; \
+const UNDO_FROM_11: &str = "delete from _sqlx_migrations where version > 10; \
+    alter table messages drop column rating; alter table messages drop column rating_comment; drop table typing; \
     drop table usage_counts; drop table usage_positions; alter table turns drop column api_key_id; \
     drop table operator_keys; drop index workspaces_suspended; alter table workspaces drop column from_file; \
     alter table workspaces drop column suspended_at; alter table workspaces drop column deleted_at; \
@@ -292,7 +293,7 @@ both_backends!(
             alter table messages drop column earlier_texts; alter table cancellations drop column is_stop; \
             alter table turns drop column is_stop_requested; alter table turns drop column stream_process; \
             drop table store_epoch; drop table seal_keys; create table seal_check (id integer primary key, sealed text not null)";
-        change(&db, &program, UNDO_11_TO_17).await;
+        change(&db, &program, UNDO_FROM_11).await;
         change(&db, &program, undo).await;
         let outdated = unmigrated.refusal("store");
         let migrated = program.run(&["migrate"]);
