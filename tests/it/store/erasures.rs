@@ -2,7 +2,7 @@
 
 use rejoinder::domain::clock::Clock as _;
 use rejoinder::domain::conversation::ConversationKind;
-use rejoinder::domain::erasure::{ErasureJob, ErasureTarget};
+use rejoinder::domain::erasure::{ErasureJob, ErasureTarget, FailingCalendars};
 use rejoinder::domain::ids::ErasureId;
 use rejoinder::store::Conn;
 use rejoinder::store::erasures::content;
@@ -25,7 +25,8 @@ both_backends!(
         let (workspace, now) = (seeded.workspace, process.clock.now());
         let target = ErasureTarget::Conversation(conversation.id);
         let id = ErasureId(Uuid::nil());
-        let job = ErasureJob { workspace, id, target, created_at: now, is_marked: true };
+        let (failing_calendars, created_at) = (FailingCalendars::new(), now);
+        let job = ErasureJob { workspace, id, target, created_at, is_marked: true, failing_calendars };
         let mut redacted = Vec::new();
 
         // Each begins anew, as after its process has died.
