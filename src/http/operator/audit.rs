@@ -2,12 +2,10 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
-use super::ReadErrors;
-use crate::domain::ids::{ResourceId as _, WorkspaceId};
+use super::{ReadErrors, parse_workspace};
 use crate::domain::render::Success;
-use crate::http::describe::NotFound;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Operator, QueryParams};
 use crate::http::platform::audit::{AuditEntryOut, OperatorAuditQuery, answer};
@@ -26,16 +24,17 @@ use crate::http::state::AppState;
         (status = 200, description = "A page; all entries with `Accept: application/x-ndjson`", content(
             (Success<Page<AuditEntryOut>> = "application/json"), (String = "application/x-ndjson"),
         )),
-        ReadErrors<(InvalidQuery, NotFound<WorkspaceId>)>,
+        ReadErrors<InvalidQuery>,
     ),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     Operator(operator): Operator,
     QueryParams(query, _): QueryParams<OperatorAuditQuery>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Platform>> {
     // A deleted workspace keeps its entries.
-    let workspace = query.workspace_id.as_deref().map(WorkspaceId::parse).transpose()?;
-    Ok(answer(&state, query.rest(), workspace, &operator.actor, &headers).await?)
+    let workspace = parse_workspace(query.workspace_id.as_deref())?;
+    Ok(answer(&state, query.rest(), workspace, &operator.actor, (&method, &headers)).await?)
 }

@@ -15,6 +15,8 @@ use super::envelope::{ApiError, Platform};
 use super::extract::Operator;
 use super::query;
 use super::state::AppState;
+use crate::domain::error::Error;
+use crate::domain::ids::WorkspaceId;
 use crate::domain::render::Success;
 
 /// A successful response with this data, or an error.
@@ -44,4 +46,11 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(audit::list))
         .routes(routes!(usage::read))
         .routes(routes!(processes::list))
+}
+
+/// The workspace that a query names. It need not exist.
+fn parse_workspace(id: Option<&str>) -> Result<Option<WorkspaceId>, Error> {
+    let malformed =
+        |_| Error::invalid("workspace_id", "Field 'workspace_id' must be an id of the form wsp_….");
+    id.map(|id| id.parse::<WorkspaceId>()).transpose().map_err(malformed)
 }

@@ -6,8 +6,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::ReadErrors;
-use crate::domain::error::Error;
+use super::{ReadErrors, parse_workspace};
 use crate::domain::ids::WorkspaceId;
 use crate::domain::render::Success;
 use crate::http::describe::Overloaded;
@@ -67,10 +66,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Platform>> {
     let OperatorUsageParams { start, end, bucket, group_by, timezone, workspace_id, limit, cursor } = params;
-    let workspace = workspace_id.map(|id| id.parse::<WorkspaceId>()).transpose();
-    let malformed =
-        || Error::invalid("workspace_id", "Field 'workspace_id' must be an id of the form wsp_….");
-    let workspace = workspace.map_err(|_| malformed())?;
+    let workspace = parse_workspace(workspace_id.as_deref())?;
     let params = UsageParams { start, end, bucket, group_by, timezone, limit, cursor };
     answer(&state, workspace, &params, &headers).await
 }
