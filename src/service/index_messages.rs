@@ -19,7 +19,7 @@ const EVENTS: i64 = 64;
 /// The messages that one step indexes, at most, of at most so many bytes or one.
 const STEP: ReadLimit = ReadLimit { rows: 64, bytes: 1 << 20 };
 /// How much later than its event a message may have been created, by a clock that was set back.
-const EVENT_TOLERANCE: Duration = Duration::from_secs(1);
+const EVENT_TOLERANCE: Duration = Duration::from_millis(10);
 /// How far the time in the id of a message may be from that of an event.
 const ID_TOLERANCE: Duration = Duration::from_mins(1);
 
@@ -67,8 +67,8 @@ async fn read(mut conn: Conn<'_>, workspace: WorkspaceId) -> Result<Step, StoreE
         messages: Vec::new(),
         has_more: new.has_more,
     };
-    // Not the newer messages of a conversation: they would come before older ones of others.
-    let until = new.until.plus(EVENT_TOLERANCE);
+    // While there are more events, the newer messages of a conversation wait: they would come before older ones of others.
+    let until = new.until.map_or(Micros(i64::MAX), |until| until.plus(EVENT_TOLERANCE));
     let (mut seen, mut left) = (Vec::<ConversationId>::new(), STEP);
     for (cursor, conversation) in new.events {
         if seen.contains(&conversation) {

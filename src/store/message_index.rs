@@ -55,8 +55,8 @@ pub struct NewEvents {
     pub events: Vec<(i64, ConversationId)>,
     /// The last cursor up to which there are no others.
     pub up_to: i64,
-    /// When the last event up to there was created.
-    pub until: Micros,
+    /// If there may be others after it: when the last event up to there was created.
+    pub until: Option<Micros>,
     /// Whether there may be others after it.
     pub has_more: bool,
     /// If events after the cursor were removed: the cursor of the last of them, and when the next event was created, if there is one.
@@ -101,7 +101,7 @@ pub async fn list_events(
     Ok(NewEvents {
         events: events.filter_map(|row| Some((row.cursor, row.conversation_id?))).collect(),
         up_to,
-        until: rows.iter().map(|row| row.created_at).max().unwrap_or(Micros(0)),
+        until: rows.iter().map(|row| row.created_at).max().filter(|_| !is_last_page),
         has_more: !is_last_page,
         gap,
     })

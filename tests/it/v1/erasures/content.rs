@@ -203,6 +203,29 @@ both_backends!(
 );
 
 both_backends!(
+    async fn all_conversations_of_a_busy_sender_are_found(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        for nth in 0..40 {
+            let mut body = message("", MARKER, false);
+            body.as_object_mut().unwrap().remove("conversation_id");
+            let sent = server.enqueue(body.to_string()).send().await.json();
+            for _ in 0..nth % 3 {
+                let con = sent["data"]["conversation_id"].as_str().unwrap();
+                server.enqueue(message(con, MARKER, false).to_string()).send().await;
+            }
+        }
+        let other = server.store_message(None, "Hi").await;
+        let key = erasing_key(&server).await;
+
+        let accepted = erase(&server, &key, &json!({ "sender_id": format!("{MARKER}-sender") })).await;
+        let erasure = wait_until_done(&server, &key, &accepted).await;
+
+        assert_eq!(erasure["removed"]["conversations"], 40);
+        assert_eq!(server.messages(&other).await.len(), 1);
+    }
+);
+
+both_backends!(
     async fn a_failed_turn_that_was_run_again_leaves_nothing(db: TestDb) {
         let server = TestServer::start(&db).await;
         server.tool.script().respond_with(|_| ToolReply::json(&json!({ "of": MARKER })));
