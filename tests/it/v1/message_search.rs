@@ -264,7 +264,7 @@ both_backends!(
         let server = Setup::default().system_clock().start(&db).await;
         let con = server.store_message(None, "message 0").await;
         for number in 1..150 {
-            let to = Some(&*con).filter(|_| number % 3 > 0);
+            let to = Some(&*con).filter(|_| number % 30 > 0);
             server.store_message(to, &format!("message {number}")).await;
         }
         wait_for_index(&server, 150).await;
