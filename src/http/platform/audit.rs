@@ -286,7 +286,7 @@ pub(in crate::http) async fn answer(
 /// All entries before one, read as the client reads them. After an error the response ends without its last chunk.
 fn export(services: Services, filter: AuditFilter, before: Option<AuditId>, reader: ActorKind) -> Response {
     let first = Some((services, filter, before));
-    let pages = try_unfold(first, async move |next| {
+    let pages = try_unfold(first, move |next| async move {
         let Some((services, filter, before)) = next else { return Ok::<_, Error>(None) };
         let page = audit_log::list(&services, &filter, before, EXPORT_ROWS).await?;
         let lines: String = page.items.into_iter().map(|entry| line(entry.visible_to(reader))).collect();

@@ -111,7 +111,8 @@ async fn expire(worker: &Worker, workspace: WorkspaceId, expiry: Expiry) -> Resu
                 }
             };
             if removed > 0 {
-                let before = std::mem::replace(&mut total, total + removed);
+                let before = total;
+                total += removed;
                 record(worker, conn, (workspace, expiry), entry, [before, total]).await?;
             }
             Ok(removed)
