@@ -52,5 +52,5 @@ fn all_routes() -> OpenApiRouter<AppState> {
 fn parse_workspace(id: Option<&str>) -> Result<Option<WorkspaceId>, Error> {
     let malformed =
         |_| Error::invalid("workspace_id", "Field 'workspace_id' must be an id of the form wsp_….");
-    id.map(|id| id.parse::<WorkspaceId>()).transpose().map_err(malformed)
+    id.map(str::parse::<WorkspaceId>).transpose().map_err(malformed)
 }
