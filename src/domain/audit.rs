@@ -171,7 +171,8 @@ pub struct StoredAuditEntry {
     pub created_at: Micros,
     pub actor_kind: ActorKind,
     pub actor_id: Option<String>,
-    pub actor_name: String,
+    /// None only where the reader may not see it.
+    pub actor_name: Option<String>,
     pub route: Option<String>,
     /// Removed after `audit.address_retention`.
     pub address: Option<String>,
@@ -183,6 +184,17 @@ pub struct StoredAuditEntry {
     /// JSON objects.
     pub before: Option<String>,
     pub after: Option<String>,
+}
+
+impl StoredAuditEntry {
+    /// The entry as a reader with this kind of key sees it. The owner of a workspace does not see which operator acted, and from where.
+    #[must_use]
+    pub fn visible_to(mut self, reader: ActorKind) -> Self {
+        if self.actor_kind == ActorKind::Operator && reader != ActorKind::Operator {
+            (self.actor_id, self.actor_name, self.address) = (None, None, None);
+        }
+        self
+    }
 }
 
 /// A filter of entries, which match all given fields.

@@ -1,5 +1,7 @@
 //! Erasures delete conversations with all their content: a single one, all those of a person, or those whose retention has ended.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::clock::Micros;
@@ -37,8 +39,11 @@ pub enum ErasureTarget {
     Conversation(ConversationId),
     /// Those that a back end has given this name.
     ExternalIdentifier(String),
-    /// Those in which a user of this name has written, through the platform API.
-    Sender(String),
+    /// Those in which a user of this name has written, through the platform API. Those up to `scanned` were looked at.
+    Sender {
+        name: String,
+        scanned: Option<ConversationId>,
+    },
     /// Those without a message since this time. Those up to `scanned` were looked at.
     Inactive {
         since: Micros,
@@ -90,7 +95,7 @@ impl Erasure {
         let conversation = match new.target {
             ErasureTarget::Conversation(id) => Some(id),
             ErasureTarget::ExternalIdentifier(_)
-            | ErasureTarget::Sender(_)
+            | ErasureTarget::Sender { .. }
             | ErasureTarget::Inactive { .. } => None,
         };
         Self {
@@ -130,4 +135,16 @@ pub struct ErasureJob {
     pub created_at: Micros,
     /// All its conversations are marked as deleted.
     pub is_marked: bool,
+    /// The calendars whose server removes no appointment.
+    pub failing_calendars: FailingCalendars,
+}
+
+/// Calendars whose server removes no appointment at the moment.
+pub type FailingCalendars = BTreeMap<CalendarId, ServerFailure>;
+
+/// When a server has failed without a success in between, in microseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerFailure {
+    pub first: i64,
+    pub last: i64,
 }

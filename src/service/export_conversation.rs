@@ -25,13 +25,14 @@ struct Export {
     has_ended: bool,
 }
 
-/// Begins the export of a conversation of the account's workspace, and enters it into the audit log. Returns its id and the document,
-/// which breaks off with an error if it cannot be completed.
+/// Begins the export of a conversation of the account's workspace, and enters it into the audit log if its document is sent. Returns its id
+/// and the document, which breaks off with an error if it cannot be completed.
 pub async fn export(
     services: &Services,
     account: &Account,
     name: &str,
     format: ExportFormat,
+    is_sent: bool,
 ) -> Result<(ConversationId, impl Stream<Item = Result<String, Error>> + Send + use<>), Error> {
     let id = ConversationId::parse(name)?;
     let (workspace, now) = (account.workspace, services.clock.now());
@@ -39,7 +40,7 @@ pub async fn export(
     let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Exported, object);
     let begin = async |mut conn: Conn<'_>| {
         let found = conversations::find(conn.reborrow(), workspace, id).await?;
-        if found.is_some() {
+        if found.is_some() && is_sent {
             audit_log::record(conn, services.clock.as_ref(), &services.ids, &entry).await?;
         }
         Ok(found)

@@ -18,6 +18,9 @@ use crate::domain::error::Error;
 use crate::domain::ids::{KeyId, ResourceId as _, WorkspaceId};
 use crate::store::{Conn, StoreError, keys, workspaces};
 
+/// Without this refusal, a leaked old secret could lock out the owner of the new one.
+const OLD_SECRET: &str = "This secret is the one before the last roll. Roll the key with its present secret.";
+
 /// The key or the operator that manages the keys of a workspace.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyManager<'a> {
@@ -107,7 +110,8 @@ pub async fn create(
     Ok((secret, key))
 }
 
-/// Gives a key another secret. The present one stays valid for `overlap`; one from an earlier roll is not valid any more.
+/// Gives a key another secret. The present one stays valid for `overlap`; one from an earlier roll is not valid any more, and does not roll
+/// its key.
 pub async fn roll(
     services: &Services,
     manager: KeyManager<'_>,
@@ -128,6 +132,12 @@ pub async fn roll(
         }
         if !key.is_valid(now) {
             return Ok(Err(Error::Conflict("The key is revoked or has expired.".to_owned())));
+        }
+        if let Some(account) = manager.account
+            && manager.is_own(&key)
+            && !keys::has_hash(conn.reborrow(), &key, account.secret).await?
+        {
+            return Ok(Err(Error::Conflict(OLD_SECRET.to_owned())));
         }
         let before = audit_fields(&key);
         key.prefix = secret.prefix();

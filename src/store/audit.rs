@@ -42,6 +42,15 @@ pub async fn insert(
     Ok(())
 }
 
+/// Replaces the `after` of an entry about work that goes on.
+pub async fn update_after(conn: Conn<'_>, id: AuditId, after: &Value) -> Result<(), StoreError> {
+    const UPDATE: &str = "update audit_log set fields_after = $2 where id = $1";
+    on_conn!(conn, |c| {
+        sqlx::query(UPDATE).bind(id).bind(after.to_string()).execute(c).await?;
+    });
+    Ok(())
+}
+
 from_row!(StoredAuditEntry, |row| Self {
     id: row.try_get("id")?,
     workspace: row.try_get("workspace_id")?,

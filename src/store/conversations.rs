@@ -191,16 +191,15 @@ pub async fn mark_deleted(conn: Conn<'_>, rows: &[Deletion]) -> Result<(), Store
     Ok(())
 }
 
-/// The conversations that were deleted after a time, of all workspaces.
+/// The first `limit` conversations that were deleted after a time, or at it and have a later id, of all workspaces.
 pub async fn list_deleted(
     conn: Conn<'_>,
-    after: Micros,
+    (at, id): (Micros, ConversationId),
     limit: i64,
-) -> Result<Vec<ConversationId>, StoreError> {
-    const LIST: &str = "select id from conversations where deleted_at > $1 order by deleted_at desc limit $2";
-    let rows: Vec<(ConversationId,)> =
-        on_conn!(conn, |c| sqlx::query_as(LIST).bind(after).bind(limit).fetch_all(c).await?);
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+) -> Result<Vec<(Micros, ConversationId)>, StoreError> {
+    const LIST: &str = "select deleted_at, id from conversations where deleted_at is not null \
+        and (deleted_at, id) > ($1, $2) order by deleted_at, id limit $3";
+    Ok(on_conn!(conn, |c| sqlx::query_as(LIST).bind(at).bind(id).bind(limit).fetch_all(c).await?))
 }
 
 /// Assigns another assistant, which answers from the next turn on.

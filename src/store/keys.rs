@@ -91,6 +91,16 @@ pub async fn find_of_any(conn: Conn<'_>, id: KeyId) -> Result<Option<ApiKey>, St
     Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(id).fetch_optional(c).await?))
 }
 
+/// Whether this is the hash of the key's present secret, and not of the one before its last roll.
+pub async fn has_hash(conn: Conn<'_>, key: &ApiKey, hash: KeyHash) -> Result<bool, StoreError> {
+    const COUNT: &str = "select count(*) from api_keys where workspace_id = $1 and id = $2 and hash = $3";
+    let count: i64 = on_conn!(conn, |c| {
+        let query = sqlx::query_scalar(COUNT).bind(key.workspace).bind(key.id);
+        query.bind(hash.0.to_vec()).fetch_one(c).await?
+    });
+    Ok(count > 0)
+}
+
 /// The workspace's first keys after an id, in the order of their ids.
 pub async fn list_after(
     conn: Conn<'_>,

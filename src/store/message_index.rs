@@ -9,7 +9,8 @@ use std::ops::RangeInclusive;
 use sqlx::QueryBuilder;
 
 use super::{Columns, Conn, StoreError, columns, fetch, from_row, on_conn};
-use crate::domain::ids::{ConversationId, WorkspaceId};
+use crate::domain::clock::Micros;
+use crate::domain::ids::{ConversationId, MessageId, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::message_search::{BLOCK, MessageFilter, block_term, conversation_term, message_terms};
 
@@ -19,15 +20,18 @@ pub struct IndexState {
     /// All messages of events up to this cursor are indexed.
     pub cursor: i64,
     pub next_number: i64,
+    /// If the events after the cursor were removed: the last message that was looked at in their place.
+    pub gap_message: Option<MessageId>,
 }
 
 /// The state of a workspace.
 pub async fn state(conn: Conn<'_>, workspace: WorkspaceId) -> Result<IndexState, StoreError> {
-    const STATE: &str = "select cursor, next_number from message_index_state where workspace_id = $1";
-    let found: Option<(i64, i64)> =
+    const STATE: &str =
+        "select cursor, next_number, gap_message from message_index_state where workspace_id = $1";
+    let found: Option<(i64, i64, Option<MessageId>)> =
         on_conn!(conn, |c| sqlx::query_as(STATE).bind(workspace).fetch_optional(c).await?);
-    let (cursor, next_number) = found.unwrap_or((0, 1));
-    Ok(IndexState { cursor, next_number })
+    let (cursor, next_number, gap_message) = found.unwrap_or((0, 1, None));
+    Ok(IndexState { cursor, next_number, gap_message })
 }
 
 /// At most `limit` workspaces after this one that have events which the index has not followed yet.
@@ -51,8 +55,21 @@ pub struct NewEvents {
     pub events: Vec<(i64, ConversationId)>,
     /// The last cursor up to which there are no others.
     pub up_to: i64,
+    /// If there may be others after it: when the last event up to there was created.
+    pub until: Option<Micros>,
     /// Whether there may be others after it.
     pub has_more: bool,
+    /// If events after the cursor were removed: the cursor of the last of them, and when the next event was created, if there is one.
+    pub gap: Option<(i64, Option<Micros>)>,
+}
+
+#[derive(sqlx::FromRow)]
+struct EventRow {
+    cursor: i64,
+    conversation_id: Option<ConversationId>,
+    #[sqlx(rename = "type")]
+    kind: String,
+    created_at: Micros,
 }
 
 /// At most `limit` events after a cursor that tell of messages.
@@ -64,23 +81,36 @@ pub async fn list_events(
 ) -> Result<NewEvents, StoreError> {
     // Read first: an event up to this cursor is committed, because cursors follow the order of commits.
     const LATEST: &str = "select next_cursor - 1 from workspace_state where workspace_id = $1";
-    const LIST: &str = "select cursor, conversation_id, type from events where workspace_id = $1 and cursor > $2 \
-        and cursor <= $3 order by cursor limit $4";
+    const LIST: &str = "select cursor, conversation_id, type, created_at from events where workspace_id = $1 \
+        and cursor > $2 and cursor <= $3 order by cursor limit $4";
     let latest: Option<(i64,)> =
         on_conn!(conn.reborrow(), |c| sqlx::query_as(LATEST).bind(workspace).fetch_optional(c).await?);
     let latest = latest.map_or(after, |(latest,)| latest);
-    let rows: Vec<(i64, Option<ConversationId>, String)> = on_conn!(conn, |c| {
+    let rows: Vec<EventRow> = on_conn!(conn, |c| {
         sqlx::query_as(LIST).bind(workspace).bind(after).bind(latest).bind(limit).fetch_all(c).await?
     });
     let is_last_page = i64::try_from(rows.len()).is_ok_and(|count| count < limit);
-    let last = rows.last().map(|(cursor, ..)| *cursor).filter(|_| !is_last_page);
-    let of_message = |kind: &str| matches!(kind, "message.created" | "conversation.created");
-    let events = rows.iter().filter(|(.., kind)| of_message(kind));
+    let up_to = rows.last().map(|row| row.cursor).filter(|_| !is_last_page).unwrap_or(latest);
+    // Cursors have no gap but that of events which were removed.
+    let gap = match rows.first() {
+        Some(next) => (next.cursor > after + 1).then_some((next.cursor - 1, Some(next.created_at))),
+        None => (latest > after).then_some((latest, None)),
+    };
+    let of_message = |row: &&EventRow| matches!(&*row.kind, "message.created" | "conversation.created");
+    let events = rows.iter().filter(of_message);
     Ok(NewEvents {
-        events: events.filter_map(|(cursor, conversation, _)| Some((*cursor, (*conversation)?))).collect(),
-        up_to: last.unwrap_or(latest),
+        events: events.filter_map(|row| Some((row.cursor, row.conversation_id?))).collect(),
+        up_to,
+        until: rows.iter().map(|row| row.created_at).max().filter(|_| !is_last_page),
         has_more: !is_last_page,
+        gap,
     })
+}
+
+/// When the newest message that is indexed was created.
+pub async fn newest(conn: Conn<'_>, workspace: WorkspaceId) -> Result<Option<Micros>, StoreError> {
+    const NEWEST: &str = "select max(created_at) from message_index where workspace_id = $1";
+    Ok(on_conn!(conn, |c| sqlx::query_scalar(NEWEST).bind(workspace).fetch_one(c).await?))
 }
 
 /// The position of the last message of a conversation that is indexed; 0 if none is.
@@ -103,12 +133,15 @@ pub async fn advance(
     from: IndexState,
     to: IndexState,
 ) -> Result<bool, StoreError> {
-    const ADVANCE: &str = "insert into message_index_state (workspace_id, cursor, next_number) values ($1, $2, $3) \
-        on conflict (workspace_id) do update set cursor = excluded.cursor, next_number = excluded.next_number \
-        where message_index_state.cursor = $4 and message_index_state.next_number = $5";
+    const ADVANCE: &str = "insert into message_index_state (workspace_id, cursor, next_number, gap_message) \
+        values ($1, $2, $3, $4) on conflict (workspace_id) do update \
+        set cursor = excluded.cursor, next_number = excluded.next_number, gap_message = excluded.gap_message \
+        where message_index_state.cursor = $5 and message_index_state.next_number = $6 \
+        and message_index_state.gap_message is not distinct from $7";
     let written = on_conn!(conn, |c| {
         let query = sqlx::query(ADVANCE).bind(workspace).bind(to.cursor).bind(to.next_number);
-        query.bind(from.cursor).bind(from.next_number).execute(c).await?.rows_affected()
+        let query = query.bind(to.gap_message).bind(from.cursor).bind(from.next_number);
+        query.bind(from.gap_message).execute(c).await?.rows_affected()
     });
     Ok(written == 1)
 }
@@ -225,19 +258,25 @@ pub async fn find(
     const FIND: &str = "select number, in_conversation, at_position, cast(octet_length(text) \
         + coalesce(octet_length(metadata), 0) + coalesce(octet_length(function_calls), 0) \
         + coalesce(octet_length(earlier_texts), 0) + coalesce(octet_length(rating_comment), 0) as bigint) as row_size \
-        from (select number, conversation_id as in_conversation, position as at_position from message_index \
-        where exists (select 1 from conversations where conversations.workspace_id = message_index.workspace_id \
+        from (select number, conversation_id as in_conversation, position as at_position from ";
+    const EXISTS: &str = " where exists (select 1 from conversations \
+        where conversations.workspace_id = message_index.workspace_id \
         and conversations.id = message_index.conversation_id and deleted_at is null) and workspace_id = ";
     let block = block_term(workspace, *range.start());
     let expression = (!filter.terms.is_empty()).then(|| expression(&conn, filter, &block));
-    let match_prefix = conn.pick(
-        " and search @@ cast(",
-        " and entry in (select rowid from message_search where message_search match ",
-    );
-    let match_suffix = conn.pick(" as tsquery)", ")");
+    // SQLite begins with the matches, the newest first: the entries of a workspace grow with its numbers.
+    let (tables, order) = match (&conn, &expression) {
+        (Conn::Sqlite(_), Some(_)) => (
+            "message_search cross join message_index on entry = message_search.rowid",
+            " order by message_search.rowid desc limit ",
+        ),
+        (Conn::Sqlite(_), None) | (Conn::Postgres(_), _) => ("message_index", " order by number desc limit "),
+    };
+    let match_prefix = conn.pick(" and search @@ cast(", " and message_search match ");
+    let match_suffix = conn.pick(" as tsquery)", "");
     Ok(on_conn!(conn, |c| {
         let mut query = QueryBuilder::new(FIND);
-        query.push_bind(workspace);
+        query.push(tables).push(EXISTS).push_bind(workspace);
         query.push(" and number between ").push_bind(*range.start()).push(" and ").push_bind(*range.end());
         if let Some(conversation) = filter.conversation {
             query.push(" and conversation_id = ").push_bind(conversation);
@@ -251,7 +290,7 @@ pub async fn find(
         if let Some(expression) = expression {
             query.push(match_prefix).push_bind(expression).push(match_suffix);
         }
-        query.push(" order by number desc limit ").push_bind(limit);
+        query.push(order).push_bind(limit);
         query
             .push(") as found join messages on conversation_id = in_conversation and position = at_position");
         query.push(" where workspace_id = ").push_bind(workspace).push(" order by number desc");

@@ -6,6 +6,7 @@ use super::{
     Columns, Conn, PageRow, PageRows, ReadLimit, Statements, StoreError, columns, execute, fetch, from_row,
     key_columns, map_row, on_conn, page_of,
 };
+use crate::domain::clock::Micros;
 use crate::domain::ids::{ConversationId, MessageId, WorkspaceId};
 use crate::domain::message::{Feedback, Message, MessageRef, RatedMessage};
 
@@ -84,6 +85,58 @@ pub async fn list_after(
 ) -> Result<PageRows<Message>, StoreError> {
     const LIST: &str = list!("position > $3", "", "nth <= $4 and (bytes <= $5 or nth = 1)");
     list(conn, LIST, workspace, conversation, after, limit).await
+}
+
+/// The first messages after a position up to the first that was created after a time, oldest first.
+pub async fn list_until(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    (after, until): (i64, Micros),
+    limit: ReadLimit,
+) -> Result<PageRows<Message>, StoreError> {
+    const LIST: &str = list!(
+        "position > $3 and position < coalesce((select later.position from messages as later \
+         where later.workspace_id = $1 and later.conversation_id = $2 and later.position > $3 \
+         and later.created_at > $6 order by later.position limit 1), 9223372036854775807)",
+        "",
+        "nth <= $4 and (bytes <= $5 or nth = 1)"
+    );
+    let rows: Vec<PageRow<Message>> = on_conn!(conn, |c| {
+        let query = sqlx::query_as(LIST).bind(workspace).bind(conversation).bind(after);
+        query.bind(limit.rows).bind(limit.bytes).bind(until).fetch_all(c).await?
+    });
+    Ok(rows.into())
+}
+
+/// The first messages of a workspace with an id between two, in the order of their ids.
+pub async fn list_between(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    (after, before): (MessageId, MessageId),
+    limit: ReadLimit,
+) -> Result<PageRows<Message>, StoreError> {
+    const LIST: &str = concat!(
+        "select ",
+        message_columns!(),
+        ", candidates from ",
+        page_of!(
+            keys: (
+                "select id as page_id, octet_length(text) + coalesce(octet_length(metadata), 0) \
+                 + coalesce(octet_length(function_calls), 0) \
+                 + coalesce(octet_length(earlier_texts), 0) as row_size \
+                 from messages where workspace_id = $1 and id > $2 and id < $3 order by id limit $4 + 1"
+            ),
+            order: ("page_id"),
+            fits: "nth <= $4 and (bytes <= $5 or nth = 1)"
+        ),
+        " cross join messages where workspace_id = $1 and id = page_id order by id"
+    );
+    let rows: Vec<PageRow<Message>> = on_conn!(conn, |c| {
+        let query = sqlx::query_as(LIST).bind(workspace).bind(after).bind(before);
+        query.bind(limit.rows).bind(limit.bytes).fetch_all(c).await?
+    });
+    Ok(rows.into())
 }
 
 /// The newest messages up to a position, oldest first; `has_more` if there are older ones.

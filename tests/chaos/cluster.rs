@@ -16,6 +16,7 @@ use crate::outages::Outages;
 use crate::support::db::{Backend, Template, TestDb};
 use crate::support::http::client;
 use crate::support::proxy::Proxy;
+use crate::support::sqlite;
 use crate::support::store;
 use crate::support::wait::{wait_at_most, wait_for};
 
@@ -82,7 +83,7 @@ impl Setup {
 pub struct Cluster {
     nodes: Vec<Node>,
     pub fakes: Arc<Fakes>,
-    /// Of the workspace, with all scopes.
+    /// Of the workspace, with the default scopes.
     pub key: String,
     settings: Vec<(String, String)>,
     directory: TempDir,
@@ -92,7 +93,8 @@ pub struct Cluster {
     pub fault_proxy: Option<FaultProxy>,
     pub outages: Outages,
     pub began: Instant,
-    _db: Option<TestDb>,
+    /// `None` on SQLite.
+    db: Option<TestDb>,
 }
 
 #[derive(Default)]
@@ -140,9 +142,19 @@ impl Cluster {
         self.create_key(slug)
     }
 
-    /// Creates an API key of a workspace, with all scopes.
+    /// Creates an API key of a workspace, with the default scopes.
     pub fn create_key(&self, slug: &str) -> String {
-        let created = self.run(&["keys", "create", "--workspace", slug, "--name", "chaos", "--json"]);
+        self.create_key_with(slug, &[])
+    }
+
+    /// Creates an API key of a workspace that may only order and read erasures.
+    pub fn create_erasing_key(&self, slug: &str) -> String {
+        self.create_key_with(slug, &["--scopes", "erase"])
+    }
+
+    fn create_key_with(&self, slug: &str, options: &[&str]) -> String {
+        let command = ["keys", "create", "--workspace", slug, "--name", "chaos", "--json"];
+        let created = self.run(&[&command, options].concat());
         let created: Value = serde_json::from_str(&created).expect("JSON");
         created["key"].as_str().expect("a key").to_owned()
     }
@@ -198,7 +210,7 @@ impl Cluster {
             fault_proxy,
             outages: Outages::default(),
             began: Instant::now(),
-            _db: db,
+            db,
         }
     }
 
@@ -356,6 +368,12 @@ impl Cluster {
             process.as_mut()?.try_wait().expect("the process can be asked")
         };
         wait_at_most(UNTIL_STOPPED, "the server's end", ended).await
+    }
+
+    /// All that the database has: a dump of PostgreSQL, the files of SQLite.
+    pub fn stored_bytes(&self) -> Vec<u8> {
+        let file = self.directory.path().join("data/rejoinder.db");
+        self.db.as_ref().map_or_else(|| sqlite::stored_bytes(&file), TestDb::stored_bytes)
     }
 
     fn log_path(&self, node: usize) -> std::path::PathBuf {

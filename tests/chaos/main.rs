@@ -22,6 +22,7 @@ mod client;
 mod cluster;
 mod commits;
 mod crash_points;
+mod erasures;
 mod evidence;
 mod fakes;
 mod fault_matrix;

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 
 use super::{ReadErrors, WorkspaceFilter};
 use crate::domain::render::Success;
@@ -32,7 +32,8 @@ pub(super) async fn list(
     Operator(operator): Operator,
     QueryParams(query, _): QueryParams<AuditQuery>,
     QueryParams(filter, _): QueryParams<WorkspaceFilter>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Platform>> {
-    Ok(answer(&state, query, filter.workspace()?, &operator.actor, &headers).await?)
+    Ok(answer(&state, query, filter.workspace()?, &operator.actor, (&method, &headers)).await?)
 }

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures::stream::try_unfold;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType};
@@ -119,12 +119,12 @@ struct ActorOut {
     /// itself.
     #[schema(schema_with = actor_kind_schema)]
     kind: ActorKind,
-    /// The id of the key, if there is one.
+    /// The id of the key, if there is one. A workspace does not see an operator's.
     #[schema(required, example = "key_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: Option<String>,
-    /// The name of the key when the change was made, or the command.
-    #[schema(example = "Back end")]
-    name: String,
+    /// The name of the key when the change was made, or the command. A workspace does not see an operator's: null.
+    #[schema(required, example = "Back end")]
+    name: Option<String>,
 }
 
 /// What was changed.
@@ -166,7 +166,7 @@ pub(in crate::http) struct AuditEntryOut {
     /// The method and the path of the request; null for a command.
     #[schema(required, example = "POST /v1/webhook_endpoints")]
     route: Option<String>,
-    /// The client's address, which is removed after a while.
+    /// The client's address, which is removed after a while. A workspace does not see an operator's.
     #[schema(required, example = "203.0.113.7")]
     address: Option<String>,
     /// The `x-request-id` of the response.
@@ -210,9 +210,10 @@ pub(super) async fn list(
     State(state): State<AppState>,
     Read(account, _): Read,
     QueryParams(query, _): QueryParams<AuditQuery>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Platform>> {
-    Ok(answer(&state, query, Some(account.workspace), &account.actor, &headers).await?)
+    Ok(answer(&state, query, Some(account.workspace), &account.actor, (&method, &headers)).await?)
 }
 
 /// A page of the log, or all of it on lines.
@@ -221,27 +222,31 @@ pub(in crate::http) async fn answer(
     query: AuditQuery,
     workspace: Option<WorkspaceId>,
     actor: &Actor,
-    headers: &HeaderMap,
+    (method, headers): (&Method, &HeaderMap),
 ) -> Result<Response, Error> {
     let limit = limit(query.limit.as_deref())?;
     let before = AuditCursor::decode(query.cursor.as_deref())?;
     let filter = query.filter(workspace)?;
     if prefers(headers, "application/x-ndjson") {
-        audit_log::record_export(&state.services, &filter, actor).await?;
-        return Ok(export(state.services.clone(), filter, before));
+        // The response to HEAD has no body.
+        if method != Method::HEAD {
+            audit_log::record_export(&state.services, &filter, actor).await?;
+        }
+        return Ok(export(state.services.clone(), filter, before, actor.kind));
     }
     let page = audit_log::list(&state.services, &filter, before, limit).await?;
-    let entries: Page<AuditEntryOut> = Page::new(page.items, page.next.map(AuditCursor::encode));
+    let visible = page.items.into_iter().map(|entry| entry.visible_to(actor.kind));
+    let entries: Page<AuditEntryOut> = Page::new(visible, page.next.map(AuditCursor::encode));
     Ok(Success::new("Audit log retrieved successfully.", entries).into_response())
 }
 
 /// All entries before one, read as the client reads them. After an error the response ends without its last chunk.
-fn export(services: Services, filter: AuditFilter, before: Option<AuditId>) -> Response {
+fn export(services: Services, filter: AuditFilter, before: Option<AuditId>, reader: ActorKind) -> Response {
     let first = Some((services, filter, before));
-    let pages = try_unfold(first, async |next| {
+    let pages = try_unfold(first, move |next| async move {
         let Some((services, filter, before)) = next else { return Ok::<_, Error>(None) };
         let page = audit_log::list(&services, &filter, before, EXPORT_ROWS).await?;
-        let lines: String = page.items.into_iter().map(line).collect();
+        let lines: String = page.items.into_iter().map(|entry| line(entry.visible_to(reader))).collect();
         let next = page.next.map(|last| (services, filter, Some(last)));
         Ok(Some((Bytes::from(lines), next)))
     });

@@ -3,8 +3,8 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use http::HeaderValue;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::{HeaderValue, Method};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -59,12 +59,15 @@ type ExportErrors = Errors<Platform, (Export, InvalidQuery, NotFound<Conversatio
 )]
 pub(super) async fn export(
     State(state): State<AppState>,
+    method: Method,
     Export(account, _): Export,
     PathParam(name): PathParam,
     QueryParams(query, _): QueryParams<ExportQuery>,
 ) -> Result<Response, ApiError<Platform>> {
     let format = check_choice::<Formats>("format", query.format.as_deref())?.unwrap_or(ExportFormat::Json);
-    let (id, document) = export_conversation::export(&state.services, &account, &name, format).await?;
+    // The response to HEAD has no body.
+    let (services, is_sent) = (&state.services, method != Method::HEAD);
+    let (id, document) = export_conversation::export(services, &account, &name, format, is_sent).await?;
     let mut response = Body::from_stream(document).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));

@@ -1,6 +1,7 @@
 //! Erasures: a conversation, or all those of a person, are deleted with everything that is stored of them. A request only accepts one;
 //! [`work`] carries it out.
 
+mod appointments;
 pub mod work;
 
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub async fn erase_person(services: &Services, account: &Account, person: Person
     check_running(services, account.workspace).await?;
     let target = match person {
         Person::ExternalIdentifier(name) => ErasureTarget::ExternalIdentifier(name),
-        Person::Sender(name) => ErasureTarget::Sender(name),
+        Person::Sender(name) => ErasureTarget::Sender { name, scanned: None },
     };
     let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
     store(services, &erasure, &account.actor).await.map_err(write_error)?;

@@ -1,20 +1,17 @@
 //! Carries out an erasure, step by step: marks its conversations as deleted, removes their content in small transactions, and their
 //! appointments from CalDAV servers. Each step may be repeated, so a process may die anywhere.
 
-use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use crate::domain::calendar::{Booking, Calendar};
-use crate::domain::clock::Micros;
-use crate::domain::erasure::{ErasureJob, ErasureTarget, RemainingAppointment};
+use super::appointments::erase_bookings;
+use crate::domain::erasure::{ErasureJob, ErasureTarget};
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, TurnId};
-use crate::service::{Services, usage, workspace_hosts};
-use crate::store::erasures::{bookings, content, targets};
-use crate::store::{Conn, StoreError, erasures, idempotency, resource};
-use crate::tools::{RemoveError, remove_event};
+use crate::service::{Services, usage};
+use crate::store::erasures::{content, targets};
+use crate::store::{Conn, StoreError, erasures, idempotency};
 use crate::writer::DeleteConversations;
 
 /// How many conversations are marked at once, under the lock of their workspace.
@@ -24,13 +21,9 @@ const SCAN_BATCH: i64 = 128;
 /// How many conversations are read at once, whose content is to be removed.
 const CONVERSATION_BATCH: i64 = 16;
 /// How many rows one transaction removes at most.
-const BATCH: i64 = 64;
+pub(super) const BATCH: i64 = 64;
 /// The pause between transactions, so that on SQLite the writer gets its turn.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long a server that cannot be reached is tried again.
-const SERVER_PATIENCE: Duration = Duration::from_secs(30);
-/// How long the request of a call that was broken off may still arrive at its server.
-const CALL_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// How far a slice of work has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +55,10 @@ pub async fn advance(services: &Services, job: &ErasureJob, stop_at: Instant) ->
                 Progress::Unfinished => return Ok(Progress::Unfinished),
                 Progress::Waiting => is_waiting = true,
             }
+            // A server may have used up the time.
+            if is_waiting && Instant::now() >= stop_at {
+                break;
+            }
         }
         if is_waiting {
             return Ok(Progress::Waiting);
@@ -73,7 +70,7 @@ pub async fn advance(services: &Services, job: &ErasureJob, stop_at: Instant) ->
 }
 
 /// Runs a small transaction, and lets others have their turn.
-async fn write<T>(
+pub(super) async fn write<T>(
     services: &Services,
     job: &ErasureJob,
     work: impl AsyncFnOnce(Conn<'_>) -> Result<T, StoreError>,
@@ -96,9 +93,7 @@ async fn mark(services: &Services, job: &ErasureJob, stop_at: Instant) -> Result
             let (workspace, erasure) = (job.workspace, job.id);
             services.writer.execute(DeleteConversations { workspace, erasure, conversations }).await?;
         }
-        if let ErasureTarget::Inactive { scanned: Some(scanned), .. } = job.target {
-            write(services, &job, async |conn| targets::set_scanned(conn, &job, scanned).await).await?;
-        }
+        write(services, &job, async |conn| targets::set_scanned(conn, &job).await).await?;
     }
     Ok(false)
 }
@@ -118,11 +113,16 @@ async fn next_targets(
             };
             services.db.read(workspace, list).await?
         }
-        ErasureTarget::Sender(name) => {
+        ErasureTarget::Sender { name, scanned } => {
+            let after = *scanned;
             let list = async |conn: Conn<'_>| {
-                targets::list_by_sender(conn, workspace, name, before, MARK_BATCH).await
+                targets::list_by_sender(conn, workspace, name, (after, before), MARK_BATCH).await
             };
-            services.db.read(workspace, list).await?
+            let found = services.db.read(workspace, list).await?;
+            let Some(newest) = found.last() else { return Ok(None) };
+            *scanned = Some(newest.id);
+            let targets = found.into_iter().filter(|conversation| conversation.is_target);
+            return Ok(Some(targets.map(|conversation| conversation.id).collect()));
         }
         ErasureTarget::Inactive { since, scanned } => {
             let (since, after) = (*since, *scanned);
@@ -176,7 +176,7 @@ async fn empty(
     }
     while write(services, job, async |conn| idempotency::erase(conn, workspace, id, BATCH).await).await? > 0 {
     }
-    match erase_bookings(services, job, conversation).await? {
+    match erase_bookings(services, job, conversation, stop_at).await? {
         Progress::Emptied => {}
         other @ (Progress::Unfinished | Progress::Waiting) => return Ok(other),
     }
@@ -209,75 +209,4 @@ async fn empty_turns(
             return Ok(Progress::Unfinished);
         }
     }
-}
-
-/// Removes the content of the bookings of a conversation, and their copies on CalDAV servers. Those that are still to come are
-/// cancelled.
-async fn erase_bookings(
-    services: &Services,
-    job: &ErasureJob,
-    conversation: ConversationId,
-) -> Result<Progress, Error> {
-    loop {
-        let list = async |conn: Conn<'_>| bookings::list(conn, job.workspace, conversation, BATCH).await;
-        let found = services.db.read(job.workspace, list).await?;
-        if found.is_empty() {
-            return Ok(Progress::Emptied);
-        }
-        for booking in found {
-            if !erase_booking(services, job, &booking).await? {
-                return Ok(Progress::Waiting);
-            }
-        }
-    }
-}
-
-/// Returns false if its server is tried again later.
-async fn erase_booking(services: &Services, job: &ErasureJob, booking: &Booking) -> Result<bool, Error> {
-    let now = services.clock.now();
-    let age = now.since(job.created_at);
-    let mut remaining = None;
-    if booking.resource.is_some() && booking.cancelled_at.is_none() {
-        if booking.held_by.is_some() && age < CALL_TIMEOUT {
-            return Ok(false);
-        }
-        match remove_from_server(services, booking).await? {
-            Ok(()) => {}
-            Err(RemoveError::Caldav(error)) if age < SERVER_PATIENCE => {
-                let error = error.as_ref() as &dyn std::error::Error;
-                tracing::info!(booking.id = %booking.id, error, "an appointment is removed from its server later");
-                return Ok(false);
-            }
-            Err(error) => {
-                let source = error.source();
-                tracing::warn!(booking.id = %booking.id, source, "an appointment stays on its server: {error}");
-                remaining = Some(RemainingAppointment {
-                    calendar_id: booking.calendar,
-                    booking_id: booking.id,
-                    event: booking.call.clone(),
-                });
-            }
-        }
-    }
-    let is_over = Micros::from(booking.time.end) <= now && booking.resource.is_none();
-    let cancelled_at = (!is_over).then_some(now);
-    let erase = async |conn: Conn<'_>| {
-        bookings::erase(conn, job, booking, cancelled_at, remaining.as_ref(), now).await
-    };
-    write(services, job, erase).await?;
-    Ok(true)
-}
-
-async fn remove_from_server(
-    services: &Services,
-    booking: &Booking,
-) -> Result<Result<(), RemoveError>, Error> {
-    let workspace = booking.workspace;
-    let read = async |mut conn: Conn<'_>| {
-        let calendar = resource::find::<Calendar>(conn.reborrow(), workspace, booking.calendar).await?;
-        Ok((calendar, workspace_hosts::load(conn, workspace).await?))
-    };
-    let (calendar, allow) = services.db.read(workspace, read).await?;
-    let caldav = calendar.as_ref().and_then(|calendar| calendar.caldav.as_deref());
-    Ok(remove_event(caldav, booking, &services.tools, &allow).await)
 }

@@ -2,7 +2,9 @@
 
 use crate::domain::calendar::Booking;
 use crate::domain::clock::Micros;
-use crate::domain::erasure::{ERASED_TITLE, ErasureCounts, ErasureJob, MAX_REMAINING, RemainingAppointment};
+use crate::domain::erasure::{
+    ERASED_TITLE, ErasureCounts, ErasureJob, FailingCalendars, MAX_REMAINING, RemainingAppointment,
+};
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::store::bookings::booking_columns;
 use crate::store::{Conn, StoreError, on_conn};
@@ -73,6 +75,20 @@ async fn add_remaining(
     let text = serde_json::to_string(&list).map_err(StoreError::unreadable)?;
     on_conn!(conn, |c| {
         sqlx::query(WRITE).bind(job.workspace).bind(job.id).bind(text).execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Remembers the calendars whose server fails. Only the process with the claim does so.
+pub async fn set_failing_calendars(
+    conn: Conn<'_>,
+    job: &ErasureJob,
+    failing: &FailingCalendars,
+) -> Result<(), StoreError> {
+    const SET: &str = "update erasures set failing_calendars = $3 where workspace_id = $1 and id = $2";
+    let failing = serde_json::to_string(failing).map_err(StoreError::unreadable)?;
+    on_conn!(conn, |c| {
+        sqlx::query(SET).bind(job.workspace).bind(job.id).bind(failing).execute(c).await?;
     });
     Ok(())
 }

@@ -45,7 +45,7 @@ from_row!(ErasureJob, |row| {
     let target = match (conversation, external_identifier, sender) {
         (Some(id), _, _) => ErasureTarget::Conversation(id),
         (None, Some(name), _) => ErasureTarget::ExternalIdentifier(name),
-        (None, None, Some(name)) => ErasureTarget::Sender(name),
+        (None, None, Some(name)) => ErasureTarget::Sender { name, scanned: row.try_get("scanned_id")? },
         (None, None, None) => ErasureTarget::Inactive {
             since: row.try_get::<Option<Micros>, _>("inactive_since")?.unwrap_or(Micros(0)),
             scanned: scanned_at.zip(row.try_get("scanned_id")?),
@@ -57,6 +57,8 @@ from_row!(ErasureJob, |row| {
         target,
         created_at: row.try_get("created_at")?,
         is_marked: row.try_get("is_marked")?,
+        failing_calendars: serde_json::from_str(row.try_get("failing_calendars")?)
+            .map_err(|error| sqlx::Error::Decode(error.into()))?,
     }
 });
 
@@ -99,7 +101,7 @@ pub async fn insert(
     match &new.target {
         ErasureTarget::Conversation(id) => conversation = Some(*id),
         ErasureTarget::ExternalIdentifier(name) => external_identifier = Some(name),
-        ErasureTarget::Sender(name) => sender = Some(name),
+        ErasureTarget::Sender { name, .. } => sender = Some(name),
         ErasureTarget::Inactive { since, scanned } => {
             inactive_since = Some(*since);
             scanned_to = *scanned;
@@ -165,7 +167,7 @@ pub async fn claim(
                  order by claimed_until, id limit 1",
                 $lock,
                 ") returning workspace_id, id, conversation_id, external_identifier, sender_id, inactive_since, \
-                 scanned_at, scanned_id, created_at, marked_at is not null as is_marked"
+                 scanned_at, scanned_id, created_at, failing_calendars, marked_at is not null as is_marked"
             )
         };
     }

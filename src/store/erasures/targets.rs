@@ -1,7 +1,7 @@
 //! The conversations of an erasure: found, to be marked as deleted, and then found by their mark.
 
 use crate::domain::clock::Micros;
-use crate::domain::erasure::ErasureJob;
+use crate::domain::erasure::{ErasureJob, ErasureTarget};
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::store::{Conn, StoreError, on_conn};
 
@@ -16,38 +16,55 @@ pub async fn list_by_external_identifier(
     // The plus keeps SQLite from the index by age.
     const LIST: &str = "select id from conversations where workspace_id = $1 and external_identifier = $2 \
         and +created_at <= $3 and deleted_at is null limit $4";
-    list(conn, LIST, workspace, name, before, limit).await
+    let rows: Vec<(ConversationId,)> = on_conn!(conn, |c| {
+        let query = sqlx::query_as(LIST).bind(workspace).bind(name);
+        query.bind(before).bind(limit).fetch_all(c).await?
+    });
+    Ok(rows.into_iter().map(|(id,)| id).collect())
 }
 
-/// At most `limit` conversations in which a user of this name has written through the platform API before a time.
+/// A conversation in which a person has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct SenderConversation {
+    pub id: ConversationId,
+    /// Whether it is to be erased: it was created before the time, and is not deleted.
+    pub is_target: bool,
+}
+
+/// The first `limit` conversations after one, by their ids, in which a user of this name has written through the platform API. Those that
+/// were created before a time are to be erased.
 pub async fn list_by_sender(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     name: &str,
-    before: Micros,
+    (after, before): (Option<ConversationId>, Micros),
     limit: i64,
-) -> Result<Vec<ConversationId>, StoreError> {
-    // A cross join, so that SQLite begins with the messages.
-    const LIST: &str = "select distinct conversations.id from messages cross join conversations \
-        where messages.workspace_id = $1 and sender_id = $2 and sender_type = 'user' and sender_id <> 'visitor' \
-        and conversations.workspace_id = messages.workspace_id and conversations.id = messages.conversation_id \
-        and conversations.created_at <= $3 and conversations.deleted_at is null limit $4";
-    list(conn, LIST, workspace, name, before, limit).await
-}
-
-async fn list(
-    conn: Conn<'_>,
-    statement: &'static str,
-    workspace: WorkspaceId,
-    name: &str,
-    before: Micros,
-    limit: i64,
-) -> Result<Vec<ConversationId>, StoreError> {
-    let rows: Vec<(ConversationId,)> = on_conn!(conn, |c| {
-        let query = sqlx::query_as(statement).bind(workspace).bind(name);
+) -> Result<Vec<SenderConversation>, StoreError> {
+    // Looks up the next conversation in the index, because a person may have many messages in each.
+    macro_rules! next_after {
+        ($after:literal) => {
+            concat!(
+                "(select conversation_id from messages where workspace_id = $1 and sender_id = $2 \
+                 and sender_type = 'user' and sender_id <> 'visitor' and conversation_id > ",
+                $after,
+                " order by conversation_id limit 1)"
+            )
+        };
+    }
+    const LIST: &str = concat!(
+        "with recursive found (id, nth) as (select ",
+        next_after!("$3"),
+        ", 1 union all select ",
+        next_after!("found.id"),
+        ", nth + 1 from found where id is not null and nth < $5) \
+         select found.id, created_at <= $4 and deleted_at is null as is_target from found cross join conversations \
+         where conversations.workspace_id = $1 and conversations.id = found.id order by found.id"
+    );
+    let after = after.unwrap_or(ConversationId(uuid::Uuid::nil()));
+    Ok(on_conn!(conn, |c| {
+        let query = sqlx::query_as(LIST).bind(workspace).bind(name).bind(after);
         query.bind(before).bind(limit).fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(|(id,)| id).collect())
+    }))
 }
 
 /// An old conversation.
@@ -82,14 +99,18 @@ pub async fn list_old(
     }))
 }
 
-/// Remembers how far the search for inactive conversations has come.
-pub async fn set_scanned(
-    conn: Conn<'_>,
-    job: &ErasureJob,
-    (at, id): (Micros, ConversationId),
-) -> Result<(), StoreError> {
+/// Remembers how far the search for conversations has come, if it has a position.
+pub async fn set_scanned(conn: Conn<'_>, job: &ErasureJob) -> Result<(), StoreError> {
     const SET: &str =
         "update erasures set scanned_at = $3, scanned_id = $4 where workspace_id = $1 and id = $2";
+    let (at, id) = match job.target {
+        ErasureTarget::Inactive { scanned: Some((at, id)), .. } => (Some(at), id),
+        ErasureTarget::Sender { scanned: Some(id), .. } => (None, id),
+        ErasureTarget::Conversation(_)
+        | ErasureTarget::ExternalIdentifier(_)
+        | ErasureTarget::Sender { scanned: None, .. }
+        | ErasureTarget::Inactive { scanned: None, .. } => return Ok(()),
+    };
     on_conn!(conn, |c| {
         sqlx::query(SET).bind(job.workspace).bind(job.id).bind(at).bind(id).execute(c).await?;
     });

@@ -1,91 +1,122 @@
-//! Carries out erasures, in slices, so that a long one delays no other: each round works on one of each workspace that has any.
+//! Carries out erasures, in slices, so that a long one delays no other: each workspace that has any gets one slice after another, of the
+//! erasure that has waited longest.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use uuid::Uuid;
 
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
-use crate::domain::ids::WorkspaceId;
+use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::service::erasures::work::{self, Progress};
 use crate::store::{Conn, Tenant, conversations, erasures};
 use crate::worker::Worker;
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long a round works on one erasure.
+/// How long a slice works on one erasure.
 const SLICE: Duration = Duration::from_secs(2);
-/// How long a claim holds, so that another process continues soon if this one dies. Requests to CalDAV servers may take longer; then both
-/// make them.
+/// How long a claim holds, so that another process continues soon if this one dies. It is longer than a slice, the request to a CalDAV server
+/// at its end included.
 const CLAIM: Duration = Duration::from_secs(15);
 /// The pause before a server is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// How many workspaces are worked on at once.
-const CONCURRENCY: usize = 2;
-/// How many workspaces one query lists at most.
-const WORKSPACE_BATCH: i64 = 100;
+/// How many workspaces are worked on at once. Most of the others go on while the servers of some hang; the database bounds the writes.
+const CONCURRENCY: usize = 8;
+/// How many workspaces one query lists at most, besides those that are known.
+const WORKSPACE_BATCH: i64 = 8;
 /// How many erasures end at once.
 const END_BATCH: i64 = 256;
 /// The shortest time between two cleanings of the files of SQLite.
 const CLEAN_INTERVAL: Duration = Duration::from_secs(5);
 /// How far the clocks of processes may differ, and how long a deletion may take to be committed.
 const FORGET_OVERLAP: Duration = Duration::from_secs(30);
-const FORGET_BATCH: i64 = 10_000;
+/// How many deleted conversations one query lists at most.
+const FORGET_BATCH: i64 = 1000;
 
-/// Works until the process stops.
+/// Works until the process stops. Each part has its own loop, so that a server that hangs delays no other part.
 pub(in crate::worker) async fn run(worker: Worker) {
     if !worker.services.db.is_shared() {
         // Claims of this process before its restart.
         let released = worker.services.db.write(Tenant::Process, erasures::release_all).await;
         worker.failures.record("claims of erasures could not be released", released);
     }
-    let mut cleaned_at: Option<Instant> = None;
+    tokio::join!(carry_out_all(&worker), end_all(&worker), forget_all(&worker));
+}
+
+async fn carry_out_all(worker: &Worker) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        worker.failures.record("erasures could not be carried out", carry_out(worker).await);
+    }
+}
+
+async fn end_all(worker: &Worker) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let ended = worker.failures.record("erasures could not be ended", end_emptied(worker).await);
+        if ended != Some(0) {
+            tokio::time::sleep(CLEAN_INTERVAL).await;
+        }
+    }
+}
+
+async fn forget_all(worker: &Worker) {
     let mut forgotten_to = worker.services.clock.now();
     loop {
         tokio::time::sleep(INTERVAL).await;
         let now = worker.services.clock.now();
-        let forgotten = forget_deleted(&worker, forgotten_to.minus(FORGET_OVERLAP)).await;
+        let forgotten = forget_deleted(worker, forgotten_to.minus(FORGET_OVERLAP)).await;
         if worker.failures.record("deleted conversations could not be read", forgotten).is_some() {
             forgotten_to = now;
-        }
-        worker.failures.record("erasures could not be carried out", carry_out(&worker).await);
-        if cleaned_at.is_none_or(|at| at.elapsed() >= CLEAN_INTERVAL) {
-            let ended = worker.failures.record("erasures could not be ended", end_emptied(&worker).await);
-            if ended != Some(0) {
-                cleaned_at = Some(Instant::now());
-            }
         }
     }
 }
 
 /// Drops the messages of conversations that any process has deleted since a time from the caches of this one.
-async fn forget_deleted(worker: &Worker, after: Micros) -> Result<(), Error> {
+async fn forget_deleted(worker: &Worker, since: Micros) -> Result<(), Error> {
     let services = &worker.services;
-    let list = async |conn: Conn<'_>| conversations::list_deleted(conn, after, FORGET_BATCH).await;
-    for conversation in services.db.read(Tenant::Process, list).await? {
-        services.histories.forget(conversation);
+    let mut after = (since, ConversationId(Uuid::nil()));
+    loop {
+        let list = async |conn: Conn<'_>| conversations::list_deleted(conn, after, FORGET_BATCH).await;
+        let deleted = services.db.read(Tenant::Process, list).await?;
+        let Some(newest) = deleted.last() else { return Ok(()) };
+        after = *newest;
+        for (_, conversation) in deleted {
+            services.histories.forget(conversation);
+        }
     }
-    Ok(())
 }
 
 /// Works on erasures until none is due.
 pub(in crate::worker) async fn carry_out(worker: &Worker) -> Result<(), Error> {
-    let services = &worker.services;
+    // Those that are worked on, that another process works on, and that have failed.
+    let (mut slices, mut seen) = (FuturesUnordered::new(), BTreeSet::new());
     loop {
-        let now = services.clock.now();
-        let list = async |conn: Conn<'_>| erasures::list_due_workspaces(conn, now, WORKSPACE_BATCH).await;
-        let due = services.db.read(Tenant::Process, list).await?;
-        let slices = stream::iter(due).map(|workspace| work_on(worker, workspace));
-        let outcomes: Vec<Result<bool, Error>> = slices.buffer_unordered(CONCURRENCY).collect().await;
-        let mut has_worked = false;
-        for outcome in outcomes {
-            // An error of one does not affect the others; its claim expires.
-            has_worked |=
-                worker.failures.record("an erasure could not be carried out", outcome) == Some(true);
+        let free = CONCURRENCY - slices.len();
+        for workspace in list_due(worker, &seen).await?.into_iter().take(free) {
+            seen.insert(workspace);
+            slices.push(async move { (workspace, work_on(worker, workspace).await) });
         }
-        if !has_worked {
-            return Ok(());
+        let Some((workspace, outcome)) = slices.next().await else { return Ok(()) };
+        // An error of one does not affect the others; its claim expires.
+        let has_worked = worker.failures.record("an erasure could not be carried out", outcome);
+        if has_worked == Some(true) {
+            seen.remove(&workspace);
         }
     }
+}
+
+/// The workspaces with an erasure that is due, except those that are worked on or could not be.
+async fn list_due(worker: &Worker, seen: &BTreeSet<WorkspaceId>) -> Result<Vec<WorkspaceId>, Error> {
+    let now = worker.services.clock.now();
+    // Those that were seen may be due, too.
+    let limit = WORKSPACE_BATCH.saturating_add(i64::try_from(seen.len()).unwrap_or(i64::MAX));
+    let list = async |conn: Conn<'_>| erasures::list_due_workspaces(conn, now, limit).await;
+    let mut due = worker.services.db.read(Tenant::Process, list).await?;
+    due.retain(|workspace| !seen.contains(workspace));
+    Ok(due)
 }
 
 /// One slice of the erasure of a workspace that has waited longest. Returns false if another process has claimed it.

@@ -1,7 +1,7 @@
 //! Indexes messages for lists and searches, a few at a time from each workspace in turn, so that a flood of messages in one delays no
 //! other. The batches of this process mark their workspaces; those of processes that died are found by a sweep.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(250);
 /// The pause while there is more to index, so that on SQLite the writer gets its turn.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
+/// The pause of a workspace after a failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// How many workspaces are indexed at once.
 const CONCURRENCY: usize = 2;
 /// How many workspaces one query lists at most.
@@ -44,37 +47,81 @@ impl UnindexedWorkspaces {
     }
 }
 
+/// The workspaces whose messages could not be indexed, which are tried again after ever longer pauses.
+#[derive(Debug, Default)]
+struct Pauses(BTreeMap<WorkspaceId, Pause>);
+
+#[derive(Debug)]
+struct Pause {
+    failures: u32,
+    until: Instant,
+}
+
+impl Pauses {
+    fn is_paused(&self, workspace: WorkspaceId, now: Instant) -> bool {
+        self.0.get(&workspace).is_some_and(|pause| pause.until > now)
+    }
+
+    /// The workspaces whose pause is over.
+    fn due(&self, now: Instant) -> impl Iterator<Item = WorkspaceId> {
+        self.0.iter().filter(move |(_, pause)| pause.until <= now).map(|(workspace, _)| *workspace)
+    }
+
+    /// When the next pause is over.
+    fn next_due(&self) -> Option<Instant> {
+        self.0.values().map(|pause| pause.until).min()
+    }
+
+    fn record(&mut self, workspace: WorkspaceId, has_failed: bool, now: Instant) {
+        if !has_failed {
+            self.0.remove(&workspace);
+            return;
+        }
+        let pause = self.0.entry(workspace).or_insert(Pause { failures: 0, until: now });
+        let doubled = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(pause.failures).unwrap_or(u32::MAX));
+        pause.until = now + doubled.min(LONGEST_PAUSE);
+        pause.failures += 1;
+    }
+}
+
 /// Indexes until the process stops.
 pub(in crate::worker) async fn index(worker: Worker) {
-    let mut next_sweep = Instant::now();
+    let (mut next_sweep, mut pauses) = (Instant::now(), Pauses::default());
     loop {
         if Instant::now() >= next_sweep {
             worker.failures.record("messages to index could not be found", mark_behind(&worker).await);
             next_sweep = Instant::now() + SWEEP_INTERVAL;
         }
-        let workspaces = worker.unindexed.take();
+        let now = Instant::now();
+        let mut workspaces = worker.unindexed.take();
+        workspaces.extend(pauses.due(now));
+        workspaces.retain(|workspace| !pauses.is_paused(*workspace, now));
         let mut has_more = false;
         if workspaces.is_empty() {
-            let pause = next_sweep.saturating_duration_since(Instant::now());
+            let wake_at = pauses.next_due().map_or(next_sweep, |due| due.min(next_sweep));
+            let pause = wake_at.saturating_duration_since(Instant::now());
             // Either way the set is looked at again.
             let _ = tokio::time::timeout(pause, worker.unindexed.changed.notified()).await;
         } else {
             let each = futures::stream::iter(workspaces).map(|workspace| index_one(&worker, workspace));
-            let each = each.buffer_unordered(CONCURRENCY);
-            has_more = each.fold(false, |more, one| std::future::ready(more || one)).await;
+            let outcomes: Vec<_> = each.buffer_unordered(CONCURRENCY).collect().await;
+            for (workspace, more) in outcomes {
+                pauses.record(workspace, more.is_none(), Instant::now());
+                has_more |= more == Some(true);
+            }
         }
         tokio::time::sleep(if has_more { BUSY_PAUSE } else { PAUSE }).await;
     }
 }
 
-/// Indexes the next messages of a workspace, and marks it again if there are more or it failed. Returns whether there are more.
-async fn index_one(worker: &Worker, workspace: WorkspaceId) -> bool {
+/// Indexes the next messages of a workspace, and marks it again if there are more. Returns whether there are; `None` if it failed.
+async fn index_one(worker: &Worker, workspace: WorkspaceId) -> (WorkspaceId, Option<bool>) {
     let indexed = index_next(&worker.services, workspace).await;
     let has_more = worker.failures.record("messages could not be indexed", indexed);
-    if has_more.unwrap_or(true) {
+    if has_more == Some(true) {
         worker.unindexed.mark(workspace);
     }
-    has_more.unwrap_or(false)
+    (workspace, has_more)
 }
 
 async fn mark_behind(worker: &Worker) -> Result<(), StoreError> {
@@ -87,5 +134,30 @@ async fn mark_behind(worker: &Worker) -> Result<(), StoreError> {
         for workspace in behind {
             worker.unindexed.mark(workspace);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workspace_that_fails_pauses_ever_longer_and_no_other_does() {
+        let (mut pauses, now) = (Pauses::default(), Instant::now());
+        let (failing, other) = (WorkspaceId(Uuid::nil()), WorkspaceId(Uuid::max()));
+        let mut lengths = Vec::new();
+        for _ in 0..40 {
+            pauses.record(failing, true, now);
+            lengths.push(pauses.next_due().unwrap() - now);
+        }
+
+        assert_eq!(lengths[..3], [1, 2, 4].map(Duration::from_secs));
+        assert_eq!(lengths[39], LONGEST_PAUSE);
+        assert!(pauses.is_paused(failing, now) && !pauses.is_paused(other, now));
+        assert_eq!(pauses.due(now).count(), 0);
+        assert_eq!(pauses.due(now + LONGEST_PAUSE).collect::<Vec<_>>(), [failing]);
+
+        pauses.record(failing, false, now);
+        assert!(!pauses.is_paused(failing, now) && pauses.next_due().is_none());
     }
 }

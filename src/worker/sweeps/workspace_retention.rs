@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::domain::audit::Actor;
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
 use crate::domain::clock::Micros;
 use crate::domain::erasure::{ErasureReason, ErasureTarget};
 use crate::domain::error::Error;
-use crate::domain::ids::{ConversationId, TurnId, WorkspaceId, uuid_v7_floor};
+use crate::domain::ids::{AuditId, ConversationId, TurnId, WorkspaceId, uuid_v7_floor};
 use crate::service::{erasures, usage};
 use crate::store::erasures::{bookings, is_retaining, targets};
 use crate::store::retention::{self, RetainingWorkspace};
-use crate::store::{Conn, Tenant};
+use crate::store::{Conn, StoreError, Tenant, audit};
 use crate::worker::Worker;
 
 const INTERVAL: Duration = Duration::from_hours(1);
@@ -85,19 +86,61 @@ enum Expiry {
     Bookings(Micros),
 }
 
-/// Removes expired data. Returns true if the share of the workspace is used up before everything is removed.
+impl Expiry {
+    /// Its name in the retention of a workspace.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Journals(_) => "journals",
+            Self::Bookings(_) => "bookings",
+        }
+    }
+}
+
+/// Removes expired data, with one entry in the audit log. Returns true if the share of the workspace is used up before everything is removed.
 async fn expire(worker: &Worker, workspace: WorkspaceId, expiry: Expiry) -> Result<bool, Error> {
+    let services = &worker.services;
+    let (entry, mut total) = (AuditId(services.ids.uuid_v7(services.clock.as_ref())), 0);
     for _ in 0..SHARE {
-        let remove = async |conn: Conn<'_>| match expiry {
-            Expiry::Journals(before) => retention::remove_journals(conn, workspace, before, BATCH).await,
-            Expiry::Bookings(before) => bookings::expire(conn, workspace, before, BATCH).await,
+        let remove = async |mut conn: Conn<'_>| {
+            let removed = match expiry {
+                Expiry::Journals(before) => {
+                    retention::remove_journals(conn.reborrow(), workspace, before, BATCH).await?
+                }
+                Expiry::Bookings(before) => {
+                    bookings::expire(conn.reborrow(), workspace, before, BATCH).await?
+                }
+            };
+            if removed > 0 {
+                let before = total;
+                total += removed;
+                record(worker, conn, (workspace, expiry), entry, [before, total]).await?;
+            }
+            Ok(removed)
         };
-        if worker.services.db.write(workspace, remove).await? == 0 {
+        if services.db.write(workspace, remove).await? == 0 {
             return Ok(false);
         }
         tokio::time::sleep(PAUSE).await;
     }
     Ok(true)
+}
+
+/// Adds the entry of a sweep in its first transaction, and updates its number of rows in the others: `[before, after]` the transaction.
+async fn record(
+    worker: &Worker,
+    conn: Conn<'_>,
+    (workspace, expiry): (WorkspaceId, Expiry),
+    id: AuditId,
+    [before, after]: [u64; 2],
+) -> Result<(), StoreError> {
+    let (actor, object) = (Actor::server(), AuditObject::new("retention", expiry.name(), None));
+    let entry = AuditEntry::new(workspace, &actor, AuditAction::Deleted, object);
+    let entry = entry.with_changes(Value::Null, json!({ "removed": after }));
+    if before == 0 {
+        audit::insert(conn, id, worker.services.clock.now(), &entry).await
+    } else {
+        audit::update_after(conn, id, &entry.after).await
+    }
 }
 
 /// Begins an erasure of the conversations without a message since a time, if there are any and none is running.

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use rejoinder::domain::account::Scope;
-use rejoinder::service::keys::{self, CreateKey};
 use serde_json::{Value, json};
 
 use super::{book, cancel, check_availability, result, setup_at, setup_on};
@@ -13,7 +11,6 @@ use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::radicale::{CalDavProxy, OWNER, ProxyAction, Radicale, calendar, event};
 use crate::support::server::{TestServer, WIDGET};
-use crate::support::wait::wait_for;
 
 /// The results of calls that the model makes one after another in one turn.
 async fn results(server: &TestServer, calls: impl IntoIterator<Item = ToolCall>) -> Vec<Value> {
@@ -157,38 +154,5 @@ both_backends!(
         assert_eq!((refused.status, &refused.json()["message"]), (409, &json!(text)));
         assert_eq!(server.get(&path).await.json()["data"]["items"][0]["state"], "booked");
         assert_eq!(radicale.count().await, 1);
-    }
-);
-
-both_backends!(
-    async fn an_erasure_removes_the_appointment_from_its_server(db: TestDb) {
-        let radicale = Radicale::start().await;
-        let server = setup_on(&radicale).start(&db).await;
-        result(&server, WIDGET, book("2026-03-18T10:00")).await;
-        assert_eq!(radicale.count().await, 1);
-        let services = server.services();
-        let request = CreateKey {
-            workspace: "demo".to_owned(),
-            name: "erasing".to_owned(),
-            scopes: vec![Scope::Erase],
-            expires_in: None,
-        };
-        let created = keys::create(&services.db, services.clock.as_ref(), &services.ids, request).await;
-        let key = created.unwrap().0.expose().to_owned();
-
-        let path = format!("/v1/conversations/{}", server.conversation_id(WIDGET).await);
-        let accepted = server.request("DELETE", &path).bearer(&key).send().await.json();
-        let path = format!("/v1/erasures/{}", accepted["data"]["id"].as_str().unwrap());
-        let done = async || {
-            let read = server.request("GET", &path).bearer(&key).send().await.json()["data"].clone();
-            (read["state"] == "done").then_some(read)
-        };
-        let erasure = wait_for("the erasure to be done", done).await;
-
-        assert_eq!(radicale.count().await, 0);
-        assert_eq!((&erasure["removed"]["bookings"], &erasure["remaining"]), (&json!(1), &json!([])));
-        let left =
-            "select count(*) from bookings where name is not null or title <> '' or cancelled_at is null";
-        assert_eq!(server.query_number(left).await, 0);
     }
 );

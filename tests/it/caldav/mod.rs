@@ -2,6 +2,7 @@
 
 mod booking;
 mod busy;
+mod erasures;
 mod failures;
 mod platform;
 mod races;

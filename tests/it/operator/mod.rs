@@ -1,5 +1,6 @@
 //! The operator's API: who may use it, and what it does to workspaces.
 
+mod audit;
 mod deletion;
 mod keys;
 mod suspension;

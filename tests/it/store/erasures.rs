@@ -1,11 +1,13 @@
 //! The steps of an erasure, which go on where earlier ones have ended.
 
-use rejoinder::domain::clock::Clock as _;
+use std::collections::BTreeSet;
+
+use rejoinder::domain::clock::{Clock as _, Micros};
 use rejoinder::domain::conversation::ConversationKind;
-use rejoinder::domain::erasure::{ErasureJob, ErasureTarget};
-use rejoinder::domain::ids::ErasureId;
-use rejoinder::store::Conn;
+use rejoinder::domain::erasure::{ErasureJob, ErasureTarget, FailingCalendars};
+use rejoinder::domain::ids::{ConversationId, ErasureId};
 use rejoinder::store::erasures::content;
+use rejoinder::store::{Conn, conversations};
 use uuid::Uuid;
 
 use crate::support::db::both_backends;
@@ -25,7 +27,8 @@ both_backends!(
         let (workspace, now) = (seeded.workspace, process.clock.now());
         let target = ErasureTarget::Conversation(conversation.id);
         let id = ErasureId(Uuid::nil());
-        let job = ErasureJob { workspace, id, target, created_at: now, is_marked: true };
+        let (failing_calendars, created_at) = (FailingCalendars::new(), now);
+        let job = ErasureJob { workspace, id, target, created_at, is_marked: true, failing_calendars };
         let mut redacted = Vec::new();
 
         // Each begins anew, as after its process has died.
@@ -43,5 +46,32 @@ both_backends!(
         assert!(redacted.is_sorted_by(|one, next| one < next), "{redacted:?}");
         let with_data = format!("{count} and body like '%data%'");
         assert_eq!(seed::query_number(&db, &with_data).await, 0);
+    }
+);
+
+both_backends!(
+    async fn all_deletions_since_a_time_are_listed(db: TestDb) {
+        let seeded = seed::workspace(&db, 0).await;
+        let process = Process::start(&db).await;
+        let mut created = BTreeSet::new();
+        for _ in 0..5 {
+            created.insert(process.conversation(&seeded, ConversationKind::Widget).await.id);
+        }
+        // Some at the same time.
+        seed::execute(&db, "update conversations set deleted_at = 7 + (next_position % 2)").await;
+        process.conversation(&seeded, ConversationKind::Widget).await;
+        let mut listed = Vec::new();
+        let mut after = (Micros(6), ConversationId(Uuid::nil()));
+
+        loop {
+            let list = async |conn: Conn<'_>| conversations::list_deleted(conn, after, 2).await;
+            let page = process.db.read(seeded.workspace, list).await.unwrap();
+            let Some(newest) = page.last() else { break };
+            after = *newest;
+            listed.extend(page.into_iter().map(|(_, id)| id));
+        }
+
+        assert_eq!(listed.len(), 5);
+        assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), created);
     }
 );

@@ -60,6 +60,14 @@ impl TestDb {
         }
     }
 
+    /// All that is stored: a dump of a PostgreSQL database, the files of an SQLite database.
+    pub fn stored_bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Sqlite(folder) => sqlite::stored_bytes(&folder.path()),
+            Self::Postgres(database) => database.dump(),
+        }
+    }
+
     pub fn backend(&self) -> Backend {
         match self {
             Self::Sqlite(_) => Backend::Sqlite,

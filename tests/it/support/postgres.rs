@@ -1,5 +1,7 @@
 //! A PostgreSQL database for one test, in the cluster that `scripts/postgres` has started.
 
+use std::process::Command;
+
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 use url::Url;
@@ -9,6 +11,8 @@ use super::cleanup::run_apart;
 use super::db::Template;
 
 const VARIABLE: &str = "TEST_POSTGRES_URL";
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/postgres");
 
 /// The advisory lock of the creation of a template; an arbitrary number.
 const TEMPLATE_LOCK: i64 = 0x7265_6a6f_696e;
@@ -45,6 +49,17 @@ impl Database {
 
     pub fn url(&self) -> String {
         url_of(&self.cluster, &self.name)
+    }
+
+    /// What `pg_dump` writes of this database: its schema and every row.
+    pub fn dump(&self) -> Vec<u8> {
+        let found = Command::new(SCRIPT).arg("bindir").output().expect("the script starts");
+        assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+        let program = format!("{}/pg_dump", String::from_utf8_lossy(&found.stdout).trim());
+        let dumped = Command::new(&program).arg("--dbname").arg(self.url()).output();
+        let dumped = dumped.unwrap_or_else(|error| panic!("this test needs {program}: {error}"));
+        assert!(dumped.status.success(), "{program}: {}", String::from_utf8_lossy(&dumped.stderr));
+        dumped.stdout
     }
 }
 

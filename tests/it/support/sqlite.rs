@@ -48,6 +48,12 @@ pub async fn back_up(file: &Path, copy: &Path) {
     connection.close().await.expect("the connection closes");
 }
 
+/// The bytes of the files of a database.
+pub fn stored_bytes(file: &Path) -> Vec<u8> {
+    let files = ["", "-wal", "-shm", "-journal"].map(|suffix| format!("{}{suffix}", file.display()));
+    files.iter().flat_map(|file| std::fs::read(file).unwrap_or_default()).collect()
+}
+
 fn url_of(file: &Path) -> String {
     format!("sqlite://{}", file.display())
 }

@@ -108,3 +108,22 @@ both_backends!(
         assert_eq!(server.query_number(&count).await, 1);
     }
 );
+
+both_backends!(
+    async fn a_head_request_leaves_no_entry_in_the_audit_log(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let con = server.store_message(None, "Hi").await;
+        let path = format!("/v1/conversations/{con}/export");
+        let exports = "select count(*) from audit_log where action = 'exported'";
+
+        let head = server.request("HEAD", &path).bearer(&server.keys.export).send().await;
+        let log = server.request("HEAD", "/v1/audit").bearer(&server.keys.full);
+        let log = log.header("accept", "application/x-ndjson").send().await;
+        let before = server.query_number(exports).await;
+        export(&server, &con, "").await;
+
+        assert_eq!((head.status, head.text(), log.status), (200, "", 200));
+        assert_eq!(head.header("content-type"), Some("application/json"));
+        assert_eq!((before, server.query_number(exports).await), (0, 1));
+    }
+);

@@ -122,6 +122,23 @@ both_backends!(
 );
 
 both_backends!(
+    async fn an_old_secret_does_not_roll_its_key_again(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (old, id) = create(&server, &[Scope::Keys]).await;
+        let path = format!("/v1/keys/{id}/roll");
+        let rolled = post(&server, &old, &path, &json!({ "overlap_seconds": 3600 })).await.json();
+        let new = rolled["data"]["secret"].as_str().unwrap().to_owned();
+
+        let refused = post(&server, &old, &path, &json!({ "overlap_seconds": 0 })).await;
+        let is_valid = me(&server, &new).await.status;
+        let again = post(&server, &new, &path, &json!({ "overlap_seconds": 0 })).await;
+
+        assert_eq!((refused.status, refused.header("rejoinder-error")), (409, Some("conflict")));
+        assert_eq!((is_valid, again.status), (200, 200));
+    }
+);
+
+both_backends!(
     async fn without_an_overlap_the_old_secret_and_its_streams_end(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (old, id) = create(&server, &[Scope::Keys, Scope::Read]).await;

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::db::both_backends;
+use crate::support::db::{Backend, TestDb, both_backends};
 use crate::support::described;
 use crate::support::http::Response;
+use crate::support::seed;
 use crate::support::server::{Setup, TestServer};
 use crate::support::wait::wait_for;
 
@@ -250,5 +251,91 @@ both_backends!(
         let found = wait_for("the message", look).await;
 
         assert_eq!(found["data"]["items"][0]["conversation_id"], json!(con));
+    }
+);
+
+/// Empties the index, as if nothing had been indexed yet. The next message that is stored begins it anew.
+async fn empty_index(db: &TestDb) {
+    seed::execute(db, "delete from message_index; delete from message_index_state").await;
+}
+
+both_backends!(
+    async fn messages_whose_events_were_removed_before_are_indexed_in_their_order(db: TestDb) {
+        let server = Setup::default().system_clock().start(&db).await;
+        let con = server.store_message(None, "message 0").await;
+        for number in 1..150 {
+            let to = Some(&*con).filter(|_| number % 30 > 0);
+            server.store_message(to, &format!("message {number}")).await;
+        }
+        wait_for_index(&server, 150).await;
+        seed::execute(&db, "delete from events").await;
+        empty_index(&db).await;
+        server.store_message(Some(&con), "message 150").await;
+
+        wait_for_index(&server, 151).await;
+
+        let found = search(&server, &[("q", "message"), ("limit", "200")]).await.json();
+        let expected: Vec<String> = (0..=150).rev().map(|number| format!("message {number}")).collect();
+        assert_eq!(texts(&found), expected);
+    }
+);
+
+both_backends!(
+    async fn a_long_backlog_is_indexed_in_the_order_of_time(db: TestDb) {
+        let server = Setup::default().system_clock().start(&db).await;
+        let first = server.store_message(None, "message 0").await;
+        let second = server.store_message(None, "message 1").await;
+        for number in 2..150 {
+            let con = if number % 2 == 0 { &first } else { &second };
+            server.store_message(Some(con), &format!("message {number}")).await;
+        }
+        wait_for_index(&server, 150).await;
+        // As if they had been sent over minutes.
+        let begin = seed::query_number(&db, "select min(created_at) from messages").await;
+        let spread = format!("set created_at = created_at + 999 * (created_at - {begin})");
+        seed::execute(&db, &format!("update messages {spread}; update events {spread}")).await;
+        empty_index(&db).await;
+        server.store_message(None, "other").await;
+
+        let look = async || {
+            let page = search(&server, &[("q", "message"), ("limit", "200")]).await.json();
+            Some(page).filter(|page| texts(page).len() == 150)
+        };
+        let found = wait_for("the index", look).await;
+
+        let expected: Vec<String> = (0..150).rev().map(|number| format!("message {number}")).collect();
+        assert_eq!(texts(&found), expected);
+    }
+);
+
+both_backends!(
+    async fn a_message_that_the_index_rejects_is_left_out_alone(db: TestDb) {
+        let server = Setup::default().system_clock().start(&db).await;
+        let con = server.store_message(None, "one").await;
+        wait_for_index(&server, 1).await;
+        let position = seed::query_number(&db, "select max(position) from messages where text = 'one'").await;
+        let rejected = position + 1;
+        let trigger = match db.backend() {
+            Backend::Postgres => format!(
+                "create function reject() returns trigger language plpgsql as \
+                 $$ begin raise exception 'rejected' using errcode = '23514'; end $$; \
+                 create trigger reject before insert on message_index for each row \
+                 when (new.position = {rejected}) execute function reject()"
+            ),
+            Backend::Sqlite => format!(
+                "create trigger reject before insert on message_index when new.position = {rejected} \
+                 begin select raise(abort, 'rejected'); end"
+            ),
+        };
+        seed::execute(&db, &trigger).await;
+
+        for text in ["rejected", "three"] {
+            server.store_message(Some(&con), text).await;
+        }
+        server.store_message(None, "other").await;
+        wait_for_index(&server, 3).await;
+
+        let found = search(&server, &[("limit", "200")]).await.json();
+        assert_eq!(texts(&found), ["other", "three", "one"]);
     }
 );

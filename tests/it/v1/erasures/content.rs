@@ -1,5 +1,5 @@
-//! Every table is filled through the API with a marker; after the erasure a dump of the database has none of it, and neither have the
-//! files of SQLite.
+//! Every table is filled through the API with a marker; after the erasure neither the rows nor what `pg_dump` writes have any of it, and
+//! neither have the files of SQLite.
 
 use rejoinder::domain::account::Scope;
 use serde_json::{Value, json};
@@ -84,18 +84,15 @@ async fn fill(server: &TestServer, marker: &'static str, datetime: &str) -> (Str
     (con.to_owned(), created)
 }
 
-/// Everything that the database has, and on SQLite the bytes of its files.
+/// What [`find_marker`] calls a dump of PostgreSQL and the files of SQLite.
+const STORED: &str = "the dump or the files";
+
+/// The rows that have the marker, and whether a dump of PostgreSQL or the files of SQLite have it.
 async fn find_marker(db: &TestDb, marker: &str) -> Vec<String> {
     let mut found: Vec<String> = seed::contents(db).await;
     found.retain(|row| row.contains(marker));
-    if let TestDb::Sqlite(folder) = db {
-        for suffix in ["", "-wal", "-shm"] {
-            let file = format!("{}{suffix}", folder.path().display());
-            let bytes = std::fs::read(&file).unwrap_or_default();
-            let has_marker = bytes.windows(marker.len()).any(|window| window == marker.as_bytes());
-            found.extend(has_marker.then_some(file));
-        }
-    }
+    let has_marker = db.stored_bytes().windows(marker.len()).any(|window| window == marker.as_bytes());
+    found.extend(has_marker.then(|| STORED.to_owned()));
     found
 }
 
@@ -126,7 +123,8 @@ both_backends!(
             .respond_with(move |_: &ModelRequest| Reply::text("never").gated_by(&reply_gate));
         let running = server.enqueue(message(&con, MARKER, true).to_string()).send().await;
         let turn = running.header("rejoinder-turn").unwrap().to_owned();
-        assert!(!find_marker(&db, MARKER).await.is_empty());
+        let before = find_marker(&db, MARKER).await;
+        assert!(before.len() > 1 && before.iter().any(|found| found == STORED), "{before:?}");
         let events = server.get("/v1/events?limit=200").await.json()["data"]["items"].clone();
 
         let key = erasing_key(&server).await;
@@ -206,6 +204,29 @@ both_backends!(
         }
         assert_eq!(server.messages(&other).await.len(), 1);
         assert_eq!(find_marker(&db, MARKER).await, Vec::<String>::new());
+    }
+);
+
+both_backends!(
+    async fn all_conversations_of_a_busy_sender_are_found(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        for nth in 0..40 {
+            let mut body = message("", MARKER, false);
+            body.as_object_mut().unwrap().remove("conversation_id");
+            let sent = server.enqueue(body.to_string()).send().await.json();
+            for _ in 0..nth % 3 {
+                let con = sent["data"]["conversation_id"].as_str().unwrap();
+                server.enqueue(message(con, MARKER, false).to_string()).send().await;
+            }
+        }
+        let other = server.store_message(None, "Hi").await;
+        let key = erasing_key(&server).await;
+
+        let accepted = erase(&server, &key, &json!({ "sender_id": format!("{MARKER}-sender") })).await;
+        let erasure = wait_until_done(&server, &key, &accepted).await;
+
+        assert_eq!(erasure["removed"]["conversations"], 40);
+        assert_eq!(server.messages(&other).await.len(), 1);
     }
 );
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::create_key;
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
+use crate::support::seed;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::wait::wait_for;
 
@@ -89,6 +90,12 @@ both_backends!(
         }
 
         assert_eq!(seen, [(true, 1, 1), (true, 1, 0), (false, 0, 0)]);
+        let entries = "select object_id || ' ' || fields_after from audit_log where object_kind = 'retention' \
+            and action = 'deleted' and actor_kind = 'server' order by id";
+        let entries = seed::query_texts(&db, entries).await;
+        assert_eq!(entries.len(), 2, "one for each sweep that removed something: {entries:?}");
+        assert_eq!(entries[0], "bookings {\"removed\":1}");
+        assert!(entries[1].starts_with("journals {\"removed\":"), "{entries:?}");
         let booking = server.bookings("").await[0].clone();
         assert_eq!((&booking["title"], &booking["state"]), (&json!(""), &json!("booked")));
         let con = server.conversation_id(WIDGET).await;
