@@ -39,6 +39,8 @@ pub enum ErasureTarget {
     ExternalIdentifier(String),
     /// Those in which a user of this name has written, through the platform API.
     Sender(String),
+    /// Those of an identified visitor.
+    Identity(String),
     /// Those without a message since this time. Those up to `scanned` were looked at.
     Inactive {
         since: Micros,
@@ -91,6 +93,7 @@ impl Erasure {
             ErasureTarget::Conversation(id) => Some(id),
             ErasureTarget::ExternalIdentifier(_)
             | ErasureTarget::Sender(_)
+            | ErasureTarget::Identity(_)
             | ErasureTarget::Inactive { .. } => None,
         };
         Self {

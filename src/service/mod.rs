@@ -48,6 +48,7 @@ pub mod state;
 pub mod tools;
 pub mod update_conversation;
 pub mod usage;
+pub mod visitors;
 pub mod webhook_endpoints;
 mod workspace_hosts;
 pub mod workspaces;

@@ -7,7 +7,7 @@ use crate::domain::clock::Micros;
 use crate::domain::ids::WorkspaceId;
 
 /// The tables whose rows are removed; those that refer to others come first.
-pub const REMOVED_TABLES: [&str; 24] = [
+pub const REMOVED_TABLES: [&str; 25] = [
     "attempts",
     "deliveries",
     "webhook_endpoints",
@@ -30,6 +30,7 @@ pub const REMOVED_TABLES: [&str; 24] = [
     "terms",
     "knowledge_bases",
     "tools",
+    "identity_secrets",
     "assistant_versions",
     "assistants",
 ];

@@ -6,11 +6,12 @@ use uuid::Uuid;
 
 use super::document::{Document, Entry, WorkspaceFileError};
 use super::{
-    FileAssistant, FileConversation, FileEndpoint, FileTool, FileWorkspace, WorkspaceFile, calendars,
-    knowledge_bases, tools, webhook_endpoints,
+    EnvName, FileAssistant, FileConversation, FileEndpoint, FileTool, FileWorkspace, WorkspaceFile,
+    calendars, knowledge_bases, tools, webhook_endpoints,
 };
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::ConversationKind;
+use crate::domain::identity::MAX_SECRETS;
 use crate::domain::invalid_field::{InvalidField, check_slug, check_text};
 use crate::domain::money::Money;
 use crate::domain::webhook_endpoint::MAX_ENDPOINTS;
@@ -44,9 +45,14 @@ pub(super) fn read(document: &Document<'_>) -> Result<WorkspaceFile, WorkspaceFi
         if id.is_some_and(|id: Uuid| !ids.insert(id)) {
             return Err(entry.error("id", "another assistant has this id"));
         }
+        let identity_secrets: Vec<EnvName> = entry.take("identity_secrets")?.unwrap_or_default();
+        if identity_secrets.len() > MAX_SECRETS {
+            let problem = format_args!("more than {MAX_SECRETS} secrets");
+            return Err(entry.error("identity_secrets", problem));
+        }
         let version = entry.deserialize()?;
         check_assistant(&version, &tools).map_err(|error| entry.invalid(&error))?;
-        Ok(FileAssistant { id, version })
+        Ok(FileAssistant { id, version, identity_secrets })
     };
     let (assistants, assistant_slugs) =
         read_section(&mut file, "assistants", read_assistant, |assistant| &assistant.version.slug)?;

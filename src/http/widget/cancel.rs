@@ -5,7 +5,8 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::guard::{GuardedChange, Visitor};
+use super::guard::GuardedChange;
+use super::identity::IdentityHeader;
 use super::link::link;
 use crate::domain::ids::ConversationId;
 use crate::http::describe::{Errors, NotFound, Overloaded, WriteUnavailable};
@@ -15,6 +16,7 @@ use crate::http::fields::{AnyText, request};
 use crate::http::response::widget_success;
 use crate::http::state::AppState;
 use crate::service::cancel_turn::{self, CancelRequest};
+use crate::service::visitors::Visitor;
 
 request! {
     /// A reply to cancel.
@@ -43,7 +45,7 @@ type CancelErrors = Errors<
 #[utoipa::path(
     post, path = "/conversations/{uuid}/cancel", tag = "widget", operation_id = "cancelWidgetReply",
     security((), ("bearer" = ["messages:write"])),
-    params(("uuid" = Uuid, Path, description = "The conversation's UUID")),
+    params(("uuid" = Uuid, Path, description = "The conversation's UUID"), IdentityHeader),
     request_body = CancelIn,
     responses((status = 200, description = "Whether a reply was cancelled", body = CancelOut), CancelErrors),
 )]
@@ -53,12 +55,7 @@ pub(super) async fn cancel(
     visitor: Visitor,
     input: Input<CancelIn, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
-    let request = CancelRequest {
-        link: link(&name)?,
-        account: visitor.account,
-        origin: visitor.origin,
-        turn: input.value.turn_id,
-    };
+    let request = CancelRequest { link: link(&name)?, visitor, turn: input.value.turn_id };
     let cancelled = cancel_turn::cancel_by_link(&state.services, request).await?;
     Ok(widget_success(&CancelOut { status: true, cancelled }))
 }

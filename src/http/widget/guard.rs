@@ -9,6 +9,7 @@ use axum::response::Response;
 use http::header;
 use http::request::Parts;
 
+use super::identity::identity_token;
 use super::link::link;
 use super::messages::ReplyOptions;
 use crate::domain::account::{Account, Scope};
@@ -19,6 +20,7 @@ use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::PathParam;
 use crate::http::server::{Caller, Peer, RateLimitStatus, RequestKind, insert_headers};
 use crate::http::state::AppState;
+use crate::service::visitors::Visitor;
 
 /// What the requests of a route do: it decides the rate limits that they count towards, and the scope that a key needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,16 +58,7 @@ impl RouteClass {
     }
 }
 
-/// The sender of a request that the guard has passed.
-#[derive(Clone, Debug)]
-pub(super) struct Visitor {
-    /// The account of the API key, if one was sent. If the request changes something, the key has the scope for it.
-    pub(super) account: Option<Account>,
-    pub(super) origin: Option<String>,
-    /// The time at which the head of the request was read.
-    pub(super) arrived: Instant,
-}
-
+/// The guard in front of the route has made it.
 impl FromRequestParts<AppState> for Visitor {
     type Rejection = ApiError<Widget>;
 
@@ -113,7 +106,8 @@ pub(in crate::http) async fn guard(
                 // An origin that is not UTF-8 is in no list.
                 origin.to_str().unwrap_or("null").to_owned()
             });
-            request.extensions_mut().insert(Visitor { account, origin, arrived });
+            let identity = identity_token(request.headers());
+            request.extensions_mut().insert(Visitor { account, origin, identity, arrived });
             next.run(request).await
         }
         Err(error) => class.refuse(error),

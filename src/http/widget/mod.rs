@@ -5,6 +5,7 @@ mod cancel;
 mod chat;
 mod conversations;
 mod guard;
+mod identity;
 mod link;
 mod messages;
 
@@ -38,7 +39,8 @@ pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenAp
     let creating = strict(OpenApiRouter::new().routes(routes!(conversations::create)));
     let changing = strict(OpenApiRouter::new().routes(routes!(cancel::cancel)));
     let reading =
-        strict(OpenApiRouter::new().routes(routes!(conversations::read)).routes(routes!(chat::resume)));
+        OpenApiRouter::new().routes(routes!(conversations::list)).routes(routes!(conversations::read));
+    let reading = strict(reading.routes(routes!(chat::resume)));
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
     let switching = query::refuse_unknown::<AutomateOptions>("/api", switching);
     OpenApiRouter::new()

@@ -19,6 +19,20 @@ pub async fn list_by_external_identifier(
     list(conn, LIST, workspace, name, before, limit).await
 }
 
+/// At most `limit` conversations of an identified visitor before a time.
+pub async fn list_by_identity(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    name: &str,
+    before: Micros,
+    limit: i64,
+) -> Result<Vec<ConversationId>, StoreError> {
+    // The plus keeps SQLite from the index by age.
+    const LIST: &str = "select id from conversations where workspace_id = $1 and identity = $2 \
+        and +created_at <= $3 and deleted_at is null limit $4";
+    list(conn, LIST, workspace, name, before, limit).await
+}
+
 /// At most `limit` conversations in which a user of this name has written through the platform API before a time.
 pub async fn list_by_sender(
     conn: Conn<'_>,
