@@ -249,8 +249,7 @@ type CreateErrors = Errors<
     (
         GuardedChange,
         Input<ConversationIn, Widget>,
-        IdentityRefused,
-        TestRefused,
+        (IdentityRefused, TestRefused),
         InsufficientBalance,
         WorkspaceSuspended,
         NotFound<AssistantId>,

@@ -4,6 +4,7 @@ mod conversations;
 mod demo;
 mod human_takeover;
 mod idempotency;
+mod identities;
 mod key_scopes;
 mod knowledge;
 mod large_results;
