@@ -59,9 +59,11 @@ pub async fn find_conversation(
             Err(error) => return Err(error),
         },
     };
-    let (workspace, assistant) = (conversation.workspace, conversation.assistant);
-    let version = services.versions.get(services, workspace, assistant, current_version).await?;
-    check_origin(version.as_deref(), visitor.origin.as_deref())?;
+    if visitor.origin.is_some() {
+        let (workspace, assistant) = (conversation.workspace, conversation.assistant);
+        let version = services.versions.get(services, workspace, assistant, current_version).await?;
+        check_origin(version.as_deref(), visitor.origin.as_deref())?;
+    }
     Ok(FoundConversation { conversation, identity })
 }
 

@@ -238,6 +238,11 @@ error_sets! {
         "A test conversation needs an API key, or an assistant with `allow_test`" => Error::TestRefused,
     }
 
+    /// The query of a visitor's list.
+    InvalidAssistant {
+        "The assistant is missing or no id" => Violation::Missing.of::<Widget>("assistant_id"),
+    }
+
     /// The query of a history.
     InvalidQuery {
         "A query parameter is invalid" => Violation::rule("must be between 1 and 200").of::<Widget>("limit"),
@@ -258,7 +263,7 @@ type CreateErrors = Errors<
     ),
 >;
 type ListErrors =
-    Errors<Widget, (Guarded, InvalidQuery, IdentityRefused, NotFound<AssistantId>, Unavailable)>;
+    Errors<Widget, (Guarded, InvalidAssistant, IdentityRefused, NotFound<AssistantId>, Unavailable)>;
 type HistoryErrors =
     Errors<Widget, (Guarded, InvalidQuery, NotFound<ConversationId>, NotFound<MessageId>, Unavailable)>;
 
