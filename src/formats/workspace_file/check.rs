@@ -45,11 +45,7 @@ pub(super) fn read(document: &Document<'_>) -> Result<WorkspaceFile, WorkspaceFi
         if id.is_some_and(|id: Uuid| !ids.insert(id)) {
             return Err(entry.error("id", "another assistant has this id"));
         }
-        let identity_secrets: Vec<EnvName> = entry.take("identity_secrets")?.unwrap_or_default();
-        if identity_secrets.len() > MAX_SECRETS {
-            let problem = format_args!("more than {MAX_SECRETS} secrets");
-            return Err(entry.error("identity_secrets", problem));
-        }
+        let identity_secrets = take_identity_secrets(&mut entry)?;
         let version = entry.deserialize()?;
         check_assistant(&version, &tools).map_err(|error| entry.invalid(&error))?;
         Ok(FileAssistant { id, version, identity_secrets })
@@ -132,6 +128,14 @@ fn check_workspace(workspace: &FileWorkspace) -> Result<(), InvalidField> {
 fn check_assistant(assistant: &AssistantVersion<String>, tools: &[FileTool]) -> Result<(), InvalidField> {
     assistant.check()?;
     check_tool_references(&assistant.tools, tools)
+}
+
+fn take_identity_secrets(assistant: &mut Entry<'_>) -> Result<Vec<EnvName>, WorkspaceFileError> {
+    let secrets: Vec<EnvName> = assistant.take("identity_secrets")?.unwrap_or_default();
+    if secrets.len() > MAX_SECRETS {
+        return Err(assistant.error("identity_secrets", format_args!("more than {MAX_SECRETS} secrets")));
+    }
+    Ok(secrets)
 }
 
 fn check_tool_references(slugs: &[String], tools: &[FileTool]) -> Result<(), InvalidField> {

@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::guard::GuardedChange;
+use super::guard::{FromVisitor, GuardedChange};
 use super::identity::IdentityHeader;
 use super::link::link;
 use crate::domain::ids::ConversationId;
@@ -16,7 +16,6 @@ use crate::http::fields::{AnyText, request};
 use crate::http::response::widget_success;
 use crate::http::state::AppState;
 use crate::service::cancel_turn::{self, CancelRequest};
-use crate::service::visitors::Visitor;
 
 request! {
     /// A reply to cancel.
@@ -52,7 +51,7 @@ type CancelErrors = Errors<
 pub(super) async fn cancel(
     State(state): State<AppState>,
     PathParam(name): PathParam,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     input: Input<CancelIn, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
     let request = CancelRequest { link: link(&name)?, visitor, turn: input.value.turn_id };

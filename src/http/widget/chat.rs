@@ -13,7 +13,7 @@ use utoipa::openapi::Type;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema};
 
-use super::guard::Guarded;
+use super::guard::{FromVisitor, Guarded};
 use super::identity::IdentityHeader;
 use super::link::link;
 use super::messages::{MAX_CHARS, ReplyOptions, SendErrors};
@@ -236,7 +236,7 @@ type ChatErrors = SendErrors<ChatOptions, (InvalidChat, Body<ChatOptions>)>;
 )]
 pub(super) async fn send(
     State(state): State<AppState>,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     headers: HeaderMap,
     uri: Uri,
     Body(bytes, _): Body<ChatOptions>,
@@ -303,7 +303,7 @@ type ResumeErrors = Errors<Widget, (Guarded, NotFound<ConversationId>, Overloade
 pub(super) async fn resume(
     State(state): State<AppState>,
     PathParam(name): PathParam,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
 ) -> Result<Response, ApiError<Widget>> {
     let link = link(&name)?;
     let follower = send_message::resume(&state.services, link, &visitor).await?;

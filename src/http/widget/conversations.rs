@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, ToSchema};
 
-use super::guard::{Guarded, GuardedChange};
+use super::guard::{FromVisitor, Guarded, GuardedChange};
 use super::identity::{IdentityHeader, IdentityRefused};
 use super::link::link;
 use crate::domain::conversation::{ConversationKind, HistoryRole, IdentifiedConversation, SenderType};
@@ -28,7 +28,7 @@ use crate::http::response::{REJOINDER_WARNING, set_header, widget_success};
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
 use crate::service::read_conversation::{self, HistoryRequest};
-use crate::service::visitors::{self, Visitor};
+use crate::service::visitors;
 
 /// The most messages of one history.
 const MAX_HISTORY: usize = 200;
@@ -278,7 +278,7 @@ type HistoryErrors =
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     Input { value: input, .. }: Input<ConversationIn, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
     let request = CreateConversation {
@@ -317,7 +317,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     QueryParams(query, _): QueryParams<ListQuery, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
     let assistant = query.assistant_id.as_deref().map_or(Err(Violation::Missing), assistant_id);
@@ -336,7 +336,7 @@ pub(super) async fn list(
 pub(super) async fn read(
     State(state): State<AppState>,
     PathParam(name): PathParam,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     QueryParams(query, _): QueryParams<HistoryQuery, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
     let request = HistoryRequest { limit: limit(&query)?, link: link(&name)?, visitor, after: query.after };

@@ -58,8 +58,11 @@ impl RouteClass {
     }
 }
 
-/// The guard in front of the route has made it.
-impl FromRequestParts<AppState> for Visitor {
+/// The sender of a request that the guard has passed.
+#[derive(Clone, Debug)]
+pub(super) struct FromVisitor(pub(super) Visitor);
+
+impl FromRequestParts<AppState> for FromVisitor {
     type Rejection = ApiError<Widget>;
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Widget>> {
@@ -92,7 +95,7 @@ error_sets! {
 /// The errors of the guard in front of a change.
 pub(super) type GuardedChange = (Guarded, KeyWithoutScope);
 
-/// Passes a request on with its [`Visitor`], or rejects it.
+/// Passes a request on with its visitor, or rejects it.
 pub(in crate::http) async fn guard(
     State((state, class)): State<(AppState, RouteClass)>,
     mut request: Request,
@@ -107,7 +110,8 @@ pub(in crate::http) async fn guard(
                 origin.to_str().unwrap_or("null").to_owned()
             });
             let identity = identity_token(request.headers());
-            request.extensions_mut().insert(Visitor { account, origin, identity, arrived });
+            let visitor = Visitor { account, origin, identity, arrived };
+            request.extensions_mut().insert(FromVisitor(visitor));
             next.run(request).await
         }
         Err(error) => class.refuse(error),

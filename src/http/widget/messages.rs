@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::Schema;
 
-use super::guard::GuardedChange;
+use super::guard::{FromVisitor, GuardedChange};
 use super::identity::IdentityHeader;
 use super::link::link;
 use crate::domain::error::Error;
@@ -137,7 +137,7 @@ type ReplyErrors = SendErrors<ReplyOptions, Input<MessageIn, ReplyOptions>>;
 pub(super) async fn send(
     State(state): State<AppState>,
     PathParam(name): PathParam,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     headers: HeaderMap,
     input: Input<MessageIn, ReplyOptions>,
 ) -> Result<Response, ApiError<ReplyOptions>> {

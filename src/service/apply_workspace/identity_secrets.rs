@@ -25,12 +25,11 @@ impl Applier<'_> {
             let position = missing.iter().position(|secret| {
                 text.as_ref().is_some_and(|text| text.expose_secret() == secret.expose_secret())
             });
-            match position {
-                Some(position) => drop(missing.remove(position)),
-                None => {
-                    identity_secrets::delete(conn.reborrow(), self.workspace, stored.id).await?;
-                    has_changed = true;
-                }
+            if let Some(position) = position {
+                missing.remove(position);
+            } else {
+                identity_secrets::delete(conn.reborrow(), self.workspace, stored.id).await?;
+                has_changed = true;
             }
         }
         for secret in missing {
