@@ -5,7 +5,7 @@ use std::time::Duration;
 use rejoinder::domain::ids::AssistantId;
 use serde_json::{Value, json};
 
-use crate::support::db::both_backends;
+use crate::support::db::{TestDb, both_backends};
 use crate::support::described;
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::http::{Request, Response};
@@ -24,7 +24,7 @@ fn with_secret(text: &str) -> String {
     )
 }
 
-async fn start(db: &crate::support::db::TestDb) -> TestServer {
+async fn start(db: &TestDb) -> TestServer {
     Setup::default().workspace(|text| with_secret(&text)).start(db).await
 }
 
@@ -255,7 +255,7 @@ both_backends!(
         assert_eq!(first["secret"], SECRET);
         assert!(next.starts_with("idsec_"), "{next}");
         assert_eq!((third.status, third.header("rejoinder-error")), (409, Some("conflict")));
-        for bad in ["short", "with a space, which is at least 32 bytes", &"x".repeat(513)] {
+        for bad in ["short", "with a space, which is at least 32 bytes", "x".repeat(513).as_str()] {
             assert_eq!(post(json!({ "secret": bad })).await.status, 400, "{bad}");
         }
         let listed = server.get(&path).await.json()["data"]["items"].clone();
@@ -434,7 +434,7 @@ both_backends!(
 
 both_backends!(
     async fn a_wrong_token_counts_like_any_request(db: TestDb) {
-        let setup = Setup::default().with_limits().env("REJOINDER_LIMITS__PER_ADDRESS", "3");
+        let setup = Setup::default().with_limits().env("REJOINDER_LIMITS__PER_ADDRESS", "3/hour");
         let server = setup.workspace(|text| with_secret(&text)).start(&db).await;
 
         let mut statuses = Vec::new();

@@ -5,14 +5,15 @@ use std::process::Command;
 use serde_json::json;
 
 use super::blocks::of;
+use crate::support::db::TestDb;
 use crate::support::identity::SECRET;
 use crate::support::server::{ASSISTANT, Setup, TestServer};
 use crate::support::store;
 
-async fn server() -> (crate::support::db::TestDb, TestServer) {
+async fn server() -> (TestDb, TestServer) {
     let db = store::sqlite().await;
     let secret = "name = \"Front desk\"\nidentity_secrets = [{ env = \"IDENTITY\" }]";
-    let edit = |text: String| text.replace("name = \"Front desk\"", secret);
+    let edit = move |text: String| text.replace("name = \"Front desk\"", secret);
     let setup = Setup::default().system_clock().workspace(edit);
     let server = setup.start(&db).await;
     (db, server)

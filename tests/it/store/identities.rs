@@ -7,7 +7,8 @@ use rejoinder::domain::conversation::{Conversation, ConversationKind};
 use rejoinder::domain::identity::{Identity, IdentitySecret};
 use rejoinder::domain::ids::IdentitySecretId;
 use rejoinder::domain::seal::SealedSecret;
-use rejoinder::store::{Tenant, conversations, identity_secrets};
+use rejoinder::domain::turn::Api;
+use rejoinder::store::{Conn, Tenant, conversations, identity_secrets};
 use rejoinder::writer::{Admission, NewConversation};
 use serde_json::json;
 use uuid::Uuid;
@@ -28,7 +29,7 @@ async fn create(process: &Process, seed: &Seed, identity: Option<Identity>) -> C
 }
 
 async fn send(process: &Process, conversation: &Conversation, identity: Identity) {
-    let message = admission(conversation, rejoinder::domain::turn::Api::Widget);
+    let message = admission(conversation, Api::Widget);
     process.writer.execute(Admission { identity: Some(identity), ..message }).await.unwrap();
 }
 
@@ -55,22 +56,18 @@ both_backends!(
             listed
                 .into_iter()
                 .map(|secret| (secret.id.0.as_u128(), secret.secret.as_str().to_owned()))
-                .collect()
+                .collect::<Vec<_>>()
         };
         let expected = |numbers: &[u128]| -> Vec<(u128, String)> {
             numbers.iter().map(|number| (*number, format!("sealed {number}"))).collect()
         };
 
         for number in [2, 1] {
-            let insert = async |conn: rejoinder::store::Conn<'_>| {
-                identity_secrets::insert(conn, &secret(number)).await
-            };
+            let insert = async |conn: Conn<'_>| identity_secrets::insert(conn, &secret(number)).await;
             store.write(Tenant::from(workspace), insert).await.unwrap();
         }
-        let both: Vec<(u128, String)> = list().await;
-        let delete = async |conn: rejoinder::store::Conn<'_>| {
-            identity_secrets::delete(conn, workspace, secret(1).id).await
-        };
+        let both = list().await;
+        let delete = async |conn: Conn<'_>| identity_secrets::delete(conn, workspace, secret(1).id).await;
         store.write(Tenant::from(workspace), delete).await.unwrap();
 
         assert_eq!(both, expected(&[1, 2]));

@@ -208,7 +208,7 @@ both_backends!(
 both_backends!(
     async fn a_person_is_also_found_by_their_identity(db: TestDb) {
         let secret = "name = \"Front desk\"\nidentity_secrets = [{ env = \"IDENTITY\" }]";
-        let edit = |text: String| text.replace("name = \"Front desk\"", secret);
+        let edit = move |text: String| text.replace("name = \"Front desk\"", secret);
         let server = Setup::default().workspace(edit).start(&db).await;
         let create = async |subject: &str| {
             let mut claims = identity::claims(subject);
