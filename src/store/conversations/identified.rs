@@ -12,8 +12,8 @@ from_row!(IdentifiedConversation, |row| Self {
     preview: row.try_get("preview")?,
 });
 
-/// The conversations of a visitor with an assistant, the one with the newest message or change first. Of the newest message of each, at most
-/// `preview` characters.
+/// The conversations of a visitor with an assistant, the one with the newest message or change first. Of the newest message of each,
+/// at most `preview` characters.
 pub async fn list_identified(
     conn: Conn<'_>,
     workspace: WorkspaceId,
