@@ -1,6 +1,9 @@
 //! Conversations and the senders of messages.
 
+use serde_json::Value;
+
 use super::clock::{Micros, TimeRange};
+use super::identity::Identity;
 use super::ids::{AssistantId, ConversationId, WidgetUuid, WorkspaceId};
 use super::message::Message;
 use super::message_search::MessageFilter;
@@ -68,6 +71,12 @@ pub struct Conversation {
     /// A JSON object.
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
+    /// The identified visitor: without a valid token of theirs, no request of the widget API finds the conversation.
+    pub identity: Option<String>,
+    /// A JSON object: the claims of the visitor's last token, as trusted as variables of a key.
+    pub identity_variables: String,
+    /// The end of these.
+    pub identity_expires_at: Option<Micros>,
     /// Whether a visitor created it and nothing has happened in it since. It is removed after a time.
     pub is_untouched: bool,
     /// The time of its last message or change.
@@ -101,9 +110,27 @@ impl Conversation {
             visitor_variables: "{}".to_owned(),
             metadata: None,
             external_identifier: None,
+            identity: None,
+            identity_variables: "{}".to_owned(),
+            identity_expires_at: None,
             is_untouched: false,
             updated_at: created_at,
         }
+    }
+
+    /// Sets the visitor's claims.
+    pub fn set_identity(&mut self, identity: &Identity) {
+        self.identity = Some(identity.subject.clone());
+        self.identity_variables = Value::from(identity.variables.clone()).to_string();
+        self.identity_expires_at = Some(identity.expires_at);
+    }
+
+    /// The variables that tools may use, as JSON objects: those of an API key, and the visitor's claims until they expire, which override
+    /// them.
+    #[must_use]
+    pub fn trusted_variables(&self, now: Micros) -> [&str; 2] {
+        let is_valid = self.identity_expires_at.is_some_and(|expiry| now < expiry);
+        [&self.key_variables, if is_valid { &self.identity_variables } else { "{}" }]
     }
 }
 
@@ -133,12 +160,25 @@ pub struct CreatedConversation {
     pub first_message: Option<Message>,
 }
 
+/// A conversation in the list of its identified visitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentifiedConversation {
+    pub link: WidgetUuid,
+    pub created_at: Micros,
+    pub updated_at: Micros,
+    pub has_ended: bool,
+    /// The beginning of its newest message, system messages aside.
+    pub preview: Option<String>,
+}
+
 /// The filter of a list of conversations; absent fields match all.
 #[derive(Clone, Debug)]
 pub struct ConversationFilter {
     pub kind: Option<ConversationKind>,
     pub assistant: Option<AssistantId>,
     pub external_identifier: Option<String>,
+    /// The `sub` of an identity token.
+    pub identity: Option<String>,
     pub widget: Option<WidgetUuid>,
     pub ai_enabled: Option<bool>,
     pub ended: Option<bool>,

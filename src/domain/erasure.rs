@@ -44,6 +44,8 @@ pub enum ErasureTarget {
         name: String,
         scanned: Option<ConversationId>,
     },
+    /// Those of an identified visitor.
+    Identity(String),
     /// Those without a message since this time. Those up to `scanned` were looked at.
     Inactive {
         since: Micros,
@@ -96,6 +98,7 @@ impl Erasure {
             ErasureTarget::Conversation(id) => Some(id),
             ErasureTarget::ExternalIdentifier(_)
             | ErasureTarget::Sender { .. }
+            | ErasureTarget::Identity(_)
             | ErasureTarget::Inactive { .. } => None,
         };
         Self {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::event::ExpiredCursor;
 use super::failure::Failure;
+use super::identity::InvalidIdentity;
 
 /// An invalid field of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub enum Error {
     /// A visitor may not create a test conversation with this assistant.
     #[error("A test conversation needs an API key, or an assistant with allow_test = true.")]
     TestRefused,
+    /// The token of an identified visitor is not valid.
+    #[error("The identity token is invalid: {0}.")]
+    InvalidIdentity(InvalidIdentity),
     /// `name` is the id as it was sent.
     #[error("{resource} not found: {name}.")]
     NotFound { resource: &'static str, code: &'static str, name: String },
@@ -99,6 +103,7 @@ impl Error {
             Self::MissingScope(_) => "missing_scope",
             Self::OriginRefused => "origin_refused",
             Self::TestRefused => "test_refused",
+            Self::InvalidIdentity(_) => "invalid_identity",
             Self::NotFound { code, .. } => code,
             Self::CursorExpired(_) => "cursor_expired",
             Self::DeliveryUnderWay => "delivery_under_way",

@@ -181,6 +181,8 @@ macro_rules! with_ids {
             MessageId "msg" = "Message", "message_not_found", "msg_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// An assistant; the UUID in it is the `assistant_id` of the widget API.
             AssistantId "ast" = "Assistant", "assistant_not_found", "ast_01k9z3x8f5e4r9t2m6q7w8y0ab";
+            /// A secret that signs identity tokens of an assistant's visitors.
+            IdentitySecretId "ids" = "Identity secret", "identity_secret_not_found", "ids_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A turn: one reply to generate.
             TurnId "trn" = "Turn", "turn_not_found", "trn_01k9z3x8f5e4r9t2m6q7w8y0ab";
             /// A calendar.

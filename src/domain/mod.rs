@@ -19,6 +19,7 @@ pub mod event;
 pub mod failure;
 pub mod history;
 pub mod idempotency;
+pub mod identity;
 pub mod ids;
 pub mod ignored_names;
 pub mod invalid_field;

@@ -101,6 +101,9 @@ pub struct ConversationOut<'a> {
     pub variables: Box<RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_identifier: Option<&'a str>,
+    /// The identified visitor: the `sub` of their identity token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub metadata: Option<Box<RawValue>>,
@@ -123,6 +126,7 @@ impl<'a> From<&'a Conversation> for ConversationOut<'a> {
             ai_enabled: conversation.ai_enabled,
             variables: raw(&all_variables(conversation)),
             external_identifier: conversation.external_identifier.as_deref(),
+            identity: conversation.identity.as_deref(),
             metadata: conversation.metadata.as_deref().map(raw),
             created_at: conversation.created_at.to_string(),
             updated_at: conversation.updated_at.to_string(),
@@ -131,14 +135,14 @@ impl<'a> From<&'a Conversation> for ConversationOut<'a> {
     }
 }
 
-/// The variables of the visitor, overridden by those of a key, as JSON text.
+/// The variables of the visitor, overridden by those of a key, and these by the claims of the last identity token, as JSON text.
 #[must_use]
 pub fn all_variables(conversation: &Conversation) -> String {
     let mut all: serde_json::Map<_, _> =
         serde_json::from_str(&conversation.visitor_variables).unwrap_or_default();
-    let trusted: serde_json::Map<_, _> =
-        serde_json::from_str(&conversation.key_variables).unwrap_or_default();
-    all.extend(trusted);
+    for trusted in [&conversation.key_variables, &conversation.identity_variables] {
+        all.extend(serde_json::from_str::<serde_json::Map<_, _>>(trusted).unwrap_or_default());
+    }
     serde_json::Value::Object(all).to_string()
 }
 
@@ -358,6 +362,7 @@ pub fn widget_error_text(error: &Error) -> String {
         | Error::MissingScope(_)
         | Error::OriginRefused
         | Error::TestRefused
+        | Error::InvalidIdentity(_)
         | Error::CursorExpired(_)
         | Error::DeliveryUnderWay
         | Error::InsufficientBalance

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use uuid::Uuid;
 
-use super::ids::{CalendarId, EndpointId, WorkspaceId};
+use super::ids::{CalendarId, EndpointId, IdentitySecretId, WorkspaceId};
 
 const NONCE: usize = 24;
 
@@ -64,6 +64,7 @@ enum SecretOwner<'a> {
     Tool(&'a str),
     Calendar(CalendarId),
     WebhookEndpoint(EndpointId),
+    IdentitySecret(IdentitySecretId),
     /// The record of a key, which belongs to no workspace.
     KeyRecord,
 }
@@ -171,12 +172,19 @@ impl<'a> SecretContext<'a> {
         Self { workspace, owner: SecretOwner::WebhookEndpoint(endpoint), field: SecretField::Signing }
     }
 
+    /// Of a secret that signs identity tokens.
+    #[must_use]
+    pub fn of_identity(workspace: WorkspaceId, secret: IdentitySecretId) -> Self {
+        Self { workspace, owner: SecretOwner::IdentitySecret(secret), field: SecretField::Signing }
+    }
+
     /// The associated data of the cipher. Each part follows its length, so that no two contexts have the same.
     fn associated_data(&self) -> Vec<u8> {
         let (kind, owner): (&str, &[u8]) = match &self.owner {
             SecretOwner::Tool(slug) => ("tool", slug.as_bytes()),
             SecretOwner::Calendar(id) => ("calendar", id.0.as_bytes().as_slice()),
             SecretOwner::WebhookEndpoint(id) => ("webhook_endpoint", id.0.as_bytes().as_slice()),
+            SecretOwner::IdentitySecret(id) => ("identity_secret", id.0.as_bytes().as_slice()),
             SecretOwner::KeyRecord => ("key_record", &[]),
         };
         let (field, name) = match self.field {

@@ -108,6 +108,9 @@ fn markdown_head(conversation: &Conversation, exported_at: Micros) -> String {
     if let Some(identifier) = &conversation.external_identifier {
         line("external identifier", &code(identifier));
     }
+    if let Some(identity) = &conversation.identity {
+        line("identity", &code(identity));
+    }
     let variables = all_variables(conversation);
     if variables != "{}" {
         line("variables", &code(&variables));

@@ -73,7 +73,7 @@ impl Envelope for Widget {
     fn status(error: &Error) -> StatusCode {
         match error {
             Error::Invalid(_) | Error::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Error::Unauthenticated | Error::InvalidIdentity(_) => StatusCode::UNAUTHORIZED,
             Error::MissingScope(_) | Error::OriginRefused | Error::TestRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::CursorExpired(_) => StatusCode::GONE,
@@ -154,7 +154,7 @@ impl Envelope for Platform {
             Error::Invalid(_) | Error::IdempotencyKeyMalformed | Error::InsufficientBalance => {
                 StatusCode::BAD_REQUEST
             }
-            Error::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Error::Unauthenticated | Error::InvalidIdentity(_) => StatusCode::UNAUTHORIZED,
             Error::MissingScope(_) | Error::OriginRefused | Error::TestRefused => StatusCode::FORBIDDEN,
             Error::NotFound { .. } => StatusCode::NOT_FOUND,
             Error::CursorExpired(_) => StatusCode::GONE,

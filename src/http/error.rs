@@ -144,6 +144,7 @@ fn retry_after(error: &Error) -> Option<Duration> {
         | Error::MissingScope(_)
         | Error::OriginRefused
         | Error::TestRefused
+        | Error::InvalidIdentity(_)
         | Error::NotFound { .. }
         | Error::CursorExpired(_)
         | Error::DeliveryUnderWay

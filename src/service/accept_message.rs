@@ -123,6 +123,7 @@ async fn admission(
         idempotency: message.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent, warning)),
         deadline: None,
         key: Some(account.key),
+        identity: None,
         runs_here: false,
     })
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Services;
 use super::await_reply::read_end;
-use super::send_message::{check_origin, find_by_link};
+use super::visitors::{self, Visitor};
 use crate::domain::account::Account;
 use crate::domain::error::Error;
 use crate::domain::failure::Discard;
@@ -20,17 +20,14 @@ const WAIT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct CancelRequest {
     pub link: WidgetUuid,
-    /// The account of the API key, if one was sent. It has the scope `messages:write`.
-    pub account: Option<Account>,
-    pub origin: Option<String>,
+    pub visitor: Visitor,
     /// The id of the turn, as it was sent. By default the oldest open one.
     pub turn: Option<String>,
 }
 
 /// Cancels a turn of a conversation that came through the widget API. Returns whether it was cancelled.
 pub async fn cancel_by_link(services: &Services, request: CancelRequest) -> Result<bool, Error> {
-    let linked = find_by_link(services, request.link, request.account.as_ref()).await?;
-    check_origin(services, &linked, request.origin.as_deref()).await?;
+    let found = visitors::find_conversation(services, request.link, &request.visitor).await?;
     let turn = match &request.turn {
         None => None,
         Some(name) => match name.parse() {
@@ -39,7 +36,7 @@ pub async fn cancel_by_link(services: &Services, request: CancelRequest) -> Resu
             Err(_) => return Ok(false),
         },
     };
-    let (workspace, conversation) = (linked.conversation.workspace, linked.conversation.id);
+    let (workspace, conversation) = (found.conversation.workspace, found.conversation.id);
     cancel_turn(services, workspace, conversation, turn, Some(Api::Widget)).await
 }
 

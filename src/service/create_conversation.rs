@@ -2,6 +2,7 @@
 
 use super::accept_message::workspace_settings;
 use super::replay::replay;
+use super::visitors::{check_origin, verify};
 use super::{ApiResponse, Services};
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
@@ -31,6 +32,8 @@ pub struct CreateConversation {
     /// A JSON object, as it was sent.
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
+    /// The token of an identified visitor, whose conversation it is.
+    pub identity_token: Option<String>,
     /// Whether to refuse if the balance does not cover one reply, as the widget API does.
     pub check_balance: bool,
     /// The account of the API key, if one was sent: then the variables are the key's, not a visitor's. It has the scope
@@ -82,11 +85,11 @@ async fn creation(
     if request.account.as_ref().is_some_and(|account| account.workspace != workspace) {
         return Err(not_found());
     }
-    if let Some(origin) = &request.origin
-        && !version.allows_origin(origin)
-    {
-        return Err(Error::OriginRefused);
-    }
+    check_origin(Some(&version), request.origin.as_deref())?;
+    let identity = match &request.identity_token {
+        Some(token) => Some(verify(services, workspace, assistant, token).await?),
+        None => None,
+    };
     if request.kind == ConversationKind::Test && request.account.is_none() && !version.allow_test {
         return Err(Error::TestRefused);
     }
@@ -99,7 +102,8 @@ async fn creation(
     let none = Map::new();
     let (key, visitor) = if by_visitor { (none, accepted) } else { (accepted, none) };
     let (key_variables, visitor_variables) = (to_json(&key), to_json(&visitor));
-    let variables = version.rank_variables(key, visitor);
+    let claims = identity.iter().flat_map(|identity| identity.variables.clone());
+    let variables = version.rank_variables(key.into_iter().chain(claims).collect(), visitor);
     let is_for_widget = request.kind != ConversationKind::Api;
     let first_message = is_for_widget.then(|| first_message(&version, &variables.all())).flatten();
     let link = is_for_widget.then(|| WidgetUuid(services.ids.uuid_v4()));
@@ -116,6 +120,7 @@ async fn creation(
         visitor_variables,
         metadata: request.metadata,
         external_identifier: request.external_identifier,
+        identity,
         by_visitor,
         check_balance: request.check_balance,
         idempotency: request.idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent, warning)),

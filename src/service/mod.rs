@@ -51,6 +51,7 @@ pub mod tools;
 pub mod typing;
 pub mod update_conversation;
 pub mod usage;
+pub mod visitors;
 pub mod webhook_endpoints;
 mod workspace_hosts;
 pub mod workspaces;

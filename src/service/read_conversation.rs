@@ -2,7 +2,7 @@
 
 use super::Services;
 use super::page::{self, Page};
-use super::send_message::{check_origin, find_by_link};
+use super::visitors::{self, Visitor};
 use crate::domain::account::Account;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
@@ -36,9 +36,7 @@ pub async fn list_messages(
 #[derive(Clone, Debug)]
 pub struct HistoryRequest {
     pub link: WidgetUuid,
-    /// The account of the API key, if one was sent.
-    pub account: Option<Account>,
-    pub origin: Option<String>,
+    pub visitor: Visitor,
     /// The id of a message, as it was sent: only newer messages are returned.
     pub after: Option<String>,
     pub limit: usize,
@@ -50,9 +48,8 @@ pub async fn read_history(
     services: &Services,
     request: HistoryRequest,
 ) -> Result<(Conversation, Vec<Message>), Error> {
-    let linked = find_by_link(services, request.link, request.account.as_ref()).await?;
-    check_origin(services, &linked, request.origin.as_deref()).await?;
-    let conversation = linked.conversation;
+    let found = visitors::find_conversation(services, request.link, &request.visitor).await?;
+    let conversation = found.conversation;
     let visible = match &request.after {
         Some(name) => {
             let after = position(services, &conversation, name).await?;

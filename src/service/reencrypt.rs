@@ -14,7 +14,7 @@ use crate::domain::assistant::AssistantVersion;
 use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
 use crate::domain::calendar::CalendarSettings;
 use crate::domain::clock::Clock;
-use crate::domain::ids::{CalendarId, EndpointId, IdGenerator, WorkspaceId};
+use crate::domain::ids::{CalendarId, EndpointId, IdGenerator, IdentitySecretId, WorkspaceId};
 use crate::domain::seal::{SealKeys, SealedSecret, SecretContext};
 use crate::domain::tool::{Tool, ToolConfig};
 use crate::store::sealed_secrets::{self, RowKey, SealedColumn, SealedRow};
@@ -195,6 +195,10 @@ impl Resealer<'_> {
             }
             SealedColumn::EndpointSecrets | SealedColumn::PreviousEndpointSecrets => {
                 let context = SecretContext::of_endpoint(self.workspace, EndpointId(key.id));
+                self.reseal(&context, &SealedSecret::from_stored(row.text.clone()));
+            }
+            SealedColumn::IdentitySecrets => {
+                let context = SecretContext::of_identity(self.workspace, IdentitySecretId(key.id));
                 self.reseal(&context, &SealedSecret::from_stored(row.text.clone()));
             }
         }

@@ -5,16 +5,14 @@ use std::time::{Duration, Instant};
 use super::await_reply::{WaitOutcome, unknown};
 use super::follow_turn::{Admitted, ReplyFollower, follow, resume_newest};
 use super::replay::replay;
+use super::visitors::{self, FoundConversation, Visitor};
 use super::{ApiResponse, Services};
-use crate::domain::account::Account;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{ConversationId, MessageId, ResourceId as _, TurnId, WidgetUuid, WorkspaceId};
+use crate::domain::ids::{MessageId, TurnId, WidgetUuid, WorkspaceId};
 use crate::domain::message::VISITOR;
 use crate::domain::turn::{Api, TurnRef};
-use crate::store::conversations::{self, LinkedConversation};
-use crate::store::{Conn, Tenant};
 use crate::telemetry::traces;
 use crate::writer::{Admission, AdmitOutcome, Target};
 
@@ -26,15 +24,11 @@ pub struct SendMessage {
     pub link: WidgetUuid,
     /// Trimmed, 1 to 2,000 characters.
     pub text: String,
-    /// The account of the API key, if one was sent. It has the scope `messages:write`.
-    pub account: Option<Account>,
-    pub origin: Option<String>,
+    pub visitor: Visitor,
     /// The key, and the SHA-256 of route and raw body.
     pub idempotency: Option<(String, Vec<u8>)>,
     /// For `Rejoinder-Warning`.
     pub warning: Option<String>,
-    /// When the request arrived; its deadline is counted from then.
-    pub arrived: Instant,
 }
 
 /// The response to a message whose reply was asked for as a stream.
@@ -48,14 +42,15 @@ pub enum StreamedReply {
 /// Sends a message and waits for its reply, at most until the deadline of the widget API.
 pub async fn send(services: &Services, message: SendMessage) -> Result<ApiResponse, Error> {
     services.waiters.check_capacity()?;
-    let conversation = find_conversation(services, &message).await?;
+    let found = visitors::find_conversation(services, message.link, &message.visitor).await?;
+    let conversation = &found.conversation;
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
-    let deadline = message.arrived + services.widget_deadline;
+    let deadline = message.visitor.arrived + services.widget_deadline;
     traces::remember_request(turn.0);
     // Registered before the turn is admitted, so that its end cannot be missed.
     let (workspace, own_warning) = (conversation.workspace, message.warning.clone());
     let waiter = services.waiters.register(workspace, turn)?;
-    match services.writer.execute(admission(services, message, &conversation, turn, deadline)).await? {
+    match services.writer.execute(admission(services, message, &found, turn, deadline)).await? {
         AdmitOutcome::Answered { answer, turn } => {
             Ok(ApiResponse { answer, turn, is_replay: false, warning: own_warning })
         }
@@ -82,15 +77,16 @@ pub async fn send(services: &Services, message: SendMessage) -> Result<ApiRespon
 /// Sends a message and follows its reply. The first text comes within the deadline of the widget API, or the turn fails.
 pub async fn stream(services: &Services, message: SendMessage) -> Result<StreamedReply, Error> {
     services.waiters.check_capacity()?;
-    let conversation = find_conversation(services, &message).await?;
+    let found = visitors::find_conversation(services, message.link, &message.visitor).await?;
+    let conversation = &found.conversation;
     let turn = TurnId(services.ids.uuid_v7(services.clock.as_ref()));
-    let first_text_by = message.arrived + services.widget_deadline;
+    let first_text_by = message.visitor.arrived + services.widget_deadline;
     traces::remember_request(turn.0);
     let (workspace, own_warning) = (conversation.workspace, message.warning.clone());
     let waiter = services.waiters.register_follower(workspace, turn)?;
     let stream = services.turn_streams.open(workspace, turn, Some(first_text_by));
     let deadline = first_text_by + services.attempt_timeout;
-    let admission = admission(services, message, &conversation, turn, deadline);
+    let admission = admission(services, message, &found, turn, deadline);
     let admission = Admission { runs_here: services.db.is_shared(), ..admission };
     let message = admission.message;
     match services.writer.execute(admission).await? {
@@ -132,25 +128,17 @@ pub(super) async fn join(
 pub async fn resume(
     services: &Services,
     link: WidgetUuid,
-    account: Option<&Account>,
-    origin: Option<&str>,
+    visitor: &Visitor,
 ) -> Result<Option<ReplyFollower>, Error> {
-    let linked = find_by_link(services, link, account).await?;
-    check_origin(services, &linked, origin).await?;
-    let Conversation { workspace, id, .. } = linked.conversation;
+    let found = visitors::find_conversation(services, link, visitor).await?;
+    let Conversation { workspace, id, .. } = found.conversation;
     resume_newest(services, workspace, id).await
-}
-
-async fn find_conversation(services: &Services, message: &SendMessage) -> Result<Conversation, Error> {
-    let linked = find_by_link(services, message.link, message.account.as_ref()).await?;
-    check_origin(services, &linked, message.origin.as_deref()).await?;
-    Ok(linked.conversation)
 }
 
 fn admission(
     services: &Services,
     message: SendMessage,
-    conversation: &Conversation,
+    FoundConversation { conversation, identity }: &FoundConversation,
     turn: TurnId,
     deadline: Instant,
 ) -> Admission {
@@ -171,33 +159,8 @@ fn admission(
             IdempotencyRequest::new(workspace, format!("/api {}", conversation.id), sent, warning)
         }),
         deadline: Some(deadline),
-        key: message.account.map(|account| account.key),
+        key: message.visitor.account.map(|account| account.key),
+        identity: identity.clone(),
         runs_here: false,
     }
-}
-
-/// The conversation of a widget UUID. A conversation of another workspace than the API key's is reported as unknown.
-pub async fn find_by_link(
-    services: &Services,
-    link: WidgetUuid,
-    account: Option<&Account>,
-) -> Result<LinkedConversation, Error> {
-    let find = async |conn: Conn<'_>| conversations::find_by_link(conn, link).await;
-    let found = services.db.read(Tenant::Unknown, find).await?;
-    found
-        .filter(|found| account.is_none_or(|account| account.workspace == found.conversation.workspace))
-        .ok_or_else(|| ConversationId::not_found(link))
-}
-
-/// Checks that a page of this origin may talk to the conversation's assistant.
-pub async fn check_origin(
-    services: &Services,
-    LinkedConversation { conversation, current_version }: &LinkedConversation,
-    origin: Option<&str>,
-) -> Result<(), Error> {
-    let Some(origin) = origin else { return Ok(()) };
-    let (workspace, assistant) = (conversation.workspace, conversation.assistant);
-    let version = services.versions.get(services, workspace, assistant, *current_version).await?;
-    let is_allowed = version.is_some_and(|version| version.allows_origin(origin));
-    if is_allowed { Ok(()) } else { Err(Error::OriginRefused) }
 }

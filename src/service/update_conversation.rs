@@ -1,7 +1,7 @@
 //! Updates a conversation: a person takes over, hands it back, describes it, or ends it.
 
 use super::Services;
-use super::send_message::find_by_link;
+use super::visitors::find_by_link;
 use crate::domain::account::Account;
 use crate::domain::conversation::{Conversation, ConversationPatch};
 use crate::domain::error::Error;

@@ -29,14 +29,19 @@ map_row!(
         visitor_variables: "visitor_variables",
         metadata: "metadata",
         external_identifier: "external_identifier",
+        identity: "identity",
+        identity_variables: "identity_variables",
+        identity_expires_at: "identity_expires_at",
         is_untouched: "untouched",
         updated_at: "updated_at",
     }
 );
 
 // After the mapping, whose column list it uses.
+mod identified;
 mod list;
 
+pub use identified::list_identified;
 pub use list::{ConversationPage, list};
 
 /// A conversation of the workspace, unless it was deleted.
@@ -163,6 +168,21 @@ pub async fn update_metadata(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(
     const ROWS: Columns<Conversation> =
         columns!(|row| { "workspace_id": row.workspace, "id": row.id, "metadata": &row.metadata });
     const UPDATE: &str = "update conversations set metadata = new.metadata from new \
+        where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
+    execute(conn, &ROWS, rows.iter().copied(), UPDATE).await?;
+    Ok(())
+}
+
+/// Writes the claims of visitors. Only conversations whose claims change are passed.
+pub async fn update_identities(conn: Conn<'_>, rows: &[&Conversation]) -> Result<(), StoreError> {
+    const ROWS: Columns<Conversation> = columns!(|row| {
+        "workspace_id": row.workspace,
+        "id": row.id,
+        "identity_variables": &row.identity_variables,
+        "identity_expires_at": row.identity_expires_at,
+    });
+    const UPDATE: &str = "update conversations set identity_variables = new.identity_variables, \
+        identity_expires_at = new.identity_expires_at from new \
         where conversations.workspace_id = new.workspace_id and conversations.id = new.id";
     execute(conn, &ROWS, rows.iter().copied(), UPDATE).await?;
     Ok(())

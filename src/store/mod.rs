@@ -10,6 +10,7 @@
 //! | [`workspace_removal`] | the rows of deleted workspaces, in all tables |
 //! | [`workspace_config`] | `calendars` and `tools` as configuration |
 //! | [`assistants`] | `assistants`, `assistant_versions` |
+//! | [`identity_secrets`] | `identity_secrets` |
 //! | [`keys`] | `api_keys` |
 //! | [`operator_keys`] | `operator_keys` |
 //! | [`audit`] | `audit_log` |
@@ -51,6 +52,7 @@ pub mod epoch;
 pub mod erasures;
 pub mod events;
 pub mod idempotency;
+pub mod identity_secrets;
 pub mod integrity;
 pub mod keys;
 pub mod knowledge;

@@ -18,6 +18,8 @@ pub enum SealedColumn {
     EndpointSecrets,
     /// One sealed secret.
     PreviousEndpointSecrets,
+    /// One sealed secret.
+    IdentitySecrets,
 }
 
 /// The key of a row. Only versions of assistants have a version; that of other rows is 0.
@@ -92,12 +94,13 @@ macro_rules! statements {
 }
 
 impl SealedColumn {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Calendars,
         Self::Tools,
         Self::AssistantVersions,
         Self::EndpointSecrets,
         Self::PreviousEndpointSecrets,
+        Self::IdentitySecrets,
     ];
 
     const fn statements(self) -> &'static Statements {
@@ -137,6 +140,9 @@ impl SealedColumn {
                 "previous_secret",
                 "previous_secret <> ''"
             ),
+            Self::IdentitySecrets => {
+                &statements!("identity_secrets", "id", "cast(0 as bigint)", "''", "secret", "secret <> ''")
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::clock::Micros;
 use crate::domain::ids::WorkspaceId;
 
 /// The tables whose rows are removed in batches. Tables that refer to others come first.
-pub const REMOVED_TABLES: [&str; 25] = [
+pub const REMOVED_TABLES: [&str; 26] = [
     "attempts",
     "deliveries",
     "webhook_endpoints",
@@ -31,6 +31,7 @@ pub const REMOVED_TABLES: [&str; 25] = [
     "terms",
     "knowledge_bases",
     "tools",
+    "identity_secrets",
     "assistant_versions",
     "assistants",
 ];

@@ -25,10 +25,12 @@ pub(super) async fn write_rare(
         erasures::insert(conn.reborrow(), erasure, actor, entry).await?;
     }
     conversations::mark_deleted(conn.reborrow(), &changes.deletions).await?;
-    // A statement of its own: the same conversations may be updated below.
+    // Statements of their own: the same conversations may be updated below.
     conversations::update_metadata(conn.reborrow(), &changed(&tables.conversations, &changes.metadata))
         .await?;
     messages::update_ratings(conn.reborrow(), &changed(&tables.rated, &changes.ratings)).await?;
+    conversations::update_identities(conn.reborrow(), &changed(&tables.conversations, &changes.identities))
+        .await?;
     // Cancellations first: the same batch may book the time again.
     bookings::mark_cancelled(conn.reborrow(), &changes.cancelled_bookings).await?;
     bookings::mark_confirmed(conn.reborrow(), &changes.confirmed_bookings).await?;

@@ -6,11 +6,12 @@ use uuid::Uuid;
 
 use super::document::{Document, Entry, WorkspaceFileError};
 use super::{
-    FileAssistant, FileConversation, FileEndpoint, FileTool, FileWorkspace, WorkspaceFile, calendars,
-    knowledge_bases, tools, webhook_endpoints,
+    EnvName, FileAssistant, FileConversation, FileEndpoint, FileTool, FileWorkspace, WorkspaceFile,
+    calendars, knowledge_bases, tools, webhook_endpoints,
 };
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::ConversationKind;
+use crate::domain::identity::MAX_SECRETS;
 use crate::domain::invalid_field::{InvalidField, check_slug, check_text};
 use crate::domain::money::Money;
 use crate::domain::webhook_endpoint::MAX_ENDPOINTS;
@@ -44,9 +45,10 @@ pub(super) fn read(document: &Document<'_>) -> Result<WorkspaceFile, WorkspaceFi
         if id.is_some_and(|id: Uuid| !ids.insert(id)) {
             return Err(entry.error("id", "another assistant has this id"));
         }
+        let identity_secrets = take_identity_secrets(&mut entry)?;
         let version = entry.deserialize()?;
         check_assistant(&version, &tools).map_err(|error| entry.invalid(&error))?;
-        Ok(FileAssistant { id, version })
+        Ok(FileAssistant { id, version, identity_secrets })
     };
     let (assistants, assistant_slugs) =
         read_section(&mut file, "assistants", read_assistant, |assistant| &assistant.version.slug)?;
@@ -126,6 +128,14 @@ fn check_workspace(workspace: &FileWorkspace) -> Result<(), InvalidField> {
 fn check_assistant(assistant: &AssistantVersion<String>, tools: &[FileTool]) -> Result<(), InvalidField> {
     assistant.check()?;
     check_tool_references(&assistant.tools, tools)
+}
+
+fn take_identity_secrets(assistant: &mut Entry<'_>) -> Result<Vec<EnvName>, WorkspaceFileError> {
+    let secrets: Vec<EnvName> = assistant.take("identity_secrets")?.unwrap_or_default();
+    if secrets.len() > MAX_SECRETS {
+        return Err(assistant.error("identity_secrets", format_args!("more than {MAX_SECRETS} secrets")));
+    }
+    Ok(secrets)
 }
 
 fn check_tool_references(slugs: &[String], tools: &[FileTool]) -> Result<(), InvalidField> {

@@ -104,6 +104,8 @@ pub struct FileAssistant {
     pub id: Option<Uuid>,
     /// With slugs of the file's tools, whose names differ.
     pub version: AssistantVersion<String>,
+    /// The secrets with which a site signs the tokens of its visitors: two at most.
+    pub identity_secrets: Vec<EnvName>,
 }
 
 /// A calendar.
@@ -209,6 +211,7 @@ impl WorkspaceFile {
         let of_calendars =
             self.calendars.iter().filter_map(|calendar| calendar.caldav.as_ref()?.password.as_ref());
         let of_tools = self.tools.iter().flat_map(|tool| tool.config.secrets());
-        of_tools.chain(of_endpoints).chain(of_calendars)
+        let of_assistants = self.assistants.iter().flat_map(|assistant| &assistant.identity_secrets);
+        of_tools.chain(of_endpoints).chain(of_calendars).chain(of_assistants)
     }
 }

@@ -29,7 +29,10 @@ fn table_of(key: &str) -> Option<&'static str> {
         ("in [workspace]", has::<FileWorkspace>(key)),
         ("in [workspace.pricing]", has::<Pricing>(key)),
         ("in [workspace.retention]", has::<Retention>(key)),
-        ("in [[assistants]]", key == "id" || has::<AssistantVersion<String>>(key)),
+        (
+            "in [[assistants]]",
+            ["id", "identity_secrets"].contains(&key) || has::<AssistantVersion<String>>(key),
+        ),
         ("in [[calendars]]", ["slug", "caldav"].contains(&key) || has::<CalendarRulesIn>(key)),
         ("in [calendars.hours]", has::<HoursIn>(key)),
         ("in [calendars.caldav]", has::<Caldav<EnvName>>(key)),

@@ -109,7 +109,7 @@ fn unknown_keys_are_named_with_their_line() {
         (
             "system_prompt",
             "prompt",
-            "line 12: assistants[0].prompt: unknown field `prompt`, expected one of `id`, `slug`, `name`",
+            "line 12: assistants[0].prompt: unknown field `prompt`, expected one of `id`, `identity_secrets`, `slug`, `name`",
         ),
         ("calendar = \"demos\"", "diary = 1", "line 24: tools[0].diary: unknown field `diary`, expected "),
         (

@@ -8,6 +8,7 @@ use http_body_util::BodyExt as _;
 
 use super::*;
 use crate::domain::event::{CursorExpiry, EventCursor, ExpiredCursor};
+use crate::domain::identity::InvalidIdentity;
 use crate::http::platform::EnqueueOptions;
 use crate::http::widget::{AutomateOptions, ReplyOptions};
 
@@ -23,6 +24,7 @@ fn problems() -> Vec<Problem> {
         Error::MissingScope("messages:write"),
         Error::OriginRefused,
         Error::TestRefused,
+        Error::InvalidIdentity(InvalidIdentity::Expired),
         Error::CursorExpired(ExpiredCursor {
             expiry: CursorExpiry::Removed,
             resume: EventCursor { epoch: 0, number: 41 },

@@ -145,6 +145,8 @@ pub(super) struct ConversationsQuery {
     #[param(inline, value_type = Option<AssistantIdOrUuid>)]
     assistant_id: Option<String>,
     external_identifier: Option<String>,
+    /// The `sub` of an identified visitor's tokens.
+    identity: Option<String>,
     /// The conversation's UUID in the widget API.
     #[param(value_type = Option<Uuid>)]
     widget_uuid: Option<String>,
@@ -187,6 +189,7 @@ fn filter(query: &ConversationsQuery, fields: Vec<(String, String)>) -> Result<C
         kind: check_choice::<Kinds>("type", query.kind.as_deref())?,
         assistant,
         external_identifier: text("external_identifier", query.external_identifier.as_deref(), usize::MAX)?,
+        identity: text("identity", query.identity.as_deref(), usize::MAX)?,
         widget: widget.map(WidgetUuid),
         ai_enabled: flag("ai_enabled", query.ai_enabled.as_deref())?,
         ended: flag("ended", query.ended.as_deref())?,
@@ -292,6 +295,7 @@ pub(super) async fn create(
         variables: input.variables.unwrap_or_default(),
         metadata: input.metadata,
         external_identifier: input.external_identifier,
+        identity_token: None,
         check_balance: false,
         account: Some(account),
         origin: None,

@@ -118,20 +118,23 @@ impl From<&Erasure> for ErasureOut {
 }
 
 request! {
-    /// A person, by exactly one of two names.
-    pub(super) struct ErasureIn as ErasureIn one_of(external_identifier, sender_id) {
+    /// A person, by exactly one of three names.
+    pub(super) struct ErasureIn as ErasureIn one_of(external_identifier, sender_id, identity) {
         /// The `external_identifier` of their conversations.
         external_identifier: Option<Text<MAX_NAME>> = "customer-4711",
         /// The `sender_id` of their messages, sent through this API with `"sender_type": "user"`.
         sender_id: Option<Text<MAX_NAME>>,
+        /// The `identity` of their conversations: the `sub` of their identity tokens.
+        identity: Option<Text<MAX_NAME>>,
     }
 }
 
 fn person(input: ErasureIn) -> Person {
     match (input.external_identifier, input.sender_id) {
         (Some(name), _) => Person::ExternalIdentifier(name),
+        (None, Some(name)) => Person::Sender(name),
         // The body has exactly one of them.
-        (None, name) => Person::Sender(name.unwrap_or_default()),
+        (None, None) => Person::Identity(input.identity.unwrap_or_default()),
     }
 }
 
@@ -228,14 +231,19 @@ mod tests {
         let external = person(r#"{"external_identifier": "a"}"#);
         assert!(matches!(external, Ok(Person::ExternalIdentifier(name)) if name == "a"));
         assert!(matches!(person(r#"{"sender_id": "b"}"#), Ok(Person::Sender(name)) if name == "b"));
+        assert!(matches!(person(r#"{"identity": "c"}"#), Ok(Person::Identity(name)) if name == "c"));
         for body in [
             "{}",
             r#"{"sender_id": null}"#,
             r#"{"external_identifier": "a", "sender_id": null}"#,
             r#"{"external_identifier": "a", "sender_id": "b"}"#,
+            r#"{"identity": "a", "sender_id": "b"}"#,
         ] {
             let text = person(body).unwrap_err().to_string();
-            assert_eq!(text, "Exactly one of the fields 'external_identifier', 'sender_id' is required.");
+            assert_eq!(
+                text,
+                "Exactly one of the fields 'external_identifier', 'sender_id', 'identity' is required."
+            );
         }
         assert!(person(r#"{"sender_id": " "}"#).is_err());
     }

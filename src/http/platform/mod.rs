@@ -13,6 +13,7 @@ mod document_forms;
 mod documents;
 mod erasures;
 mod events;
+mod identity_secrets;
 pub(super) mod keys;
 mod knowledge_bases;
 pub(super) mod list;
@@ -104,6 +105,8 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(documents::read, documents::put, documents::delete))
         .routes(routes!(assistants::list, assistants::create))
         .routes(routes!(assistants::read, assistants::update, assistants::archive))
+        .routes(routes!(identity_secrets::list, identity_secrets::create))
+        .routes(routes!(identity_secrets::delete))
         .routes(routes!(assistant_versions::list))
         .routes(routes!(assistant_versions::read))
         .routes(routes!(assistant_versions::diff))

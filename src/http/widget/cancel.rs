@@ -5,7 +5,8 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::guard::{GuardedChange, Visitor};
+use super::guard::{FromVisitor, GuardedChange};
+use super::identity::IdentityHeader;
 use super::link::link;
 use crate::domain::ids::ConversationId;
 use crate::http::describe::{Errors, NotFound, Overloaded, WriteUnavailable};
@@ -43,22 +44,17 @@ type CancelErrors = Errors<
 #[utoipa::path(
     post, path = "/conversations/{uuid}/cancel", tag = "widget", operation_id = "cancelWidgetReply",
     security((), ("bearer" = ["messages:write"])),
-    params(("uuid" = Uuid, Path, description = "The conversation's UUID")),
+    params(("uuid" = Uuid, Path, description = "The conversation's UUID"), IdentityHeader),
     request_body = CancelIn,
     responses((status = 200, description = "Whether a reply was cancelled", body = CancelOut), CancelErrors),
 )]
 pub(super) async fn cancel(
     State(state): State<AppState>,
     PathParam(name): PathParam,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     input: Input<CancelIn, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
-    let request = CancelRequest {
-        link: link(&name)?,
-        account: visitor.account,
-        origin: visitor.origin,
-        turn: input.value.turn_id,
-    };
+    let request = CancelRequest { link: link(&name)?, visitor, turn: input.value.turn_id };
     let cancelled = cancel_turn::cancel_by_link(&state.services, request).await?;
     Ok(widget_success(&CancelOut { status: true, cancelled }))
 }

@@ -13,7 +13,8 @@ use utoipa::openapi::Type;
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema};
 
-use super::guard::{Guarded, Visitor};
+use super::guard::{FromVisitor, Guarded};
+use super::identity::IdentityHeader;
 use super::link::link;
 use super::messages::{MAX_CHARS, ReplyOptions, SendErrors};
 use crate::domain::error::Error;
@@ -27,6 +28,7 @@ use crate::http::extract::{Body, PathParam, idempotency_key, idempotency_request
 use crate::http::state::AppState;
 use crate::http::ui_message_stream::{self, FRAMES};
 use crate::service::send_message::{self, SendMessage};
+use crate::service::visitors::Visitor;
 
 /// The route in the fingerprint of an `Idempotency-Key`.
 const ROUTE: &str = "POST /api/chat";
@@ -216,7 +218,7 @@ type ChatErrors = SendErrors<ChatOptions, (InvalidChat, Body<ChatOptions>)>;
 #[utoipa::path(
     post, path = "/chat", tag = "widget", operation_id = "chat",
     security((), ("bearer" = ["messages:write"])),
-    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters; by default the id of the last message of the user")),
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters; by default the id of the last message of the user"), IdentityHeader),
     request_body = ChatIn,
     responses(
         (
@@ -234,7 +236,7 @@ type ChatErrors = SendErrors<ChatOptions, (InvalidChat, Body<ChatOptions>)>;
 )]
 pub(super) async fn send(
     State(state): State<AppState>,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     headers: HeaderMap,
     uri: Uri,
     Body(bytes, _): Body<ChatOptions>,
@@ -270,12 +272,10 @@ async fn reply(
     let key = idempotency_key(headers)?.or_else(|| message.id.as_deref().and_then(key_from));
     let message = SendMessage {
         link,
-        account: visitor.account,
-        origin: visitor.origin,
+        visitor,
         idempotency: idempotency_request(key, ROUTE, message.text.as_bytes()),
         text: message.text,
         warning,
-        arrived: visitor.arrived,
     };
     let reply = send_message::stream(&state.services, message).await?;
     Ok(ui_message_stream::respond(reply, Some(link)))
@@ -288,7 +288,7 @@ type ResumeErrors = Errors<Widget, (Guarded, NotFound<ConversationId>, Overloade
 /// The reply comes again from its start, in the UI message stream of the AI SDK.
 #[utoipa::path(
     get, path = "/chat/{id}/stream", tag = "widget", operation_id = "resumeChat",
-    params(("id" = Uuid, Path, description = "The conversation's UUID")),
+    params(("id" = Uuid, Path, description = "The conversation's UUID"), IdentityHeader),
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
@@ -303,11 +303,10 @@ type ResumeErrors = Errors<Widget, (Guarded, NotFound<ConversationId>, Overloade
 pub(super) async fn resume(
     State(state): State<AppState>,
     PathParam(name): PathParam,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
 ) -> Result<Response, ApiError<Widget>> {
     let link = link(&name)?;
-    let (account, origin) = (visitor.account.as_ref(), visitor.origin.as_deref());
-    let follower = send_message::resume(&state.services, link, account, origin).await?;
+    let follower = send_message::resume(&state.services, link, &visitor).await?;
     Ok(ui_message_stream::resume(follower, Some(link)))
 }
 

@@ -8,22 +8,27 @@ use serde_json::{Map, Value};
 use utoipa::openapi::schema::Schema;
 use utoipa::{IntoParams, ToSchema};
 
-use super::guard::{Guarded, GuardedChange, Visitor};
+use super::guard::{FromVisitor, Guarded, GuardedChange};
+use super::identity::{IdentityHeader, IdentityRefused};
 use super::link::link;
-use crate::domain::conversation::{ConversationKind, HistoryRole, SenderType};
+use crate::domain::conversation::{ConversationKind, HistoryRole, IdentifiedConversation, SenderType};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
 use crate::domain::message::{Feedback, Message};
 use crate::domain::render::raw;
+use crate::domain::schema::AssistantIdOrUuid;
 use crate::domain::tool_loop::FinishedCall;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WorkspaceSuspended, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::{Input, PathParam, QueryParams};
-use crate::http::fields::{AssistantName, Choice, FieldType, FreeObject, Violation, Word, request};
+use crate::http::fields::{
+    AnyText, AssistantName, Choice, FieldType, FreeObject, Violation, Word, assistant_id, request,
+};
 use crate::http::response::{REJOINDER_WARNING, set_header, widget_success};
 use crate::http::state::AppState;
 use crate::service::create_conversation::{self, CreateConversation};
 use crate::service::read_conversation::{self, HistoryRequest};
+use crate::service::visitors;
 
 /// The most messages of one history.
 const MAX_HISTORY: usize = 200;
@@ -71,6 +76,9 @@ request! {
         /// Values for `{{name}}` in the assistant's prompt and first message. A visitor sets those that the assistant declares
         /// (`visitor_variables`), as strings, numbers or booleans; if it declares none, all are ignored, with `Rejoinder-Warning`.
         variables: Option<Variables> = {"customer_name": "Ada"},
+        /// The token with which the site's back end names the visitor. The conversation is then only found with a valid token of the same
+        /// visitor, in the header `Rejoinder-Identity`.
+        identity_token: Option<AnyText>,
     }
 }
 
@@ -89,6 +97,15 @@ fn limit(query: &HistoryQuery) -> Result<usize, Error> {
     let Some(text) = &query.limit else { return Ok(MAX_HISTORY) };
     let limit = text.parse().ok().filter(|limit| (1..=MAX_HISTORY).contains(limit));
     limit.ok_or_else(|| Violation::rule("must be between 1 and 200").of::<Widget>("limit"))
+}
+
+/// The query of a visitor's list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ListQuery {
+    /// The assistant: its UUID, or its `ast_…` id.
+    #[param(inline, value_type = AssistantIdOrUuid, required)]
+    assistant_id: Option<String>,
 }
 
 /// A new conversation.
@@ -179,6 +196,42 @@ impl From<Message> for Entry {
     }
 }
 
+/// The conversations of an identified visitor.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VisitorConversations {
+    status: bool,
+    conversations: Vec<VisitorConversation>,
+}
+
+/// A conversation in the list of its visitor.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VisitorConversation {
+    #[schema(value_type = Uuid)]
+    conversation_id: WidgetUuid,
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
+    created_at: String,
+    /// The time of its last message or change.
+    #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
+    updated_at: String,
+    ended: bool,
+    /// The beginning of its newest message: at most 120 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 120, example = "Hello! How can I help?")]
+    preview: Option<String>,
+}
+
+impl From<IdentifiedConversation> for VisitorConversation {
+    fn from(listed: IdentifiedConversation) -> Self {
+        Self {
+            conversation_id: listed.link,
+            created_at: listed.created_at.to_string(),
+            updated_at: listed.updated_at.to_string(),
+            ended: listed.has_ended,
+            preview: listed.preview,
+        }
+    }
+}
+
 error_sets! {
     /// The balance of the workspace.
     InsufficientBalance {
@@ -188,6 +241,11 @@ error_sets! {
     /// The type of a new conversation.
     TestRefused {
         "A test conversation needs an API key, or an assistant with `allow_test`" => Error::TestRefused,
+    }
+
+    /// The query of a visitor's list.
+    InvalidAssistant {
+        "The assistant is missing or no id" => Violation::Missing.of::<Widget>("assistant_id"),
     }
 
     /// The query of a history.
@@ -201,7 +259,7 @@ type CreateErrors = Errors<
     (
         GuardedChange,
         Input<ConversationIn, Widget>,
-        TestRefused,
+        (IdentityRefused, TestRefused),
         InsufficientBalance,
         WorkspaceSuspended,
         NotFound<AssistantId>,
@@ -209,6 +267,8 @@ type CreateErrors = Errors<
         Overloaded,
     ),
 >;
+type ListErrors =
+    Errors<Widget, (Guarded, InvalidAssistant, IdentityRefused, NotFound<AssistantId>, Unavailable)>;
 type HistoryErrors =
     Errors<Widget, (Guarded, InvalidQuery, NotFound<ConversationId>, NotFound<MessageId>, Unavailable)>;
 
@@ -223,7 +283,7 @@ type HistoryErrors =
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     Input { value: input, .. }: Input<ConversationIn, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
     let request = CreateConversation {
@@ -232,6 +292,7 @@ pub(super) async fn create(
         variables: input.variables.unwrap_or_default(),
         metadata: None,
         external_identifier: None,
+        identity_token: input.identity_token,
         check_balance: true,
         account: visitor.account,
         origin: visitor.origin,
@@ -250,25 +311,40 @@ pub(super) async fn create(
     Ok(response)
 }
 
+/// List an identified visitor's conversations.
+///
+/// Those with this assistant: at most 50, and the one with the newest message or change first. The header `Rejoinder-Identity` is
+/// required.
+#[utoipa::path(
+    get, path = "/conversations", tag = "widget", operation_id = "listWidgetConversations",
+    params(IdentityHeader, ListQuery),
+    responses((status = 200, description = "The conversations", body = VisitorConversations), ListErrors),
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    FromVisitor(visitor): FromVisitor,
+    QueryParams(query, _): QueryParams<ListQuery, Widget>,
+) -> Result<Response, ApiError<Widget>> {
+    let assistant = query.assistant_id.as_deref().map_or(Err(Violation::Missing), assistant_id);
+    let assistant = assistant.map_err(|violation| violation.of::<Widget>("assistant_id"))?;
+    let listed = visitors::list_conversations(&state.services, assistant, &visitor).await?;
+    let conversations = listed.into_iter().map(Into::into).collect();
+    Ok(widget_success(&VisitorConversations { status: true, conversations }))
+}
+
 /// Read a conversation's history.
 #[utoipa::path(
     get, path = "/conversations/{uuid}", tag = "widget", operation_id = "readWidgetConversation",
-    params(("uuid" = Uuid, Path, description = "The conversation's UUID"), HistoryQuery),
+    params(("uuid" = Uuid, Path, description = "The conversation's UUID"), IdentityHeader, HistoryQuery),
     responses((status = 200, description = "The history, oldest first", body = VisitorView), HistoryErrors),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,
     PathParam(name): PathParam,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     QueryParams(query, _): QueryParams<HistoryQuery, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
-    let request = HistoryRequest {
-        limit: limit(&query)?,
-        link: link(&name)?,
-        account: visitor.account,
-        origin: visitor.origin,
-        after: query.after,
-    };
+    let request = HistoryRequest { limit: limit(&query)?, link: link(&name)?, visitor, after: query.after };
     let (conversation, messages) = read_conversation::read_history(&state.services, request).await?;
     Ok(widget_success(&VisitorView {
         status: true,

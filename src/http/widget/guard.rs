@@ -9,6 +9,7 @@ use axum::response::Response;
 use http::header;
 use http::request::Parts;
 
+use super::identity::identity_token;
 use super::link::link;
 use super::messages::ReplyOptions;
 use crate::domain::account::{Account, Scope};
@@ -19,6 +20,7 @@ use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::PathParam;
 use crate::http::server::{Caller, Peer, RateLimitStatus, RequestKind, insert_headers};
 use crate::http::state::AppState;
+use crate::service::visitors::Visitor;
 
 /// What the requests of a route do: it decides the rate limits that they count towards, and the scope that a key needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,15 +60,9 @@ impl RouteClass {
 
 /// The sender of a request that the guard has passed.
 #[derive(Clone, Debug)]
-pub(super) struct Visitor {
-    /// The account of the API key, if one was sent. If the request changes something, the key has the scope for it.
-    pub(super) account: Option<Account>,
-    pub(super) origin: Option<String>,
-    /// The time at which the head of the request was read.
-    pub(super) arrived: Instant,
-}
+pub(super) struct FromVisitor(pub(super) Visitor);
 
-impl FromRequestParts<AppState> for Visitor {
+impl FromRequestParts<AppState> for FromVisitor {
     type Rejection = ApiError<Widget>;
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Widget>> {
@@ -99,7 +95,7 @@ error_sets! {
 /// The errors of the guard in front of a change.
 pub(super) type GuardedChange = (Guarded, KeyWithoutScope);
 
-/// Passes a request on with its [`Visitor`], or rejects it.
+/// Passes a request on with its visitor, or rejects it.
 pub(in crate::http) async fn guard(
     State((state, class)): State<(AppState, RouteClass)>,
     mut request: Request,
@@ -113,7 +109,9 @@ pub(in crate::http) async fn guard(
                 // An origin that is not UTF-8 is in no list.
                 origin.to_str().unwrap_or("null").to_owned()
             });
-            request.extensions_mut().insert(Visitor { account, origin, arrived });
+            let identity = identity_token(request.headers());
+            let visitor = Visitor { account, origin, identity, arrived };
+            request.extensions_mut().insert(FromVisitor(visitor));
             next.run(request).await
         }
         Err(error) => class.refuse(error),

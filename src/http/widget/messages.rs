@@ -8,7 +8,8 @@ use http::{HeaderMap, StatusCode};
 use serde_json::value::RawValue;
 use utoipa::openapi::schema::Schema;
 
-use super::guard::{GuardedChange, Visitor};
+use super::guard::{FromVisitor, GuardedChange};
+use super::identity::IdentityHeader;
 use super::link::link;
 use crate::domain::error::Error;
 use crate::domain::failure::Failure;
@@ -22,6 +23,7 @@ use crate::http::fields::{AnyText, FieldType, Text, Violation, request};
 use crate::http::state::AppState;
 use crate::http::ui_message_stream::{self, FRAMES};
 use crate::service::send_message::{self, SendMessage};
+use crate::service::visitors::Visitor;
 
 /// The route in the fingerprint of an `Idempotency-Key`.
 const ROUTE: &str = "POST /api/conversations/{uuid}/messages";
@@ -115,6 +117,7 @@ type ReplyErrors = SendErrors<ReplyOptions, Input<MessageIn, ReplyOptions>>;
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
         ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
+        IdentityHeader,
     ),
     request_body = MessageIn,
     responses((status = 200, description = "The reply; with `Accept: text/event-stream`, as it is made", headers(
@@ -134,7 +137,7 @@ type ReplyErrors = SendErrors<ReplyOptions, Input<MessageIn, ReplyOptions>>;
 pub(super) async fn send(
     State(state): State<AppState>,
     PathParam(name): PathParam,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     headers: HeaderMap,
     input: Input<MessageIn, ReplyOptions>,
 ) -> Result<Response, ApiError<ReplyOptions>> {
@@ -154,11 +157,9 @@ async fn reply(
     let message = SendMessage {
         link: link(name)?,
         text: input.value.message,
-        account: visitor.account,
-        origin: visitor.origin,
+        visitor,
         idempotency: idempotency_request(key, ROUTE, &input.bytes),
         warning: input.warning,
-        arrived: visitor.arrived,
     };
     if wants_event_stream(headers) {
         let link = Some(message.link);

@@ -7,6 +7,7 @@ mod conversations;
 mod events;
 mod feedback;
 mod guard;
+mod identity;
 mod link;
 mod messages;
 
@@ -41,8 +42,9 @@ pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenAp
     let creating = strict(OpenApiRouter::new().routes(routes!(conversations::create)));
     let changing = OpenApiRouter::new().routes(routes!(cancel::cancel));
     let changing = strict(changing.routes(routes!(feedback::put, feedback::withdraw)));
-    let reading = OpenApiRouter::new().routes(routes!(conversations::read)).routes(routes!(chat::resume));
-    let reading = strict(reading.routes(routes!(events::stream)));
+    let reading =
+        OpenApiRouter::new().routes(routes!(conversations::list)).routes(routes!(conversations::read));
+    let reading = strict(reading.routes(routes!(chat::resume)).routes(routes!(events::stream)));
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
     let switching = query::refuse_unknown::<AutomateOptions>("/api", switching);
     OpenApiRouter::new()

@@ -68,15 +68,16 @@ impl Applier<'_> {
         let prepared = self.prepared;
         let mut compiled = HashMap::new();
         for file in &prepared.file.assistants {
-            let (file, slug) = (&file.version, &file.version.slug);
+            let slug = &file.version.slug;
             let Some(id) = ids.get(slug).copied() else { continue };
             let tools: Vec<_> =
-                file.tools.iter().filter_map(|slug| tools.get(slug)).flatten().cloned().collect();
+                file.version.tools.iter().filter_map(|slug| tools.get(slug)).flatten().cloned().collect();
             check_names(&tools)
                 .map_err(|problem| ApplyError::Refused(format!("assistant \"{slug}\": {problem}")))?;
-            let version = file.with_tools(tools);
+            let version = file.version.with_tools(tools);
             let old = current.assistants.iter().find(|row| row.slug == *slug);
             self.put_assistant(conn.reborrow(), id, &version, old).await?;
+            self.put_identity_secrets(conn.reborrow(), id, file, old.is_none()).await?;
             compiled.insert(slug.clone(), version);
         }
         let is_removed = |row: &&AssistantRow| row.from_file && !row.archived && !ids.contains_key(&row.slug);

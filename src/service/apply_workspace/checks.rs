@@ -7,6 +7,7 @@ use std::fmt;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::ApplyError;
+use crate::domain::identity::is_secret;
 use crate::domain::signature::SigningSecret;
 use crate::formats::workspace_file::{EnvName, WorkspaceFile, WorkspaceFileError};
 use crate::outbound::{AllowHosts, UrlError, check_url};
@@ -65,6 +66,24 @@ impl Checks<'_> {
         for (at, endpoint) in self.file.webhook_endpoints.iter().enumerate() {
             let path = format!("webhook_endpoints[{at}].secret");
             self.check_signing_secret(&path, endpoint.secret.as_ref(), secrets, |secret| secret)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses secrets with which no identity token could be signed.
+    pub(super) fn check_identity_secrets(
+        &self,
+        secrets: &HashMap<EnvName, SecretString>,
+    ) -> Result<(), ApplyError> {
+        for (at, assistant) in self.file.assistants.iter().enumerate() {
+            for (index, name) in assistant.identity_secrets.iter().enumerate() {
+                if secrets.get(name).is_some_and(|secret| is_secret(secret.expose_secret().trim())) {
+                    continue;
+                }
+                let problem = "it needs 32 to 512 printable ASCII characters, without spaces";
+                let problem = format_args!("{{ env = \"{}\" }} is not usable: {problem}", name.env);
+                return Err(self.error(&format!("assistants[{at}].identity_secrets[{index}]"), problem));
+            }
         }
         Ok(())
     }

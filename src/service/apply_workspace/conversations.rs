@@ -116,6 +116,7 @@ impl Applier<'_> {
             visitor_variables: "{}".to_owned(),
             metadata: None,
             external_identifier: None,
+            identity: None,
             by_visitor: false,
             check_balance: false,
             idempotency: None,

@@ -11,6 +11,7 @@ mod checks;
 mod command;
 mod conversations;
 mod error;
+mod identity_secrets;
 mod knowledge_bases;
 mod mcp;
 mod prepare;

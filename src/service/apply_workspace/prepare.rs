@@ -47,6 +47,7 @@ impl PreparedFile {
             secrets.insert(name.clone(), secret);
         }
         checks.check_signing_secrets(&secrets)?;
+        checks.check_identity_secrets(&secrets)?;
         if (!secrets.is_empty() || !file.webhook_endpoints.is_empty()) && context.seal.is_none() {
             return Err(ApplyError::NoSecretKey);
         }

@@ -1,7 +1,9 @@
 //! Assistants through the API: created, changed, archived and restored. Each change of what an assistant is compiled from makes a new
-//! version; turns that are already running continue with the old one. [`versions`] has the versions.
+//! version; turns that are already running continue with the old one. [`versions`] has the versions, and
+//! [`identity_secrets`] the secrets of sites.
 
 pub(in crate::service) mod compile;
+pub mod identity_secrets;
 pub mod versions;
 
 use serde_json::Value;

@@ -27,6 +27,8 @@ pub enum Person {
     ExternalIdentifier(String),
     /// The `sender_id` of their messages.
     Sender(String),
+    /// The `sub` of their identity tokens.
+    Identity(String),
 }
 
 /// Deletes the conversation with this id, as it was sent.
@@ -49,6 +51,7 @@ pub async fn erase_person(services: &Services, account: &Account, person: Person
     let target = match person {
         Person::ExternalIdentifier(name) => ErasureTarget::ExternalIdentifier(name),
         Person::Sender(name) => ErasureTarget::Sender { name, scanned: None },
+        Person::Identity(name) => ErasureTarget::Identity(name),
     };
     let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
     store(services, &erasure, &account.actor).await.map_err(write_error)?;

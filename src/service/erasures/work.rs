@@ -124,6 +124,12 @@ async fn next_targets(
             let targets = found.into_iter().filter(|conversation| conversation.is_target);
             return Ok(Some(targets.map(|conversation| conversation.id).collect()));
         }
+        ErasureTarget::Identity(name) => {
+            let list = async |conn: Conn<'_>| {
+                targets::list_by_identity(conn, workspace, name, before, MARK_BATCH).await
+            };
+            services.db.read(workspace, list).await?
+        }
         ErasureTarget::Inactive { since, scanned } => {
             let (since, after) = (*since, *scanned);
             let list =

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::Engine;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::chat::ChatMessage;
+use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::conversation_variables::ConversationVariables;
 use crate::domain::error::Error;
@@ -50,7 +51,7 @@ pub(super) struct Context {
     /// Arranged, up to the message that the turn answers.
     pub history: Arc<[ChatMessage]>,
     pub journal: Vec<JournalEntry>,
-    /// Variables that tools may use: of the assistant or a key, never of a visitor.
+    /// Variables that tools may use: of the assistant, a key or an identity token, never of a visitor.
     pub trusted: Map<String, Value>,
     pub allow_hosts: AllowHosts,
     /// A token budget was used up before the attempt.
@@ -81,7 +82,7 @@ pub(super) async fn load(
     let StoredContext { conversation, messages, unanswered, calls, journal, allow_hosts, is_over_budget } =
         stored;
 
-    let variables = variables(&version, &conversation);
+    let variables = variables(&version, &conversation, services.clock.now());
     let prompt = prompt(engine, &version, &variables);
     let mut entries: Vec<HistoryEntry> = messages.iter().map(|message| entry(message)).collect();
     if conversation.visitor_variables != "{}" {
@@ -241,9 +242,10 @@ async fn with_retries(
     Ok(found)
 }
 
-fn variables(version: &AssistantVersion, conversation: &Conversation) -> ConversationVariables {
+fn variables(version: &AssistantVersion, conversation: &Conversation, now: Micros) -> ConversationVariables {
     let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
-    version.rank_variables(read(&conversation.key_variables), read(&conversation.visitor_variables))
+    let trusted = conversation.trusted_variables(now).into_iter().flat_map(read).collect();
+    version.rank_variables(trusted, read(&conversation.visitor_variables))
 }
 
 /// The visitor has chosen the values in the first message, so the model sees it with others: it believes what it has said itself.

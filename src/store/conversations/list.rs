@@ -147,7 +147,7 @@ async fn list_keys(
         let mut query = QueryBuilder::new("select id, ");
         query.push(time).push(
             " as sort_time, cast(coalesce(octet_length(metadata), 0) + octet_length(key_variables) \
-             + octet_length(visitor_variables) as bigint) as row_size, ",
+             + octet_length(visitor_variables) + octet_length(identity_variables) as bigint) as row_size, ",
         );
         match &filter.search {
             Some(search) => {
@@ -200,11 +200,15 @@ where
     String: for<'q> Encode<'q, D> + Type<D>,
 {
     let Order { time, comparison, direction } = Order::new(filter.sort);
-    let is_selective = filter.external_identifier.is_some() || filter.widget.is_some();
+    let is_selective =
+        filter.external_identifier.is_some() || filter.identity.is_some() || filter.widget.is_some();
     let plus = if is_selective { "+" } else { "" };
     query.push(" where workspace_id = ").push_bind(workspace).push(" and deleted_at is null");
     if let Some(external) = &filter.external_identifier {
         query.push(" and external_identifier = ").push_bind(external.clone());
+    }
+    if let Some(identity) = &filter.identity {
+        query.push(" and identity = ").push_bind(identity.clone());
     }
     if let Some(widget) = filter.widget {
         query.push(" and id in (select conversation_id from widget_links where id = ").push_bind(widget);

@@ -161,7 +161,8 @@ pub async fn finish(
 ) -> Result<(), StoreError> {
     const UNLINK: &str = "delete from widget_links where workspace_id = $1 and conversation_id = $2";
     const CLEAR: &str = "update conversations set key_variables = '{}', visitor_variables = '{}', metadata = null, \
-        external_identifier = null, erased_at = $3 where workspace_id = $1 and id = $2 and erased_at is null";
+        external_identifier = null, identity = null, identity_variables = '{}', identity_expires_at = null, \
+        erased_at = $3 where workspace_id = $1 and id = $2 and erased_at is null";
     on_conn!(conn.reborrow(), |c| {
         sqlx::query(UNLINK).bind(job.workspace).bind(conversation).execute(c).await?;
     });

@@ -42,11 +42,13 @@ from_row!(ErasureJob, |row| {
     let external_identifier: Option<String> = row.try_get("external_identifier")?;
     let sender: Option<String> = row.try_get("sender_id")?;
     let scanned_at: Option<Micros> = row.try_get("scanned_at")?;
-    let target = match (conversation, external_identifier, sender) {
-        (Some(id), _, _) => ErasureTarget::Conversation(id),
-        (None, Some(name), _) => ErasureTarget::ExternalIdentifier(name),
-        (None, None, Some(name)) => ErasureTarget::Sender { name, scanned: row.try_get("scanned_id")? },
-        (None, None, None) => ErasureTarget::Inactive {
+    let identity: Option<String> = row.try_get("identity")?;
+    let target = match (conversation, external_identifier, sender, identity) {
+        (Some(id), _, _, _) => ErasureTarget::Conversation(id),
+        (None, Some(name), _, _) => ErasureTarget::ExternalIdentifier(name),
+        (None, None, Some(name), _) => ErasureTarget::Sender { name, scanned: row.try_get("scanned_id")? },
+        (None, None, None, Some(name)) => ErasureTarget::Identity(name),
+        (None, None, None, None) => ErasureTarget::Inactive {
             since: row.try_get::<Option<Micros>, _>("inactive_since")?.unwrap_or(Micros(0)),
             scanned: scanned_at.zip(row.try_get("scanned_id")?),
         },
@@ -94,14 +96,15 @@ pub async fn insert(
     entry: AuditId,
 ) -> Result<(), StoreError> {
     const INSERT: &str = "insert into erasures (workspace_id, id, reason, conversation_id, external_identifier, \
-        sender_id, inactive_since, scanned_at, scanned_id, created_at, claimed_until) \
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0)";
-    let (mut conversation, mut external_identifier, mut sender) = (None, None, None);
+        sender_id, identity, inactive_since, scanned_at, scanned_id, created_at, claimed_until) \
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)";
+    let (mut conversation, mut external_identifier, mut sender, mut identity) = (None, None, None, None);
     let (mut inactive_since, mut scanned_to) = (None, None);
     match &new.target {
         ErasureTarget::Conversation(id) => conversation = Some(*id),
         ErasureTarget::ExternalIdentifier(name) => external_identifier = Some(name),
         ErasureTarget::Sender { name, .. } => sender = Some(name),
+        ErasureTarget::Identity(name) => identity = Some(name),
         ErasureTarget::Inactive { since, scanned } => {
             inactive_since = Some(*since);
             scanned_to = *scanned;
@@ -109,7 +112,7 @@ pub async fn insert(
     }
     on_conn!(conn.reborrow(), |c| {
         let query = sqlx::query(INSERT).bind(new.workspace).bind(new.id).bind(new.reason).bind(conversation);
-        let query = query.bind(external_identifier).bind(sender).bind(inactive_since);
+        let query = query.bind(external_identifier).bind(sender).bind(identity).bind(inactive_since);
         let query = query.bind(scanned_to.map(|(at, _)| at)).bind(scanned_to.map(|(_, id)| id));
         query.bind(new.created_at).execute(c).await?;
     });
@@ -166,8 +169,8 @@ pub async fn claim(
                  where workspace_id = $1 and emptied_at is null and claimed_until <= $2 \
                  order by claimed_until, id limit 1",
                 $lock,
-                ") returning workspace_id, id, conversation_id, external_identifier, sender_id, inactive_since, \
-                 scanned_at, scanned_id, created_at, failing_calendars, marked_at is not null as is_marked"
+                ") returning workspace_id, id, conversation_id, external_identifier, sender_id, identity, \
+                 inactive_since, scanned_at, scanned_id, created_at, failing_calendars, marked_at is not null as is_marked"
             )
         };
     }
@@ -206,8 +209,8 @@ pub async fn set_marked(conn: Conn<'_>, job: &ErasureJob, now: Micros) -> Result
 
 /// Nothing of its conversations is left in the tables. The person's name goes, too.
 pub async fn set_emptied(conn: Conn<'_>, job: &ErasureJob, now: Micros) -> Result<(), StoreError> {
-    const SET: &str = "update erasures set emptied_at = $3, external_identifier = null, sender_id = null \
-        where workspace_id = $1 and id = $2";
+    const SET: &str = "update erasures set emptied_at = $3, external_identifier = null, sender_id = null, \
+        identity = null where workspace_id = $1 and id = $2";
     on_conn!(conn, |c| {
         sqlx::query(SET).bind(job.workspace).bind(job.id).bind(now).execute(c).await?;
     });

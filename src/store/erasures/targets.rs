@@ -16,8 +16,33 @@ pub async fn list_by_external_identifier(
     // The plus keeps SQLite from the index by age.
     const LIST: &str = "select id from conversations where workspace_id = $1 and external_identifier = $2 \
         and +created_at <= $3 and deleted_at is null limit $4";
+    list(conn, LIST, workspace, name, (before, limit)).await
+}
+
+/// At most `limit` conversations of an identified visitor before a time.
+pub async fn list_by_identity(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    name: &str,
+    before: Micros,
+    limit: i64,
+) -> Result<Vec<ConversationId>, StoreError> {
+    // The plus keeps SQLite from the index by age.
+    const LIST: &str = "select id from conversations where workspace_id = $1 and identity = $2 \
+        and +created_at <= $3 and deleted_at is null limit $4";
+    list(conn, LIST, workspace, name, (before, limit)).await
+}
+
+/// The conversations of a statement that takes a workspace, a name, a time and a limit.
+async fn list(
+    conn: Conn<'_>,
+    statement: &'static str,
+    workspace: WorkspaceId,
+    name: &str,
+    (before, limit): (Micros, i64),
+) -> Result<Vec<ConversationId>, StoreError> {
     let rows: Vec<(ConversationId,)> = on_conn!(conn, |c| {
-        let query = sqlx::query_as(LIST).bind(workspace).bind(name);
+        let query = sqlx::query_as(statement).bind(workspace).bind(name);
         query.bind(before).bind(limit).fetch_all(c).await?
     });
     Ok(rows.into_iter().map(|(id,)| id).collect())

@@ -5,6 +5,7 @@ use crate::domain::conversation::Conversation;
 use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::failure::Discard;
+use crate::domain::identity::Identity;
 use crate::domain::ids::{ConversationId, ErasureId, MessageId, ResourceId as _, WorkspaceId};
 use crate::domain::message::{Feedback, Message};
 use crate::domain::render::EventData;
@@ -38,6 +39,19 @@ impl Batch<'_> {
         if let Some(row) = self.tables.workspaces.get_mut(&workspace) {
             row.state.untouched -= 1;
             self.changes.touch_workspace(workspace);
+        }
+    }
+
+    /// Takes over the claims of a visitor's token, unless those of a later one are there.
+    pub(in crate::writer) fn renew_identity(&mut self, id: ConversationId, identity: &Identity) {
+        let Some(conversation) = self.tables.conversations.get_mut(&id) else { return };
+        if conversation.identity_expires_at.is_some_and(|expiry| expiry > identity.expires_at) {
+            return;
+        }
+        let before = (conversation.identity_expires_at, conversation.identity_variables.clone());
+        conversation.set_identity(identity);
+        if before != (conversation.identity_expires_at, conversation.identity_variables.clone()) {
+            self.changes.touch_identity(id);
         }
     }
 

@@ -84,6 +84,8 @@ pub struct ChangeSet {
     pub conversations: BTreeSet<ConversationId>,
     /// The conversations whose metadata changes.
     pub metadata: BTreeSet<ConversationId>,
+    /// The conversations whose visitors' claims change.
+    pub identities: BTreeSet<ConversationId>,
     pub new_turns: Vec<TurnId>,
     pub turns: BTreeSet<TurnId>,
     pub messages: Vec<Message>,
@@ -128,6 +130,12 @@ impl ChangeSet {
     pub(in crate::writer) fn touch_metadata(&mut self, id: ConversationId) {
         if !self.new_conversations.contains(&id) {
             self.metadata.insert(id);
+        }
+    }
+
+    pub(in crate::writer) fn touch_identity(&mut self, id: ConversationId) {
+        if !self.new_conversations.contains(&id) {
+            self.identities.insert(id);
         }
     }
 

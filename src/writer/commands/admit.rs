@@ -12,6 +12,7 @@ use crate::domain::error::Error;
 use crate::domain::event::EventType;
 use crate::domain::failure::Failure;
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
+use crate::domain::identity::Identity;
 use crate::domain::ids::{
     AssistantId, ConversationId, KeyId, MessageId, ResourceId as _, TurnId, WorkspaceId,
 };
@@ -42,6 +43,8 @@ pub struct Admission {
     pub deadline: Option<Instant>,
     /// The API key that was sent; with one, test turns are not limited.
     pub key: Option<KeyId>,
+    /// The identified visitor, in a conversation of theirs.
+    pub identity: Option<Identity>,
     /// This process streams the reply, and others may share the database: it runs the turn while it can.
     pub runs_here: bool,
 }
@@ -286,6 +289,9 @@ impl Admission {
         turn: Option<TurnId>,
     ) -> Message {
         batch.keep_conversation(conversation.id);
+        if let Some(identity) = &self.identity {
+            batch.renew_identity(conversation.id, identity);
+        }
         let now = batch.context.clock.now();
         let mut position = conversation.next_position;
         if let Some(row) = batch.tables.conversations.get_mut(&conversation.id) {

@@ -5,6 +5,7 @@ use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, ConversationKind, CreatedConversation, SenderType};
 use crate::domain::error::Error;
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
+use crate::domain::identity::Identity;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, WidgetUuid, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::render;
@@ -26,6 +27,8 @@ pub struct NewConversation {
     pub visitor_variables: String,
     pub metadata: Option<String>,
     pub external_identifier: Option<String>,
+    /// The identified visitor.
+    pub identity: Option<Identity>,
     /// Whether a visitor creates it, without a key: it is removed if nothing happens in it.
     pub by_visitor: bool,
     /// Whether to refuse if the balance does not cover one message of the type.
@@ -102,7 +105,7 @@ impl NewConversation {
     }
 
     fn conversation(&self, now: Micros) -> Conversation {
-        Conversation {
+        let mut conversation = Conversation {
             next_position: 1 + i64::from(self.first_message.is_some()),
             key_variables: self.key_variables.clone(),
             visitor_variables: self.visitor_variables.clone(),
@@ -110,7 +113,11 @@ impl NewConversation {
             external_identifier: self.external_identifier.clone(),
             is_untouched: self.by_visitor,
             ..Conversation::new(self.workspace, self.id, self.kind, self.assistant, now)
+        };
+        if let Some(identity) = &self.identity {
+            conversation.set_identity(identity);
         }
+        conversation
     }
 
     fn first_message(&self, now: Micros) -> Option<Message> {

@@ -5,6 +5,7 @@ mod demo;
 mod feedback;
 mod human_takeover;
 mod idempotency;
+mod identities;
 mod key_scopes;
 mod knowledge;
 mod large_results;

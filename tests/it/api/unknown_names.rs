@@ -74,7 +74,8 @@ both_backends!(
         let cancel = format!("/api/conversations/{WIDGET}/cancel");
         let cancel = server.request("POST", &cancel).json(&json!({ "turn": "trn_1" })).send().await;
 
-        let text = "Unknown field 'varables'. Known fields: 'assistant_id', 'type', 'variables'.";
+        let text =
+            "Unknown field 'varables'. Known fields: 'assistant_id', 'type', 'variables', 'identity_token'.";
         let expected = json!({ "message": text, "errors": { "body": [text] } });
         assert_eq!((widget.status, widget.json()), (422, expected));
         let mut long = json!({ "assistant_id": ASSISTANT });

@@ -35,7 +35,7 @@ async fn an_unknown_route_and_method_answer_in_the_apis_envelope() {
         assert_eq!((answer.status, answer.text()), (404, &*expected), "{path}");
     }
     let widget = server.request("PUT", "/api/conversations").send().await;
-    assert_eq!((widget.status, widget.header("allow")), (405, Some("POST")));
+    assert_eq!((widget.status, widget.header("allow")), (405, Some("POST,GET,HEAD")));
     assert_eq!(widget.text(), r#"{"status":false,"error":"This method is not allowed here."}"#);
     let platform = server.request("DELETE", "/v1/messages").bearer(&server.keys.full).send().await;
     assert_eq!((platform.status, platform.header("allow")), (405, Some("POST,GET,HEAD")));

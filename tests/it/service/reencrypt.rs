@@ -28,6 +28,7 @@ slug = "desk"
 name = "Desk"
 system_prompt = "You answer."
 tools = ["booking", "orders"]
+identity_secrets = [{ env = "IDENTITY" }]
 
 [[calendars]]
 slug = "visits"
@@ -55,8 +56,8 @@ url = "https://crm.example/hook"
 secret = { env = "SIGNING" }
 "#;
 
-/// Of the calendar, the tool, the version of the assistant, and two of the endpoint.
-const VALUES: usize = 1 + 4 + 5 + 2;
+/// Of the calendar, the tool, the version of the assistant, two of the endpoint, and of the site's back end.
+const VALUES: usize = 1 + 4 + 5 + 2 + 1;
 
 const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER_SIGNING: &str = "whsec_BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
@@ -73,9 +74,12 @@ fn rotated() -> SealKeys {
 /// An operator whose file is applied, with an endpoint in the overlap of two secrets.
 async fn operator(db: &TestDb) -> Operator {
     let operator = Operator::of(store::open(db).await);
-    for (name, secret) in
-        [("TOKEN", "Bearer s3cret"), ("CALDAV_PASSWORD", "pa55"), ("SIGNING", OTHER_SIGNING)]
-    {
+    for (name, secret) in [
+        ("TOKEN", "Bearer s3cret"),
+        ("CALDAV_PASSWORD", "pa55"),
+        ("SIGNING", OTHER_SIGNING),
+        ("IDENTITY", "an-identity-secret-of-more-than-32-bytes"),
+    ] {
         operator.set(name, secret);
     }
     operator.apply(FILE).await;
@@ -93,6 +97,7 @@ async fn rows_of(db: &TestDb, byte: u8) -> i64 {
         format!("(select count(*) from assistant_versions where compiled {like})"),
         format!("(select count(*) from webhook_endpoints where secret {like})"),
         format!("(select count(*) from webhook_endpoints where previous_secret {like})"),
+        format!("(select count(*) from identity_secrets where secret {like})"),
     ];
     seed::query_number(db, &format!("select {}", counts.join(" + "))).await
 }

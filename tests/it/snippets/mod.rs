@@ -2,6 +2,7 @@
 
 pub mod blocks;
 mod client;
+mod identity;
 mod shell;
 mod use_chat;
 
@@ -14,7 +15,7 @@ use crate::support::binary::Sandbox;
 use blocks::{Block, all};
 
 /// The programs that other tests run: page, language, number of blocks, module of the test.
-const PROGRAMS: [(&str, &str, usize, &str); 9] = [
+const PROGRAMS: [(&str, &str, usize, &str); 11] = [
     ("docs/events.md", "js", 1, "v1::events::snippets"),
     ("docs/events.md", "python", 1, "v1::events::snippets"),
     ("docs/events.md", "rust", 1, "v1::events::snippets"),
@@ -23,7 +24,9 @@ const PROGRAMS: [(&str, &str, usize, &str); 9] = [
     ("docs/webhooks.md", "python", 1, "receivers"),
     ("docs/webhooks.md", "rust", 1, "receivers"),
     ("docs/widget.md", "html", 1, "snippets::client"),
+    ("docs/widget.md", "javascript", 1, "snippets::identity"),
     ("docs/widget.md", "js", 1, "snippets::client"),
+    ("docs/widget.md", "python", 1, "snippets::identity"),
 ];
 
 /// Text to read, such as requests and diagrams.

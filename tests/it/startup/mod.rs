@@ -20,8 +20,12 @@ use rejoinder::store::Conn;
 /// A database without tables.
 const EMPTY: Template = Template { name: "empty", migrate: |_| Box::pin(async { Ok(()) }) };
 
-/// Takes the migrations 11 to 17 back. That of the bookings may be run again.
+/// Takes the migrations from 11 on back. That of the bookings may be run again.
 const UNDO_FROM_11: &str = "delete from _sqlx_migrations where version > 10; \
+    drop index audit_log_by_actor; drop index audit_log_by_object; drop index audit_log_by_action; \
+    drop index audit_log_by_kind; drop index conversations_by_identity; drop table identity_secrets; \
+    alter table conversations drop column identity; alter table conversations drop column identity_variables; \
+    alter table conversations drop column identity_expires_at; \
     alter table messages drop column rating; alter table messages drop column rating_comment; drop table typing; \
     drop table usage_counts; drop table usage_positions; alter table turns drop column api_key_id; \
     drop table operator_keys; drop index workspaces_suspended; alter table workspaces drop column from_file; \

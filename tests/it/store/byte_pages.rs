@@ -170,6 +170,7 @@ both_backends!(
                 kind: None,
                 assistant: None,
                 external_identifier: None,
+                identity: None,
                 widget: None,
                 ai_enabled: None,
                 ended: None,

@@ -155,6 +155,7 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
             }),
             deadline: None,
             key: None,
+            identity: None,
             runs_here: false,
         }),
         Op::End { admitted_by, fence, completes } => {

@@ -9,6 +9,7 @@ mod delivery_claims;
 mod epoch;
 mod erasures;
 mod failures;
+mod identities;
 mod integrity;
 mod keys;
 mod knowledge;

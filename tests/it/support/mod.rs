@@ -13,6 +13,7 @@ pub mod fake_embeddings;
 pub mod fake_model;
 pub mod fake_tool;
 pub mod http;
+pub mod identity;
 pub mod pdf;
 pub mod pgbouncer;
 pub mod postgres;

@@ -15,6 +15,7 @@ use secrecy::SecretString;
 
 use super::document_extractor;
 use super::fake_tool::FakeTool;
+use super::identity;
 use super::radicale::PASSWORD;
 
 /// The key that seals secrets.
@@ -87,8 +88,14 @@ pub const SIGNING: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Reads a secret of the environment.
 pub fn secret(name: &str) -> Option<SecretString> {
-    let known =
-        [("TOKEN", TOKEN), ("QUERY_KEY", QUERY_KEY), ("SIGNING", SIGNING), ("CALDAV_PASSWORD", PASSWORD)];
+    let known = [
+        ("TOKEN", TOKEN),
+        ("QUERY_KEY", QUERY_KEY),
+        ("SIGNING", SIGNING),
+        ("CALDAV_PASSWORD", PASSWORD),
+        ("IDENTITY", identity::SECRET),
+        ("NEXT_IDENTITY", identity::NEXT_SECRET),
+    ];
     known.into_iter().find(|(known, _)| *known == name).map(|(_, secret)| secret.into())
 }
 

@@ -162,6 +162,7 @@ pub fn new_conversation(seed: &Seed, kind: ConversationKind) -> NewConversation 
         visitor_variables: "{}".to_owned(),
         metadata: None,
         external_identifier: None,
+        identity: None,
         by_visitor: false,
         check_balance: false,
         idempotency: None,
@@ -200,6 +201,7 @@ pub fn admission(conversation: &Conversation, api: Api) -> Admission {
         idempotency: None,
         deadline: is_widget.then(|| Instant::now() + Duration::from_secs(55)),
         key: None,
+        identity: None,
         runs_here: false,
     }
 }

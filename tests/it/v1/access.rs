@@ -14,8 +14,11 @@ use crate::support::receiver::create_endpoint;
 use crate::support::server::{TestServer, WIDGET};
 
 /// The routes whose objects the test does not create: they are addressed by an id that nothing has.
-const WITHOUT_OBJECT: [&str; 2] =
-    ["/v1/calendars/{id}/bookings/{booking_id}", "/v1/calendars/{id}/bookings/{booking_id}/cancel"];
+const WITHOUT_OBJECT: [&str; 3] = [
+    "/v1/assistants/{id}/identity_secrets/{secret_id}",
+    "/v1/calendars/{id}/bookings/{booking_id}",
+    "/v1/calendars/{id}/bookings/{booking_id}/cancel",
+];
 
 /// An operation of the document.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use crate::support::db::{TestDb, both_backends};
 use crate::support::fake_model::{ModelRequest, Reply, ToolCall};
 use crate::support::fake_tool::ToolReply;
 use crate::support::http::Response;
+use crate::support::identity;
 use crate::support::receiver::FakeReceiver;
 use crate::support::script::Gate;
 use crate::support::seed;
@@ -227,6 +228,37 @@ both_backends!(
 
         assert_eq!(erasure["removed"]["conversations"], 40);
         assert_eq!(server.messages(&other).await.len(), 1);
+    }
+);
+
+both_backends!(
+    async fn a_person_is_also_found_by_their_identity(db: TestDb) {
+        let secret = "name = \"Front desk\"\nidentity_secrets = [{ env = \"IDENTITY\" }]";
+        let edit = move |text: String| text.replace("name = \"Front desk\"", secret);
+        let server = Setup::default().workspace(edit).start(&db).await;
+        let create = async |subject: &str| {
+            let mut claims = identity::claims(subject);
+            claims["plan"] = json!(subject);
+            let token = identity::token(&claims);
+            let body = json!({ "assistant_id": ASSISTANT, "identity_token": token });
+            let created = server.request("POST", "/api/conversations").json(&body).send().await;
+            let uuid = created.json()["conversation_id"].as_str().unwrap().to_owned();
+            let sent = server.post_message(&uuid, "Hi").header("rejoinder-identity", &token).send().await;
+            assert_eq!(sent.status, 200, "{}", sent.text());
+            server.conversation_id(&uuid).await
+        };
+        let (own, other) = (create(MARKER).await, create(STAYS).await);
+        assert!(!find_marker(&db, MARKER).await.is_empty());
+        let key = erasing_key(&server).await;
+
+        let accepted = erase(&server, &key, &json!({ "identity": MARKER })).await;
+        let erasure = wait_until_done(&server, &key, &accepted).await;
+
+        assert_eq!(erasure["removed"]["conversations"], 1);
+        assert_eq!(find_marker(&db, MARKER).await, Vec::<String>::new());
+        assert_eq!(server.get(&format!("/v1/conversations/{own}")).await.status, 404);
+        let other = server.get(&format!("/v1/conversations/{other}")).await.json();
+        assert_eq!(other["data"]["identity"], STAYS);
     }
 );
 
