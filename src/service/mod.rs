@@ -49,6 +49,7 @@ pub mod tools;
 pub mod update_conversation;
 pub mod usage;
 pub mod webhook_endpoints;
+pub mod widget_assistant;
 mod workspace_hosts;
 pub mod workspaces;
 mod write_error;

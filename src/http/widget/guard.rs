@@ -11,6 +11,7 @@ use http::request::Parts;
 
 use super::link::link;
 use super::messages::ReplyOptions;
+use super::own_origin::is_own_origin;
 use crate::domain::account::{Account, Scope};
 use crate::domain::error::Error;
 use crate::http::authentication::{RequestHead, authenticate_request, bearer, refuse};
@@ -61,6 +62,7 @@ impl RouteClass {
 pub(super) struct Visitor {
     /// The account of the API key, if one was sent. If the request changes something, the key has the scope for it.
     pub(super) account: Option<Account>,
+    /// The origin of the page, unless it is a page of this server.
     pub(super) origin: Option<String>,
     /// The time at which the head of the request was read.
     pub(super) arrived: Instant,
@@ -113,6 +115,7 @@ pub(in crate::http) async fn guard(
                 // An origin that is not UTF-8 is in no list.
                 origin.to_str().unwrap_or("null").to_owned()
             });
+            let origin = origin.filter(|origin| !is_own_origin(origin, &request, &state.public_url));
             request.extensions_mut().insert(Visitor { account, origin, arrived });
             next.run(request).await
         }

@@ -1,5 +1,6 @@
 //! The widget API: a chat widget in a browser, whose only credential is a conversation's UUID.
 
+mod assistants;
 mod automate;
 mod cancel;
 mod chat;
@@ -7,6 +8,7 @@ mod conversations;
 mod guard;
 mod link;
 mod messages;
+mod own_origin;
 
 use std::time::Duration;
 
@@ -37,8 +39,12 @@ pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenAp
     let strict = |routes| query::refuse_unknown::<Widget>("/api", routes);
     let creating = strict(OpenApiRouter::new().routes(routes!(conversations::create)));
     let changing = strict(OpenApiRouter::new().routes(routes!(cancel::cancel)));
-    let reading =
-        strict(OpenApiRouter::new().routes(routes!(conversations::read)).routes(routes!(chat::resume)));
+    let reading = strict(
+        OpenApiRouter::new()
+            .routes(routes!(conversations::read))
+            .routes(routes!(chat::resume))
+            .routes(routes!(assistants::read)),
+    );
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
     let switching = query::refuse_unknown::<AutomateOptions>("/api", switching);
     OpenApiRouter::new()
