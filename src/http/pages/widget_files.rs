@@ -1,0 +1,77 @@
+//! The widget for other people's pages: the loader, which a page names, the core, which the loader imports, and the types.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::routing::get;
+
+use super::bundle::{Module, bundle, module};
+use super::serve;
+use super::static_file::{StaticFile, digest};
+use crate::http::extract::PathParam;
+
+/// The placeholder in the loader for the path of the core, relative to that of the loader.
+const CORE_SLOT: &str = "/*core*/";
+
+const LOADER: &str = include_str!("assets/widget/loader.js");
+const TYPES: &str = include_str!("assets/widget/widget.d.ts");
+const STYLE: &str = include_str!("assets/widget/widget.css");
+
+/// The modules of the core.
+pub(super) const CORE: &[Module] = &[
+@@CORE@@
+];
+
+/// The core and the name of its file.
+struct Core {
+    name: String,
+    script: String,
+}
+
+static CORE_SCRIPT: LazyLock<Core> = LazyLock::new(|| {
+    let script = bundle(CORE, STYLE);
+    Core { name: format!("{:.16}.js", digest(&script)), script }
+});
+static LOADER_FILE: LazyLock<StaticFile> = LazyLock::new(|| {
+    let core = format!("widget/{}", CORE_SCRIPT.name);
+    let loader = Module { path: "widget/loader.js", text: LOADER };
+    script(bundle(&[loader], "").replacen(CORE_SLOT, &core, 1), "public, max-age=300")
+});
+static CORE_FILE: LazyLock<StaticFile> =
+    LazyLock::new(|| script(CORE_SCRIPT.script.clone(), "public, max-age=31536000, immutable"));
+static TYPES_FILE: LazyLock<StaticFile> = LazyLock::new(|| script(TYPES.to_owned(), "public, max-age=300"));
+
+/// `GET` and `HEAD` of the files.
+pub(super) fn routes<S>() -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    Router::new()
+        .route("/widget.js", serve(&LOADER_FILE))
+        .route("/widget.d.ts", serve(&TYPES_FILE))
+        .route("/widget/{file}", get(core))
+}
+
+/// The core. A page may have a loader of another release, of a process beside this one or from a cache: it gets the core of
+/// this release, and asks again the next time.
+async fn core(PathParam(name): PathParam, headers: HeaderMap) -> axum::response::Response {
+    let mut response = CORE_FILE.respond(&headers);
+    if name != CORE_SCRIPT.name {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    }
+    response
+}
+
+/// A script for pages of any origin.
+fn script(text: String, cache: &str) -> StaticFile {
+    let resource_policy = HeaderName::from_static("cross-origin-resource-policy");
+    let headers = [
+        (CONTENT_TYPE, "text/javascript; charset=utf-8"),
+        (CACHE_CONTROL, cache),
+        (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (resource_policy, "cross-origin"),
+    ];
+    StaticFile::new(text, headers.map(|(name, value)| (name, value.to_owned())))
+}
