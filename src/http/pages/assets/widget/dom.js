@@ -20,7 +20,8 @@ export function icon(line, isSolid = false) {
     ? { fill: "currentColor" }
     : { fill: "none", stroke: "currentColor", "stroke-width": "1.7", "stroke-linecap": "round", "stroke-linejoin": "round" };
   for (const [name, value] of Object.entries({ d: line, ...pen })) path.setAttribute(name, value);
-  for (const [name, value] of Object.entries({ viewBox: "0 0 20 20", class: "icon", "aria-hidden": "true" })) svg.setAttribute(name, value);
+  const frame = { viewBox: "0 0 20 20", class: "icon", "aria-hidden": "true" };
+  for (const [name, value] of Object.entries(frame)) svg.setAttribute(name, value);
   svg.append(path);
   return svg;
 }
@@ -46,12 +47,12 @@ export function patch(old, fresh) {
   patchChildren(old, fresh);
 }
 
-/** A button that copies the result of `text()` and confirms it. */
-export function copyButton(text, { copy = "Copy", copied = "Copied", notCopied = "Not copied" } = {}) {
+/** A button that copies the result of `text(button)` and confirms it. `later` runs the end of the confirmation. */
+export function copyButton(text, { copy = "Copy", copied = "Copied", notCopied = "Not copied" } = {}, later = setTimeout) {
   const button = el("button", { type: "button", class: "copy", onclick: confirm }, copy);
   async function confirm() {
-    button.textContent = (await copyText(text(), button)) ? copied : notCopied;
-    setTimeout(() => (button.textContent = copy), 1600);
+    button.textContent = (await copyText(text(button), button)) ? copied : notCopied;
+    later(() => (button.textContent = copy), 1600);
   }
   return button;
 }

@@ -203,7 +203,8 @@ export function textsFor(wanted, replaced = {}) {
   for (const [name, text] of Object.entries(replaced ?? {})) {
     texts[name] = typeof text === "object" && !Array.isArray(text) ? { ...texts[name], ...text } : text;
   }
-  return { ...texts, locale, language: LANGUAGES[language] ? language : "en" };
+  const isKnown = language in LANGUAGES || Object.keys(replaced ?? {}).length > 0;
+  return { ...texts, locale, language: isKnown ? language : "en" };
 }
 
 /** Whether the browser can write dates for `tag`. */
