@@ -38,9 +38,10 @@ pub struct WidgetSettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(inline, max_items = 8)]
     pub form: Vec<FormField>,
-    #[serde(default, skip_serializing_if = "ToolDisplay::is_default")]
+    /// By default `label`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(inline)]
-    pub tools: ToolDisplay,
+    pub tools: Option<ToolDisplay>,
 }
 
 /// A field of the form in front of a conversation.
@@ -52,9 +53,10 @@ pub struct FormField {
     pub variable: String,
     #[schema(example = "Your name", min_length = 1, max_length = 80)]
     pub label: String,
-    #[serde(default, rename = "type")]
+    /// By default `text`.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     #[schema(inline)]
-    pub kind: FormFieldType,
+    pub kind: Option<FormFieldType>,
     #[serde(default)]
     pub required: bool,
 }
@@ -74,24 +76,6 @@ string_enum! {
         Text = "text",
         Email = "email",
         Tel = "tel",
-    }
-}
-
-impl Default for ToolDisplay {
-    fn default() -> Self {
-        Self::Label
-    }
-}
-
-impl ToolDisplay {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl Default for FormFieldType {
-    fn default() -> Self {
-        Self::Text
     }
 }
 

@@ -51,8 +51,7 @@ fn is_tool_key(key: &str) -> bool {
         let variant = MapAccessDeserializer::new(MapDeserializer::<_, Error>::new(variant));
         is_known(FileToolConfig::deserialize(variant))
     };
-    TOOL_FIELDS.contains(&key)
-        || TOOL_KINDS.iter().any(|kind| of_kind(kind))
+    TOOL_FIELDS.contains(&key) || TOOL_KINDS.iter().any(|kind| of_kind(kind))
 }
 
 /// Whether a table that is read as `T` has this key: serde refuses an unknown key before it reads a value.

@@ -32,8 +32,7 @@ const ASSISTANT_SLOT: &str = "/*assistant*/";
 const LANGUAGES: [&str; 2] = ["en", "de"];
 
 static CHAT: LazyLock<HtmlPage> = LazyLock::new(|| page(include_str!("assets/chat.html"), true));
-static MISSING: LazyLock<HtmlPage> =
-    LazyLock::new(|| page(include_str!("assets/chat_missing.html"), false));
+static MISSING: LazyLock<HtmlPage> = LazyLock::new(|| page(include_str!("assets/chat_missing.html"), false));
 
 fn page(html: &'static str, has_widget: bool) -> HtmlPage {
     let styles = &[include_str!("assets/base.css"), include_str!("assets/chat.css")];
@@ -137,8 +136,7 @@ mod tests {
         assert!(policy(&chat(NAME, &version(&[]), "en")).ends_with("; frame-ancestors *"));
         let response = chat(NAME, &version(&["https://a.example", "http://localhost:3000"]), "en");
         assert!(
-            policy(&response)
-                .ends_with("; frame-ancestors 'self' https://a.example http://localhost:3000")
+            policy(&response).ends_with("; frame-ancestors 'self' https://a.example http://localhost:3000")
         );
         assert_eq!(missing().headers()[REJOINDER_ERROR], "assistant_not_found");
     }

@@ -1,9 +1,7 @@
 //! A page: HTML with its style and script inlined, and a content security policy that permits only these, and the widget
 //! of this server if the page has it.
 
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -39,7 +37,8 @@ impl HtmlPage {
     pub(super) fn assemble(sources: &PageSources) -> Self {
         let style = sources.styles.join("\n");
         let script = bundle(sources.scripts, "");
-        let policy = policy(&style, Some(script.as_str()).filter(|text| !text.is_empty()), sources.has_widget);
+        let policy =
+            policy(&style, Some(script.as_str()).filter(|text| !text.is_empty()), sources.has_widget);
         let html = sources.html.replacen(STYLE_SLOT, &style, 1).replacen(SCRIPT_SLOT, &script, 1);
         Self { html, policy }
     }

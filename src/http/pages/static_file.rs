@@ -2,9 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use axum::http::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderName, VARY, X_CONTENT_TYPE_OPTIONS,
-};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, HeaderName, VARY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;

@@ -21,7 +21,37 @@ const STYLE: &str = include_str!("assets/widget/widget.css");
 
 /// The modules of the core.
 pub(super) const CORE: &[Module] = &[
-@@CORE@@
+    module!("widget/failures.js"),
+    module!("widget/sse.js"),
+    module!("widget/api.js"),
+    module!("widget/log.js"),
+    module!("widget/reply.js"),
+    module!("widget/turn_stream.js"),
+    module!("widget/deliver.js"),
+    module!("widget/environment.js"),
+    module!("widget/tabs.js"),
+    module!("widget/follow.js"),
+    module!("widget/identity.js"),
+    module!("widget/list.js"),
+    module!("widget/storage.js"),
+    module!("widget/chat.js"),
+    module!("widget/dom.js"),
+    module!("widget/styles.js"),
+    module!("widget/texts.js"),
+    module!("widget/view_accent.js"),
+    module!("widget/view_composer.js"),
+    module!("widget/markdown_inline.js"),
+    module!("widget/markdown.js"),
+    module!("widget/view_calls.js"),
+    module!("widget/view_failure.js"),
+    module!("widget/view_entry.js"),
+    module!("widget/view_form.js"),
+    module!("widget/view_header.js"),
+    module!("widget/view_list.js"),
+    module!("widget/view_log.js"),
+    module!("widget/view_notice.js"),
+    module!("widget/view_panel.js"),
+    module!("widget/entry.js"),
 ];
 
 /// The core and the name of its file.

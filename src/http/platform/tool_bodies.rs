@@ -109,7 +109,15 @@ fn common_fields(kind: &'static str) -> Vec<(&'static str, Schema)> {
         ("slug", slug.examples([json!("orders")]).build().into()),
         ("kind", word.build().into()),
         ("description", text(about).min_length(Some(1)).build().into()),
-        ("label", label.min_length(Some(1)).max_length(Some(80)).examples([json!("Looking up your order")]).build().into()),
+        (
+            "label",
+            label
+                .min_length(Some(1))
+                .max_length(Some(80))
+                .examples([json!("Looking up your order")])
+                .build()
+                .into(),
+        ),
     ];
     if kind != "mcp" {
         let name = text("What the model calls it by; by default the slug, or the usual name of its kind.");

@@ -83,7 +83,7 @@ impl WidgetAssistantOut {
             Some(FormFieldOut {
                 variable: field.variable.clone(),
                 label: field.label.clone(),
-                kind: field.kind,
+                kind: field.kind.unwrap_or(FormFieldType::Text),
                 required: field.required,
                 max_length: version.visitor_variables.get(&field.variable)?.max_length,
             })
@@ -95,7 +95,7 @@ impl WidgetAssistantOut {
             accent: widget.accent.clone(),
             quick_replies: widget.quick_replies.clone(),
             form: form.collect(),
-            tools: widget.tools,
+            tools: widget.tools.unwrap_or(ToolDisplay::Label),
             tool_labels: version.tools.iter().map(tool_label).collect(),
         }
     }
