@@ -77,7 +77,7 @@ export class ChatView {
   /** Hides a floating panel, and returns the focus. */
   hide() {
     if (!this.#isShown || !this.#isFloating) return;
-    const hadFocus = this.#root.activeElement && this.#panel.contains(this.#root.activeElement);
+    const hadFocus = this.#panel.contains(this.#root.activeElement);
     this.#isShown = false;
     this.#panel.close();
     this.#lockPage(false);
@@ -205,8 +205,9 @@ export class ChatView {
     this.#showNotices();
   }
 
-  #onChange({ kind, item, delta }) {
+  #onChange({ kind, item, delta, failure }) {
     if (kind === "delta") return this.#log.append(item, delta);
+    if (kind === "failure") return this.#announceFailure(failure);
     if (kind === "items") this.#log.updateItems();
     else if (kind === "item") this.#showItem(item);
     else if (kind === "message") this.#onMessage(item);
@@ -248,7 +249,7 @@ export class ChatView {
   /** Shows the screen `name` in the place of the log; "" shows the log. */
   #showScreen(name) {
     if (name === this.#otherName && name !== "failed") return this.#other?.update?.();
-    const hadFocus = this.#root.activeElement && this.#panel.contains(this.#root.activeElement);
+    const hadFocus = this.#panel.contains(this.#root.activeElement);
     this.#other?.element.remove();
     this.#otherName = name;
     this.#other = this.#createScreen(name);
