@@ -8,11 +8,11 @@ const ENGLISH = {
   close: "Close",
   back: "Back",
   newConversation: "New conversation",
+  conversation: "Conversation",
   conversations: "Conversations",
   noConversations: "There are no earlier conversations.",
   current: "Current",
   ended: "Ended",
-  emptyConversation: "No messages yet",
   log: "Messages",
   you: "You",
   assistant: "Assistant",
@@ -21,7 +21,6 @@ const ENGLISH = {
   placeholder: "Write a message",
   send: "Send",
   stop: "Stop",
-  hint: "Enter sends, Shift + Enter begins a new line",
   charactersLeft: "{count} characters left",
   charactersOver: "{count} characters too many",
   quickReplies: "Suggested messages",
@@ -84,9 +83,7 @@ const ENGLISH = {
     limit: ["That was a lot of messages.", "Please wait a moment."],
     full: ["This conversation is full.", "Please start a new one."],
     ended: ["This conversation has ended.", "You can start a new one."],
-    gone: ["This conversation is no longer there.", "You can start a new one."],
     no_credit: ["The assistant is not available at the moment.", "Please try again later."],
-    suspended: ["The assistant is not available at the moment.", "Please try again later."],
     refused_origin: ["The chat is not available on this page.", ""],
     invalid: ["The message was not accepted.", ""],
     no_reply: ["There was no reply.", "Please try again."],
@@ -104,11 +101,11 @@ const GERMAN = {
   close: "Schließen",
   back: "Zurück",
   newConversation: "Neue Unterhaltung",
+  conversation: "Unterhaltung",
   conversations: "Unterhaltungen",
   noConversations: "Es gibt keine früheren Unterhaltungen.",
   current: "Aktuell",
   ended: "Beendet",
-  emptyConversation: "Noch keine Nachrichten",
   log: "Nachrichten",
   you: "Sie",
   assistant: "Assistent",
@@ -117,7 +114,6 @@ const GERMAN = {
   placeholder: "Nachricht schreiben",
   send: "Senden",
   stop: "Anhalten",
-  hint: "Enter sendet, Umschalt + Enter beginnt eine neue Zeile",
   charactersLeft: "Noch {count} Zeichen",
   charactersOver: "{count} Zeichen zu viel",
   quickReplies: "Vorschläge",
@@ -180,9 +176,7 @@ const GERMAN = {
     limit: ["Das waren viele Nachrichten.", "Bitte warten Sie einen Moment."],
     full: ["Diese Unterhaltung ist voll.", "Bitte beginnen Sie eine neue."],
     ended: ["Diese Unterhaltung ist beendet.", "Sie können eine neue beginnen."],
-    gone: ["Diese Unterhaltung gibt es nicht mehr.", "Sie können eine neue beginnen."],
     no_credit: ["Der Assistent ist zurzeit nicht erreichbar.", "Bitte versuchen Sie es später noch einmal."],
-    suspended: ["Der Assistent ist zurzeit nicht erreichbar.", "Bitte versuchen Sie es später noch einmal."],
     refused_origin: ["Der Chat ist auf dieser Seite nicht verfügbar.", ""],
     invalid: ["Die Nachricht wurde nicht angenommen.", ""],
     no_reply: ["Es kam keine Antwort.", "Bitte versuchen Sie es noch einmal."],
@@ -222,8 +216,11 @@ export function fillText(text, values) {
   return text.replace(/\{(\w+)\}/g, (slot, name) => values[name] ?? slot);
 }
 
+/** Failures that mean the same to a visitor. */
+const SAME_FAILURES = { suspended: "no_credit", gone: "ended" };
+
 /** Title and detail of a failure. The server's own words are shown where a visitor can use them. */
 export function failureTexts(texts, failure) {
-  const [title, detail] = texts.failures[failure.code] ?? texts.failures.defect;
+  const [title, detail] = texts.failures[SAME_FAILURES[failure.code] ?? failure.code] ?? texts.failures.defect;
   return { title, detail: failure.code === "invalid" && failure.detail ? failure.detail : detail };
 }

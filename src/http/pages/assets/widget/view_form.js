@@ -52,7 +52,6 @@ function formField(texts, { variable, label, type, required, max_length: limit }
     type,
     name: variable,
     class: "input",
-    dir: "auto",
     "aria-required": required ? "true" : null,
     "aria-describedby": mistake.id,
     autocomplete: COMPLETES[type] ?? (/name/i.test(variable) ? "name" : "off"),

@@ -105,6 +105,7 @@ export class ChatView {
     if (this.#panel.open) this.#panel.close();
     this.#panel.remove();
     this.#launcher?.querySelector(".badge")?.remove();
+    for (const name of ["mode", "theme", "position"]) delete this.#host.dataset[name];
     const ours = [this.#sheet, this.#colours];
     this.#root.adoptedStyleSheets = this.#root.adoptedStyleSheets.filter((sheet) => !ours.includes(sheet));
   }
@@ -339,7 +340,7 @@ export class ChatView {
     } else {
       style.overflow = this.#overflow;
       this.#overflow = null;
-      if (style.length === 0) document.documentElement.removeAttribute("style");
+      if (document.documentElement.getAttribute("style") === "") document.documentElement.removeAttribute("style");
     }
   }
 
