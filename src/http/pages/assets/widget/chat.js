@@ -468,7 +468,8 @@ export class Chat {
   }
 
   #markSeen() {
-    if (this.log.newest) this.storage.write("seen", this.log.newest);
+    const newest = this.log.items.findLast((item) => item.id !== null);
+    if (newest) this.storage.write("seen", newest.id);
     if (this.more.unread > 0) this.notifyState({ unread: 0 });
   }
 

@@ -7,6 +7,7 @@ import { readTurn } from "./turn_stream.js";
 /** The most connections that may break before the visitor is asked: of a turn that has begun, and before that. */
 const MAX_BREAKS = 7;
 const MAX_TRIES = 2;
+const PASSING = ["busy", "offline", "limit"];
 /** The longest wait, in seconds, that a visitor is not asked about. */
 const SHORT_WAIT = 5;
 
@@ -84,7 +85,7 @@ export class Delivery {
         failure = failureFrom(error);
       }
       const isLate = reply.turn === null ? breaks > MAX_TRIES || failure.after > SHORT_WAIT : breaks > MAX_BREAKS;
-      if (scope.aborted || failure.retry !== "same" || failure.code === "timeout" || isLate) throw failure;
+      if (scope.aborted || !PASSING.includes(failure.code) || isLate) throw failure;
       if (reply.turn !== null) chat.setConnection("reconnecting");
       await pause(Math.max(250 * 2 ** Math.min(breaks, 5), 1000 * failure.after), scope);
     }

@@ -32,6 +32,9 @@ function itemOf(entry) {
 /** Whether the server has no such message, or this page does not know which it is. */
 const isLocal = (item) => item.id === null && item.sender !== "note";
 
+/** Whether no history has the item. */
+const isOpen = (item) => item.id === null || item.progress === "waiting" || item.progress === "streaming";
+
 export class Log {
   items = [];
   /** The id of the newest message that was read from the server. */
@@ -54,7 +57,7 @@ export class Log {
     return fresh;
   }
 
-  /** Takes a whole history. Messages that the server does not know stay, such as one that is being sent. */
+  /** Takes a whole history. Notes stay, and messages that the server does not know, such as one that is being sent. */
   replace(entries) {
     const old = new Log();
     old.items = this.items;
@@ -64,8 +67,14 @@ export class Log {
       if (known) old.#merge(known, item);
       return known ?? item;
     });
-    const isOpen = (item) => isLocal(item) || item.progress === "waiting" || item.progress === "streaming";
-    this.items = [...added, ...old.items.filter((item) => isOpen(item) && !added.includes(item))];
+    this.items = added;
+    for (const [at, item] of old.items.entries()) if (isOpen(item) && !added.includes(item)) this.#insert(item, old.items[at - 1]);
+  }
+
+  /** Puts `item` behind `previous`, or at the end. */
+  #insert(item, previous) {
+    const at = this.items.indexOf(previous) + 1;
+    this.items.splice(at || this.items.length, 0, item);
   }
 
   push(item) {
