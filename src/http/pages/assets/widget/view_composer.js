@@ -81,7 +81,7 @@ export class ComposerView {
   /** Takes over a draft that the chat has changed. */
   #readDraft() {
     const draft = this.#frame.chat.draft ?? "";
-    if (draft === this.#draft || this.#field.matches(":focus")) return;
+    if (draft === this.#draft || (this.#field.value !== "" && this.#field.matches(":focus"))) return;
     this.#draft = draft;
     this.#field.value = draft;
     this.fit();
