@@ -3,7 +3,6 @@
 import { el } from "./dom.js";
 import { CSS } from "./styles.js";
 import { failureTexts, textsFor } from "./texts.js";
-import { accentDeclarations } from "./view_accent.js";
 import { ComposerView } from "./view_composer.js";
 import { messageMarkdown, waitingDots } from "./view_entry.js";
 import { failureButton } from "./view_failure.js";
@@ -196,9 +195,10 @@ export class ChatView {
 
   #applyOptions() {
     const { options, texts } = this.#frame;
-    const accent = options.accent ?? this.#chat.state.settings?.accent;
+    const colour = options.accent ?? this.#chat.state.settings?.accent ?? "";
+    const accent = /^#[0-9a-f]{6}$/i.test(colour) ? `--rejoinder-accent:${colour};` : "";
     const zIndex = Number.isFinite(Number(options.zIndex ?? NaN)) ? `--rejoinder-z-index:${Number(options.zIndex)};` : "";
-    this.#colours.replaceSync(`:host{${accentDeclarations(accent)}${zIndex}}`);
+    this.#colours.replaceSync(`:host{${accent}${zIndex}}`);
     this.#host.dataset.mode = options.mode;
     this.#host.dataset.theme = options.theme ?? "auto";
     this.#host.dataset.position = options.position ?? "end";
