@@ -12,9 +12,8 @@ export class ComposerView {
   #frame;
   #draft = "";
   #label = el("label", { class: "visually-hidden", for: "message" });
-  #field = el("textarea", { id: "message", rows: 1, part: "input", dir: "auto", autocomplete: "off", enterkeyhint: "send" });
+  #field = el("textarea", { id: "message", rows: 1, part: "input", autocomplete: "off", enterkeyhint: "send" });
   #send = el("button", { type: "submit", class: "send", part: "send" });
-  #hint = el("span", { id: "hint", class: "visually-hidden" });
   #counter = el("p", { id: "counter", class: "counter", hidden: true });
   #form = el("form", { class: "column", novalidate: true });
   #endText = el("p");
@@ -24,8 +23,8 @@ export class ComposerView {
 
   constructor(frame) {
     this.#frame = frame;
-    this.#field.setAttribute("aria-describedby", "hint counter");
-    this.#form.append(el("div", { class: "field", part: "field" }, this.#label, this.#field, this.#send), this.#hint, this.#counter);
+    this.#field.setAttribute("aria-describedby", "counter");
+    this.#form.append(el("div", { class: "field", part: "field" }, this.#label, this.#field, this.#send), this.#counter);
     this.#form.addEventListener("submit", (event) => this.#onSubmit(event));
     this.#field.addEventListener("input", () => this.#onInput());
     this.#field.addEventListener("keydown", (event) => this.#onKey(event));
@@ -40,7 +39,6 @@ export class ComposerView {
     const { texts } = this.#frame;
     this.#label.textContent = texts.message;
     this.#field.placeholder = texts.placeholder;
-    this.#hint.textContent = texts.hint;
     this.#endText.textContent = texts.conversationEnded;
     this.#endButton.textContent = texts.newConversation;
     this.#send.dataset.state = "";
@@ -83,7 +81,7 @@ export class ComposerView {
   /** Takes over a draft that the chat has changed. */
   #readDraft() {
     const draft = this.#frame.chat.draft ?? "";
-    if (draft === this.#draft) return;
+    if (draft === this.#draft || (this.#field.value !== "" && this.#field.matches(":focus"))) return;
     this.#draft = draft;
     this.#field.value = draft;
     this.fit();

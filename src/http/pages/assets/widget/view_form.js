@@ -1,7 +1,7 @@
 // The form that is filled in before the conversation begins.
 
 import { el } from "./dom.js";
-import { fillText } from "./texts.js";
+import { failureTexts, fillText } from "./texts.js";
 
 const EMAIL = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
 const TELEPHONE = /^[+()\d][\d\s()/.-]{4,}$/;
@@ -12,6 +12,7 @@ export class FormView {
   #frame;
   #fields = [];
   #submit;
+  #refusal = el("p", { class: "mistake", role: "alert" });
 
   constructor(frame) {
     this.#frame = frame;
@@ -21,8 +22,16 @@ export class FormView {
     const intro = el(frame.heading, {}, texts.formIntro);
     const fields = this.#fields.map((field) => field.element);
     const onsubmit = (event) => this.#onSubmit(event);
-    const form = el("form", { class: "column form", novalidate: true, part: "form", onsubmit }, intro, fields, this.#submit);
+    const form = el("form", { class: "column form", novalidate: true, part: "form", onsubmit }, intro, fields, this.#refusal, this.#submit);
     this.element = el("div", { class: "screen scroll" }, form);
+    this.update();
+  }
+
+  /** Shows why the server refused the values. */
+  update() {
+    const { texts, chat } = this.#frame;
+    const { title, detail } = chat.state.failure ? failureTexts(texts, chat.state.failure) : { title: "", detail: "" };
+    this.#refusal.textContent = `${title} ${detail}`.trim();
   }
 
   focus() {
@@ -52,7 +61,6 @@ function formField(texts, { variable, label, type, required, max_length: limit }
     type,
     name: variable,
     class: "input",
-    dir: "auto",
     "aria-required": required ? "true" : null,
     "aria-describedby": mistake.id,
     autocomplete: COMPLETES[type] ?? (/name/i.test(variable) ? "name" : "off"),

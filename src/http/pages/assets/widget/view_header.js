@@ -19,7 +19,7 @@ export class HeaderView {
   /** `actions`: `back`, `list`, `fresh` and `close`, which is null where the chat cannot be closed. */
   constructor(frame, actions) {
     this.#frame = frame;
-    this.#title = el(frame.isPage ? "h1" : "h2", { id: "title", class: "title", part: "title", dir: "auto" });
+    this.#title = el(frame.isPage ? "h1" : "h2", { id: "title", class: "title", part: "title" });
     this.#back = iconButton("back", ICON_BACK, actions.back);
     this.#list = iconButton("conversations", ICON_LIST, actions.list);
     this.#fresh = iconButton("new", ICON_NEW, actions.fresh);

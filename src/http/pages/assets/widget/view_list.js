@@ -49,7 +49,7 @@ export class ListView {
     return el(
       "button",
       { type: "button", class: "row", "aria-current": isCurrent ? "true" : null, "data-conversation": id, onclick: choose },
-      el("span", { class: "preview", dir: "auto" }, preview || texts.emptyConversation),
+      el("span", { class: "preview", dir: "auto" }, preview || texts.conversation),
       el("span", { class: "when" }, dateOf(texts, updatedAt ?? createdAt), state ? el("span", { class: "tag" }, state) : null),
     );
   }

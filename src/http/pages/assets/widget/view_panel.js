@@ -3,7 +3,6 @@
 import { el } from "./dom.js";
 import { CSS } from "./styles.js";
 import { failureTexts, textsFor } from "./texts.js";
-import { accentDeclarations } from "./view_accent.js";
 import { ComposerView } from "./view_composer.js";
 import { messageMarkdown, waitingDots } from "./view_entry.js";
 import { failureButton } from "./view_failure.js";
@@ -77,7 +76,7 @@ export class ChatView {
   /** Hides a floating panel, and returns the focus. */
   hide() {
     if (!this.#isShown || !this.#isFloating) return;
-    const hadFocus = this.#root.activeElement && this.#panel.contains(this.#root.activeElement);
+    const hadFocus = this.#panel.contains(this.#root.activeElement);
     this.#isShown = false;
     this.#panel.close();
     this.#lockPage(false);
@@ -105,6 +104,7 @@ export class ChatView {
     if (this.#panel.open) this.#panel.close();
     this.#panel.remove();
     this.#launcher?.querySelector(".badge")?.remove();
+    for (const name of ["mode", "theme", "position"]) delete this.#host.dataset[name];
     const ours = [this.#sheet, this.#colours];
     this.#root.adoptedStyleSheets = this.#root.adoptedStyleSheets.filter((sheet) => !ours.includes(sheet));
   }
@@ -195,9 +195,10 @@ export class ChatView {
 
   #applyOptions() {
     const { options, texts } = this.#frame;
-    const accent = options.accent ?? this.#chat.state.settings?.accent;
+    const colour = options.accent ?? this.#chat.state.settings?.accent ?? "";
+    const accent = /^#[0-9a-f]{6}$/i.test(colour) ? `--rejoinder-accent:${colour};` : "";
     const zIndex = Number.isFinite(Number(options.zIndex ?? NaN)) ? `--rejoinder-z-index:${Number(options.zIndex)};` : "";
-    this.#colours.replaceSync(`:host{${accentDeclarations(accent)}${zIndex}}`);
+    this.#colours.replaceSync(`:host{${accent}${zIndex}}`);
     this.#host.dataset.mode = options.mode;
     this.#host.dataset.theme = options.theme ?? "auto";
     this.#host.dataset.position = options.position ?? "end";
@@ -205,8 +206,9 @@ export class ChatView {
     this.#showNotices();
   }
 
-  #onChange({ kind, item, delta }) {
+  #onChange({ kind, item, delta, failure }) {
     if (kind === "delta") return this.#log.append(item, delta);
+    if (kind === "failure") return this.#announceFailure(failure);
     if (kind === "items") this.#log.updateItems();
     else if (kind === "item") this.#showItem(item);
     else if (kind === "message") this.#onMessage(item);
@@ -248,7 +250,7 @@ export class ChatView {
   /** Shows the screen `name` in the place of the log; "" shows the log. */
   #showScreen(name) {
     if (name === this.#otherName && name !== "failed") return this.#other?.update?.();
-    const hadFocus = this.#root.activeElement && this.#panel.contains(this.#root.activeElement);
+    const hadFocus = this.#panel.contains(this.#root.activeElement);
     this.#other?.element.remove();
     this.#otherName = name;
     this.#other = this.#createScreen(name);
@@ -338,7 +340,7 @@ export class ChatView {
     } else {
       style.overflow = this.#overflow;
       this.#overflow = null;
-      if (style.length === 0) document.documentElement.removeAttribute("style");
+      if (document.documentElement.getAttribute("style") === "") document.documentElement.removeAttribute("style");
     }
   }
 
