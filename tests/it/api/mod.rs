@@ -15,3 +15,4 @@ mod token_budgets;
 mod tools;
 mod unknown_names;
 mod variables;
+mod widget_assistant;
