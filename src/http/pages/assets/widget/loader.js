@@ -7,11 +7,11 @@
     ":host{all:initial;font:14px/1.4 system-ui,sans-serif}",
     "aside{position:fixed;z-index:var(--rejoinder-z-index,2147483000);inset-block-end:max(var(--rejoinder-offset,20px),env(safe-area-inset-bottom));inset-inline-end:var(--rejoinder-offset,20px)}",
     ":host([data-position=start]) aside{inset-inline:var(--rejoinder-offset,20px) auto}",
-    "button{position:relative;display:block;margin-inline-start:auto;padding:0;inline-size:var(--rejoinder-launcher,56px);aspect-ratio:1;border:1px solid transparent;border-radius:50%;background:var(--rejoinder-accent,light-dark(#0f5f4b,#7fd1b4));color:var(--rejoinder-accent-ink,light-dark(#fff,#08211a));box-shadow:0 6px 20px -6px #0006;cursor:pointer}",
-    "button[aria-busy]{opacity:.7}",
-    "[hidden],[data-open] .chat,button:not([data-open]) .cross{display:none!important}",
-    "svg{inline-size:24px;margin:auto;display:block;fill:none;stroke:currentColor;stroke-width:1.8}",
-    "p:not(:empty){padding:6px 12px;border-radius:8px;background:light-dark(#fff,#1d2320);color:light-dark(#18201c,#e7ebe8)}",
+    ".launcher{position:relative;display:block;margin-inline-start:auto;padding:0;inline-size:var(--rejoinder-launcher,56px);aspect-ratio:1;border:1px solid transparent;border-radius:50%;background:var(--rejoinder-accent,light-dark(#0f5f4b,#7fd1b4));color:var(--rejoinder-accent-ink,light-dark(#fff,#08211a));box-shadow:0 6px 20px -6px #0006;cursor:pointer}",
+    ".launcher[aria-busy]{opacity:.7}",
+    "[hidden],[data-open]>svg>.chat,:not([data-open])>svg>.cross{display:none!important}",
+    ".launcher svg{inline-size:24px;margin:auto;display:block;fill:none;stroke:currentColor;stroke-width:1.8}",
+    "aside p:not(:empty){padding:6px 12px;border-radius:8px;background:light-dark(#fff,#1d2320);color:light-dark(#18201c,#e7ebe8)}",
   ];
   const events = new EventTarget();
   let tries = "";
