@@ -16,18 +16,17 @@ export function el(tag, attributes = {}, ...children) {
 export function icon(line, isSolid = false) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  const pen = isSolid
-    ? { fill: "currentColor" }
-    : { fill: "none", stroke: "currentColor", "stroke-width": "1.7", "stroke-linecap": "round", "stroke-linejoin": "round" };
-  for (const [name, value] of Object.entries({ d: line, ...pen })) path.setAttribute(name, value);
+  const round = { fill: "none", stroke: "currentColor", "stroke-width": "1.7", "stroke-linecap": "round", "stroke-linejoin": "round" };
+  const pen = isSolid ? { fill: "currentColor" } : round;
   const frame = { viewBox: "0 0 20 20", class: "icon", "aria-hidden": "true" };
+  for (const [name, value] of Object.entries({ d: line, ...pen })) path.setAttribute(name, value);
   for (const [name, value] of Object.entries(frame)) svg.setAttribute(name, value);
   svg.append(path);
   return svg;
 }
 
-/** Gives `parent` the children of `fresh`, from the child `from` on. Nodes that stay the same stay in place, with the visitor's selection and
- * focus; the listeners of an element that stays are its own. */
+/** Gives `parent` the children of `fresh`, from the child `from` on. Nodes that stay the same stay in place, with the selection and the
+ * focus in them; the listeners of an element that stays are its own. */
 export function patchChildren(parent, fresh, from = 0) {
   const old = [...parent.childNodes].slice(from);
   const wanted = [...fresh.childNodes];

@@ -5,9 +5,27 @@ import { ChatView } from "./view_panel.js";
 /** Where a floating panel leaves room for the page, so that it may open by itself. */
 const WIDE = "(min-width: 640px) and (min-height: 480px)";
 
-/** Starts a chat in `host`, an element whose shadow root is open. `launcher`: its button, if the chat is floating. `emit(event, detail)`
- * tells the page. */
-export function startWidget({ host, launcher, options, emit }) {
+const FLAGS = ["open", "hidden", "sound"];
+const OBJECTS = ["texts", "variables", "quickReplies"];
+const OTHERS = "assistant server mode target locale theme accent position title subtitle tools zIndex identity".split(" ");
+
+/** The options with the types that they have here, whether they come from attributes or a call. */
+function readOptions(given, host) {
+  const options = {};
+  for (const [name, value] of Object.entries(given)) {
+    if (FLAGS.includes(name)) options[name] = String(value) !== "false";
+    else if (OBJECTS.includes(name)) options[name] = typeof value === "string" ? JSON.parse(value) : value;
+    else if (OTHERS.includes(name)) options[name] = value;
+    // An element has other attributes, too.
+    else if (!host.hasAttribute(name)) console.warn(`Rejoinder: unknown option "${name}".`);
+  }
+  return options;
+}
+
+/** Starts the chat of a widget of `loader.js`: in `host`, whose shadow root is open. `launcher` is its button, if the chat is floating.
+ * `emit(event, detail)` tells the page. `given` are the options, which the loader may change. */
+export function startWidget({ host, launcher, options: given, emit }) {
+  let options = readOptions(given, host);
   const { server, assistant, variables, identity } = options;
   const chat = new Chat({ server, assistant, variables, identity });
   const close = () => setOpen(false);
@@ -15,17 +33,19 @@ export function startWidget({ host, launcher, options, emit }) {
   let isShown = false;
   let { phase, unread } = chat.state;
   chat.subscribe(onChange);
-  const wasOpen = chat.storage.read("open") && matchMedia(WIDE).matches;
+  const wasOpen = launcher && chat.storage.read("open") && matchMedia(WIDE).matches;
+  // Inline and as a page, the chat is always open.
   if (!launcher || options.open || wasOpen) setOpen(true, false);
   else chat.restore();
 
   function setOpen(value, focus = true) {
     if (value) void chat.open();
+    else if (!launcher) return;
     if (value === isShown) return;
     isShown = value;
     if (value) view.show(focus);
     else view.hide();
-    if (launcher) chat.storage.write("open", value || null);
+    chat.storage.write("open", value || null);
     emit(value ? "open" : "close");
   }
 
@@ -47,14 +67,14 @@ export function startWidget({ host, launcher, options, emit }) {
       setOpen(true);
       if (!chat.send(text)) chat.setDraft(text);
     },
-    set: (changed) => {
-      Object.assign(options, changed);
-      if (changed.variables) chat.variables = changed.variables;
+    update: () => {
+      options = readOptions(given, host);
+      chat.variables = options.variables ?? {};
       view.update(options);
     },
     identify: (token) => chat.identify(token),
     reset: () => {
-      if (launcher) close();
+      close();
       chat.reset();
       if (isShown) void chat.open();
     },

@@ -26,47 +26,37 @@ export function failureFrom(error) {
   return new Failure("defect", "same");
 }
 
+/** What the server's codes mean: the code and `retry` of a failure. */
+const REFUSALS = {
+  assistant_not_found: ["absent"],
+  conversation_not_found: ["gone"],
+  conversation_ended: ["ended"],
+  origin_refused: ["refused_origin"],
+  invalid_identity: ["identity", "same"],
+  insufficient_balance: ["no_credit", "new"],
+  workspace_suspended: ["suspended", "new"],
+  invalid_request: ["invalid"],
+  idempotency_key_reused: ["defect", "new"],
+  idempotency_key_in_flight: ["busy", "same"],
+  outcome_unknown: ["busy", "same"],
+  conversation_busy: ["busy", "same"],
+};
+
 /** The failure that a response stands for; `answer` is its body, or null if it is no JSON. */
-export function refusalOf(response, answer) {
-  const reason = response.headers.get("Rejoinder-Error") ?? "";
+export function refusalOf({ headers, status }, answer) {
+  const reason = headers.get("Rejoinder-Error") ?? "";
   const text = answer?.error ?? answer?.message ?? "";
-  const after = Number(response.headers.get("Retry-After") ?? answer?.retry_after) || 0;
-  const failure = refusal(reason, response.status, after);
-  if (!["busy", "limit", "gone", "ended", "full"].includes(failure.code)) console.warn(`[rejoinder] ${response.status} ${reason}: ${text}`);
-  if (failure.code === "invalid") failure.detail = Object.values(answer?.errors ?? {})[0]?.[0] ?? text;
+  const after = Number(headers.get("Retry-After") ?? answer?.retry_after) || 0;
+  const [code, retry] = REFUSALS[reason] ?? refusalByStatus(status, after);
+  const failure = new Failure(code, retry, { after: code === "no_credit" ? 0 : after });
+  if (!["busy", "limit", "gone", "ended", "full"].includes(code)) console.warn(`[rejoinder] ${status} ${reason}: ${text}`);
+  if (code === "invalid") failure.detail = Object.values(answer?.errors ?? {})[0]?.[0] ?? text;
   return Object.assign(failure, { reason });
 }
 
-function refusal(reason, status, after) {
-  switch (reason) {
-    case "assistant_not_found":
-      return new Failure("absent");
-    case "conversation_not_found":
-      return new Failure("gone");
-    case "conversation_ended":
-      return new Failure("ended");
-    case "origin_refused":
-      return new Failure("refused_origin");
-    case "invalid_identity":
-      return new Failure("identity", "same");
-    case "insufficient_balance":
-      return new Failure("no_credit", "new");
-    case "workspace_suspended":
-      return new Failure("suspended", "new");
-    case "invalid_request":
-      return new Failure("invalid");
-    case "idempotency_key_reused":
-      return new Failure("defect", "new");
-    case "outcome_unknown":
-    case "conversation_busy":
-    case "idempotency_key_in_flight":
-      return new Failure("busy", "same", { after });
-    case "limit_reached":
-      if (after >= NEVER) return new Failure("full");
-      return after >= LONG_WAIT ? new Failure("no_credit", "same") : new Failure("limit", "same", { after });
-    default:
-      if (status === 429) return new Failure("limit", "same", { after });
-      if (status >= 500 || status === 408) return new Failure("busy", "same", { after });
-      return status === 400 ? new Failure("no_reply", "new", { after }) : new Failure("defect", "new");
-  }
+function refusalByStatus(status, after) {
+  if (status === 429 && after >= NEVER) return ["full"];
+  if (status === 429) return [after < LONG_WAIT ? "limit" : "no_credit", "same"];
+  if (status >= 500 || status === 408) return ["busy", "same"];
+  return [status === 400 ? "no_reply" : "defect", "new"];
 }

@@ -20,12 +20,10 @@ export function touchList({ storage, conversation, log, environment }, fields) {
 }
 
 /** The conversations, newest first. */
-export async function visitorsList(chat, isIdentified, signal) {
-  const entries = isIdentified ? (await chat.api.list(signal)).conversations.map(entryOf) : (chat.storage.read("list") ?? []);
-  const isCurrent = ({ id }) => id === chat.conversation;
-  return entries.map((entry) => ({ ...entry, isCurrent: isCurrent(entry) })).sort((a, b) => (a.updatedAt < b.updatedAt ? 1 : -1));
+export async function visitorsList({ api, storage, conversation }, isIdentified, signal) {
+  const entries = isIdentified ? (await api.list(signal)).conversations.map(entryOf) : (storage.read("list") ?? []);
+  const newest = entries.sort((one, other) => (one.updatedAt < other.updatedAt ? 1 : -1));
+  return newest.map((entry) => ({ ...entry, isCurrent: entry.id === conversation }));
 }
 
-function entryOf({ conversation_id: id, created_at: createdAt, updated_at: updatedAt, ended, preview }) {
-  return { id, createdAt, updatedAt, ended, preview };
-}
+const entryOf = ({ conversation_id: id, created_at: createdAt, updated_at: updatedAt, ...rest }) => ({ id, createdAt, updatedAt, ...rest });

@@ -2,151 +2,117 @@
 (() => {
   const script = document.currentScript;
   const source = script?.src ?? location.href;
-  if (window.Rejoinder) return void window.Rejoinder.mount(optionsOf(script), true);
-
-  const BOOLEANS = ["open", "hidden", "sound"];
-  const NAMES = "assistant server mode target locale texts theme accent position title subtitle tools quickReplies variables zIndex identity".split(" ");
-  const LABELS = { en: ["Chat", "Open chat", "The chat could not be loaded."], de: ["Chat", "Chat öffnen", "Der Chat konnte nicht geladen werden."] };
-  const ICONS = { chat: "M4 5.5h16v11H10L5.5 20v-3.5H4z", cross: "M6 6l12 12M18 6L6 18" };
-  const STYLES = `:host{all:initial;color-scheme:light dark;font:medium/1.4 system-ui,sans-serif}
-:host([hidden]),[hidden]{display:none!important}
-:host([data-theme=light]){color-scheme:light}:host([data-theme=dark]){color-scheme:dark}
-aside{position:fixed;z-index:var(--rejoinder-z-index,2147483000);inset-block-end:max(var(--rejoinder-offset,20px),env(safe-area-inset-bottom));inset-inline-end:var(--rejoinder-offset,20px);display:flex;align-items:center;gap:8px}
-:host([data-position=start]) aside{inset-inline:var(--rejoinder-offset,20px) auto}
-.launcher{position:relative;display:grid;place-items:center;box-sizing:border-box;inline-size:var(--rejoinder-launcher,56px);block-size:var(--rejoinder-launcher,56px);margin:0;padding:0;border:1px solid transparent;border-radius:50%;background:var(--rejoinder-accent,light-dark(#0f5f4b,#7fd1b4));color:var(--rejoinder-accent-ink,light-dark(#fff,#08211a));box-shadow:0 6px 20px -6px rgb(0 0 0/.4);cursor:pointer}
-.launcher:focus-visible{outline:2px solid var(--rejoinder-accent-text,light-dark(#0f5f4b,#7fd1b4));outline-offset:3px}
-.launcher[aria-busy=true]{opacity:.7}
-svg{inline-size:24px;block-size:24px;fill:none;stroke:currentColor;stroke-width:1.8;stroke-linecap:round;stroke-linejoin:round}
-[data-open] .chat,:not([data-open])>.cross{display:none}
-.badge{position:absolute;inset-block-start:-4px;inset-inline-end:-4px;min-inline-size:20px;box-sizing:border-box;padding:0 5px;border-radius:10px;background:#b3261e;color:#fff;font-size:12px;line-height:20px;text-align:center}
-p{margin:0;padding:6px 12px;border-radius:8px;background:light-dark(#fff,#1d2320);color:light-dark(#18201c,#e7ebe8);box-shadow:0 2px 12px rgb(0 0 0/.25);font-size:14px}p:empty{display:none}`;
-
-  const listeners = new Map();
-  let tries = 0;
-  /** The widget that `Rejoinder` speaks for, and the visitor's token, which may be set before. */
+  const WORDS = { en: ["Open chat", "The chat could not be loaded."], de: ["Chat öffnen", "Der Chat konnte nicht geladen werden."] };
+  const STYLES = [
+    ":host{all:initial;font:14px/1.4 system-ui,sans-serif}",
+    "aside{position:fixed;z-index:var(--rejoinder-z-index,2147483000);inset-block-end:max(var(--rejoinder-offset,20px),env(safe-area-inset-bottom));inset-inline-end:var(--rejoinder-offset,20px)}",
+    ":host([data-position=start]) aside{inset-inline:var(--rejoinder-offset,20px) auto}",
+    ".launcher{position:relative;display:block;margin-inline-start:auto;padding:0;inline-size:var(--rejoinder-launcher,56px);aspect-ratio:1;border:1px solid transparent;border-radius:50%;background:var(--rejoinder-accent,light-dark(#0f5f4b,#7fd1b4));color:var(--rejoinder-accent-ink,light-dark(#fff,#08211a));box-shadow:0 6px 20px -6px #0006;cursor:pointer}",
+    ".launcher[aria-busy]{opacity:.7}",
+    "[hidden],[data-open]>svg>.chat,:not([data-open])>svg>.cross{display:none!important}",
+    ".launcher svg{inline-size:24px;margin:auto;display:block;fill:none;stroke:currentColor;stroke-width:1.8}",
+    "aside p:not(:empty){padding:6px 12px;border-radius:8px;background:light-dark(#fff,#1d2320);color:light-dark(#18201c,#e7ebe8)}",
+  ];
+  const events = new EventTarget();
+  let tries = "";
+  /** The chat that `Rejoinder` speaks for, and the visitor's token, which may be set before. */
   let main = null;
   let token = null;
 
-  /** The options that an element's attributes give, in kebab case, with or without `data-`. */
-  function optionsOf(element) {
+  /** The options of attributes, which begin with `prefix`. `entry.js` reads their values. */
+  function optionsOf(element, prefix) {
     const options = {};
-    for (const { name: attribute, value } of element?.attributes ?? []) {
-      const name = attribute.replace(/^data-/, "").replace(/-(\w)/g, (_, letter) => letter.toUpperCase());
-      if (BOOLEANS.includes(name)) options[name] = value !== "false";
-      else if (name === "variables" || name === "quickReplies" || name === "texts") options[name] = JSON.parse(value);
-      else if (NAMES.includes(name)) options[name] = value;
-      else if (attribute.startsWith("data-") && element === script) warn(name);
+    for (const { name, value } of element?.attributes ?? []) {
+      const key = name.replace("data-", "").replace(/-(\w)/g, (_, letter) => letter.toUpperCase());
+      if (name.startsWith(prefix)) options[key] = value;
     }
     return options;
   }
 
-  function warn(name) {
-    console.warn(`Rejoinder: unknown option "${name}".`);
-  }
+  const isOn = (value) => value !== undefined && String(value) !== "false";
 
-  function checked(options) {
-    for (const name of Object.keys(options)) if (!NAMES.includes(name) && !BOOLEANS.includes(name)) warn(name);
-    const server = String(options.server ?? new URL(".", source)).replace(/\/+$/, "");
-    return { mode: "floating", ...options, server };
-  }
-
-  function emit(event, detail) {
-    for (const listener of listeners.get(event) ?? []) {
-      try {
-        listener(detail);
-      } catch (error) {
-        // A fault of the page is the page's.
-        reportError(error);
-      }
+  /** Whether the browser has a conversation of an anonymous visitor; `storage.js` writes it. */
+  function hasConversation({ server, assistant }) {
+    try {
+      return localStorage.getItem(`rejoinder:${server}:${assistant}::conversation`);
+    } catch {
+      return false;
     }
   }
 
-  /** The core, once it is there. A browser remembers a module that failed, so another try has another address. */
-  function loadCore() {
-    tries += 1;
-    return import(new URL(`/*core*/${tries > 1 ? `?${tries}` : ""}`, source));
-  }
-
-  function svgElement(name, attributes) {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [attribute, value] of Object.entries(attributes)) element.setAttribute(attribute, value);
+  function make(name, attributes, ...children) {
+    const element = document.createElementNS(`http://www.w3.org/${/svg|path/.test(name) ? "2000/svg" : "1999/xhtml"}`, name);
+    for (const key in attributes) element.setAttribute(key, attributes[key]);
+    element.append(...children);
     return element;
   }
 
   /** One chat: in an element of the page, or in one of its own. */
   class Widget {
-    core = null;
-    loading = null;
-    launcher = null;
-
-    constructor(options, host, tell) {
-      Object.assign(this, { options, host, tell });
-      this.sheet = new CSSStyleSheet();
+    /** `target` hears of events, whose names have the `prefix`. */
+    constructor(options, host, target, prefix) {
+      options.server = (options.server ?? new URL(".", source).href).replace(/\/+$/, "");
+      Object.assign(this, { options, host });
+      this.emit = (event, detail) => target.dispatchEvent(new CustomEvent(prefix + event, { detail }));
       this.root = host.shadowRoot ?? host.attachShadow({ mode: "open" });
-      if (options.mode === "floating") this.draw();
-      const wasThere = this.launcher && stored(options, "conversation");
-      if (!this.launcher || options.open || wasThere || options.identity) this.load();
+      if (options.mode === "floating") this.draw(options);
+      if (!this.launcher || isOn(options.open) || options.identity || hasConversation(options)) this.load();
     }
 
-    draw() {
-      const { options, host, root, sheet } = this;
-      const language = (options.locale ?? document.documentElement.lang) || navigator.language;
-      this.words = LABELS[language.slice(0, 2).toLowerCase()] ?? LABELS.en;
-      const accent = /^#[0-9a-f]{6}$/i.test(options.accent) ? `:host{--rejoinder-accent:${options.accent};--rejoinder-accent-ink:#fff}` : "";
-      sheet.replaceSync(STYLES + accent + (options.zIndex ? `:host{--rejoinder-z-index:${Number(options.zIndex)}}` : ""));
-      root.adoptedStyleSheets = [sheet];
-      Object.assign(host.dataset, { theme: options.theme ?? "auto", position: options.position ?? "end" });
-      this.aside = document.createElement("aside");
-      this.launcher = document.createElement("button");
-      this.status = document.createElement("p");
-      const attributes = { type: "button", class: "launcher", part: "launcher", "aria-expanded": false, "aria-label": options.texts?.launcher ?? this.words[1] };
-      for (const [name, value] of Object.entries(attributes)) this.launcher.setAttribute(name, value);
-      for (const [name, d] of Object.entries(ICONS)) {
-        const picture = svgElement("svg", { viewBox: "0 0 24 24", class: name, "aria-hidden": true });
-        picture.append(svgElement("path", { d }));
-        this.launcher.append(picture);
-      }
-      this.launcher.addEventListener("click", () => this.call("toggle"));
-      this.launcher.hidden = Boolean(options.hidden);
-      this.aside.setAttribute("aria-label", options.texts?.title ?? this.words[0]);
-      this.status.setAttribute("role", "status");
-      this.aside.append(this.status, this.launcher);
-      root.append(this.aside);
+    draw({ locale, texts, theme, position, accent, hidden }) {
+      const language = locale ?? (document.documentElement.lang || navigator.language);
+      const [label, sorry] = WORDS[language.slice(0, 2)] ?? WORDS.en;
+      const sheet = new CSSStyleSheet();
+      sheet.replaceSync(STYLES.join(""));
+      const own = sheet.cssRules[0].style;
+      own.colorScheme = /light|dark/.test(theme) ? theme : "light dark";
+      if (accent) own.setProperty("--rejoinder-accent", accent);
+      this.root.adoptedStyleSheets = [sheet];
+      this.host.dataset.position = position;
+      const chat = make("path", { class: "chat", d: "M4 5.5h16v11H10L5.5 20v-3.5H4z" });
+      const cross = make("path", { class: "cross", d: "M6 6l12 12M18 6L6 18" });
+      const picture = make("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, chat, cross);
+      const attributes = { type: "button", class: "launcher", part: "launcher", "aria-expanded": false, "aria-label": texts?.launcher ?? label };
+      this.launcher = make("button", attributes, picture);
+      this.launcher.hidden = isOn(hidden);
+      this.launcher.onclick = () => this.call("toggle");
+      this.sorry = sorry;
+      this.status = make("p", { role: "status" });
+      this.aside = make("aside", { "aria-label": texts?.title ?? "Chat" }, this.status, this.launcher);
+      this.root.append(this.aside);
     }
 
-    /** Calls a method of the core, which is loaded first. */
-    call(method, ...values) {
-      if (this.core) return this.core[method](...values);
-      this.load().then((core) => core?.[method](...values));
+    /** Calls a method of the core, which is loaded first. A chat that has yet to be loaded opens. */
+    async call(method, value) {
+      const name = this.core ? method : method.replace("toggle", "open");
+      (this.core ?? (await this.load()))?.[name](value);
     }
 
     load() {
-      this.loading ??= this.start().finally(() => (this.loading = null));
-      return this.loading;
+      return (this.loading ??= this.start().finally(() => (this.loading = null)));
     }
 
     async start() {
       this.launcher?.setAttribute("aria-busy", true);
       this.status?.replaceChildren();
       try {
-        const { startWidget } = await loadCore();
-        if (this.isGone) return null;
-        const { host, launcher, options, tell } = this;
-        return (this.core ??= startWidget({ host, launcher, options, emit: tell }));
+        // A browser may remember that a module has failed, so another try has another address.
+        const { startWidget } = await import(new URL("/*core*/" + tries, source));
+        if (!this.isGone) this.core = startWidget(this);
       } catch (error) {
-        console.error("[rejoinder]", error);
-        this.status?.append(this.words[2]);
-        this.tell("error", { code: "offline", detail: "" });
-        return null;
-      } finally {
-        this.launcher?.removeAttribute("aria-busy");
+        tries += "?";
+        reportError(error);
+        this.status?.append(this.sorry);
+        this.emit("error", { code: "offline", detail: "" });
       }
+      this.launcher?.removeAttribute("aria-busy");
+      return this.core;
     }
 
     set(changed) {
-      if (changed.hidden !== undefined && this.launcher) this.launcher.hidden = changed.hidden;
-      if (this.core) this.core.set(changed);
-      else Object.assign(this.options, changed);
+      Object.assign(this.options, changed);
+      (this.launcher ?? this.host).hidden = isOn(this.options.hidden);
+      this.core?.update();
     }
 
     destroy() {
@@ -154,62 +120,39 @@ p{margin:0;padding:6px 12px;border-radius:8px;background:light-dark(#fff,#1d2320
       this.core?.destroy();
       this.aside?.remove();
       this.root.adoptedStyleSheets = [];
-      for (const name of ["mode", "theme", "position"]) delete this.host.dataset[name];
     }
   }
 
-  /** What the browser has of an anonymous visitor; `storage.js` writes it. */
-  function stored({ server, assistant }, name) {
-    try {
-      return localStorage.getItem(`rejoinder:${server}:${assistant}::${name}`);
-    } catch {
-      return null;
-    }
-  }
-
+  /** Replaces the chat of the page; `isScript`: only where there is none. */
   function mount(options, isScript) {
     if (!options.assistant || (isScript && main)) return;
-    if (!document.body) return void document.addEventListener("DOMContentLoaded", () => mount(options, isScript), { once: true });
     api.destroy();
-    const whole = checked({ ...(token && { identity: token }), ...options });
+    const { mode = "floating", target } = options;
     const host = document.createElement("rejoinder-chat");
-    const target = whole.target && (whole.target.nodeType ? whole.target : document.querySelector(whole.target));
-    if (target) target.append(host);
-    else if (whole.mode !== "floating" && script?.parentNode && script.parentNode !== document.head) script.after(host);
-    else document.body.append(host);
-    main = new Widget(whole, host, emit);
-    main.isOwn = true;
+    if (!target && mode !== "floating" && script) script.after(host);
+    else (target?.append ? target : document.querySelector(target ?? "body")).append(host);
+    main = new Widget({ ...options, mode, identity: token }, host, events, "");
   }
 
   const api = {
     mount,
-    open: () => main?.call("open"),
-    close: () => main?.core?.close(),
-    toggle: () => main?.call("toggle"),
+    close: () => (main?.core || main?.loading) && main.call("close"),
     show: () => main?.set({ hidden: false }),
     hide: () => {
       api.close();
       main?.set({ hidden: true });
     },
-    send: (text) => main?.call("send", text),
-    set: (options) => {
-      const { server, ...changed } = checked(options);
-      if (!options.mode) delete changed.mode;
-      if (changed.assistant || options.server || changed.mode) mount({ ...main?.options, ...options });
-      else main?.set(changed);
-    },
+    set: (options) => main?.set(options),
     identify: (identity) => {
-      token = identity?.token ?? null;
-      if (!main) return;
-      main.options.identity = token;
-      if (main.core || token) main.call("identify", token);
+      token = identity?.token;
+      if (main) main.options.identity = token;
+      if (main?.core || (main && token)) main.call("identify", token);
     },
     reset: () => {
       token = null;
       if (!main) return;
-      delete main.options.identity;
-      const prefix = `rejoinder:${main.options.server}:${main.options.assistant}:`;
-      if (main.core || Object.keys(localStorage).some((key) => key.startsWith(prefix))) main.call("reset");
+      main.options.identity = token;
+      main.call("reset");
     },
     destroy: () => {
       main?.destroy();
@@ -217,22 +160,21 @@ p{margin:0;padding:6px 12px;border-radius:8px;background:light-dark(#fff,#1d2320
       main = null;
     },
     on: (event, listener) => {
-      listeners.set(event, (listeners.get(event) ?? new Set()).add(listener));
-      return () => listeners.get(event).delete(listener);
+      const hear = ({ detail }) => listener(detail);
+      events.addEventListener(event, hear);
+      return () => events.removeEventListener(event, hear);
     },
   };
 
+  for (const method of ["open", "toggle", "send"]) api[method] = (value) => main?.call(method, value);
+
   /** `<rejoinder-chat assistant="…">`: a chat that a page places by itself. */
   class ChatElement extends HTMLElement {
-    static observedAttributes = [...NAMES, ...BOOLEANS].flatMap((name) => {
-      const kebab = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-      return [kebab, `data-${kebab}`];
-    });
+    static observedAttributes = ["assistant", "locale", "theme", "accent", "subtitle", "tools"];
 
     connectedCallback() {
-      const options = optionsOf(this);
-      const tell = (event, detail) => this.dispatchEvent(new CustomEvent(`rejoinder-${event}`, { detail }));
-      if (options.assistant) this.widget = new Widget(checked({ mode: "inline", ...options }), this, tell);
+      const options = { mode: "inline", ...optionsOf(this, "") };
+      if (options.assistant) this.widget ??= new Widget(options, this, this, "rejoinder-");
     }
 
     disconnectedCallback() {
@@ -240,19 +182,24 @@ p{margin:0;padding:6px 12px;border-radius:8px;background:light-dark(#fff,#1d2320
       this.widget = null;
     }
 
-    attributeChangedCallback(name, before, value) {
-      if (before === value || !this.isConnected || name.startsWith("data-mode") || main?.host === this) return;
-      if (this.widget && !/assistant|server|mode/.test(name)) return this.widget.set(optionsOf(this));
+    attributeChangedCallback(name, before, now) {
+      if (before === now || !this.isConnected) return;
+      if (this.widget && name !== "assistant") return this.widget.set({ [name]: now });
       this.disconnectedCallback();
       this.connectedCallback();
     }
   }
 
-  if (!customElements.get("rejoinder-chat")) customElements.define("rejoinder-chat", ChatElement);
+  function start() {
+    api.mount(optionsOf(script, "data-"), true);
+    const calls = window.RejoinderQueue ?? [];
+    window.RejoinderQueue = { push: (...more) => more.forEach(([method, ...values]) => api[method](...values)) };
+    window.RejoinderQueue.push(...calls);
+  }
+
+  if (window.Rejoinder) return window.Rejoinder.mount(optionsOf(script, "data-"), true);
+  customElements.define("rejoinder-chat", ChatElement);
   window.Rejoinder = api;
-  const waiting = window.RejoinderQueue ?? [];
-  const push = (...calls) => calls.forEach(([method, ...values]) => api[method](...values));
-  window.RejoinderQueue = { push };
-  mount(optionsOf(script), true);
-  push(...waiting);
+  if (document.body) start();
+  else addEventListener("DOMContentLoaded", start, { once: true });
 })();
