@@ -35,7 +35,7 @@ const GROUPS = [
   ]],
 ];
 const FIELDS = GROUPS.flatMap(([, fields]) => fields);
-const CALLS = ["open", "close", "toggle", "show", "hide", "reset", "destroy"];
+const CALLS = [["open"], ["close"], ["toggle"], ["show"], ["hide"], ["send", "Hello!"], ["reset"], ["destroy"]];
 const EVENTS = ["ready", "open", "close", "message", "unread", "error"];
 
 window.RejoinderQueue ||= [];
@@ -106,7 +106,7 @@ function mount() {
 
 function showEvent(name, detail) {
   const list = document.getElementById("events");
-  list.prepend(el("li", {}, detail === undefined ? name : `${name} ${JSON.stringify(detail)}`));
+  list.prepend(el("li", {}, detail === undefined || detail === null ? name : `${name} ${JSON.stringify(detail)}`));
   list.childNodes[MAX_EVENTS]?.remove();
 }
 
@@ -124,10 +124,13 @@ document.getElementById("options").append(
 document.getElementById("options").addEventListener("input", applySoon);
 document.getElementById("options").addEventListener("submit", (event) => event.preventDefault());
 document.getElementById("calls").append(
-  ...[...CALLS, "mount"].map((name) =>
-    el("button", { type: "button", class: "outline", onclick: () => (name === "mount" ? mount() : queueCall(name)) }, name),
-  ),
+  ...CALLS.map((call) => callButton(call[0], () => queueCall(...call))),
+  callButton("mount", mount),
 );
+
+function callButton(name, onclick) {
+  return el("button", { type: "button", class: "outline", onclick }, name);
+}
 
 /** The queue is another one as soon as the widget is there. */
 function queueCall(...call) {

@@ -16,10 +16,10 @@ export function showSnippet(place, options) {
 function snippetText(options) {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   const attributes = given.filter(([name]) => !BY_CALL.includes(name)).map(attributeText);
-  const tag = `<script async src="${SERVER}/widget.js"${attributes.join("")}></script>`;
+  const tag = `<script async src="${SERVER}/widget.js"${attributes.join("")}><\/script>`;
   const called = given.filter(([name]) => BY_CALL.includes(name));
   if (called.length === 0) return tag;
-  return `${tag}\n<script>(window.RejoinderQueue ||= []).push(["set", ${JSON.stringify(Object.fromEntries(called))}])</script>`;
+  return `${tag}\n<script>(window.RejoinderQueue ||= []).push(["set", ${JSON.stringify(Object.fromEntries(called))}])<\/script>`;
 }
 
 function attributeText([name, value]) {
