@@ -127,9 +127,8 @@ fn unknown_keys_are_named_with_their_line() {
 
 #[test]
 fn the_settings_of_a_widget_and_the_label_of_a_tool_are_checked() {
-    let of_widget = |lines: &str| {
-        error("[[calendars]]", &format!("[assistants.widget]\n{lines}\n\n[[calendars]]"))
-    };
+    let of_widget =
+        |lines: &str| error("[[calendars]]", &format!("[assistants.widget]\n{lines}\n\n[[calendars]]"));
 
     for (lines, expected) in [
         ("accent = \"red\"", "line 17: assistants[0].widget.accent: \"red\" is not a colour"),
@@ -138,8 +137,14 @@ fn the_settings_of_a_widget_and_the_label_of_a_tool_are_checked() {
             "form = [{ variable = \"plan\", label = \"Plan\" }]",
             "line 17: assistants[0].widget.form[0].variable: \"plan\" is not declared in `visitor_variables`",
         ),
-        ("tools = \"none\"", "line 17: assistants[0].widget.tools: \"none\" is not one of: label, hidden, details"),
-        ("titel = \"x\"", "line 17: assistants[0].widget.titel: unknown field `titel`, expected one of `title`"),
+        (
+            "tools = \"none\"",
+            "line 17: assistants[0].widget.tools: \"none\" is not one of: label, hidden, details",
+        ),
+        (
+            "titel = \"x\"",
+            "line 17: assistants[0].widget.titel: unknown field `titel`, expected one of `title`",
+        ),
     ] {
         let error = of_widget(lines);
         assert!(error.starts_with(expected), "{error}");

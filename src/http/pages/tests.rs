@@ -76,7 +76,7 @@ async fn the_policy_permits_the_style_and_the_script_that_are_in_the_page_and_no
                 policy.contains(&format!("{directive} {own}'sha256-{hash}';")),
                 "{path} {directive}: {policy}"
             );
-            assert_eq!(html.matches(&format!("<{element}>")).count(), 1, "{path} has one {element}");
+            assert_eq!(html.matches(&format!("\n<{element}>")).count(), 1, "{path} has one {element}");
         }
         assert!(!html.contains(" style=\""), "an inline style that the policy would block");
     }

@@ -93,9 +93,8 @@ both_backends!(
     async fn a_page_of_the_server_itself_may_talk_to_a_restricted_assistant(db: TestDb) {
         let server = TestServer::start(&db).await;
         let body = json!({ "assistant_id": RESTRICTED });
-        let create = |origin: &str| {
-            server.request("POST", "/api/conversations").header("Origin", origin).json(&body)
-        };
+        let create =
+            |origin: &str| server.request("POST", "/api/conversations").header("Origin", origin).json(&body);
 
         let own = create(&server.url()).send().await;
 
@@ -112,9 +111,7 @@ both_backends!(
         let (open, restricted) = (read(ASSISTANT).await, read(RESTRICTED).await);
         let unknown = read("550e8400-e29b-41d4-a716-446655440001").await;
 
-        let policy = |answer: &Response| {
-            answer.header("content-security-policy").unwrap().to_owned()
-        };
+        let policy = |answer: &Response| answer.header("content-security-policy").unwrap().to_owned();
         assert_eq!((open.status, restricted.status, unknown.status), (200, 200, 404));
         assert!(policy(&open).ends_with("; frame-ancestors *"), "{}", policy(&open));
         let embedders = "; frame-ancestors 'self' https://shop.example";

@@ -80,7 +80,10 @@ async fn events_are_read_however_their_bytes_are_cut() {
     let read = evaluate(READ).await;
 
     let events = json!([
-        ["message", "grüße 🎉", null], ["x", "a\nb", "3"], ["message", "c", "3"], ["message", "", "3"],
+        ["message", "grüße 🎉", null],
+        ["x", "a\nb", "3"],
+        ["message", "c", "3"],
+        ["message", "", "3"],
     ]);
     assert_eq!(read, json!([events.to_string(), "TimeoutError"]));
 }

@@ -127,9 +127,18 @@ both_backends!(
         done(&server, "PATCH", &of_tool, &json!({ "label": null })).await;
         assert_eq!(labels().await, json!({ "get_stock": { "kind": "webhook" } }));
         for (body, message) in [
-            (json!({ "widget": { "accent": "red" } }), "Field 'widget.accent': \"red\" is not a colour such as \"#0f5f4b\"."),
-            (json!({ "visitor_variables": null }), "Field 'widget.form[0].variable': \"name\" is not declared in `visitor_variables`."),
-            (json!({ "widget": { "tools": "all" } }), "Field 'widget.tools': \"all\" is not one of: label, hidden, details."),
+            (
+                json!({ "widget": { "accent": "red" } }),
+                "Field 'widget.accent': \"red\" is not a colour such as \"#0f5f4b\".",
+            ),
+            (
+                json!({ "visitor_variables": null }),
+                "Field 'widget.form[0].variable': \"name\" is not declared in `visitor_variables`.",
+            ),
+            (
+                json!({ "widget": { "tools": "all" } }),
+                "Field 'widget.tools': \"all\" is not one of: label, hidden, details.",
+            ),
         ] {
             assert_eq!(refused(&server, "PATCH", &path, &body).await, (400, message.to_owned()));
         }
