@@ -19,7 +19,9 @@ function snippetText(options) {
   const tag = `<script async src="${SERVER}/widget.js"${attributes.join("")}><\/script>`;
   const called = given.filter(([name]) => BY_CALL.includes(name));
   if (called.length === 0) return tag;
-  return `${tag}\n<script>(window.RejoinderQueue ||= []).push(["set", ${JSON.stringify(Object.fromEntries(called))}])<\/script>`;
+  // A text cannot end the script.
+  const json = JSON.stringify(Object.fromEntries(called)).replaceAll("<", "\\u003c");
+  return `${tag}\n<script>(window.RejoinderQueue ||= []).push(["set", ${json}])<\/script>`;
 }
 
 function attributeText([name, value]) {
