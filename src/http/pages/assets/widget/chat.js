@@ -43,8 +43,8 @@ export class Chat {
     environment.window.addEventListener("storage", ({ key }) => this.#onStored(key), { signal });
     environment.window.addEventListener("online", () => this.#onOnline(), { signal });
     // A page that the browser keeps for "back" has no connections.
-    environment.window.addEventListener("pagehide", ({ persisted }) => persisted && this.#leave(), { signal });
-    environment.window.addEventListener("pageshow", ({ persisted }) => persisted && this.restore(), { signal });
+    environment.window.addEventListener("pagehide", ({ persisted }) => persisted && this.#enter("closed"), { signal });
+    environment.window.addEventListener("pageshow", ({ persisted }) => persisted && this.#continue(), { signal });
   }
 
   get state() {
@@ -177,20 +177,19 @@ export class Chat {
     const identity = token ? readIdentity(token) : null;
     const isSame = identity?.subject === this.#identity?.subject;
     const hasLapsed = this.#phase === "failed" || this.#isExpired;
-    const wasOpen = this.#mayBegin;
     this.#setIdentity(identity);
     if (isSame && !hasLapsed) return;
-    this.#leave();
-    if (wasOpen) void this.open();
-    else this.restore();
+    this.#enter("closed");
+    this.#continue();
   }
 
   /** Forgets the visitor and what this browser has of them. */
   reset() {
     this.storage.clear();
-    this.#leave();
     this.#queued = null;
+    this.#mayBegin = false;
     this.#setIdentity(null);
+    this.#enter("closed");
   }
 
   /** Whether the visitor sees the messages: those that are there are read. */
@@ -478,12 +477,13 @@ export class Chat {
     this.notifyState();
   }
 
-  /** Ends what belongs to the conversation that was shown. */
-  #leave() {
-    this.#mayBegin = false;
-    this.#enter("closed");
+  /** Shows what belongs to the visitor, as before. */
+  #continue() {
+    if (this.#mayBegin) void this.open();
+    else this.restore();
   }
 
+  /** Ends what belongs to the conversation that was shown. */
   #enter(phase) {
     this.#scope.abort();
     this.#scope = new AbortController();
@@ -510,8 +510,7 @@ export class Chat {
     if (name !== "conversation" || this.#phase === "closed") return;
     const uuid = this.storage.read("conversation");
     if (uuid === this.conversation || uuid === "") return;
-    const wasOpen = this.#mayBegin;
-    this.#leave();
-    if (wasOpen || uuid) void this.open(wasOpen);
+    this.#enter("closed");
+    this.#continue();
   }
 }
