@@ -21,7 +21,7 @@ export class Chat {
   running = null;
   conversation = null;
   /** The state that the view reads, except what follows from other fields. */
-  more = { settings: null, conversations: null, ...blankState() };
+  viewState = { settings: null, conversations: null, ...blankState() };
   /** Messages of the assistant that came while it is unknown whether they are the reply that is awaited. */
   held = [];
   #phase = "closed";
@@ -49,7 +49,7 @@ export class Chat {
 
   get state() {
     const running = this.running?.state ?? null;
-    return { phase: this.#phase, items: this.log.items, running, isIdentified: this.#identity !== null, ...this.more };
+    return { phase: this.#phase, items: this.log.items, running, isIdentified: this.#identity !== null, ...this.viewState };
   }
 
   get draft() {
@@ -71,7 +71,7 @@ export class Chat {
   }
 
   notifyState(fields = {}) {
-    Object.assign(this.more, fields);
+    Object.assign(this.viewState, fields);
     this.notify({ kind: "state" });
   }
 
@@ -81,7 +81,7 @@ export class Chat {
     if (this.#phase !== "closed" && this.#phase !== "failed") return;
     this.#enter("opening");
     await this.#attempt(async (scope) => {
-      this.more.settings ??= this.#settingsOf((await this.api.settings(scope)).assistant);
+      this.viewState.settings ??= this.#settingsOf((await this.api.settings(scope)).assistant);
       const uuid = this.storage.read("conversation") ?? (await this.#newestOfVisitor(scope));
       if (scope.aborted || (uuid && (await this.#show(uuid, scope)))) return;
       if (!this.#mayBegin) this.#setPhase("closed");
@@ -106,7 +106,7 @@ export class Chat {
     const message = String(text).trim();
     if (message === "" || [...message].length > MAX_LENGTH || this.running) return false;
     if (this.draft.trim() === message) this.setDraft("");
-    if (this.#phase !== "ready" || this.more.status.ended) {
+    if (this.#phase !== "ready" || this.viewState.status.ended) {
       this.#queued = message;
       void (this.#phase === "ready" ? this.startNew() : this.open());
       return true;
@@ -209,11 +209,11 @@ export class Chat {
   }
 
   setConnection(connection) {
-    if (connection !== this.more.connection) this.notifyState({ connection });
+    if (connection !== this.viewState.connection) this.notifyState({ connection });
   }
 
   setStatus(fields) {
-    const before = this.more.status;
+    const before = this.viewState.status;
     const status = { ...before, ...fields };
     if (Object.keys(status).every((name) => status[name] === before[name])) return;
     if (this.#phase === "ready") {
@@ -237,7 +237,7 @@ export class Chat {
     const fresh = this.log.add(entries.filter((entry) => !isReply(entry)));
     if (entries.length > 0) this.notify({ kind: "items" });
     fresh.filter((item) => item.sender !== "visitor").forEach((item) => this.announce(item));
-    if (fresh.length > 0 && this.more.status.isTyping) this.setStatus({ isTyping: false });
+    if (fresh.length > 0 && this.viewState.status.isTyping) this.setStatus({ isTyping: false });
     this.#settle();
     if (fresh.at(-1)?.sender === "visitor" && this.#phase === "ready") void this.#join();
   }
@@ -250,7 +250,7 @@ export class Chat {
   announce(item) {
     touchList(this, { preview: previewOf(item) });
     if (this.#isVisible) this.#markSeen();
-    else this.notifyState({ unread: this.more.unread + 1 });
+    else this.notifyState({ unread: this.viewState.unread + 1 });
     this.notify({ kind: "message", item });
   }
 
@@ -305,7 +305,7 @@ export class Chat {
   }
 
   get #form() {
-    return this.more.settings?.form ?? [];
+    return this.viewState.settings?.form ?? [];
   }
 
   /** The settings as the view needs them: the form has the fields that the site does not fill. */
@@ -330,7 +330,7 @@ export class Chat {
       if (isForm) this.storage.write("form", null);
       if (this.#queued) this.setDraft(this.#queued);
       this.#queued = null;
-      this.more.failure = failure;
+      this.viewState.failure = failure;
       this.#setPhase(isForm ? "form" : "failed");
       this.notify({ kind: "failure", failure });
     }
@@ -385,7 +385,7 @@ export class Chat {
     this.log.replace(history);
     const seen = this.log.items.findIndex((item) => item.id === this.storage.read("seen"));
     const unread = seen < 0 ? 0 : this.log.items.slice(seen + 1).filter((item) => item.sender !== "visitor").length;
-    Object.assign(this.more, { unread, failure: null, status: { aiEnabled, ended, isTyping: false } });
+    Object.assign(this.viewState, { unread, failure: null, status: { aiEnabled, ended, isTyping: false } });
     touchList(this, { ended });
     this.#setPhase("ready");
     this.notify({ kind: "items" });
@@ -393,7 +393,8 @@ export class Chat {
     followConversation(this, uuid, this.scope);
   }
 
-  /** Shows the turn that is running, from its start, and sends a message again that has no reply; its key keeps it from being sent twice. */
+  /** Shows the turn that is running, from its start, and sends a message again that has no reply. Its key keeps the server from taking it
+   * twice. */
   #resumeDelivery(body) {
     const { log, storage } = this;
     const stored = storage.read("pending");
@@ -469,7 +470,7 @@ export class Chat {
   #markSeen() {
     const newest = this.log.items.findLast((item) => item.id !== null);
     if (newest) this.storage.write("seen", newest.id);
-    if (this.more.unread > 0) this.notifyState({ unread: 0 });
+    if (this.viewState.unread > 0) this.notifyState({ unread: 0 });
   }
 
   #setPhase(phase) {
@@ -491,13 +492,13 @@ export class Chat {
     this.held = [];
     this.log = new Log();
     this.conversation = null;
-    Object.assign(this.more, { conversations: null, ...blankState() });
+    Object.assign(this.viewState, { conversations: null, ...blankState() });
     this.#setPhase(phase);
     this.notify({ kind: "items" });
   }
 
   #onOnline() {
-    if (this.#phase === "failed" && this.more.failure.code === "offline") void this.open();
+    if (this.#phase === "failed" && this.viewState.failure.code === "offline") void this.open();
     const item = this.log.last("visitor");
     if (item?.failure?.code === "offline") this.retry(item);
   }
