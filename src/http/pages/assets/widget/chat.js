@@ -1,5 +1,5 @@
-// The chat without its looks: one visitor's conversation with one assistant. `widget.d.ts` describes its state and changes.
-import { Api, newKey } from "./api.js";
+// The chat without its looks: one visitor's conversation with one assistant. `state.js` describes its state.
+import { Api } from "./api.js";
 import { Delivery } from "./deliver.js";
 import { browserEnvironment } from "./environment.js";
 import { Failure, failureFrom } from "./failures.js";
@@ -7,14 +7,12 @@ import { followConversation } from "./follow.js";
 import { readIdentity } from "./identity.js";
 import { previewOf, touchList, visitorsList } from "./list.js";
 import { Log, newItem, textOfItem, textPart } from "./log.js";
+import { newPending, storedPending } from "./pending.js";
+import { blankState } from "./state.js";
 import { Storage } from "./storage.js";
 
 /** The length of a message as the server counts it: code points. */
 const MAX_LENGTH = 2000;
-/** The server keeps keys for 24 hours. */
-const KEY_MS = 86_000_000;
-
-const blankState = () => ({ status: { aiEnabled: true, ended: false, isTyping: false }, unread: 0, failure: null, connection: "online" });
 
 export class Chat {
   log = new Log();
@@ -111,7 +109,7 @@ export class Chat {
       void (this.#phase === "ready" ? this.startNew() : this.open());
       return true;
     }
-    this.#deliver(this.#pushVisitor(message), this.#pendingOf(message));
+    this.#deliver(this.#pushVisitor(message), newPending(this, message));
     return true;
   }
 
@@ -120,7 +118,7 @@ export class Chat {
     const { failure, pending } = item;
     if (this.running || !failure?.retry) return;
     // The server repeats a definite answer for the same key, so a real retry needs a new one.
-    if (failure.retry === "new") this.#deliver(item, this.#pendingOf(textOfItem(item)));
+    if (failure.retry === "new") this.#deliver(item, newPending(this, textOfItem(item)));
     else if (pending) this.#deliver(item, pending);
     else {
       this.notify({ kind: "item", item: Object.assign(item, { progress: "done", failure: null }) });
@@ -396,17 +394,13 @@ export class Chat {
   /** Shows the turn that is running, from its start, and sends a message again that has no reply. Its key keeps the server from taking it
    * twice. */
   #resumeDelivery(body) {
-    const { log, storage } = this;
-    const stored = storage.read("pending");
-    const isOurs = stored?.conversation === this.conversation && this.environment.now() - stored.since < KEY_MS;
-    const since = isOurs ? log.items.slice(log.items.findIndex((item) => item.id === stored.after) + 1) : [];
-    const item = since.findLast((other) => other.sender === "visitor" && (other.id === stored.id || textOfItem(other) === stored.text));
-    const pending = isOurs && !(item && log.isAnswered(item)) ? stored : null;
-    if (stored && !pending) storage.write("pending", null);
+    const { pending, item } = storedPending(this);
     if (pending) {
       void body?.cancel();
-      this.#deliver(item ?? this.#pushVisitor(pending.text), pending);
-    } else if (body) this.#deliver(log.last("visitor") ?? null, null, body);
+      return this.#deliver(item ?? this.#pushVisitor(pending.text), pending);
+    }
+    this.storage.write("pending", null);
+    if (body) this.#deliver(this.log.last("visitor") ?? null, null, body);
     else this.#sendQueued();
   }
 
@@ -436,10 +430,6 @@ export class Chat {
     this.#forget();
     this.#queued = text;
     await this.switchTo("");
-  }
-
-  #pendingOf(text) {
-    return { conversation: this.conversation, text, key: newKey(), after: this.log.newest, since: this.environment.now() };
   }
 
   #sendQueued() {
