@@ -11,7 +11,7 @@
  * @property {"online" | "reconnecting"} connection
  * @property {number} unread
  * @property {boolean} isIdentified
- * @property {{ id: string, createdAt: string, updatedAt: string, preview: string, ended: boolean, isCurrent: boolean }[] | null} conversations
+ * @property {object[] | null} conversations `{ id, createdAt, updatedAt, preview, ended, isCurrent }`, newest first, after `chat.list()`.
  */
 
 /**
@@ -27,8 +27,8 @@
  * @property {string | null} note The name of a note's text.
  */
 
-/** What listeners hear is `{ kind }`: `state`; `items` (the list has changed); `item` with `item`; `delta` with `item` and `delta` (its last
- * text has grown); `message` with `item` (a message of the other side is complete); `failure` with `failure`. */
+/** What listeners hear is `{ kind }`: `state`; `items` (the list has changed); `item` with `item`; `delta` with `item` and `delta` (its
+ * last text has grown); `message` with `item` (a message of the other side is complete); `failure` with `failure`. */
 export const blankState = () => ({
   status: { aiEnabled: true, ended: false, isTyping: false },
   unread: 0,
