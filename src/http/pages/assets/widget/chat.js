@@ -1,5 +1,5 @@
-// The chat without its looks: one visitor's conversation with one assistant. `widget.d.ts` describes its state and changes.
-import { Api, newKey } from "./api.js";
+// The chat without its looks: one visitor's conversation with one assistant. `state.js` describes its state.
+import { Api } from "./api.js";
 import { Delivery } from "./deliver.js";
 import { browserEnvironment } from "./environment.js";
 import { Failure, failureFrom } from "./failures.js";
@@ -7,21 +7,19 @@ import { followConversation } from "./follow.js";
 import { readIdentity } from "./identity.js";
 import { previewOf, touchList, visitorsList } from "./list.js";
 import { Log, newItem, textOfItem, textPart } from "./log.js";
+import { newPending, storedPending } from "./pending.js";
+import { blankState } from "./state.js";
 import { Storage } from "./storage.js";
 
 /** The length of a message as the server counts it: code points. */
 const MAX_LENGTH = 2000;
-/** The server keeps keys for 24 hours. */
-const KEY_MS = 86_000_000;
-
-const blankState = () => ({ status: { aiEnabled: true, ended: false, isTyping: false }, unread: 0, failure: null, connection: "online" });
 
 export class Chat {
   log = new Log();
   running = null;
   conversation = null;
   /** The state that the view reads, except what follows from other fields. */
-  more = { settings: null, conversations: null, ...blankState() };
+  viewState = { settings: null, conversations: null, ...blankState() };
   /** Messages of the assistant that came while it is unknown whether they are the reply that is awaited. */
   held = [];
   #phase = "closed";
@@ -43,13 +41,13 @@ export class Chat {
     environment.window.addEventListener("storage", ({ key }) => this.#onStored(key), { signal });
     environment.window.addEventListener("online", () => this.#onOnline(), { signal });
     // A page that the browser keeps for "back" has no connections.
-    environment.window.addEventListener("pagehide", ({ persisted }) => persisted && this.#leave(), { signal });
-    environment.window.addEventListener("pageshow", ({ persisted }) => persisted && this.restore(), { signal });
+    environment.window.addEventListener("pagehide", ({ persisted }) => persisted && this.#enter("closed"), { signal });
+    environment.window.addEventListener("pageshow", ({ persisted }) => persisted && this.#continue(), { signal });
   }
 
   get state() {
     const running = this.running?.state ?? null;
-    return { phase: this.#phase, items: this.log.items, running, isIdentified: this.#identity !== null, ...this.more };
+    return { phase: this.#phase, items: this.log.items, running, isIdentified: this.#identity !== null, ...this.viewState };
   }
 
   get draft() {
@@ -71,7 +69,7 @@ export class Chat {
   }
 
   notifyState(fields = {}) {
-    Object.assign(this.more, fields);
+    Object.assign(this.viewState, fields);
     this.notify({ kind: "state" });
   }
 
@@ -81,7 +79,7 @@ export class Chat {
     if (this.#phase !== "closed" && this.#phase !== "failed") return;
     this.#enter("opening");
     await this.#attempt(async (scope) => {
-      this.more.settings ??= this.#settingsOf((await this.api.settings(scope)).assistant);
+      this.viewState.settings ??= this.#settingsOf((await this.api.settings(scope)).assistant);
       const uuid = this.storage.read("conversation") ?? (await this.#newestOfVisitor(scope));
       if (scope.aborted || (uuid && (await this.#show(uuid, scope)))) return;
       if (!this.#mayBegin) this.#setPhase("closed");
@@ -106,12 +104,12 @@ export class Chat {
     const message = String(text).trim();
     if (message === "" || [...message].length > MAX_LENGTH || this.running) return false;
     if (this.draft.trim() === message) this.setDraft("");
-    if (this.#phase !== "ready" || this.more.status.ended) {
+    if (this.#phase !== "ready" || this.viewState.status.ended) {
       this.#queued = message;
       void (this.#phase === "ready" ? this.startNew() : this.open());
       return true;
     }
-    this.#deliver(this.#pushVisitor(message), this.#pendingOf(message));
+    this.#deliver(this.#pushVisitor(message), newPending(this, message));
     return true;
   }
 
@@ -120,7 +118,7 @@ export class Chat {
     const { failure, pending } = item;
     if (this.running || !failure?.retry) return;
     // The server repeats a definite answer for the same key, so a real retry needs a new one.
-    if (failure.retry === "new") this.#deliver(item, this.#pendingOf(textOfItem(item)));
+    if (failure.retry === "new") this.#deliver(item, newPending(this, textOfItem(item)));
     else if (pending) this.#deliver(item, pending);
     else {
       this.notify({ kind: "item", item: Object.assign(item, { progress: "done", failure: null }) });
@@ -177,20 +175,19 @@ export class Chat {
     const identity = token ? readIdentity(token) : null;
     const isSame = identity?.subject === this.#identity?.subject;
     const hasLapsed = this.#phase === "failed" || this.#isExpired;
-    const wasOpen = this.#mayBegin;
     this.#setIdentity(identity);
     if (isSame && !hasLapsed) return;
-    this.#leave();
-    if (wasOpen) void this.open();
-    else this.restore();
+    this.#enter("closed");
+    this.#continue();
   }
 
   /** Forgets the visitor and what this browser has of them. */
   reset() {
     this.storage.clear();
-    this.#leave();
     this.#queued = null;
+    this.#mayBegin = false;
     this.#setIdentity(null);
+    this.#enter("closed");
   }
 
   /** Whether the visitor sees the messages: those that are there are read. */
@@ -210,11 +207,11 @@ export class Chat {
   }
 
   setConnection(connection) {
-    if (connection !== this.more.connection) this.notifyState({ connection });
+    if (connection !== this.viewState.connection) this.notifyState({ connection });
   }
 
   setStatus(fields) {
-    const before = this.more.status;
+    const before = this.viewState.status;
     const status = { ...before, ...fields };
     if (Object.keys(status).every((name) => status[name] === before[name])) return;
     if (this.#phase === "ready") {
@@ -238,7 +235,7 @@ export class Chat {
     const fresh = this.log.add(entries.filter((entry) => !isReply(entry)));
     if (entries.length > 0) this.notify({ kind: "items" });
     fresh.filter((item) => item.sender !== "visitor").forEach((item) => this.announce(item));
-    if (fresh.length > 0 && this.more.status.isTyping) this.setStatus({ isTyping: false });
+    if (fresh.length > 0 && this.viewState.status.isTyping) this.setStatus({ isTyping: false });
     this.#settle();
     if (fresh.at(-1)?.sender === "visitor" && this.#phase === "ready") void this.#join();
   }
@@ -251,7 +248,7 @@ export class Chat {
   announce(item) {
     touchList(this, { preview: previewOf(item) });
     if (this.#isVisible) this.#markSeen();
-    else this.notifyState({ unread: this.more.unread + 1 });
+    else this.notifyState({ unread: this.viewState.unread + 1 });
     this.notify({ kind: "message", item });
   }
 
@@ -306,7 +303,7 @@ export class Chat {
   }
 
   get #form() {
-    return this.more.settings?.form ?? [];
+    return this.viewState.settings?.form ?? [];
   }
 
   /** The settings as the view needs them: the form has the fields that the site does not fill. */
@@ -331,7 +328,7 @@ export class Chat {
       if (isForm) this.storage.write("form", null);
       if (this.#queued) this.setDraft(this.#queued);
       this.#queued = null;
-      this.more.failure = failure;
+      this.viewState.failure = failure;
       this.#setPhase(isForm ? "form" : "failed");
       this.notify({ kind: "failure", failure });
     }
@@ -386,7 +383,7 @@ export class Chat {
     this.log.replace(history);
     const seen = this.log.items.findIndex((item) => item.id === this.storage.read("seen"));
     const unread = seen < 0 ? 0 : this.log.items.slice(seen + 1).filter((item) => item.sender !== "visitor").length;
-    Object.assign(this.more, { unread, failure: null, status: { aiEnabled, ended, isTyping: false } });
+    Object.assign(this.viewState, { unread, failure: null, status: { aiEnabled, ended, isTyping: false } });
     touchList(this, { ended });
     this.#setPhase("ready");
     this.notify({ kind: "items" });
@@ -394,19 +391,16 @@ export class Chat {
     followConversation(this, uuid, this.scope);
   }
 
-  /** Shows the turn that is running, from its start, and sends a message again that has no reply; its key keeps it from being sent twice. */
+  /** Shows the turn that is running, from its start, and sends a message again that has no reply. Its key keeps the server from taking it
+   * twice. */
   #resumeDelivery(body) {
-    const { log, storage } = this;
-    const stored = storage.read("pending");
-    const isOurs = stored?.conversation === this.conversation && this.environment.now() - stored.since < KEY_MS;
-    const since = isOurs ? log.items.slice(log.items.findIndex((item) => item.id === stored.after) + 1) : [];
-    const item = since.findLast((other) => other.sender === "visitor" && (other.id === stored.id || textOfItem(other) === stored.text));
-    const pending = isOurs && !(item && log.isAnswered(item)) ? stored : null;
-    if (stored && !pending) storage.write("pending", null);
+    const { pending, item } = storedPending(this);
     if (pending) {
       void body?.cancel();
-      this.#deliver(item ?? this.#pushVisitor(pending.text), pending);
-    } else if (body) this.#deliver(log.last("visitor") ?? null, null, body);
+      return this.#deliver(item ?? this.#pushVisitor(pending.text), pending);
+    }
+    this.storage.write("pending", null);
+    if (body) this.#deliver(this.log.last("visitor") ?? null, null, body);
     else this.#sendQueued();
   }
 
@@ -438,10 +432,6 @@ export class Chat {
     await this.switchTo("");
   }
 
-  #pendingOf(text) {
-    return { conversation: this.conversation, text, key: newKey(), after: this.log.newest, since: this.environment.now() };
-  }
-
   #sendQueued() {
     const text = this.#queued;
     this.#queued = null;
@@ -470,7 +460,7 @@ export class Chat {
   #markSeen() {
     const newest = this.log.items.findLast((item) => item.id !== null);
     if (newest) this.storage.write("seen", newest.id);
-    if (this.more.unread > 0) this.notifyState({ unread: 0 });
+    if (this.viewState.unread > 0) this.notifyState({ unread: 0 });
   }
 
   #setPhase(phase) {
@@ -478,12 +468,13 @@ export class Chat {
     this.notifyState();
   }
 
-  /** Ends what belongs to the conversation that was shown. */
-  #leave() {
-    this.#mayBegin = false;
-    this.#enter("closed");
+  /** Shows what belongs to the visitor, as before. */
+  #continue() {
+    if (this.#mayBegin) void this.open();
+    else this.restore();
   }
 
+  /** Ends what belongs to the conversation that was shown. */
   #enter(phase) {
     this.#scope.abort();
     this.#scope = new AbortController();
@@ -491,13 +482,13 @@ export class Chat {
     this.held = [];
     this.log = new Log();
     this.conversation = null;
-    Object.assign(this.more, { conversations: null, ...blankState() });
+    Object.assign(this.viewState, { conversations: null, ...blankState() });
     this.#setPhase(phase);
     this.notify({ kind: "items" });
   }
 
   #onOnline() {
-    if (this.#phase === "failed" && this.more.failure.code === "offline") void this.open();
+    if (this.#phase === "failed" && this.viewState.failure.code === "offline") void this.open();
     const item = this.log.last("visitor");
     if (item?.failure?.code === "offline") this.retry(item);
   }
@@ -510,8 +501,7 @@ export class Chat {
     if (name !== "conversation" || this.#phase === "closed") return;
     const uuid = this.storage.read("conversation");
     if (uuid === this.conversation || uuid === "") return;
-    const wasOpen = this.#mayBegin;
-    this.#leave();
-    if (wasOpen || uuid) void this.open(wasOpen);
+    this.#enter("closed");
+    this.#continue();
   }
 }

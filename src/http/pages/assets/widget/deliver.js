@@ -73,10 +73,11 @@ export class Delivery {
   async #follow() {
     const { chat, pending, reply, scope } = this;
     const uuid = chat.conversation;
+    const open = () => (pending ? chat.api.send(uuid, pending.text, pending.key, scope) : chat.api.resume(uuid, scope));
     for (let breaks = 1; ; breaks += 1) {
       let failure = new Failure("offline", "same");
       try {
-        const opened = this.body ?? (await (pending ? chat.api.send(uuid, pending.text, pending.key, scope) : chat.api.resume(uuid, scope)));
+        const opened = this.body ?? (await open());
         this.body = null;
         if (!(opened instanceof ReadableStream)) return { answer: opened };
         const end = await readTurn(opened, reply);

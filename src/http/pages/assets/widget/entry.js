@@ -1,5 +1,6 @@
 // A running widget: its chat, its view, and what a page may ask of both. `loader.js` imports this file.
 import { Chat } from "./chat.js";
+import { textOfItem } from "./log.js";
 import { ChatView } from "./view_panel.js";
 
 /** Where a floating panel leaves room for the page, so that it may open by itself. */
@@ -51,7 +52,7 @@ export function startWidget({ host, launcher, options: given, emit }) {
 
   function onChange({ kind, item, failure }) {
     if (kind === "failure") emit("error", { code: failure.code, detail: failure.detail });
-    if (kind === "message") emit("message", { id: item.id, sender: item.sender, text: item.parts.findLast((part) => part.text)?.text ?? "" });
+    if (kind === "message") emit("message", { id: item.id, sender: item.sender, text: textOfItem(item) });
     if (kind !== "state") return;
     const { state } = chat;
     if (state.unread !== unread) emit("unread", { count: state.unread });

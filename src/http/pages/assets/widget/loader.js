@@ -2,12 +2,12 @@
 (() => {
   const script = document.currentScript;
   const source = script?.src ?? location.href;
-  const WORDS = { en: ["Open chat", "The chat could not be loaded."], de: ["Chat öffnen", "Der Chat konnte nicht geladen werden."] };
+  const WORDS = { en: ["Open chat", "The chat did not load."], de: ["Chat öffnen", "Der Chat lädt nicht."] };
   const STYLES = [
     ":host{all:initial;font:14px/1.4 system-ui,sans-serif}",
     "aside{position:fixed;z-index:var(--rejoinder-z-index,2147483000);inset-block-end:max(var(--rejoinder-offset,20px),env(safe-area-inset-bottom));inset-inline-end:var(--rejoinder-offset,20px)}",
     ":host([data-position=start]) aside{inset-inline:var(--rejoinder-offset,20px) auto}",
-    ".launcher{position:relative;display:block;margin-inline-start:auto;padding:0;inline-size:var(--rejoinder-launcher,56px);aspect-ratio:1;border:1px solid transparent;border-radius:50%;background:var(--rejoinder-accent,light-dark(#0f5f4b,#7fd1b4));color:var(--rejoinder-accent-ink,light-dark(#fff,#08211a));box-shadow:0 6px 20px -6px #0006;cursor:pointer}",
+    ".launcher{position:relative;display:block;margin-inline-start:auto;padding:0;inline-size:var(--rejoinder-launcher,56px);aspect-ratio:1;border:1px solid transparent;border-radius:50%;--fill:var(--rejoinder-accent,light-dark(#0f5f4b,#7fd1b4));background:var(--fill);color:var(--rejoinder-accent-ink,oklch(from var(--fill) clamp(0,(.6 - l)*999,1) 0 0));box-shadow:0 6px 20px -6px #0006;cursor:pointer}",
     ".launcher[aria-busy]{opacity:.7}",
     "[hidden],[data-open]>svg>.chat,:not([data-open])>svg>.cross{display:none!important}",
     ".launcher svg{inline-size:24px;margin:auto;display:block;fill:none;stroke:currentColor;stroke-width:1.8}",
@@ -72,7 +72,7 @@
       const chat = make("path", { class: "chat", d: "M4 5.5h16v11H10L5.5 20v-3.5H4z" });
       const cross = make("path", { class: "cross", d: "M6 6l12 12M18 6L6 18" });
       const picture = make("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, chat, cross);
-      const attributes = { type: "button", class: "launcher", part: "launcher", "aria-expanded": false, "aria-label": texts?.launcher ?? label };
+      const attributes = { class: "launcher", part: "launcher", "aria-expanded": false, "aria-label": texts?.launcher ?? label };
       this.launcher = make("button", attributes, picture);
       this.launcher.hidden = isOn(hidden);
       this.launcher.onclick = () => this.call("toggle");

@@ -2,7 +2,7 @@
 
 let made = 0;
 
-/** An item of the log; see `widget.d.ts`. */
+/** An item of the log; see `state.js`. */
 export function newItem(sender, fields = {}) {
   made += 1;
   const blank = { id: null, createdAt: null, parts: [], progress: "done", failure: null, feedback: null, note: null };

@@ -25,6 +25,10 @@ class NoteEntry {
     this.element.textContent = this.#frame.texts.notes[item.note] ?? "";
     this.element.dataset.note = item.note;
   }
+
+  get shownText() {
+    return this.element.textContent;
+  }
 }
 
 class VisitorEntry {

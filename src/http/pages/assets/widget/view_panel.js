@@ -41,6 +41,8 @@ export class ChatView {
   #overflow = null;
   #unsubscribe;
   #isRunning = false;
+  /** The key of the note that was announced last. */
+  #lastNote = null;
 
   constructor({ root, host, chat, options, launcher = null, onClose = () => {} }) {
     this.#root = root;
@@ -209,11 +211,19 @@ export class ChatView {
   #onChange({ kind, item, delta, failure }) {
     if (kind === "delta") return this.#log.append(item, delta);
     if (kind === "failure") return this.#announceFailure(failure);
-    if (kind === "items") this.#log.updateItems();
+    if (kind === "items") this.#showItems();
     else if (kind === "item") this.#showItem(item);
     else if (kind === "message") this.#onMessage(item);
     else this.#showState();
-    if (kind === "items") this.#header.update(this.#isList);
+  }
+
+  #showItems() {
+    this.#log.updateItems();
+    this.#header.update(this.#isList);
+    const last = this.#chat.state.items.at(-1);
+    if (last?.sender !== "note" || last.key === this.#lastNote) return;
+    this.#lastNote = last.key;
+    this.#announce(this.#log.textOf(last));
   }
 
   #showItem(item) {
