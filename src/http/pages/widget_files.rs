@@ -33,6 +33,8 @@ pub(super) const CORE: &[Module] = &[
     module!("widget/follow.js"),
     module!("widget/identity.js"),
     module!("widget/list.js"),
+    module!("widget/pending.js"),
+    module!("widget/state.js"),
     module!("widget/storage.js"),
     module!("widget/chat.js"),
     module!("widget/dom.js"),
