@@ -20,14 +20,14 @@ tools = "hidden"
 [[assistants]]
 slug = "guarded""##;
 
-fn with_settings(text: String) -> String {
+fn with_settings(text: &str) -> String {
     let text = text.replacen("[[assistants]]\nslug = \"guarded\"", SETTINGS, 1);
     text.replacen("name = \"write_note\"", "name = \"write_note\"\nlabel = \"Taking a note\"", 1)
 }
 
 both_backends!(
     async fn the_settings_of_a_widget_are_read_by_pages(db: TestDb) {
-        let server = Setup::default().workspace(with_settings).start(&db).await;
+        let server = Setup::default().workspace(|text| with_settings(&text)).start(&db).await;
         let read = async |name: &str| server.request("GET", &format!("/api/assistants/{name}")).send().await;
 
         let answer = read(ASSISTANT).await;
