@@ -3,7 +3,7 @@ import { Api } from "./api.js";
 import { Delivery } from "./deliver.js";
 import { browserEnvironment } from "./environment.js";
 import { Failure, failureFrom } from "./failures.js";
-import { followConversation } from "./follow.js";
+import { followConversation, readNews } from "./follow.js";
 import { readIdentity } from "./identity.js";
 import { previewOf, touchList, visitorsList } from "./list.js";
 import { Log, newItem, textOfItem, textPart } from "./log.js";
@@ -254,25 +254,7 @@ export class Chat {
 
   /** Reads the messages and the status that are new on the server; with `isWhole`, the history from its end. */
   async refresh(isWhole = false) {
-    const { conversation, scope, log } = this;
-    if (this.#phase !== "ready") return;
-    try {
-      for (let after = isWhole ? null : log.newest; ; after = log.newest) {
-        const { history, ai_enabled: aiEnabled, ended = false } = await this.api.history(conversation, after, scope);
-        if (scope.aborted) return;
-        this.setConnection("online");
-        if (after === null) log.replace(history);
-        this.setStatus({ aiEnabled, ended });
-        this.take(history);
-        if (history.length === 0 || after === null) return;
-      }
-    } catch (error) {
-      const failure = failureFrom(error);
-      if (scope.aborted) return;
-      if (["offline", "timeout", "busy"].includes(failure.code)) this.setConnection("reconnecting");
-      // Any other failure shows when the visitor sends a message.
-      if (failure.reason === "message_not_found") await this.refresh(true);
-    }
+    if (this.#phase === "ready") await readNews(this, isWhole);
   }
 
   /** Shows that a delivery has failed, or sends its message in a new conversation if the old one no longer exists. */

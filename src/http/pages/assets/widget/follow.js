@@ -79,3 +79,25 @@ export function followConversation(chat, uuid, signal) {
     }
   }
 }
+
+/** Reads what is new in the conversation of `chat`: all that follows on its newest message, or the whole history. */
+export async function readNews(chat, isWhole) {
+  const { conversation, scope, log } = chat;
+  try {
+    for (let after = isWhole ? null : log.newest; ; after = log.newest) {
+      const { history, ai_enabled: aiEnabled, ended = false } = await chat.api.history(conversation, after, scope);
+      if (scope.aborted) return;
+      chat.setConnection("online");
+      if (after === null) log.replace(history);
+      chat.setStatus({ aiEnabled, ended });
+      chat.take(history);
+      if (history.length === 0 || after === null) return;
+    }
+  } catch (error) {
+    const failure = failureFrom(error);
+    if (scope.aborted) return;
+    if (["offline", "timeout", "busy"].includes(failure.code)) chat.setConnection("reconnecting");
+    // Any other failure shows when the visitor sends a message.
+    if (failure.reason === "message_not_found") await readNews(chat, true);
+  }
+}
