@@ -138,7 +138,9 @@ mod tests {
         assert!(
             policy(&response).ends_with("; frame-ancestors 'self' https://a.example http://localhost:3000")
         );
-        assert_eq!(missing().headers()[REJOINDER_ERROR], "assistant_not_found");
+        let missing = missing();
+        assert_eq!(missing.headers()[REJOINDER_ERROR], "assistant_not_found");
+        assert!(policy(&missing).contains("; script-src 'none'; "), "{}", policy(&missing));
     }
 
     #[test]

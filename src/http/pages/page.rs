@@ -65,7 +65,10 @@ impl HtmlPage {
 fn policy(style: &str, script: Option<&str>, has_widget: bool) -> String {
     let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
     let own = has_widget.then(|| "'self'".to_owned());
-    let scripts: Vec<_> = own.into_iter().chain(script.map(hash)).collect();
+    let mut scripts: Vec<_> = own.into_iter().chain(script.map(hash)).collect();
+    if scripts.is_empty() {
+        scripts.push("'none'".to_owned());
+    }
     format!(
         "default-src 'none'; style-src {}; script-src {}; img-src data:; connect-src 'self'; \
          base-uri 'none'; form-action 'none'",

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use axum::Router;
 use axum::http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
 use axum::routing::get;
 
 use super::bundle::{Module, bundle, module};
@@ -14,6 +15,10 @@ use crate::http::extract::PathParam;
 
 /// The placeholder in the loader for the path of the core, relative to that of the loader.
 const CORE_SLOT: &str = "/*core*/";
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const FOR_MINUTES: &str = "public, max-age=300";
+const FOR_EVER: &str = "public, max-age=31536000, immutable";
 
 const LOADER: &str = include_str!("assets/widget/loader.js");
 const TYPES: &str = include_str!("assets/widget/widget.d.ts");
@@ -70,11 +75,12 @@ static CORE_SCRIPT: LazyLock<Core> = LazyLock::new(|| {
 static LOADER_FILE: LazyLock<StaticFile> = LazyLock::new(|| {
     let core = format!("widget/{}", CORE_SCRIPT.name);
     let loader = Module { path: "widget/loader.js", text: LOADER };
-    script(bundle(&[loader], "").replacen(CORE_SLOT, &core, 1), "public, max-age=300")
+    public_file(bundle(&[loader], "").replacen(CORE_SLOT, &core, 1), SCRIPT, FOR_MINUTES)
 });
 static CORE_FILE: LazyLock<StaticFile> =
-    LazyLock::new(|| script(CORE_SCRIPT.script.clone(), "public, max-age=31536000, immutable"));
-static TYPES_FILE: LazyLock<StaticFile> = LazyLock::new(|| script(TYPES.to_owned(), "public, max-age=300"));
+    LazyLock::new(|| public_file(CORE_SCRIPT.script.clone(), SCRIPT, FOR_EVER));
+static TYPES_FILE: LazyLock<StaticFile> =
+    LazyLock::new(|| public_file(TYPES.to_owned(), "text/plain; charset=utf-8", FOR_MINUTES));
 
 /// `GET` and `HEAD` of the files.
 pub(super) fn routes<S>() -> Router<S>
@@ -89,7 +95,7 @@ where
 
 /// The core. A page may have a loader of another release, of a process beside this one or from a cache: it gets the core of
 /// this release, and asks again the next time.
-async fn core(PathParam(name): PathParam, headers: HeaderMap) -> axum::response::Response {
+async fn core(PathParam(name): PathParam, headers: HeaderMap) -> Response {
     let mut response = CORE_FILE.respond(&headers);
     if name != CORE_SCRIPT.name {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -97,11 +103,11 @@ async fn core(PathParam(name): PathParam, headers: HeaderMap) -> axum::response:
     response
 }
 
-/// A script for pages of any origin.
-fn script(text: String, cache: &str) -> StaticFile {
+/// A file for pages of any origin.
+fn public_file(text: String, content_type: &str, cache: &str) -> StaticFile {
     let resource_policy = HeaderName::from_static("cross-origin-resource-policy");
     let headers = [
-        (CONTENT_TYPE, "text/javascript; charset=utf-8"),
+        (CONTENT_TYPE, content_type),
         (CACHE_CONTROL, cache),
         (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (resource_policy, "cross-origin"),
