@@ -159,7 +159,7 @@ async fn the_files_of_the_widget_are_for_pages_of_any_origin_and_are_cached() {
         let response = send(Method::GET, path, None).await;
 
         assert_eq!(response.status(), StatusCode::OK, "{path}");
-        let content_type = if path.ends_with(".ts") { "text/plain" } else { "text/javascript" };
+        let content_type = if path == "/widget.d.ts" { "text/plain" } else { "text/javascript" };
         assert_eq!(header_of(&response, header::CONTENT_TYPE), format!("{content_type}; charset=utf-8"));
         assert_eq!(header_of(&response, header::CACHE_CONTROL), cache, "{path}");
         assert_eq!(header_of(&response, header::ACCESS_CONTROL_ALLOW_ORIGIN), "*");
