@@ -4,7 +4,7 @@ use http::StatusCode;
 use rejoinder::service::demo::DEMO_FILE;
 use serde_json::{Value, json};
 
-use super::stored;
+use super::{MESSAGES, stored};
 use crate::support::browser::Browser;
 use crate::support::db::TestDb;
 use crate::support::fake_model::{ModelRequest, Reply, ToolCall};
@@ -102,8 +102,8 @@ impl Chat {
         text.as_str().unwrap().to_owned()
     }
 
-    async fn log(&self) -> String {
-        self.browser.find(".log").await.text().await
+    async fn messages(&self) -> Value {
+        self.browser.evaluate(MESSAGES).await
     }
 
     /// The distance of the newest message from the top of what is shown of the log.
@@ -150,7 +150,7 @@ async fn a_reply_appears_as_it_is_written_and_is_announced_when_it_is_complete()
     let announced = chat.announced().await;
     chat.gate.open();
     chat.wait_for_end().await;
-    let shown = chat.log().await;
+    let shown = chat.messages().await;
     let at_the_end = chat.announced().await;
     chat.browser.reload().await;
     chat.browser.wait_for_text(LAST, "Line 1 of the reply.").await;
@@ -158,7 +158,7 @@ async fn a_reply_appears_as_it_is_written_and_is_announced_when_it_is_complete()
     assert_eq!(busy, json!(["true", "Stop"]));
     assert_eq!(announced, "The assistant is answering.");
     assert!(at_the_end.contains("Line 200 of the reply."), "{at_the_end}");
-    assert_eq!(chat.log().await, shown);
+    assert_eq!(chat.messages().await, shown);
     chat.assert_is_shown_once().await;
 }
 
@@ -170,7 +170,7 @@ async fn a_stopped_reply_is_kept_as_far_as_it_was_written() {
     chat.wait_for_half().await;
     chat.browser.find(".send").await.click().await;
     chat.browser.wait_for_text(LAST, "Stopped.").await;
-    let shown = chat.log().await;
+    let shown = chat.messages().await;
     let history = chat.history().await;
     chat.browser.reload().await;
     chat.browser.wait_for_text(LAST, "Stopped.").await;
@@ -178,7 +178,7 @@ async fn a_stopped_reply_is_kept_as_far_as_it_was_written() {
     let reply = history.last().unwrap();
     assert_eq!(reply["stopped"], json!(true), "{reply}");
     assert!(long_text().starts_with(reply["content"].as_str().unwrap()), "{reply}");
-    assert_eq!(chat.log().await, shown);
+    assert_eq!(chat.messages().await, shown);
     assert_eq!(chat.state().await, json!(["false", "Send"]));
     assert_eq!(chat.server.query_number("select count(*) from turns where state = 'completed'").await, 1);
 }
