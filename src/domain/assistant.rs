@@ -15,6 +15,7 @@ use super::invalid_field::{InvalidField, check_text};
 use super::schema::Origin;
 use super::template::variable_names;
 use super::tool::{CompiledTool, MAX_TOOLS};
+use super::widget_settings::WidgetSettings;
 
 /// The most assistants of a workspace, archived ones included, that are made through the API.
 pub const MAX_ASSISTANTS: i64 = 200;
@@ -72,6 +73,10 @@ pub struct AssistantVersion<T = CompiledTool> {
     /// Whether visitors may create conversations of type `test`, whose replies are free by default. A key may always.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_test: bool,
+    /// The looks of its chat widget, and what it asks and offers.
+    #[serde(default, skip_serializing_if = "WidgetSettings::is_default")]
+    #[schema(inline)]
+    pub widget: WidgetSettings,
 }
 
 impl<T> AssistantVersion<T> {
@@ -92,6 +97,7 @@ impl<T> AssistantVersion<T> {
             allowed_origins: self.allowed_origins.clone(),
             pause_on_agent_message: self.pause_on_agent_message,
             allow_test: self.allow_test,
+            widget: self.widget.clone(),
         }
     }
 
@@ -128,6 +134,12 @@ impl<T> AssistantVersion<T> {
         unknown.chain(self.undefined_variables()).collect()
     }
 
+    /// The heading of its chat.
+    #[must_use]
+    pub fn widget_title(&self) -> &str {
+        self.widget.title.as_ref().unwrap_or(&self.name)
+    }
+
     /// Whether pages of this origin may talk to it.
     #[must_use]
     pub fn allows_origin(&self, origin: &str) -> bool {
@@ -137,7 +149,7 @@ impl<T> AssistantVersion<T> {
 
 impl AssistantVersion<String> {
     /// The names of all fields.
-    pub const FIELDS: [&str; 13] = [
+    pub const FIELDS: [&str; 14] = [
         "slug",
         "name",
         "system_prompt",
@@ -151,6 +163,7 @@ impl AssistantVersion<String> {
         "allowed_origins",
         "pause_on_agent_message",
         "allow_test",
+        "widget",
     ];
 
     /// Checks all fields but the slug, and not whether its tools exist.
@@ -174,6 +187,7 @@ impl AssistantVersion<String> {
             }
         }
         self.check_visitor_variables()?;
+        self.widget.check(&self.visitor_variables).map_err(|error| error.within("widget"))?;
         if self.tools.len() > MAX_TOOLS {
             return Err(InvalidField::new("tools", format_args!("more than {MAX_TOOLS} tools")));
         }

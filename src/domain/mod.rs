@@ -51,4 +51,5 @@ pub mod turn;
 pub mod usage;
 pub mod vector;
 pub mod webhook_endpoint;
+pub mod widget_settings;
 pub mod workspace;

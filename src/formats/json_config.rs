@@ -12,7 +12,7 @@ use crate::domain::tool::{GivenSecret, GivenSpec, TOOL_KINDS, ToolConfig, unsupp
 pub type GivenToolConfig = ToolConfig<String, String, GivenSecret>;
 
 /// The fields of a tool beside those of its kind.
-pub const TOOL_FIELDS: [&str; 5] = ["slug", "kind", "name", "description", "parameters"];
+pub const TOOL_FIELDS: [&str; 6] = ["slug", "kind", "name", "description", "parameters", "label"];
 
 /// An object that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +67,7 @@ pub fn read_tool(
         name: take(&mut fields, "name")?,
         description: take(&mut fields, "description")?,
         parameters: fields.remove("parameters"),
+        label: take(&mut fields, "label")?,
     };
     check_tool_names(kind, &fields)?;
     Ok((given, read_value(variant(kind, fields))?))
@@ -221,7 +222,7 @@ mod tests {
         );
         assert_eq!(
             tool("knowledge", json!({ "knowledge_base": "help", "x": 1 })),
-            "Unknown field 'x'. Known fields: 'slug', 'kind', 'name', 'description', 'parameters', 'knowledge_base'."
+            "Unknown field 'x'. Known fields: 'slug', 'kind', 'name', 'description', 'parameters', 'label', 'knowledge_base'."
         );
         assert_eq!(
             tool("webhook", json!({ "url": "https://a.example/", "secret": { "env": "TOKEN" } })),

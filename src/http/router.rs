@@ -43,6 +43,7 @@ pub fn routers(state: &AppState, has_operator_listener: bool) -> Routers {
         .merge(health::document())
         .merge(pages::router())
         .merge(pages::calendar_file::routes(state))
+        .merge(pages::chat_page::routes(state))
         // A page with a mistyped address has to see the 404, which tells it nothing that depends on the caller.
         .fallback(fallback.layer(widget::cors()))
         .method_not_allowed_fallback(method_not_allowed::<Platform>);

@@ -2,15 +2,15 @@
 
 use super::accept_message::workspace_settings;
 use super::replay::replay;
-use super::visitors::{check_origin, verify};
-use super::{ApiResponse, Services};
+use super::visitors::verify;
+use super::{ApiResponse, Services, widget_assistant};
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::{ConversationKind, CreatedConversation};
 use crate::domain::conversation_variables::AcceptedVariables;
 use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{AssistantId, ConversationId, MessageId, ResourceId as _, WidgetUuid};
+use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid};
 use crate::domain::ignored_names::IgnoredNames;
 use crate::domain::render;
 use crate::domain::template::fill_prompt;
@@ -79,13 +79,8 @@ async fn creation(
         Some(assistant) => assistant,
         None => default_assistant(services, request.account.as_ref()).await?,
     };
-    let not_found = || AssistantId::not_found(assistant.0);
-    let current = services.versions.current(services, assistant).await?;
-    let (workspace, version) = current.ok_or_else(not_found)?;
-    if request.account.as_ref().is_some_and(|account| account.workspace != workspace) {
-        return Err(not_found());
-    }
-    check_origin(Some(&version), request.origin.as_deref())?;
+    let (account, origin) = (request.account.as_ref(), request.origin.as_deref());
+    let (workspace, version) = widget_assistant::find(services, assistant, account, origin).await?;
     let identity = match &request.identity_token {
         Some(token) => Some(verify(services, workspace, assistant, token).await?),
         None => None,

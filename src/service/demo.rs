@@ -23,6 +23,9 @@ use crate::store::{Conn, Db, StoreError, Tenant, conversations, keys, workspaces
 /// The workspace file of the demo.
 pub const DEMO_FILE: &str = include_str!("../../config/demo/workspace.toml");
 
+/// The id of the demo's assistant.
+pub const DEMO_ASSISTANT: &str = "550e8400-e29b-41d4-a716-446655440000";
+
 /// The widget UUID of the demo conversation, as in the examples of the widget contract.
 pub const DEMO_CONVERSATION: &str = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
@@ -153,8 +156,8 @@ pub async fn contents<'a>(db: &Db, demo: Option<&'a Demo>) -> Result<Contents<'a
     Ok(if count == 0 { Contents::NoWorkspace } else { Contents::Workspaces })
 }
 
-/// The startup banner: the address and, if there is a demo, its page, the API reference, the path of its key file, and
-/// a `curl` command for each API. Without any workspace, it names the commands that create one and its key.
+/// The startup banner: the address and, if there is a demo, its page, the API reference, the path of its key file, the line
+/// that puts its chat on a page, and a `curl` command for each API. Without any workspace, it names the commands that create one and its key.
 #[must_use]
 pub fn banner(address: &str, contents: Contents<'_>, model: &ModelChoice) -> String {
     let address = address.trim_end_matches('/');
@@ -184,6 +187,9 @@ fn push_demo(text: &mut String, address: &str, demo: &Demo) {
 Demo page   {address}/
 API docs    {address}/docs
 Demo key    in {file}
+
+The chat on a page of yours ({address}/widget shows its options):
+  <script async src="{address}/widget.js" data-assistant="{DEMO_ASSISTANT}"></script>
 
 Widget API:
   curl -X POST "{address}/api/conversations/{DEMO_CONVERSATION}/messages" \

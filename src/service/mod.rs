@@ -53,6 +53,7 @@ pub mod update_conversation;
 pub mod usage;
 pub mod visitors;
 pub mod webhook_endpoints;
+pub mod widget_assistant;
 mod workspace_hosts;
 pub mod workspaces;
 mod write_error;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use super::Services;
+use super::{Services, widget_assistant};
 use crate::domain::account::Account;
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::conversation::{Conversation, IdentifiedConversation};
@@ -26,7 +26,7 @@ const MAX_PREVIEW: usize = 120;
 pub struct Visitor {
     /// The account of the API key, if one was sent. If the request changes something, the key has the scope for it.
     pub account: Option<Account>,
-    /// The `Origin` of the page.
+    /// The origin of the page, unless it is a page of this server.
     pub origin: Option<String>,
     /// The token of `Rejoinder-Identity`, if one was sent.
     pub identity: Option<SecretString>,
@@ -93,11 +93,8 @@ pub async fn list_conversations(
     assistant: AssistantId,
     visitor: &Visitor,
 ) -> Result<Vec<IdentifiedConversation>, Error> {
-    let current = services.versions.current(services, assistant).await?;
-    let account = visitor.account.as_ref();
-    let current = current.filter(|(workspace, _)| account.is_none_or(|own| own.workspace == *workspace));
-    let (workspace, version) = current.ok_or_else(|| AssistantId::not_found(assistant.0))?;
-    check_origin(Some(&version), visitor.origin.as_deref())?;
+    let (account, origin) = (visitor.account.as_ref(), visitor.origin.as_deref());
+    let (workspace, _) = widget_assistant::find(services, assistant, account, origin).await?;
     let identity = verify(services, workspace, assistant, token_of(visitor)).await?;
     // One character more shows that a message is longer.
     let (subject, preview) = (identity.subject.as_str(), i32::try_from(MAX_PREVIEW + 1).unwrap_or(i32::MAX));

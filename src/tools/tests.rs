@@ -88,7 +88,7 @@ fn calendar() -> Box<CompiledCalendar> {
 
 fn tool(name: &str, parameters: Value, kind: CompiledConfig) -> CompiledTool {
     let spec = ToolSpec { name: name.to_owned(), description: String::new(), parameters };
-    CompiledTool { slug: format!("its-{name}"), spec, kind }
+    CompiledTool { slug: format!("its-{name}"), spec, label: None, kind }
 }
 
 fn tools() -> Vec<CompiledTool> {

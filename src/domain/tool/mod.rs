@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::calendar::{self, Caldav, CalendarRules, CalendarSettings};
 use super::chat::ToolSpec;
 use super::ids::{CalendarId, KnowledgeBaseId, ToolId};
-use super::invalid_field::{InvalidField, check_text};
+use super::invalid_field::{InvalidField, check_chars, check_text};
 use super::knowledge;
 use super::seal::{SealedSecret, SecretField};
 
@@ -27,12 +27,17 @@ pub const MAX_TOOLS: usize = 128;
 pub const MAX_WORKSPACE_TOOLS: i64 = 500;
 const MAX_NAME: usize = 64;
 const MAX_DESCRIPTION: usize = 4096;
+/// The longest label, in characters.
+const MAX_LABEL: usize = 80;
 
 /// A tool of a workspace, stored as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tool {
     #[serde(flatten)]
     pub spec: ToolSpec,
+    /// What the widget says while it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     pub config: ToolConfig,
     /// The tools that its MCP server listed. Other kinds have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +61,8 @@ pub struct CompiledTool {
     pub slug: String,
     #[serde(flatten)]
     pub spec: ToolSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     pub kind: CompiledConfig,
 }
 
@@ -122,6 +129,18 @@ pub struct GivenSpec {
     pub name: Option<String>,
     pub description: Option<String>,
     pub parameters: Option<Value>,
+    /// Every kind may have it.
+    pub label: Option<String>,
+}
+
+impl GivenSpec {
+    /// The label, checked.
+    pub fn label(&self) -> Result<Option<String>, InvalidField> {
+        if let Some(label) = &self.label {
+            check_chars("label", label, MAX_LABEL)?;
+        }
+        Ok(self.label.clone())
+    }
 }
 
 /// All kinds, as [`ToolConfig::as_str`] names them.
@@ -297,8 +316,12 @@ impl Tool {
             None if self.config.mcp().is_some() => &[],
             None => std::slice::from_ref(&self.spec),
         };
-        let compile =
-            |spec: &ToolSpec| CompiledTool { slug: slug.to_owned(), spec: spec.clone(), kind: kind.clone() };
+        let compile = |spec: &ToolSpec| CompiledTool {
+            slug: slug.to_owned(),
+            spec: spec.clone(),
+            label: self.label.clone(),
+            kind: kind.clone(),
+        };
         specs.iter().map(compile).collect()
     }
 }

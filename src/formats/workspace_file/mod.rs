@@ -146,6 +146,7 @@ pub enum FileSource {
 pub struct FileTool {
     pub slug: String,
     pub spec: ToolSpec,
+    pub label: Option<String>,
     pub config: FileToolConfig,
 }
 

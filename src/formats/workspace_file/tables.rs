@@ -14,7 +14,9 @@ use crate::domain::assistant::AssistantVersion;
 use crate::domain::calendar::{Caldav, CalendarRulesIn, HoursIn};
 use crate::domain::retention::Retention;
 use crate::domain::tool::TOOL_KINDS;
+use crate::domain::widget_settings::WidgetSettings;
 use crate::domain::workspace::Pricing;
+use crate::formats::json_config::TOOL_FIELDS;
 
 /// Says where an unknown key belongs, if exactly one other table has it.
 pub(super) fn name_table_of_unknown_key(error: WorkspaceFileError) -> WorkspaceFileError {
@@ -33,6 +35,7 @@ fn table_of(key: &str) -> Option<&'static str> {
             "in [[assistants]]",
             ["id", "identity_secrets"].contains(&key) || has::<AssistantVersion<String>>(key),
         ),
+        ("in [assistants.widget]", has::<WidgetSettings>(key)),
         ("in [[calendars]]", ["slug", "caldav"].contains(&key) || has::<CalendarRulesIn>(key)),
         ("in [calendars.hours]", has::<HoursIn>(key)),
         ("in [calendars.caldav]", has::<Caldav<EnvName>>(key)),
@@ -51,8 +54,7 @@ fn is_tool_key(key: &str) -> bool {
         let variant = MapAccessDeserializer::new(MapDeserializer::<_, Error>::new(variant));
         is_known(FileToolConfig::deserialize(variant))
     };
-    ["slug", "kind", "name", "description", "parameters"].contains(&key)
-        || TOOL_KINDS.iter().any(|kind| of_kind(kind))
+    TOOL_FIELDS.contains(&key) || TOOL_KINDS.iter().any(|kind| of_kind(kind))
 }
 
 /// Whether a table that is read as `T` has this key: serde refuses an unknown key before it reads a value.

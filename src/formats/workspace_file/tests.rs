@@ -126,6 +126,38 @@ fn unknown_keys_are_named_with_their_line() {
 }
 
 #[test]
+fn the_settings_of_a_widget_and_the_label_of_a_tool_are_checked() {
+    let of_widget =
+        |lines: &str| error("[[calendars]]", &format!("[assistants.widget]\n{lines}\n\n[[calendars]]"));
+
+    for (lines, expected) in [
+        ("accent = \"red\"", "line 17: assistants[0].widget.accent: \"red\" is not a colour"),
+        ("quick_replies = [\"Hi\", \"\"]", "line 17: assistants[0].widget.quick_replies[1]: empty"),
+        (
+            "form = [{ variable = \"plan\", label = \"Plan\" }]",
+            "line 17: assistants[0].widget.form[0].variable: \"plan\" is not declared in `visitor_variables`",
+        ),
+        (
+            "tools = \"none\"",
+            "line 17: assistants[0].widget.tools: \"none\" is not one of: label, hidden, details",
+        ),
+        (
+            "titel = \"x\"",
+            "line 17: assistants[0].widget.titel: unknown field `titel`, expected one of `title`",
+        ),
+    ] {
+        let error = of_widget(lines);
+        assert!(error.starts_with(expected), "{error}");
+    }
+    let name = "name = \"get_order_status\"";
+    let label = error(name, &format!("{name}\nlabel = \"{}\"", "x".repeat(81)));
+    assert_eq!(label, "line 28: tools[1].label: longer than 80 characters");
+    let file = FILE.replacen(name, &format!("{name}\nlabel = \"Looking it up\""), 1);
+    let file = WorkspaceFile::parse(&file).unwrap();
+    assert_eq!(file.tools[1].label.as_deref(), Some("Looking it up"));
+}
+
+#[test]
 fn an_unknown_key_that_one_other_table_has_is_sent_there() {
     for (from, to, table) in [
         ("[workspace]", "allow_hosts = []\n[workspace]", "in [workspace]"),
@@ -133,7 +165,8 @@ fn an_unknown_key_that_one_other_table_has_is_sent_there() {
         ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nsystem_prompt = \"x\"", "in [[assistants]]"),
         ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nheaders = {}", "in [[tools]]"),
         ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nbody = \"x\"", "in [[tools]]"),
-        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nwidget = \"1\"", "in [workspace.pricing]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\napi = \"1\"", "in [workspace.pricing]"),
+        ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nquick_replies = []", "in [assistants.widget]"),
         ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nslot_minutes = 5", "in [[calendars]]"),
         ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nmon = []", "in [calendars.hours]"),
         ("name = \"Demo Ltd\"", "name = \"Demo Ltd\"\nusername = \"x\"", "in [calendars.caldav]"),

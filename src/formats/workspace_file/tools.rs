@@ -20,6 +20,7 @@ pub(super) fn read(
         name: entry.take("name")?,
         description: entry.take("description")?,
         parameters: entry.take("parameters")?,
+        label: entry.take("label")?,
     };
     let config: FileToolConfig = entry
         .deserialize_variant(&kind)
@@ -28,8 +29,9 @@ pub(super) fn read(
     if let Some(slug) = config.calendar().filter(|slug| !calendars.contains(*slug)) {
         return Err(entry.error("calendar", format_args!("there is no calendar \"{slug}\"")));
     }
+    let label = given.label().map_err(|error| entry.invalid(&error))?;
     let spec = config.check(&slug, given).map_err(|error| entry.invalid(&error))?;
-    Ok(FileTool { slug, spec, config })
+    Ok(FileTool { slug, spec, label, config })
 }
 
 /// The error for a key that another kind of tool has. Serde words it like a key that none has.

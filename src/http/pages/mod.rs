@@ -1,65 +1,85 @@
-//! The pages for people: the demo chat at `/` and the API reference at `/docs`.
-//! Each page is one self-contained response: it requests only this server's own JSON, and its policy permits nothing
-//! else.
+//! The pages for people: the demo chat at `/`, the options of the widget at `/widget`, the API reference at `/docs`, and the
+//! chat with an assistant at `/chat/{assistant}`; and the files of the widget. A page requests only this server, and its
+//! policy permits nothing else.
 
+mod bundle;
 pub(super) mod calendar_file;
+pub(super) mod chat_page;
 mod etag;
 mod page;
+mod plain_text;
+mod static_file;
 #[cfg(test)]
 mod tests;
+mod widget_files;
 
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{MethodRouter, get};
 
+use bundle::{Module, module};
 use page::{HtmlPage, PageSources};
+use static_file::StaticFile;
 
 use super::query;
 
-/// `GET` and `HEAD` of `/` and `/docs`. The routes need no state and none of the layers of the APIs. The pages
+/// The modules of the pages that have scripts of their own.
+const DEMO: &[Module] = &[module!("widget/dom.js"), module!("snippet.js"), module!("demo.js")];
+const OPTIONS: &[Module] = &[module!("widget/dom.js"), module!("snippet.js"), module!("options.js")];
+const REFERENCE: &[Module] = &[
+    module!("widget/dom.js"),
+    module!("widget/markdown_inline.js"),
+    module!("widget/markdown.js"),
+    module!("docs_schema.js"),
+    module!("docs.js"),
+];
+
+static DEMO_PAGE: LazyLock<StaticFile> = LazyLock::new(|| {
+    HtmlPage::assemble(&PageSources {
+        html: include_str!("assets/demo.html"),
+        styles: &[include_str!("assets/base.css"), include_str!("assets/demo.css")],
+        scripts: DEMO,
+        has_widget: true,
+    })
+    .into_file()
+});
+static OPTIONS_PAGE: LazyLock<StaticFile> = LazyLock::new(|| {
+    HtmlPage::assemble(&PageSources {
+        html: include_str!("assets/options.html"),
+        styles: &[include_str!("assets/base.css"), include_str!("assets/options.css")],
+        scripts: OPTIONS,
+        has_widget: true,
+    })
+    .into_file()
+});
+static REFERENCE_PAGE: LazyLock<StaticFile> = LazyLock::new(|| {
+    HtmlPage::assemble(&PageSources {
+        html: include_str!("assets/docs.html"),
+        styles: &[include_str!("assets/base.css"), include_str!("assets/docs.css")],
+        scripts: REFERENCE,
+        has_widget: false,
+    })
+    .into_file()
+});
+
+/// `GET` and `HEAD` of what is the same for everybody. The routes need no state and none of the layers of the APIs. They
 /// ignore a query, which links of campaigns have, with `Rejoinder-Warning`.
 pub(super) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    query::warn_of_all(Router::new().route("/", serve(demo())).route("/docs", serve(reference())))
+    let pages = Router::new()
+        .route("/", serve(&DEMO_PAGE))
+        .route("/widget", serve(&OPTIONS_PAGE))
+        .route("/docs", serve(&REFERENCE_PAGE));
+    query::warn_of_all(pages.merge(widget_files::routes()))
 }
 
-fn serve<S>(page: HtmlPage) -> MethodRouter<S>
+fn serve<S>(file: &'static LazyLock<StaticFile>) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    let page = Arc::new(page);
-    get(move |headers: HeaderMap| async move { page.respond(&headers) })
-}
-
-fn demo() -> HtmlPage {
-    HtmlPage::assemble(&PageSources {
-        html: include_str!("assets/demo.html"),
-        styles: &[include_str!("assets/base.css"), include_str!("assets/demo.css")],
-        scripts: &[
-            include_str!("assets/shared.js"),
-            include_str!("assets/markdown.js"),
-            include_str!("assets/sse.js"),
-            include_str!("assets/turn_stream.js"),
-            include_str!("assets/demo_api.js"),
-            include_str!("assets/demo_view.js"),
-            include_str!("assets/demo.js"),
-        ],
-    })
-}
-
-fn reference() -> HtmlPage {
-    HtmlPage::assemble(&PageSources {
-        html: include_str!("assets/docs.html"),
-        styles: &[include_str!("assets/base.css"), include_str!("assets/docs.css")],
-        scripts: &[
-            include_str!("assets/shared.js"),
-            include_str!("assets/markdown.js"),
-            include_str!("assets/docs_schema.js"),
-            include_str!("assets/docs.js"),
-        ],
-    })
+    get(move |headers: HeaderMap| async move { file.respond(&headers) })
 }

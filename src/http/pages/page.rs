@@ -1,16 +1,13 @@
-//! A page: HTML with its style and script inlined, and a content security policy that permits only these.
+//! A page: HTML with its style and script inlined, and a content security policy that permits only these, and the widget
+//! of this server if the page has it.
 
-use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use bytes::Bytes;
+use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::etag::is_not_modified;
+use super::bundle::{Module, bundle};
+use super::static_file::StaticFile;
 
 /// The placeholders for style and script in the HTML.
 const STYLE_SLOT: &str = "/*style*/";
@@ -19,63 +16,63 @@ const SCRIPT_SLOT: &str = "/*script*/";
 /// The source files of a page.
 #[derive(Debug)]
 pub(super) struct PageSources {
-    /// Contains one [`STYLE_SLOT`] as the text of a `style`, and one [`SCRIPT_SLOT`] as the text of a `script`.
+    /// Contains one [`STYLE_SLOT`] as the text of a `style`, and if there are scripts one [`SCRIPT_SLOT`] as the text of a `script`.
     pub html: &'static str,
     pub styles: &'static [&'static str],
-    pub scripts: &'static [&'static str],
+    pub scripts: &'static [Module],
+    /// Whether the page loads the widget of this server.
+    pub has_widget: bool,
 }
 
-/// A page as it is sent.
+/// A page before it is sent.
 #[derive(Debug)]
 pub(super) struct HtmlPage {
-    body: Bytes,
-    headers: HeaderMap,
+    pub html: String,
+    /// The content security policy, but for those who may embed the page.
+    policy: String,
 }
 
 impl HtmlPage {
     /// Inlines style and script, and permits exactly these two by their hashes.
     pub(super) fn assemble(sources: &PageSources) -> Self {
         let style = sources.styles.join("\n");
-        let script = sources.scripts.join("\n");
-        let policy = policy(&style, &script);
-        let body = sources.html.replacen(STYLE_SLOT, &style, 1).replacen(SCRIPT_SLOT, &script, 1);
-        let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(Sha256::digest(&body)));
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-        // Clients revalidate their copy each time, so the pages of a new binary appear at once.
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-        // Both values consist of base64 and fixed text, so neither conversion can fail.
-        for (name, value) in [(CONTENT_SECURITY_POLICY, policy), (ETAG, etag)] {
-            if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(name, value);
-            }
-        }
-        Self { body: body.into(), headers }
+        let script = bundle(sources.scripts, "");
+        let policy =
+            policy(&style, Some(script.as_str()).filter(|text| !text.is_empty()), sources.has_widget);
+        let html = sources.html.replacen(STYLE_SLOT, &style, 1).replacen(SCRIPT_SLOT, &script, 1);
+        Self { html, policy }
     }
 
-    /// The whole page, or 304 if the client has it.
-    pub(super) fn respond(&self, request: &HeaderMap) -> Response {
-        let headers = self.headers.clone();
-        if self.is_not_modified(request) {
-            return (StatusCode::NOT_MODIFIED, headers).into_response();
-        }
-        (headers, self.body.clone()).into_response()
+    /// The headers of the page; `embedders` are the sources of `frame-ancestors`.
+    pub(super) fn headers(&self, embedders: &str) -> [(HeaderName, String); 4] {
+        [
+            (CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+            // Clients revalidate their copy each time, so the pages of a new binary appear at once.
+            (CACHE_CONTROL, "no-cache".to_owned()),
+            (REFERRER_POLICY, "no-referrer".to_owned()),
+            (CONTENT_SECURITY_POLICY, format!("{}; frame-ancestors {embedders}", self.policy)),
+        ]
     }
 
-    fn is_not_modified(&self, request: &HeaderMap) -> bool {
-        self.headers.get(ETAG).is_some_and(|tag| is_not_modified(request, tag))
+    /// The page as a file that no other page embeds.
+    pub(super) fn into_file(self) -> StaticFile {
+        let headers = self.headers("'none'");
+        StaticFile::new(self.html, headers)
     }
 }
 
 /// A policy that permits only the page's own style and script, inline icons, and requests to this server.
-fn policy(style: &str, script: &str) -> String {
+fn policy(style: &str, script: Option<&str>, has_widget: bool) -> String {
     let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)));
+    let own = has_widget.then(|| "'self'".to_owned());
+    let mut scripts: Vec<_> = own.into_iter().chain(script.map(hash)).collect();
+    if scripts.is_empty() {
+        scripts.push("'none'".to_owned());
+    }
     format!(
         "default-src 'none'; style-src {}; script-src {}; img-src data:; connect-src 'self'; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+         base-uri 'none'; form-action 'none'",
         hash(style),
-        hash(script)
+        scripts.join(" ")
     )
 }

@@ -35,7 +35,8 @@ error_sets! {
 }
 
 /// Fields that are left out where they are empty.
-const OPTIONAL: [&str; 5] = ["first_message", "model", "fallbacks", "visitor_variables", "allow_test"];
+const OPTIONAL: [&str; 6] =
+    ["first_message", "model", "fallbacks", "visitor_variables", "allow_test", "widget"];
 
 /// The schema of the fields of an assistant, with changes. The type is the same as in a workspace file.
 fn fields_schema(edit: impl FnOnce(&mut Object)) -> RefOr<Schema> {

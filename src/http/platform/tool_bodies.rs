@@ -106,12 +106,14 @@ fn common_fields(kind: &'static str) -> Vec<(&'static str, Schema)> {
     let slug = text("Its short name, by which assistants refer to it.").pattern(Some("^[a-z0-9_-]{1,64}$"));
     let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind]));
     let description = text("When to use it, for the model.").min_length(Some(1));
+    let label = text("What the widget shows while it is called.").min_length(Some(1)).max_length(Some(80));
     let is_webhook = kind == "webhook";
     let examples = is_webhook.then(|| json!("Looks up an order by its number."));
     let mut fields = vec![
         ("slug", slug.examples([json!("orders")]).build().into()),
         ("kind", word.build().into()),
         ("description", description.examples(examples).build().into()),
+        ("label", label.examples([json!("Looking up your order")]).build().into()),
     ];
     if kind != "mcp" {
         let name = text("What the model calls it by; by default the slug, or the usual name of its kind.");
@@ -265,7 +267,7 @@ mod tests {
         let schema = serde_json::to_value(ToolUpdateIn::schema()).unwrap();
 
         let found: BTreeSet<String> = schema["properties"].as_object().unwrap().keys().cloned().collect();
-        let common = ["name", "description", "parameters"].map(str::to_owned);
+        let common = ["name", "description", "parameters", "label"].map(str::to_owned);
         let all: BTreeSet<String> = TOOL_KINDS.into_iter().flat_map(described).chain(common).collect();
         assert_eq!(found, all);
         assert_eq!((&schema["minProperties"], &schema["additionalProperties"]), (&json!(1), &json!(false)));

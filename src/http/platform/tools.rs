@@ -154,6 +154,10 @@ pub(super) struct ToolSummaryOut {
     kind: &'static str,
     #[schema(example = "Returns the status of an order.")]
     description: String,
+    /// What the widget shows while it is called, if it has a text of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "Looking up your order")]
+    label: Option<String>,
     /// Whether a workspace file manages it; if so, it can only be changed there.
     #[schema(example = false)]
     from_file: bool,
@@ -167,6 +171,7 @@ impl From<&NamedTool> for ToolSummaryOut {
             name: named.tool.spec.name.clone(),
             kind: named.tool.config.as_str(),
             description: named.tool.spec.description.clone(),
+            label: named.tool.label.clone(),
             from_file: named.from_file,
         }
     }

@@ -12,6 +12,7 @@ use http::request::Parts;
 use super::identity::identity_token;
 use super::link::link;
 use super::messages::ReplyOptions;
+use super::own_origin::is_own_origin;
 use crate::domain::account::{Account, Scope};
 use crate::domain::error::Error;
 use crate::http::authentication::{RequestHead, authenticate_request, bearer, refuse};
@@ -109,6 +110,7 @@ pub(in crate::http) async fn guard(
                 // An origin that is not UTF-8 is in no list.
                 origin.to_str().unwrap_or("null").to_owned()
             });
+            let origin = origin.filter(|origin| !is_own_origin(origin, &request, &state.public_url));
             let identity = identity_token(request.headers());
             let visitor = Visitor { account, origin, identity, arrived };
             request.extensions_mut().insert(FromVisitor(visitor));

@@ -1,5 +1,6 @@
 //! The widget API: a chat widget in a browser, whose only credential is a conversation's UUID.
 
+mod assistants;
 mod automate;
 mod cancel;
 mod chat;
@@ -10,6 +11,7 @@ mod guard;
 mod identity;
 mod link;
 mod messages;
+mod own_origin;
 
 use std::time::Duration;
 
@@ -44,7 +46,8 @@ pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenAp
     let changing = strict(changing.routes(routes!(feedback::put, feedback::withdraw)));
     let reading =
         OpenApiRouter::new().routes(routes!(conversations::list)).routes(routes!(conversations::read));
-    let reading = strict(reading.routes(routes!(chat::resume)).routes(routes!(events::stream)));
+    let reading = reading.routes(routes!(chat::resume)).routes(routes!(events::stream));
+    let reading = strict(reading.routes(routes!(assistants::read)));
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
     let switching = query::refuse_unknown::<AutomateOptions>("/api", switching);
     OpenApiRouter::new()

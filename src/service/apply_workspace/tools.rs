@@ -77,7 +77,7 @@ impl Applier<'_> {
             Some(server) => Some(self.mcp_listing(&file.slug, server, old.as_ref())?),
             None => None,
         };
-        Ok(Tool { spec: file.spec.clone(), config, listing })
+        Ok(Tool { spec: file.spec.clone(), label: file.label.clone(), config, listing })
     }
 
     pub(super) fn seal<'o>(

@@ -135,7 +135,7 @@ async fn call_tool(
     let allow_hosts = load_hosts(services, writer.account).await?;
     let spec = booking_spec();
     let kind = ToolConfig::CalendarBooking { calendar: Box::new(compile(calendar)) };
-    let compiled = CompiledTool { slug: calendar.slug.clone(), spec: spec.clone(), kind };
+    let compiled = CompiledTool { slug: calendar.slug.clone(), spec: spec.clone(), label: None, kind };
     let toolset = Toolset::from_tools(&[compiled], &services.tools).map_err(Error::internal)?;
     let arguments = toolset.prepare(&spec.name, &arguments(request));
     let arguments = arguments.map_err(|problem| Error::invalid("body", problem))?;

@@ -20,6 +20,9 @@ Demo page   http://127.0.0.1:8080/
 API docs    http://127.0.0.1:8080/docs
 Demo key    in ./data/demo.key
 
+The chat on a page of yours (http://127.0.0.1:8080/widget shows its options):
+  <script async src="http://127.0.0.1:8080/widget.js" data-assistant="550e8400-e29b-41d4-a716-446655440000"></script>
+
 Widget API:
   curl -X POST "http://127.0.0.1:8080/api/conversations/7c9e6679-7425-40de-944b-e07fc1f90ae7/messages" \
     -H "Content-Type: application/json" \

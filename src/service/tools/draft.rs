@@ -177,6 +177,9 @@ fn written(tool: &Tool) -> Result<Fields, Error> {
     if !spec.description.is_empty() {
         fields.insert("description".to_owned(), spec.description.clone().into());
     }
+    if let Some(label) = &tool.label {
+        fields.insert("label".to_owned(), label.clone().into());
+    }
     if tool.config.webhook().is_some() {
         fields.insert("parameters".to_owned(), spec.parameters.clone());
     }

@@ -129,6 +129,7 @@ async fn build(
     for (field, secret) in draft.kept {
         config.set_secret(field.as_field(), secret);
     }
+    let label = draft.given.label().map_err(invalid)?;
     let spec = config.check(&draft.slug, draft.given).map_err(invalid)?;
     if let Some(url) = config.url() {
         check_url(url, &[&services.allow_hosts, &references.allow_hosts]).map_err(|refused| {
@@ -145,7 +146,7 @@ async fn build(
             (Some(listing), warnings)
         }
     };
-    Ok((Tool { spec, config, listing }, warnings))
+    Ok((Tool { spec, label, config, listing }, warnings))
 }
 
 /// Asks a server for its tools.

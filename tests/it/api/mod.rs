@@ -19,3 +19,4 @@ mod typing;
 mod unknown_names;
 mod variables;
 mod visitor_events;
+mod widget_assistant;

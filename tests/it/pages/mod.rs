@@ -1,17 +1,31 @@
 //! The pages in a real browser, served with the demo and the offline model.
 
+mod modules;
 mod streaming;
 
 use rejoinder::domain::account::Scope;
-use rejoinder::service::demo::{DEMO_CONVERSATION, DEMO_FILE};
+use rejoinder::service::demo::{DEMO_ASSISTANT, DEMO_CONVERSATION, DEMO_FILE};
 use serde_json::json;
 
 use crate::operator::Operator;
 use crate::support::browser::Browser;
 use crate::support::db::TestDb;
-use crate::support::server::{Setup, TestServer};
+use crate::support::server::{RESTRICTED, Setup, TestServer};
 use crate::support::store;
 use crate::v1::keys;
+
+/// Reads what the widget has stored under a name for an anonymous visitor.
+pub(super) fn stored(name: &str) -> String {
+    format!(
+        "const key = Object.keys(localStorage).find((key) => key.startsWith('rejoinder:') && key.endsWith('::{name}'));
+         return JSON.parse(localStorage.getItem(key));"
+    )
+}
+
+/// Reads the texts of all messages that are shown, without their times.
+pub(super) const MESSAGES: &str = "
+    const root = document.querySelector('rejoinder-chat').shadowRoot;
+    return [...root.querySelectorAll('.bubble, .prose, .call summary, .stopped')].map((part) => part.textContent);";
 
 const QUESTION: &str = "What times are free for a demo next week?";
 
@@ -32,19 +46,19 @@ async fn the_demo_page_answers_shows_the_call_and_survives_a_reload() {
     let browser = Browser::open().await;
 
     browser.visit(&server.url()).await;
-    browser.wait_for_text("#chips", QUESTION).await;
-    browser.find("#chips button").await.click().await;
+    browser.wait_for_text(".chips", QUESTION).await;
+    browser.find(".chips button").await.click().await;
     browser.wait_for_text(".entry.visitor", QUESTION).await;
     browser.wait_for_text(".call summary", "found").await;
     // The reply is complete when the next message can be sent.
-    browser.find("#send[aria-label=Send]").await;
-    let reply = browser.find("#log .entry.assistant:last-of-type").await.text().await;
-    let before = browser.find("#log").await.text().await;
+    browser.find(".send[aria-label=Send]").await;
+    let reply = browser.find(".log .entry.assistant:last-of-type").await.text().await;
+    let before = browser.evaluate(MESSAGES).await;
     browser.reload().await;
     browser.wait_for_text(".call summary", "check_calendar_availability").await;
 
     assert!(reply.contains("found"), "{reply}");
-    assert_eq!(browser.find("#log").await.text().await, before);
+    assert_eq!(browser.evaluate(MESSAGES).await, before);
     assert_eq!(server.query_number("select count(*) from turns where state = 'completed'").await, 1);
 }
 
@@ -53,16 +67,15 @@ async fn the_demo_page_shows_the_message_of_a_human() {
     let (_db, server) = start_without_settings().await;
     let browser = Browser::open().await;
     browser.visit(&server.url()).await;
-    browser.wait_for_text("#chips", QUESTION).await;
-    let uuid =
-        browser.evaluate("return JSON.parse(localStorage.getItem('rejoinder.demo.conversation'))").await;
+    browser.wait_for_text(".chips", QUESTION).await;
+    let uuid = browser.evaluate(&stored("conversation")).await;
     let con = server.conversation_id(uuid.as_str().unwrap()).await;
 
     let body = json!({"conversation_id": con, "sender_id": "ada", "sender_type": "agent", "text": "I am Ada.", "auto_reply": false});
     let sent = server.enqueue(body.to_string()).send().await;
 
     assert_eq!(sent.status, 200, "{}", sent.text());
-    browser.wait_for_text("#log", "I am Ada.").await;
+    browser.wait_for_text(".log", "I am Ada.").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -307,11 +320,47 @@ fn the_reference_names_the_conversation_of_the_demo_workspace() {
 }
 
 #[test]
-fn the_demo_page_uses_the_assistant_of_the_demo_workspace() {
-    let page = include_str!("../../../src/http/pages/assets/demo_api.js");
+fn the_assistant_of_the_demo_page_is_in_the_demo_workspace() {
+    assert!(DEMO_FILE.contains(&format!("id = \"{DEMO_ASSISTANT}\"")));
+}
 
-    let (_, rest) = page.split_once("const ASSISTANT = \"").unwrap();
-    let assistant = rest.split_once('"').unwrap().0;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_the_demo_says_how_to_create_it() {
+    let db = store::sqlite().await;
+    let other = |text: String| text.replace(DEMO_ASSISTANT, "550e8401-e29b-41d4-a716-446655440000");
+    let server = Setup::default().workspace(other).start(&db).await;
+    let browser = Browser::open().await;
 
-    assert!(DEMO_FILE.contains(&format!("id = \"{assistant}\"")));
+    browser.visit(&server.url()).await;
+
+    browser.wait_for_text("#absent", "rejoinder apply config/demo/workspace.toml").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_chat_of_a_restricted_assistant_works_as_a_page_of_this_server() {
+    let db = store::sqlite().await;
+    let server = TestServer::start(&db).await;
+    let browser = Browser::open().await;
+
+    browser.visit(&format!("{}/chat/{RESTRICTED}", server.url())).await;
+    browser.wait_for_text(".title", "Guarded").await;
+    browser.find("#message").await.type_text("Hello").await;
+    browser.find(".send").await.click().await;
+    browser.find(".entry.assistant .prose").await;
+
+    assert_eq!(server.query_number("select count(*) from turns where state = 'completed'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_options_page_shows_a_change_in_the_code_and_in_the_chat() {
+    let (_db, server) = start_without_settings().await;
+    let browser = Browser::open().await;
+
+    browser.visit(&format!("{}/widget", server.url())).await;
+    browser.find("#option-title").await.type_text("Ask us").await;
+    browser.wait_for_text("#snippet", "data-title=\"Ask us\"").await;
+    browser.find(".launcher").await.click().await;
+
+    browser.wait_for_text(".title", "Ask us").await;
+    browser.wait_for_text("#events", "open").await;
 }

@@ -4,6 +4,7 @@ use http::StatusCode;
 use rejoinder::service::demo::DEMO_FILE;
 use serde_json::{Value, json};
 
+use super::{MESSAGES, stored};
 use crate::support::browser::Browser;
 use crate::support::db::TestDb;
 use crate::support::fake_model::{ModelRequest, Reply, ToolCall};
@@ -14,7 +15,7 @@ use crate::support::store;
 use crate::support::wait::wait_for;
 
 /// The newest message of the assistant.
-const LAST: &str = "#log .entry.assistant:last-of-type";
+const LAST: &str = ".log .entry.assistant:last-of-type";
 
 /// The lines of [`long_text`].
 const LINES: usize = 200;
@@ -59,12 +60,12 @@ impl Chat {
 
     async fn visit(&self, url: &str) {
         self.browser.visit(url).await;
-        self.browser.wait_for_text("#log", "I am the front desk").await;
+        self.browser.wait_for_text(".log", "I am the front desk").await;
     }
 
     async fn say(&self, text: &str) {
         self.browser.find("#message").await.type_text(text).await;
-        self.browser.find("#send").await.click().await;
+        self.browser.find(".send").await.click().await;
     }
 
     /// Waits for the first half of the long text, and checks that there is no more.
@@ -83,51 +84,56 @@ impl Chat {
         wait_for("the end of the turn", look).await;
     }
 
+    /// The value of an expression, in which `root` is the shadow root of the chat.
+    async fn evaluate(&self, expression: &str) -> Value {
+        let script =
+            format!("const root = document.querySelector('rejoinder-chat').shadowRoot; return {expression};");
+        self.browser.evaluate(&script).await
+    }
+
     /// Whether the log is busy, and what the button does.
     async fn state(&self) -> Value {
-        let read = "return [document.getElementById('log').getAttribute('aria-busy'),
-                            document.getElementById('send').getAttribute('aria-label')];";
-        self.browser.evaluate(read).await
+        self.evaluate("[root.querySelector('.log').ariaBusy, root.querySelector('.send').ariaLabel]").await
     }
 
     /// The text of the region that is read out.
     async fn announced(&self) -> String {
-        let text = self.browser.evaluate("return document.getElementById('status').textContent;").await;
+        let text = self.evaluate("root.querySelector('[role=status]').textContent").await;
         text.as_str().unwrap().to_owned()
     }
 
-    async fn log(&self) -> String {
-        self.browser.find("#log").await.text().await
+    async fn messages(&self) -> Value {
+        self.browser.evaluate(MESSAGES).await
     }
 
-    /// The distance of the newest message from the top of the window.
+    /// The distance of the newest message from the top of what is shown of the log.
     async fn top(&self) -> f64 {
-        let read = format!("return document.querySelector('{LAST}').getBoundingClientRect().top;");
-        self.browser.evaluate(&read).await.as_f64().unwrap()
+        let top = |css: &str| format!("root.querySelector('{css}').getBoundingClientRect().top");
+        let distance = self.evaluate(&format!("{} - {}", top(LAST), top(".scroll"))).await;
+        distance.as_f64().unwrap()
     }
 
     async fn scroll_position(&self) -> Value {
-        self.browser.evaluate("return window.scrollY;").await
+        self.evaluate("root.querySelector('.scroll').scrollTop").await
     }
 
-    async fn wait_for_page_end(&self) {
-        let read = "return document.documentElement.scrollHeight - window.innerHeight - window.scrollY < 40;";
-        let look = async || (self.browser.evaluate(read).await == json!(true)).then_some(());
-        wait_for("the end of the page", look).await;
+    async fn wait_for_log_end(&self) {
+        let left = "[root.querySelector('.scroll')].map((log) => log.scrollHeight - log.clientHeight - log.scrollTop)[0]";
+        let look = async || (self.evaluate(left).await.as_f64()? < 40.0).then_some(());
+        wait_for("the end of the log", look).await;
     }
 
     /// Checks that the long text is shown once, by one turn and one call of the model.
     async fn assert_is_shown_once(&self) {
-        let read = "return document.querySelectorAll('#log .entry.assistant:last-of-type p').length;";
-        assert_eq!(self.browser.evaluate(read).await, json!(LINES));
+        let paragraphs = format!("root.querySelectorAll('{LAST} .prose p').length");
+        assert_eq!(self.evaluate(&paragraphs).await, json!(LINES));
         assert_eq!(self.server.query_number("select count(*) from turns").await, 1);
         assert_eq!(self.server.model.calls().all().len(), 1);
     }
 
     /// The messages as the widget API lists them.
     async fn history(&self) -> Vec<Value> {
-        let read = "return JSON.parse(localStorage.getItem('rejoinder.demo.conversation'));";
-        let uuid = self.browser.evaluate(read).await;
+        let uuid = self.browser.evaluate(&stored("conversation")).await;
         let path = format!("/api/conversations/{}", uuid.as_str().unwrap());
         let listed = self.server.request("GET", &path).send().await.json();
         listed["history"].as_array().unwrap().clone()
@@ -144,7 +150,7 @@ async fn a_reply_appears_as_it_is_written_and_is_announced_when_it_is_complete()
     let announced = chat.announced().await;
     chat.gate.open();
     chat.wait_for_end().await;
-    let shown = chat.log().await;
+    let shown = chat.messages().await;
     let at_the_end = chat.announced().await;
     chat.browser.reload().await;
     chat.browser.wait_for_text(LAST, "Line 1 of the reply.").await;
@@ -152,7 +158,7 @@ async fn a_reply_appears_as_it_is_written_and_is_announced_when_it_is_complete()
     assert_eq!(busy, json!(["true", "Stop"]));
     assert_eq!(announced, "The assistant is answering.");
     assert!(at_the_end.contains("Line 200 of the reply."), "{at_the_end}");
-    assert_eq!(chat.log().await, shown);
+    assert_eq!(chat.messages().await, shown);
     chat.assert_is_shown_once().await;
 }
 
@@ -162,9 +168,9 @@ async fn a_stopped_reply_is_kept_as_far_as_it_was_written() {
 
     chat.say("Tell me all.").await;
     chat.wait_for_half().await;
-    chat.browser.find("#send").await.click().await;
+    chat.browser.find(".send").await.click().await;
     chat.browser.wait_for_text(LAST, "Stopped.").await;
-    let shown = chat.log().await;
+    let shown = chat.messages().await;
     let history = chat.history().await;
     chat.browser.reload().await;
     chat.browser.wait_for_text(LAST, "Stopped.").await;
@@ -172,7 +178,7 @@ async fn a_stopped_reply_is_kept_as_far_as_it_was_written() {
     let reply = history.last().unwrap();
     assert_eq!(reply["stopped"], json!(true), "{reply}");
     assert!(long_text().starts_with(reply["content"].as_str().unwrap()), "{reply}");
-    assert_eq!(chat.log().await, shown);
+    assert_eq!(chat.messages().await, shown);
     assert_eq!(chat.state().await, json!(["false", "Send"]));
     assert_eq!(chat.server.query_number("select count(*) from turns where state = 'completed'").await, 1);
 }
@@ -189,8 +195,7 @@ async fn a_page_that_is_reloaded_in_the_middle_shows_the_whole_reply_once() {
     chat.wait_for_end().await;
 
     chat.assert_is_shown_once().await;
-    let pending = chat.browser.evaluate("return localStorage.getItem('rejoinder.demo.pending');").await;
-    assert_eq!(pending, Value::Null);
+    assert_eq!(chat.browser.evaluate(&stored("pending")).await, Value::Null);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,7 +205,8 @@ async fn another_page_of_the_conversation_shows_the_reply_that_is_written() {
     chat.say("Tell me all.").await;
     chat.wait_for_half().await;
     // As if the message had been sent elsewhere.
-    chat.browser.evaluate("localStorage.removeItem('rejoinder.demo.pending');").await;
+    let remove = "Object.keys(localStorage).filter((key) => key.endsWith('::pending')).forEach((key) => localStorage.removeItem(key));";
+    chat.browser.evaluate(remove).await;
     chat.browser.reload().await;
     chat.wait_for_half().await;
     chat.gate.open();
@@ -235,7 +241,7 @@ async fn the_page_stays_where_the_reader_is() {
         chat.say("Hello").await;
         chat.browser.wait_for_text(LAST, &format!("A short reply, number {number}.")).await;
         chat.wait_until_idle().await;
-        chat.wait_for_page_end().await;
+        chat.wait_for_log_end().await;
     }
 
     // More than a screen at once is shown from its beginning.
@@ -248,10 +254,9 @@ async fn the_page_stays_where_the_reader_is() {
 
     assert!((0.0..300.0).contains(&top), "{top}");
     assert_eq!(chat.scroll_position().await, before);
-    chat.browser.find("#to-end").await.click().await;
-    chat.wait_for_page_end().await;
-    let hidden = chat.browser.evaluate("return document.getElementById('to-end').hidden;").await;
-    assert_eq!(hidden, json!(true));
+    chat.browser.find(".to-end").await.click().await;
+    chat.wait_for_log_end().await;
+    assert_eq!(chat.evaluate("root.querySelector('.to-end').hidden").await, json!(true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -277,7 +282,7 @@ async fn a_reply_that_fails_can_be_tried_again() {
     script.respond_with(|_: &ModelRequest| Reply::error(StatusCode::BAD_REQUEST, "No."));
 
     chat.say("Hello").await;
-    chat.browser.wait_for_text(".failure", "You were not charged.").await;
+    chat.browser.wait_for_text(".failure", "There was no reply.").await;
     script.respond_with(|_: &ModelRequest| Reply::text("At last."));
     chat.browser.find(".failure button").await.click().await;
     chat.browser.wait_for_text(LAST, "At last.").await;
@@ -297,100 +302,4 @@ async fn a_call_is_shown_before_the_text_that_follows_it() {
     chat.browser.wait_for_text(".call summary", "Looked for free times").await;
     chat.gate.open();
     chat.wait_for_end().await;
-}
-
-/// Shows a call as its parts arrive. Returns the texts of its line and whether it stays open.
-const CALL: &str = "
-    const reply = new Reply();
-    document.body.append(reply.entry);
-    const summary = () => reply.entry.querySelector('summary').textContent;
-    const input = { toolCallId: 'c', toolName: 'check_calendar_availability', input: { start_date: '2030-01-07' } };
-    showPart({ type: 'tool-input-available', ...input }, reply);
-    const running = summary();
-    reply.entry.querySelector('details').open = true;
-    showPart({ type: 'tool-output-available', toolCallId: 'c', output: { available_slots: ['2030-01-07 10:00'] } }, reply);
-    const result = [running, summary(), reply.entry.querySelector('details').open];
-    reply.remove();
-    return result;";
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_is_shown_when_it_starts_and_its_result_when_it_arrives() {
-    let chat = Chat::open().await;
-
-    let shown = chat.browser.evaluate(CALL).await;
-
-    let name = "check_calendar_availability";
-    let running = format!("Looking for free times{name}running");
-    let done = format!("Looked for free times{name}1 found");
-    assert_eq!(shown, json!([running, done, true]));
-}
-
-/// Reads a stream in chunks of each size. Returns the different results, and the error of a stream that is silent.
-const READ: &str = r"
-    const text = '\uFEFF: hi\r\ndata: grüße 🎉\r\n\r\nevent: x\nid: 3\ndata:a\ndata: b\n\n:\n\nretry: 5\r\rdata: c\r\rdata\n\ndata: cut';
-    const bytes = new TextEncoder().encode(text);
-    async function read(size) {
-        let at = 0;
-        const pull = (to) => (at < bytes.length ? to.enqueue(bytes.slice(at, (at += size))) : to.close());
-        const found = [];
-        for await (const data of readEvents(new ReadableStream({ pull }), 20000)) found.push(data);
-        return JSON.stringify(found);
-    }
-    async function readSilence() {
-        try {
-            await readEvents(new ReadableStream(), 10).next();
-        } catch (error) {
-            return error.name;
-        }
-    }
-    return (async () => {
-        const found = new Set();
-        for (let size = 1; size <= bytes.length; size += 1) found.add(await read(size));
-        return [...found, await readSilence()];
-    })();";
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn events_are_read_however_their_bytes_are_cut() {
-    let chat = Chat::open().await;
-
-    let read = chat.browser.evaluate(READ).await;
-
-    assert_eq!(read, json!([r#"["grüße 🎉","a\nb","c",""]"#, "TimeoutError"]));
-}
-
-/// Renders texts piece by piece, in pieces of each size. Returns those that do not look like the whole text, and a marked text that is not
-/// complete.
-const RENDER: &str = r"
-    const texts = [
-        '# H\n\npara *it* **bo\nld** x\n- a\n- b `c` \n-\n- d\n1. x\n2) y\n```js\n**x** `y`\n\n\nz\n```\nend [l](https://e.com/a_b) ok\r\n\r\nlast\rline',
-        '**', '* a\n* b\n\n\n# t', 'a\n-\n- b\n`x', '', '\n\n', 'x [a](https://e.c/', '**a** *b*\n**c', '```\nopen',
-    ];
-    const different = [];
-    for (const text of texts) {
-        for (let size = 1; size <= 7; size += 1) {
-            const writer = markdownWriter();
-            for (let at = 0; at < text.length; at += size) {
-                writer.append(text.slice(at, at + size));
-                writer.render(false);
-            }
-            writer.render(true);
-            if (writer.prose.outerHTML !== markdown(text).outerHTML) different.push([text, size]);
-        }
-    }
-    const writer = markdownWriter();
-    writer.append('a\n\nsome **bol');
-    writer.render(false);
-    const first = writer.prose.firstChild;
-    writer.append('d** and `cod');
-    writer.render(false);
-    return [different, writer.prose.innerHTML, writer.prose.firstChild === first];";
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn text_that_grows_looks_like_the_whole_text() {
-    let chat = Chat::open().await;
-
-    let rendered = chat.browser.evaluate(RENDER).await;
-
-    let partial = "<p>a</p><p>some <strong>bold</strong> and <code>cod</code></p>";
-    assert_eq!(rendered, json!([[], partial, true]));
 }

@@ -21,6 +21,14 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// The number of attempts to start the driver.
 const STARTS: usize = 5;
 
+/// Finds the elements of a selector in the document and in all open shadow roots.
+const FIND_ALL: &str = "
+    const all = (root, css) => [
+        ...root.querySelectorAll(css),
+        ...[...root.querySelectorAll('*')].flatMap((element) => (element.shadowRoot ? all(element.shadowRoot, css) : [])),
+    ];
+    return all(document, arguments[0]);";
+
 const FLAGS: [&str; 9] = [
     "--headless",
     "--no-sandbox",
@@ -80,9 +88,9 @@ impl Browser {
         wait_for(&format!("an element {css}"), look).await
     }
 
-    /// The present elements of a CSS selector.
+    /// The present elements of a CSS selector, which matches within the document or within one open shadow root.
     pub async fn find_all(&self, css: &str) -> Vec<Element<'_>> {
-        let found = self.post("/elements", &json!({ "using": "css selector", "value": css })).await;
+        let found = self.post("/execute/sync", &json!({ "script": FIND_ALL, "args": [css] })).await;
         let ids = found.as_array().into_iter().flatten().filter_map(|element| element[ELEMENT].as_str());
         ids.map(|id| Element { browser: self, id: id.to_owned() }).collect()
     }

@@ -104,6 +104,53 @@ both_backends!(
 );
 
 both_backends!(
+    async fn the_settings_of_a_widget_and_labels_of_tools_are_written_through_the_api(db: TestDb) {
+        described::check_responses();
+        let server = TestServer::start(&db).await;
+        let tool = json!({
+            "slug": "stock", "kind": "webhook", "name": "get_stock", "description": "Counts items",
+            "url": "https://shop.example/stock", "label": "Counting",
+        });
+        let tool = done(&server, "POST", "/v1/tools", &tool).await["tool"].clone();
+        let path = create(&server, "desk", &json!(["stock"])).await;
+        let public = path.replace(ASSISTANTS, "/api/assistants");
+
+        let widget = json!({ "title": "Ask us", "form": [{ "variable": "name", "label": "Name", "required": false }] });
+        let update = json!({ "widget": widget, "visitor_variables": { "name": {} } });
+        let changed = done(&server, "PATCH", &path, &update).await;
+
+        assert_eq!(tool["label"], "Counting");
+        assert_eq!(changed["assistant"]["widget"], widget);
+        let labels = async || server.get(&public).await.json()["assistant"]["tool_labels"].clone();
+        assert_eq!(labels().await, json!({ "get_stock": { "kind": "webhook", "label": "Counting" } }));
+        let of_tool = format!("/v1/tools/{}", tool["id"].as_str().unwrap());
+        done(&server, "PATCH", &of_tool, &json!({ "label": null })).await;
+        assert_eq!(labels().await, json!({ "get_stock": { "kind": "webhook" } }));
+        for (body, message) in [
+            (
+                json!({ "widget": { "accent": "red" } }),
+                "Field 'widget.accent': \"red\" is not a colour such as \"#0f5f4b\".",
+            ),
+            (
+                json!({ "visitor_variables": null }),
+                "Field 'widget.form[0].variable': \"name\" is not declared in `visitor_variables`.",
+            ),
+            (
+                json!({ "widget": { "tools": "all" } }),
+                "Field 'widget.tools': \"all\" is not one of: label, hidden, details.",
+            ),
+        ] {
+            assert_eq!(refused(&server, "PATCH", &path, &body).await, (400, message.to_owned()));
+        }
+        let long = json!({ "label": "x".repeat(81) });
+        let message = "Field 'label': longer than 80 characters.".to_owned();
+        assert_eq!(refused(&server, "PATCH", &of_tool, &long).await, (400, message));
+        let cleared = done(&server, "PATCH", &path, &json!({ "widget": null })).await;
+        assert_eq!(cleared["assistant"].get("widget"), None);
+    }
+);
+
+both_backends!(
     async fn an_assistant_that_only_the_api_made_answers_with_its_webhook(db: TestDb) {
         let server = TestServer::start(&db).await;
         let tool = json!({

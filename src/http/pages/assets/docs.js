@@ -1,4 +1,7 @@
 // The API reference: loads /openapi.json of this server, and nothing else, and renders it.
+import { copyButton, el } from "./widget/dom.js";
+import { markdown } from "./widget/markdown.js";
+import { UUID, apiDocument, exampleOf, field, fieldsOf, openDocument, resolveRef, resolveSchema, typesOf } from "./docs_schema.js";
 
 const $ = (id) => document.getElementById(id);
 const METHODS = ["get", "post", "put", "patch", "delete"];
@@ -7,7 +10,7 @@ async function start() {
   try {
     const response = await fetch("openapi.json", { headers: { Accept: "application/json" } });
     if (!response.ok) throw new Error(`The server returned status ${response.status}.`);
-    document_ = await response.json();
+    openDocument(await response.json());
   } catch (error) {
     const again = el("button", { type: "button", class: "outline", onclick: () => void start() }, "Try again");
     $("content").replaceChildren(el("div", { class: "intro", role: "alert" }, el("h1", {}, "The reference could not be loaded."), el("p", { class: "busy" }, `${error.message} `), again));
@@ -18,7 +21,7 @@ async function start() {
 
 function show() {
   const groups = byTag();
-  const { info = {} } = document_;
+  const { info = {} } = apiDocument;
   $("content").replaceChildren(introduction(info), ...groups.map(tagSection));
   $("index").replaceChildren(...groups.map(indexGroup));
   $("filter").addEventListener("input", filter);
@@ -30,8 +33,8 @@ function show() {
 
 /** `[{ tag, description, operations }]`, in the order of the document. */
 function byTag() {
-  const groups = new Map((document_.tags ?? []).map(({ name, description }) => [name, { tag: name, description, operations: [] }]));
-  for (const [path, item] of Object.entries(document_.paths ?? {})) {
+  const groups = new Map((apiDocument.tags ?? []).map(({ name, description }) => [name, { tag: name, description, operations: [] }]));
+  for (const [path, item] of Object.entries(apiDocument.paths ?? {})) {
     for (const method of METHODS.filter((method) => item[method])) {
       const operation = item[method];
       const tag = operation.tags?.[0] ?? "Other";
@@ -130,7 +133,7 @@ function responseItem([status, response]) {
 }
 
 function needsKey(operation) {
-  const requirements = operation.security ?? document_.security ?? [];
+  const requirements = operation.security ?? apiDocument.security ?? [];
   return requirements.length > 0 && requirements.every((requirement) => Object.keys(requirement).length > 0);
 }
 

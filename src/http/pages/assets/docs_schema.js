@@ -1,21 +1,28 @@
 // Schemas of an OpenAPI 3.1 document: resolves and names them, lists their fields, and generates examples.
+import { el } from "./widget/dom.js";
+import { markdown } from "./widget/markdown.js";
 
-let document_ = {};
+/** The document that is shown. */
+export let apiDocument = {};
+
+export function openDocument(opened) {
+  apiDocument = opened;
+}
 
 /** The UUID of the demo's conversation in the widget API. */
-const UUID = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
+export const UUID = "7c9e6679-7425-40de-944b-e07fc1f90ae7";
 
 /** Resolves a `$ref` within the document; its sibling keywords override the target's. */
-function resolveRef(schema, depth = 0) {
+export function resolveRef(schema, depth = 0) {
   if (!schema || typeof schema !== "object" || !schema.$ref || depth > 12) return schema ?? {};
   const { $ref: reference, ...beside } = schema;
   const keys = reference.replace(/^#\//, "").split("/").map((key) => key.replaceAll("~1", "/").replaceAll("~0", "~"));
-  const target = keys.reduce((at, key) => at?.[key], document_);
+  const target = keys.reduce((at, key) => at?.[key], apiDocument);
   return { ...resolveRef(target, depth + 1), ...beside };
 }
 
 /** Merges `allOf`, and replaces a choice between one schema and null with that schema. */
-function resolveSchema(schema) {
+export function resolveSchema(schema) {
   let whole = resolveRef(schema);
   for (const part of whole.allOf ?? []) {
     const { properties, required, ...rest } = resolveSchema(part);
@@ -29,7 +36,7 @@ function variantsOf(schema) {
   return (schema.oneOf ?? schema.anyOf ?? []).filter((choice) => resolveRef(choice).type !== "null");
 }
 
-function typesOf(schema) {
+export function typesOf(schema) {
   return [schema.type ?? []].flat().filter((type) => type !== "null");
 }
 
@@ -56,7 +63,7 @@ function bounds(least, most, unit) {
 }
 
 /** A schema's fields as a list, or nothing if it has none. */
-function fieldsOf(schema, depth = 0) {
+export function fieldsOf(schema, depth = 0) {
   const whole = resolveSchema(schema);
   if (depth > 6) return null;
   if (typesOf(whole).includes("array")) return fieldsOf(whole.items, depth + 1);
@@ -76,7 +83,7 @@ function variantHead(variant) {
   return [name ? el("div", { class: "kind" }, name) : null, description ? markdown(description) : null].filter(Boolean);
 }
 
-function field(name, schema, required, depth) {
+export function field(name, schema, required, depth) {
   return el(
     "li",
     {},
@@ -92,7 +99,7 @@ function givenExample(schema) {
 
 /** An example of a schema: its own if it has one, otherwise one derived from its type. An object has the fields that are
  * required or have an example: others are often absent, or exclude each other. A text is the name of its field. */
-function exampleOf(schema, name = "text", depth = 0) {
+export function exampleOf(schema, name = "text", depth = 0) {
   const whole = resolveSchema(schema);
   const given = givenExample(whole) ?? whole.const ?? whole.default ?? whole.enum?.[0];
   if (given !== undefined) return given;

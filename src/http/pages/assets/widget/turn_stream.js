@@ -1,19 +1,20 @@
 // A turn as it runs: the parts of the AI SDK's UI message stream. `docs/streaming.md` lists them.
+import { readEvents } from "./sse.js";
 
 /** The server sends at least a comment every 10 s. */
-const SILENCE_MS = 30_000;
+export const SILENCE_MS = 30_000;
 
 /** Passes the parts of a turn's stream to `reply`, and returns the end of the turn: `kind` is `finished`, `stopped`, or `failed` with
  * an `error`. Null if the stream has no such part, however it ended: the next stream of this turn then begins with its start. */
-async function readTurn(body, reply) {
+export async function readTurn(body, reply) {
   const events = readEvents(body, SILENCE_MS);
   let end = null;
   try {
     for (;;) {
       // A connection that breaks and one that is closed early mean the same.
       const { value, done } = await events.next().catch(() => ({ done: true }));
-      if (done || value === "[DONE]") return end;
-      end = showPart(JSON.parse(value), reply) ?? end;
+      if (done || value.data === "[DONE]") return end;
+      end = takePart(JSON.parse(value.data), reply) ?? end;
     }
   } finally {
     void events.return();
@@ -21,13 +22,13 @@ async function readTurn(body, reply) {
 }
 
 /** Returns the end of the turn if the part is one. */
-function showPart(part, reply) {
+function takePart(part, reply) {
   switch (part.type) {
     case "start":
-      reply.begin(part.messageMetadata ?? {});
+      reply.begin(part.messageId, part.messageMetadata ?? {});
       return null;
     case "tool-input-available":
-      reply.startCall(part.toolCallId, { name: part.toolName, arguments: part.input });
+      reply.startCall(part.toolCallId, part.toolName, part.input);
       return null;
     case "tool-output-available":
       reply.endCall(part.toolCallId, part.output);
@@ -41,9 +42,6 @@ function showPart(part, reply) {
     case "text-delta":
       reply.appendText(part.delta);
       return null;
-    case "text-end":
-      reply.endText();
-      return null;
     case "finish":
       return { kind: "finished" };
     case "abort":
@@ -51,7 +49,7 @@ function showPart(part, reply) {
     case "error":
       return { kind: "failed", error: part.errorText };
     default:
-      // The bounds of rounds, and `data-…` parts, which a page may skip.
+      // The bounds of rounds and texts, and `data-…` parts, which a client may skip.
       return null;
   }
 }

@@ -1,0 +1,205 @@
+// The script of a page: draws the launcher, and loads the chat when a visitor opens it, or where there is a conversation.
+(() => {
+  const script = document.currentScript;
+  const source = script?.src ?? location.href;
+  const WORDS = { en: ["Open chat", "The chat did not load."], de: ["Chat öffnen", "Der Chat lädt nicht."] };
+  const STYLES = [
+    ":host{all:initial;font:14px/1.4 system-ui,sans-serif}",
+    "aside{position:fixed;z-index:var(--rejoinder-z-index,2147483000);inset-block-end:max(var(--rejoinder-offset,20px),env(safe-area-inset-bottom));inset-inline-end:var(--rejoinder-offset,20px)}",
+    ":host([data-position=start]) aside{inset-inline:var(--rejoinder-offset,20px) auto}",
+    ".launcher{position:relative;display:block;margin-inline-start:auto;padding:0;inline-size:var(--rejoinder-launcher,56px);aspect-ratio:1;border:1px solid transparent;border-radius:50%;--fill:var(--rejoinder-accent,light-dark(#0f5f4b,#7fd1b4));background:var(--fill);color:var(--rejoinder-accent-ink,oklch(from var(--fill) clamp(0,(.6 - l)*999,1) 0 0));box-shadow:0 6px 20px -6px #0006;cursor:pointer}",
+    ".launcher[aria-busy]{opacity:.7}",
+    "[hidden],[data-open]>svg>.chat,:not([data-open])>svg>.cross{display:none!important}",
+    ".launcher svg{inline-size:24px;margin:auto;display:block;fill:none;stroke:currentColor;stroke-width:1.8}",
+    "aside p:not(:empty){padding:6px 12px;border-radius:8px;background:light-dark(#fff,#1d2320);color:light-dark(#18201c,#e7ebe8)}",
+  ];
+  const events = new EventTarget();
+  let tries = "";
+  /** The chat that `Rejoinder` speaks for, and the visitor's token, which may be set before. */
+  let main = null;
+  let token = null;
+
+  /** The options of attributes, which begin with `prefix`. `entry.js` reads their values. */
+  function optionsOf(element, prefix) {
+    const options = {};
+    for (const { name, value } of element?.attributes ?? []) {
+      const key = name.replace("data-", "").replace(/-(\w)/g, (_, letter) => letter.toUpperCase());
+      if (name.startsWith(prefix)) options[key] = value;
+    }
+    return options;
+  }
+
+  const isOn = (value) => value !== undefined && String(value) !== "false";
+
+  /** Whether the browser has a conversation of an anonymous visitor; `storage.js` writes it. */
+  function hasConversation({ server, assistant }) {
+    try {
+      return localStorage.getItem(`rejoinder:${server}:${assistant}::conversation`);
+    } catch {
+      return false;
+    }
+  }
+
+  function make(name, attributes, ...children) {
+    const element = document.createElementNS(`http://www.w3.org/${/svg|path/.test(name) ? "2000/svg" : "1999/xhtml"}`, name);
+    for (const key in attributes) element.setAttribute(key, attributes[key]);
+    element.append(...children);
+    return element;
+  }
+
+  /** One chat: in an element of the page, or in one of its own. */
+  class Widget {
+    /** `target` hears of events, whose names have the `prefix`. */
+    constructor(options, host, target, prefix) {
+      options.server = (options.server ?? new URL(".", source).href).replace(/\/+$/, "");
+      Object.assign(this, { options, host });
+      this.emit = (event, detail) => target.dispatchEvent(new CustomEvent(prefix + event, { detail }));
+      this.root = host.shadowRoot ?? host.attachShadow({ mode: "open" });
+      if (options.mode === "floating") this.draw(options);
+      if (!this.launcher || isOn(options.open) || options.identity || hasConversation(options)) this.load();
+    }
+
+    draw({ locale, texts, theme, position, accent, hidden }) {
+      const language = locale ?? (document.documentElement.lang || navigator.language);
+      const [label, sorry] = WORDS[language.slice(0, 2)] ?? WORDS.en;
+      const sheet = new CSSStyleSheet();
+      sheet.replaceSync(STYLES.join(""));
+      const own = sheet.cssRules[0].style;
+      own.colorScheme = /light|dark/.test(theme) ? theme : "light dark";
+      if (accent) own.setProperty("--rejoinder-accent", accent);
+      this.root.adoptedStyleSheets = [sheet];
+      this.host.dataset.position = position;
+      const chat = make("path", { class: "chat", d: "M4 5.5h16v11H10L5.5 20v-3.5H4z" });
+      const cross = make("path", { class: "cross", d: "M6 6l12 12M18 6L6 18" });
+      const picture = make("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, chat, cross);
+      const attributes = { class: "launcher", part: "launcher", "aria-expanded": false, "aria-label": texts?.launcher ?? label };
+      this.launcher = make("button", attributes, picture);
+      this.launcher.hidden = isOn(hidden);
+      this.launcher.onclick = () => this.call("toggle");
+      this.sorry = sorry;
+      this.status = make("p", { role: "status" });
+      this.aside = make("aside", { "aria-label": texts?.title ?? "Chat" }, this.status, this.launcher);
+      this.root.append(this.aside);
+    }
+
+    /** Calls a method of the core, which is loaded first. A chat that has yet to be loaded opens. */
+    async call(method, value) {
+      const name = this.core ? method : method.replace("toggle", "open");
+      (this.core ?? (await this.load()))?.[name](value);
+    }
+
+    load() {
+      return (this.loading ??= this.start().finally(() => (this.loading = null)));
+    }
+
+    async start() {
+      this.launcher?.setAttribute("aria-busy", true);
+      this.status?.replaceChildren();
+      try {
+        // A browser may remember that a module has failed, so another try has another address.
+        const { startWidget } = await import(new URL("/*core*/" + tries, source));
+        if (!this.isGone) this.core = startWidget(this);
+      } catch (error) {
+        tries += "?";
+        reportError(error);
+        this.status?.append(this.sorry);
+        this.emit("error", { code: "offline", detail: "" });
+      }
+      this.launcher?.removeAttribute("aria-busy");
+      return this.core;
+    }
+
+    set(changed) {
+      Object.assign(this.options, changed);
+      (this.launcher ?? this.host).hidden = isOn(this.options.hidden);
+      this.core?.update();
+    }
+
+    destroy() {
+      this.isGone = true;
+      this.core?.destroy();
+      this.aside?.remove();
+      this.root.adoptedStyleSheets = [];
+    }
+  }
+
+  /** Replaces the chat of the page; `isScript`: only where there is none. */
+  function mount(options, isScript) {
+    if (!options.assistant || (isScript && main)) return;
+    api.destroy();
+    const { mode = "floating", target } = options;
+    const host = document.createElement("rejoinder-chat");
+    if (!target && mode !== "floating" && script) script.after(host);
+    else (target?.append ? target : document.querySelector(target ?? "body")).append(host);
+    main = new Widget({ ...options, mode, identity: token }, host, events, "");
+  }
+
+  const api = {
+    mount,
+    close: () => (main?.core || main?.loading) && main.call("close"),
+    show: () => main?.set({ hidden: false }),
+    hide: () => {
+      api.close();
+      main?.set({ hidden: true });
+    },
+    set: (options) => main?.set(options),
+    identify: (identity) => {
+      token = identity?.token;
+      if (main) main.options.identity = token;
+      if (main?.core || (main && token)) main.call("identify", token);
+    },
+    reset: () => {
+      token = null;
+      if (!main) return;
+      main.options.identity = token;
+      main.call("reset");
+    },
+    destroy: () => {
+      main?.destroy();
+      main?.host.remove();
+      main = null;
+    },
+    on: (event, listener) => {
+      const hear = ({ detail }) => listener(detail);
+      events.addEventListener(event, hear);
+      return () => events.removeEventListener(event, hear);
+    },
+  };
+
+  for (const method of ["open", "toggle", "send"]) api[method] = (value) => main?.call(method, value);
+
+  /** `<rejoinder-chat assistant="…">`: a chat that a page places by itself. */
+  class ChatElement extends HTMLElement {
+    static observedAttributes = ["assistant", "locale", "theme", "accent", "subtitle", "tools"];
+
+    connectedCallback() {
+      const options = { mode: "inline", ...optionsOf(this, "") };
+      if (options.assistant) this.widget ??= new Widget(options, this, this, "rejoinder-");
+    }
+
+    disconnectedCallback() {
+      this.widget?.destroy();
+      this.widget = null;
+    }
+
+    attributeChangedCallback(name, before, now) {
+      if (before === now || !this.isConnected) return;
+      if (this.widget && name !== "assistant") return this.widget.set({ [name]: now });
+      this.disconnectedCallback();
+      this.connectedCallback();
+    }
+  }
+
+  function start() {
+    api.mount(optionsOf(script, "data-"), true);
+    const calls = window.RejoinderQueue ?? [];
+    window.RejoinderQueue = { push: (...more) => more.forEach(([method, ...values]) => api[method](...values)) };
+    window.RejoinderQueue.push(...calls);
+  }
+
+  if (window.Rejoinder) return window.Rejoinder.mount(optionsOf(script, "data-"), true);
+  customElements.define("rejoinder-chat", ChatElement);
+  window.Rejoinder = api;
+  if (document.body) start();
+  else addEventListener("DOMContentLoaded", start, { once: true });
+})();

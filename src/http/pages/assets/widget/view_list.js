@@ -1,0 +1,65 @@
+// The list of conversations: those of this browser, or those of an identified visitor.
+
+import { el, icon } from "./dom.js";
+import { waitingDots } from "./view_entry.js";
+
+const ICON_ADD = "M10 4v12M4 10h12";
+
+export class ListView {
+  #frame;
+  #rows = el("div", { class: "rows" });
+  #shown = null;
+
+  /** `onChosen`: the visitor has chosen a conversation. */
+  constructor(frame, onChosen) {
+    this.#frame = frame;
+    this.onChosen = onChosen;
+    const start = () => {
+      void frame.chat.startNew();
+      onChosen();
+    };
+    const attributes = { type: "button", class: "row new", "data-action": "new", onclick: start };
+    const column = el("div", { class: "column list" }, el("button", attributes, icon(ICON_ADD), frame.texts.newConversation), this.#rows);
+    this.element = el("div", { class: "screen scroll", part: "conversations" }, column);
+    this.update();
+  }
+
+  focus() {
+    (this.#rows.querySelector("button") ?? this.element.querySelector("button")).focus({ preventScroll: true });
+  }
+
+  update() {
+    const { chat, texts } = this.#frame;
+    const { conversations } = chat.state;
+    const shown = JSON.stringify(conversations);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    if (conversations === null) return this.#rows.replaceChildren(waitingDots());
+    if (conversations.length === 0) return this.#rows.replaceChildren(el("p", { class: "empty" }, texts.noConversations));
+    this.#rows.replaceChildren(el("ul", {}, conversations.map((conversation) => el("li", {}, this.#row(conversation)))));
+  }
+
+  #row({ id, createdAt, updatedAt, preview, ended, isCurrent }) {
+    const { chat, texts } = this.#frame;
+    const choose = () => {
+      if (!isCurrent) void chat.switchTo(id);
+      this.onChosen();
+    };
+    const state = isCurrent ? texts.current : ended ? texts.ended : null;
+    return el(
+      "button",
+      { type: "button", class: "row", "aria-current": isCurrent ? "true" : null, "data-conversation": id, onclick: choose },
+      el("span", { class: "preview", dir: "auto" }, preview || texts.conversation),
+      el("span", { class: "when" }, dateOf(texts, updatedAt ?? createdAt), state ? el("span", { class: "tag" }, state) : null),
+    );
+  }
+}
+
+/** A time of today, or a day. */
+function dateOf(texts, value) {
+  if (!value) return null;
+  const date = new Date(value);
+  const isToday = date.toDateString() === new Date().toDateString();
+  const style = isToday ? { hour: "numeric", minute: "2-digit" } : { day: "numeric", month: "short", year: "numeric" };
+  return el("time", { datetime: date.toISOString() }, new Intl.DateTimeFormat(texts.locale, style).format(date));
+}

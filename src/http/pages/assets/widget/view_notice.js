@@ -1,0 +1,44 @@
+// What tells a visitor of a message elsewhere: the launcher's count, the tab's title, and a sound.
+
+import { el } from "./dom.js";
+import { fillText } from "./texts.js";
+
+const COUNT = /^\(\d+\) /;
+
+/** Shows on the launcher whether the panel is open, and the number of new messages. */
+export function markLauncher(launcher, texts, isOpen, unread) {
+  if (!launcher) return;
+  launcher.querySelector(".badge")?.remove();
+  launcher.toggleAttribute("data-open", isOpen);
+  launcher.setAttribute("aria-expanded", String(isOpen));
+  const hasNew = unread > 0 && !isOpen;
+  const name = isOpen ? texts.launcherClose : hasNew ? fillText(texts.launcherUnread, { count: unread }) : texts.launcher;
+  launcher.setAttribute("aria-label", name);
+  if (hasNew) launcher.append(el("span", { class: "badge", part: "badge", "aria-hidden": "true" }, unread > 99 ? "99+" : String(unread)));
+}
+
+/** Puts the number of new messages before the page's title; 0 removes it. */
+export function markTitle(unread) {
+  const bare = document.title.replace(COUNT, "");
+  const wanted = unread > 0 ? `(${unread}) ${bare}` : bare;
+  if (document.title !== wanted) document.title = wanted;
+}
+
+/** Plays two short tones. A browser may refuse before the visitor has used the page. */
+export function playSound() {
+  const audio = new AudioContext();
+  const gain = new GainNode(audio, { gain: 0 });
+  gain.connect(audio.destination);
+  const start = audio.currentTime;
+  gain.gain.setValueAtTime(0, start);
+  gain.gain.linearRampToValueAtTime(0.06, start + 0.02);
+  gain.gain.exponentialRampToValueAtTime(0.0001, start + 0.35);
+  [660, 880].forEach((frequency, index) => {
+    const tone = new OscillatorNode(audio, { frequency });
+    tone.connect(gain);
+    tone.start(start + index * 0.09);
+    tone.stop(start + 0.4);
+    if (index === 1) tone.onended = () => void audio.close();
+  });
+  if (audio.state === "suspended") void audio.close();
+}

@@ -1,0 +1,393 @@
+// The chat as a visitor sees it: the panel with its header, its screens and its composer.
+
+import { el } from "./dom.js";
+import { CSS } from "./styles.js";
+import { failureTexts, textsFor } from "./texts.js";
+import { ComposerView } from "./view_composer.js";
+import { messageMarkdown, waitingDots } from "./view_entry.js";
+import { failureButton } from "./view_failure.js";
+import { FormView } from "./view_form.js";
+import { HeaderView } from "./view_header.js";
+import { ListView } from "./view_list.js";
+import { LogView } from "./view_log.js";
+import { markLauncher, markTitle, playSound } from "./view_notice.js";
+
+/** Where the floating panel fills the screen, and is modal. */
+const FULL_SCREEN = "(max-width: 639.98px), (max-height: 479.98px)";
+
+export class ChatView {
+  #root;
+  #host;
+  #chat;
+  #launcher;
+  #onClose;
+  #frame;
+  #panel;
+  #header;
+  #log;
+  #composer;
+  /** What stands in the place of the log: the list, the form, or a state. */
+  #other = null;
+  #otherName = "";
+  #isList = false;
+  #isShown = false;
+  #status = el("p", { class: "visually-hidden", role: "status" });
+  #colours = new CSSStyleSheet();
+  #sheet = new CSSStyleSheet();
+  #end = new AbortController();
+  #timers = new Set();
+  #narrow = matchMedia(FULL_SCREEN);
+  #returnTo = null;
+  #overflow = null;
+  #unsubscribe;
+  #isRunning = false;
+  /** The key of the note that was announced last. */
+  #lastNote = null;
+
+  constructor({ root, host, chat, options, launcher = null, onClose = () => {} }) {
+    this.#root = root;
+    this.#host = host;
+    this.#chat = chat;
+    this.#launcher = launcher;
+    this.#onClose = onClose;
+    this.#frame = this.#createFrame(options);
+    this.#sheet.replaceSync(CSS);
+    root.adoptedStyleSheets = [...root.adoptedStyleSheets, this.#sheet, this.#colours];
+    this.#build();
+    this.#listen();
+    this.#applyOptions();
+    this.#unsubscribe = chat.subscribe((change) => this.#onChange(change));
+    this.#showState();
+  }
+
+  get isShown() {
+    return this.#isShown;
+  }
+
+  /** Shows the panel. A floating one takes the focus, unless `focus` is false. */
+  show(focus = true) {
+    if (this.#isShown) return;
+    this.#isShown = true;
+    if (this.#isFloating) this.#openDialog(focus);
+    this.#fit();
+    this.#log.scrollToEnd();
+    this.#showNotices();
+    this.#reportVisible();
+  }
+
+  /** Hides a floating panel, and returns the focus. */
+  hide() {
+    if (!this.#isShown || !this.#isFloating) return;
+    const hadFocus = this.#panel.contains(this.#root.activeElement);
+    this.#isShown = false;
+    this.#panel.close();
+    this.#lockPage(false);
+    if (hadFocus) (this.#returnTo?.isConnected ? this.#returnTo : this.#launcher)?.focus({ preventScroll: true });
+    this.#showNotices();
+    this.#reportVisible();
+  }
+
+  update(options) {
+    Object.assign(this.#frame, this.#frameOf(options));
+    this.#applyOptions();
+    this.#leaveOther();
+    this.#log.relabel();
+    this.#composer.relabel();
+    this.#showState();
+  }
+
+  destroy() {
+    this.#unsubscribe();
+    this.#end.abort();
+    this.#timers.forEach(clearTimeout);
+    this.#log.destroy();
+    this.#lockPage(false);
+    markTitle(0);
+    if (this.#panel.open) this.#panel.close();
+    this.#panel.remove();
+    this.#launcher?.querySelector(".badge")?.remove();
+    for (const name of ["mode", "theme", "position"]) delete this.#host.dataset[name];
+    const ours = [this.#sheet, this.#colours];
+    this.#root.adoptedStyleSheets = this.#root.adoptedStyleSheets.filter((sheet) => !ours.includes(sheet));
+  }
+
+  get #isFloating() {
+    return this.#frame.options.mode === "floating";
+  }
+
+  /** What every part of the view works with. */
+  #createFrame(options) {
+    const chat = this.#chat;
+    const later = (action, delay) => this.#later(action, delay);
+    const frame = {
+      chat,
+      later,
+      send: (text) => this.#send(text),
+      get title() {
+        return this.options.title ?? chat.state.settings?.title ?? this.texts.title;
+      },
+      get toolMode() {
+        return this.options.tools ?? chat.state.settings?.tools ?? "label";
+      },
+      get quickReplies() {
+        return this.options.quickReplies ?? chat.state.settings?.quick_replies ?? [];
+      },
+    };
+    return Object.assign(frame, this.#frameOf(options));
+  }
+
+  #frameOf(options) {
+    const texts = textsFor(options.locale, options.texts);
+    const isPage = options.mode === "page";
+    const heading = isPage ? "h2" : "h3";
+    return { options, texts, isPage, heading, markdown: messageMarkdown(texts, heading, (...args) => this.#later(...args)) };
+  }
+
+  /** Runs `action` after `delay` ms, unless the view ends before. Returns what calls it off. */
+  #later(action, delay) {
+    const timer = setTimeout(() => {
+      this.#timers.delete(timer);
+      action();
+    }, delay);
+    this.#timers.add(timer);
+    return () => {
+      clearTimeout(timer);
+      this.#timers.delete(timer);
+    };
+  }
+
+  #build() {
+    const mode = this.#frame.options.mode;
+    this.#header = new HeaderView(this.#frame, {
+      back: () => this.#closeList(),
+      list: () => this.#openList(),
+      fresh: () => void this.#chat.startNew(),
+      close: this.#isFloating ? () => this.#onClose() : null,
+    });
+    this.#log = new LogView(this.#frame);
+    this.#composer = new ComposerView(this.#frame);
+    this.#panel = el(
+      this.#isFloating ? "dialog" : "section",
+      { class: `panel ${mode}`, part: "panel", "aria-labelledby": "title", tabindex: -1 },
+      this.#header.element,
+      this.#log.element,
+      this.#composer.element,
+      this.#status,
+    );
+    this.#root.append(this.#panel);
+  }
+
+  #listen() {
+    const { signal } = this.#end;
+    document.addEventListener("visibilitychange", () => this.#onVisibility(), { signal });
+    this.#narrow.addEventListener("change", () => this.#onNarrow(), { signal });
+    window.visualViewport?.addEventListener("resize", () => this.#fit(), { signal });
+    window.visualViewport?.addEventListener("scroll", () => this.#fit(), { signal });
+    this.#panel.addEventListener("keydown", (event) => {
+      if (!this.#isFloating || event.key !== "Escape" || event.isComposing) return;
+      event.preventDefault();
+      event.stopPropagation();
+      this.#onClose();
+    });
+    this.#panel.addEventListener("cancel", (event) => {
+      event.preventDefault();
+      this.#onClose();
+    });
+  }
+
+  #applyOptions() {
+    const { options, texts } = this.#frame;
+    const colour = options.accent ?? this.#chat.state.settings?.accent ?? "";
+    const accent = /^#[0-9a-f]{6}$/i.test(colour) ? `--rejoinder-accent:${colour};` : "";
+    const zIndex = Number.isFinite(Number(options.zIndex ?? NaN)) ? `--rejoinder-z-index:${Number(options.zIndex)};` : "";
+    this.#colours.replaceSync(`:host{${accent}${zIndex}}`);
+    this.#host.dataset.mode = options.mode;
+    this.#host.dataset.theme = options.theme ?? "auto";
+    this.#host.dataset.position = options.position ?? "end";
+    this.#panel.lang = texts.language;
+    this.#showNotices();
+  }
+
+  #onChange({ kind, item, delta, failure }) {
+    if (kind === "delta") return this.#log.append(item, delta);
+    if (kind === "failure") return this.#announceFailure(failure);
+    if (kind === "items") this.#showItems();
+    else if (kind === "item") this.#showItem(item);
+    else if (kind === "message") this.#onMessage(item);
+    else this.#showState();
+  }
+
+  #showItems() {
+    this.#log.updateItems();
+    this.#header.update(this.#isList);
+    const last = this.#chat.state.items.at(-1);
+    if (last?.sender !== "note" || last.key === this.#lastNote) return;
+    this.#lastNote = last.key;
+    this.#announce(this.#log.textOf(last));
+  }
+
+  #showItem(item) {
+    this.#log.updateItem(item);
+    if (item.failure) this.#announceFailure(item.failure);
+    else if (item.progress === "stopped") this.#announce(this.#frame.texts.stopped);
+  }
+
+  /** A finished message of the other side. */
+  #onMessage(item) {
+    this.#log.updateItem(item);
+    this.#announce(this.#log.textOf(item));
+    const isSeen = this.#isShown && document.hasFocus();
+    if (this.#frame.options.sound && !isSeen) playSound();
+    this.#showNotices();
+  }
+
+  #showState() {
+    const { phase, running, settings } = this.#chat.state;
+    if (settings !== this.#frame.settings) {
+      this.#frame.settings = settings;
+      this.#applyOptions();
+    }
+    if (!this.#isRunning && running) this.#announce(this.#frame.texts.answering);
+    this.#isRunning = running !== null;
+    this.#showScreen(this.#isList ? "list" : phase === "ready" ? "" : phase);
+    this.#header.update(this.#isList);
+    this.#log.updateState();
+    this.#composer.update();
+    if (this.#isList) this.#composer.element.hidden = true;
+    this.#showNotices();
+  }
+
+  /** Shows the screen `name` in the place of the log; "" shows the log. */
+  #showScreen(name) {
+    if (name === this.#otherName && name !== "failed") return this.#other?.update?.();
+    const hadFocus = this.#panel.contains(this.#root.activeElement);
+    this.#other?.element.remove();
+    this.#otherName = name;
+    this.#other = this.#createScreen(name);
+    this.#log.element.hidden = name !== "";
+    if (this.#other) this.#log.element.after(this.#other.element);
+    else this.#log.scrollToEnd();
+    if (hadFocus && this.#isShown) this.#later(() => this.#focusScreen(), 0);
+  }
+
+  #createScreen(name) {
+    const { texts, chat } = this.#frame;
+    if (name === "list") return new ListView(this.#frame, () => this.#closeList());
+    if (name === "form") return new FormView(this.#frame);
+    if (name === "opening" || name === "closed") {
+      return { element: el("div", { class: "screen centre" }, waitingDots(), el("p", { class: "visually-hidden" }, texts.opening)) };
+    }
+    if (name !== "failed") return null;
+    const { title, detail } = failureTexts(texts, chat.state.failure);
+    const button = failureButton(this.#frame, chat.state.failure, () => void chat.open());
+    this.#announce(`${title} ${detail}`);
+    const words = [el("p", { class: "lead" }, title), detail ? el("p", {}, detail) : null];
+    const element = el("div", { class: "screen centre", part: "failure", "data-code": chat.state.failure.code }, words, button);
+    return { element, focus: () => button?.focus({ preventScroll: true }) };
+  }
+
+  #leaveOther() {
+    this.#other?.element.remove();
+    this.#other = null;
+    this.#otherName = "";
+    this.#log.element.hidden = false;
+  }
+
+  #openList() {
+    this.#isList = true;
+    void this.#chat.list();
+    this.#showState();
+  }
+
+  #closeList() {
+    this.#isList = false;
+    this.#showState();
+    this.#composer.fit();
+  }
+
+  #send(text) {
+    void this.#chat.send(text);
+    this.#log.scrollToEnd();
+    if (!matchMedia("(pointer: coarse)").matches) this.#composer.focus();
+  }
+
+  /** Says a text to those who hear the page. */
+  #announce(text) {
+    this.#status.textContent = text;
+  }
+
+  #announceFailure(failure) {
+    const { title, detail } = failureTexts(this.#frame.texts, failure);
+    this.#announce(`${title} ${detail}`);
+  }
+
+  #openDialog(focus) {
+    const before = this.#root.activeElement ?? document.activeElement;
+    this.#returnTo = before && before !== document.body && before !== this.#host ? before : null;
+    if (this.#narrow.matches) this.#panel.showModal();
+    else this.#panel.show();
+    this.#panel.setAttribute("aria-modal", String(this.#narrow.matches));
+    this.#lockPage(this.#narrow.matches);
+    if (focus) this.#focusScreen();
+    else if (before instanceof HTMLElement && !this.#narrow.matches) before.focus({ preventScroll: true });
+  }
+
+  /** Focuses what the visitor uses next. On a phone a field would open the keyboard, so the panel takes the focus. */
+  #focusScreen() {
+    const isTouch = matchMedia("(pointer: coarse)").matches;
+    if (!isTouch && this.#other) this.#other.focus?.();
+    else if (!isTouch && !this.#composer.element.hidden) this.#composer.focus();
+    if (!this.#panel.contains(this.#root.activeElement) || isTouch) this.#panel.focus({ preventScroll: true });
+  }
+
+  /** The page behind a panel that fills the screen does not scroll. */
+  #lockPage(isLocked) {
+    const { style } = document.documentElement;
+    if (isLocked === (this.#overflow !== null)) return;
+    if (isLocked) {
+      this.#overflow = style.overflow;
+      style.overflow = "hidden";
+    } else {
+      style.overflow = this.#overflow;
+      this.#overflow = null;
+      if (document.documentElement.getAttribute("style") === "") document.documentElement.removeAttribute("style");
+    }
+  }
+
+  #onNarrow() {
+    if (!this.#isShown || !this.#isFloating) return;
+    const focused = this.#root.activeElement;
+    this.#panel.close();
+    if (this.#narrow.matches) this.#panel.showModal();
+    else this.#panel.show();
+    this.#panel.setAttribute("aria-modal", String(this.#narrow.matches));
+    this.#lockPage(this.#narrow.matches);
+    focused?.focus({ preventScroll: true });
+    this.#fit();
+  }
+
+  /** Keeps a panel that fills the screen within what the keyboard leaves of it. */
+  #fit() {
+    const viewport = window.visualViewport;
+    const isFull = this.#isShown && this.#isFloating && this.#narrow.matches && viewport && viewport.scale === 1;
+    const set = (name, value) => (isFull ? this.#panel.style.setProperty(name, `${value}px`) : this.#panel.style.removeProperty(name));
+    set("--view-height", viewport?.height);
+    set("--view-top", viewport?.offsetTop);
+    this.#composer.fit();
+  }
+
+  #onVisibility() {
+    this.#reportVisible();
+    this.#showNotices();
+  }
+
+  #reportVisible() {
+    this.#chat.setVisible(this.#isShown && !document.hidden);
+  }
+
+  #showNotices() {
+    const { unread } = this.#chat.state;
+    markLauncher(this.#launcher, this.#frame.texts, this.#isShown, unread);
+    markTitle(document.hidden ? unread : 0);
+  }
+}

@@ -1,0 +1,126 @@
+//! The widget's modules one by one, in a browser that loads their sources as they are.
+
+use axum::extract::Path;
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use crate::support::browser::Browser;
+use crate::support::router_server::RouterServer;
+
+/// Serves the sources, and evaluates the body of a function in a page of theirs.
+async fn evaluate(script: &str) -> Value {
+    let routes = axum::Router::new()
+        .route("/", get(async || Html("<!doctype html><title>Modules</title>")))
+        .route("/{file}", get(source));
+    let server = RouterServer::start(routes).await;
+    let browser = Browser::open().await;
+    browser.visit(&server.url()).await;
+    browser.evaluate(&format!("return (async () => {{ {script} }})();")).await
+}
+
+async fn source(Path(file): Path<String>) -> impl IntoResponse {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/pages/assets/widget");
+    let text = std::fs::read_to_string(format!("{folder}/{file}")).unwrap_or_default();
+    ([(CONTENT_TYPE, "text/javascript")], text)
+}
+
+/// The line of a call while it runs and when it has ended.
+const CALL: &str = "
+    const { callsElement } = await import('/view_calls.js');
+    const { textsFor } = await import('/texts.js');
+    const tool_labels = { check_calendar_availability: { kind: 'calendar_availability' } };
+    const frame = { texts: textsFor('en'), chat: { state: { settings: { tool_labels } } }, later() {} };
+    const call = { kind: 'call', id: 'c', name: 'check_calendar_availability', arguments: { start_date: '2030-01-07' } };
+    const line = (more) => {
+        const calls = callsElement(frame, 'details', [{ ...call, ...more }], new Set(['c']));
+        return [calls.querySelector('summary').textContent, calls.querySelector('details').open];
+    };
+    return [
+        line({ result: null, isRunning: true }),
+        line({ result: { available_slots: ['2030-01-07 10:00'] }, isRunning: false }),
+    ];";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_shown_when_it_starts_and_its_result_when_it_arrives() {
+    let shown = evaluate(CALL).await;
+
+    let name = "check_calendar_availability";
+    let running = format!("Looking for free times {name}running");
+    let done = format!("Looked for free times {name}1 found");
+    assert_eq!(shown, json!([[running, true], [done, true]]));
+}
+
+/// Reads a stream in chunks of each size. Returns the different results, and the error of a stream that is silent.
+const READ: &str = r"
+    const { readEvents } = await import('/sse.js');
+    const text = '\uFEFF: hi\r\ndata: grüße 🎉\r\n\r\nevent: x\nid: 3\ndata:a\ndata: b\n\n:\n\nretry: 5\r\rdata: c\r\rdata\n\ndata: cut';
+    const bytes = new TextEncoder().encode(text);
+    async function read(size) {
+        let at = 0;
+        const pull = (to) => (at < bytes.length ? to.enqueue(bytes.slice(at, (at += size))) : to.close());
+        const found = [];
+        for await (const { event, data, id } of readEvents(new ReadableStream({ pull }), 20000)) found.push([event, data, id]);
+        return JSON.stringify(found);
+    }
+    async function readSilence() {
+        try {
+            await readEvents(new ReadableStream(), 10).next();
+        } catch (error) {
+            return error.name;
+        }
+    }
+    const found = new Set();
+    for (let size = 1; size <= bytes.length; size += 1) found.add(await read(size));
+    return [...found, await readSilence()];";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_are_read_however_their_bytes_are_cut() {
+    let read = evaluate(READ).await;
+
+    let events = json!([
+        ["message", "grüße 🎉", null],
+        ["x", "a\nb", "3"],
+        ["message", "c", "3"],
+        ["message", "", "3"],
+    ]);
+    assert_eq!(read, json!([events.to_string(), "TimeoutError"]));
+}
+
+/// Renders texts piece by piece, in pieces of each size. Returns those that do not look like the whole text, and a marked text that is not
+/// complete.
+const RENDER: &str = r"
+    const { markdown, markdownWriter } = await import('/markdown.js');
+    const texts = [
+        '# H\n\npara *it* **bo\nld** x\n- a\n- b `c` \n-\n- d\n1. x\n2) y\n```js\n**x** `y`\n\n\nz\n```\nend [l](https://e.com/a_b) ok\r\n\r\nlast\rline',
+        '**', '* a\n* b\n\n\n# t', 'a\n-\n- b\n`x', '', '\n\n', 'x [a](https://e.c/', '**a** *b*\n**c', '```\nopen',
+        '- a\n  - b\n    1. c\n- d\n\n> q\n> - r\n\n| a | b |\n|:--|--:|\n| 1 | `2` |\n\n---\n~~x~~',
+    ];
+    const different = [];
+    for (const text of texts) {
+        for (let size = 1; size <= 7; size += 1) {
+            const writer = markdownWriter();
+            for (let at = 0; at < text.length; at += size) {
+                writer.append(text.slice(at, at + size));
+                writer.render(false);
+            }
+            writer.render(true);
+            if (!writer.prose.isEqualNode(markdown(text))) different.push([text, size]);
+        }
+    }
+    const writer = markdownWriter();
+    writer.append('a\n\nsome **bol');
+    writer.render(false);
+    const first = writer.prose.firstChild;
+    writer.append('d** and *it');
+    writer.render(false);
+    return [different, writer.prose.innerHTML, writer.prose.firstChild === first];";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn text_that_grows_looks_like_the_whole_text() {
+    let rendered = evaluate(RENDER).await;
+
+    let partial = "<p>a</p><p>some <strong>bold</strong> and *it</p>";
+    assert_eq!(rendered, json!([[], partial, true]));
+}
