@@ -147,7 +147,7 @@ async function tryPage(browser, address) {
   const field = await page.waitForSelector("rejoinder-chat >>> textarea", { visible: true });
   await field.type("Hello");
   await field.press("Enter");
-  await until("a reply", async () => (await page.evaluate(TEXT)).includes("Hello from the model"));
+  await until("a reply", async () => (await page.evaluate(TEXT)).includes("This answer is short."));
   const leave = async () => {
     await press(page, "Checkout");
     await until("the end of the chat", async () => (await page.evaluate(WIDGETS)) === 0);
@@ -158,7 +158,7 @@ async function tryPage(browser, address) {
   };
   await leave();
   await enter();
-  await until("the conversation", async () => (await page.evaluate(TEXT)).includes("Hello from the model"));
+  await until("the conversation", async () => (await page.evaluate(TEXT)).includes("This answer is short."));
   await leave();
   const before = await count(page);
   for (let round = 0; round < ROUNDS; round += 1) {
