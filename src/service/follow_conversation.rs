@@ -11,8 +11,7 @@ use super::Services;
 use super::follow_events::Follower;
 use super::read_conversation::is_visible;
 use super::read_events::{FeedReader, StartPosition, open_at};
-use super::send_message::{check_origin, find_by_link};
-use crate::domain::account::Account;
+use super::visitors::{Visitor, find_conversation};
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
@@ -35,9 +34,7 @@ const TYPES: [EventType; 4] = [
 #[derive(Clone, Debug)]
 pub struct FollowRequest {
     pub link: WidgetUuid,
-    /// The account of the API key, if one was sent.
-    pub account: Option<Account>,
-    pub origin: Option<String>,
+    pub visitor: Visitor,
     pub after: StartPosition,
 }
 
@@ -99,10 +96,8 @@ enum Found {
 /// [`Error::LimitReached`] if the conversation has too many followers, [`Error::Overloaded`] if there are too many in all; an error if the
 /// workspace is suspended.
 pub async fn follow(services: &Services, request: FollowRequest) -> Result<ConversationFollower, Error> {
-    let FollowRequest { link, account, origin, after } = request;
-    let linked = find_by_link(services, link, account.as_ref()).await?;
-    check_origin(services, &linked, origin.as_deref()).await?;
-    let Conversation { workspace, id, .. } = linked.conversation;
+    let FollowRequest { link, visitor, after } = request;
+    let Conversation { workspace, id, .. } = find_conversation(services, link, &visitor).await?.conversation;
     let following = async |conn: Conn<'_>| conversations::list_following(conn, &[link]).await;
     if services.db.read(workspace, following).await?.is_empty() {
         return Err(Error::Processing(Failure::WorkspaceSuspended));

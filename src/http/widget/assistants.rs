@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, ORIGIN, VARY};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::guard::{Guarded, Visitor};
+use super::guard::{FromVisitor, Guarded};
 use crate::domain::assistant::AssistantVersion;
 use crate::domain::ids::{AssistantId, ResourceId as _};
 use crate::domain::schema::{AssistantIdOrUuid, ToolKind};
@@ -126,7 +126,7 @@ type AssistantErrors = Errors<Widget, (Guarded, NotFound<AssistantId>, Unavailab
 pub(super) async fn read(
     State(state): State<AppState>,
     PathParam(name): PathParam,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
 ) -> Result<Response, ApiError<Widget>> {
     let id = assistant_id(&name).map_err(|_| AssistantId::not_found(&name))?;
     let (account, origin) = (visitor.account.as_ref(), visitor.origin.as_deref());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::conversations::Entry;
-use super::guard::{Guarded, Visitor};
+use super::guard::{FromVisitor, Guarded};
 use super::link::link;
 use crate::domain::error::Error;
 use crate::domain::event::EventCursor;
@@ -116,16 +116,11 @@ type EventsErrors = Errors<
 pub(super) async fn stream(
     State(state): State<AppState>,
     PathParam(name): PathParam,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     QueryParams(query, _): QueryParams<EventsQuery, Widget>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Widget>> {
-    let request = FollowRequest {
-        link: link(&name)?,
-        account: visitor.account,
-        origin: visitor.origin,
-        after: position(&query, &headers)?,
-    };
+    let request = FollowRequest { link: link(&name)?, visitor, after: position(&query, &headers)? };
     let follower = follow(&state.services, request).await?;
     Ok(respond(NewsFrames { services: state.services.clone(), follower }))
 }

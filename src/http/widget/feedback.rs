@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::guard::{GuardedChange, Visitor};
+use super::guard::{FromVisitor, GuardedChange};
 use super::link::link;
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, MessageId};
@@ -17,6 +17,7 @@ use crate::http::fields::{Choice, Note, Word, request};
 use crate::http::response::widget_success;
 use crate::http::state::AppState;
 use crate::service::rate_message::{RatingRequest, rate};
+use crate::service::visitors::Visitor;
 
 /// The ratings.
 #[derive(Debug)]
@@ -70,7 +71,7 @@ type WithdrawErrors = Errors<Widget, (GuardedChange, ChangeErrors)>;
 pub(super) async fn put(
     State(state): State<AppState>,
     path: NestedPathParams,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
     input: Input<FeedbackIn, Widget>,
 ) -> Result<Response, ApiError<Widget>> {
     let FeedbackIn { rating, comment } = input.value;
@@ -90,7 +91,7 @@ pub(super) async fn put(
 pub(super) async fn withdraw(
     State(state): State<AppState>,
     path: NestedPathParams,
-    visitor: Visitor,
+    FromVisitor(visitor): FromVisitor,
 ) -> Result<Response, ApiError<Widget>> {
     Ok(write(&state, path, visitor, None).await?)
 }
@@ -101,13 +102,7 @@ async fn write(
     visitor: Visitor,
     feedback: Option<Feedback>,
 ) -> Result<Response, Error> {
-    let request = RatingRequest {
-        link: link(&name)?,
-        account: visitor.account,
-        origin: visitor.origin,
-        message,
-        feedback: feedback.clone(),
-    };
+    let request = RatingRequest { link: link(&name)?, visitor, message, feedback: feedback.clone() };
     rate(&state.services, request).await?;
     Ok(widget_success(&FeedbackOut { status: true, feedback }))
 }

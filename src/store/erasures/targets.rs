@@ -133,6 +133,7 @@ pub async fn set_scanned(conn: Conn<'_>, job: &ErasureJob) -> Result<(), StoreEr
         ErasureTarget::Sender { scanned: Some(id), .. } => (None, id),
         ErasureTarget::Conversation(_)
         | ErasureTarget::ExternalIdentifier(_)
+        | ErasureTarget::Identity(_)
         | ErasureTarget::Sender { scanned: None, .. }
         | ErasureTarget::Inactive { scanned: None, .. } => return Ok(()),
     };
