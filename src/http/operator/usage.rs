@@ -10,11 +10,12 @@ use super::ReadErrors;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
 use crate::domain::render::Success;
+use crate::domain::schema::{DayOrQuarterText, TimeZoneName};
 use crate::http::describe::Overloaded;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Operator, QueryParams};
 use crate::http::platform::usage::{
-    InvalidUsageQuery, UsageCursor, UsageOut, UsageParams, answer, bucket_schema,
+    InvalidUsageQuery, UsageCursor, UsageOut, UsageParams, answer, bucket_schema, groups_schema,
 };
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -25,19 +26,19 @@ use crate::http::state::AppState;
 #[into_params(parameter_in = Query)]
 pub(super) struct OperatorUsageParams {
     /// The start: a date in the time zone, or a time on a quarter of an hour.
-    #[param(value_type = String, required = true, example = "2026-03-01")]
+    #[param(inline, value_type = DayOrQuarterText, required = true, example = "2026-03-01")]
     start: Option<String>,
     /// The end, which is not included; now by default.
-    #[param(example = "2026-04-01")]
+    #[param(inline, value_type = Option<DayOrQuarterText>, example = "2026-04-01")]
     end: Option<String>,
     /// The length of the buckets; `day` by default. With `none` there is one bucket.
     #[param(schema_with = bucket_schema)]
     bucket: Option<String>,
     /// What to divide the figures by, separated by commas: `workspace`, `assistant`, `model`, `key`.
-    #[param(example = "workspace")]
+    #[param(schema_with = groups_schema, example = "workspace")]
     group_by: Option<String>,
     /// The time zone of dates and buckets; UTC by default.
-    #[param(example = "Europe/Berlin")]
+    #[param(inline, value_type = Option<TimeZoneName>, example = "Europe/Berlin")]
     timezone: Option<String>,
     /// Only the usage of this workspace. Without it, the last seconds may be missing.
     #[param(inline, value_type = Option<WorkspaceId>)]

@@ -50,7 +50,7 @@ fn scopes_schema() -> Schema {
 
 request! {
     /// A new key.
-    pub(in crate::http) struct KeyIn as ApiKeyIn {
+    pub(in crate::http) struct KeyIn as ApiKeyIn not_both(expires_in, expires_at) {
         /// What the key is for. The audit log keeps it.
         name: Text<MAX_KEY_NAME> = "Back end",
         /// At least one. A key gives only scopes that it has itself.
@@ -64,14 +64,10 @@ request! {
 
 impl KeyIn {
     /// The key that is asked for.
-    pub(in crate::http) fn request(self, now: Micros) -> Result<NewKey, Error> {
+    pub(in crate::http) fn request(self, now: Micros) -> NewKey {
         let Self { name, scopes, expires_in, expires_at } = self;
-        if expires_in.is_some() && expires_at.is_some() {
-            let text = "Field 'expires_at' must not be given together with 'expires_in'.";
-            return Err(Error::invalid("expires_at", text));
-        }
         let after = |seconds: i64| now.plus(Duration::from_secs(seconds.unsigned_abs()));
-        Ok(NewKey { name, scopes, expires_at: expires_at.or(expires_in.map(after)) })
+        NewKey { name, scopes, expires_at: expires_at.or(expires_in.map(after)) }
     }
 }
 
@@ -200,7 +196,7 @@ pub(super) async fn create(
     KeysWrite(account, _): KeysWrite,
     Input { value: input, .. }: Input<KeyIn>,
 ) -> Answer<KeyWithSecretOut> {
-    let request = input.request(state.services.clock.now())?;
+    let request = input.request(state.services.clock.now());
     let created = manage_keys::create(&state.services, KeyManager::of_workspace(&account), request).await?;
     Ok(Success::new("Key created successfully.", KeyWithSecretOut::from(created)))
 }

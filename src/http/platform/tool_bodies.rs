@@ -4,14 +4,17 @@
 use std::borrow::Cow;
 
 use serde_json::{Value, json};
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{
     AdditionalProperties, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaType,
 };
-use utoipa::openapi::{RefOr, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::assistants::set_nullable;
-use crate::domain::tool::TOOL_KINDS;
+use crate::domain::schema::{formatted, pattern};
+use crate::domain::signature::SigningSecret;
+use crate::domain::tool::{MAX_HEADER, TOOL_KINDS};
 
 /// A new tool.
 #[derive(Debug)]
@@ -75,7 +78,9 @@ fn new_tool(kind: &'static str) -> Schema {
     let mut object = Object::new();
     object.title = Some(kind.to_owned());
     for (name, schema) in common_fields(kind) {
-        let is_required = name == "kind" || name == "description" && kind == "webhook";
+        let is_required = name == "kind"
+            || name == "description" && kind == "webhook"
+            || name == "slug" && kind == "mcp";
         add(&mut object, name, schema, !is_required);
         if is_required {
             object.required.push(name.to_owned());
@@ -88,7 +93,28 @@ fn new_tool(kind: &'static str) -> Schema {
         }
     }
     object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    object.extensions = excluded(kind).map(|none| Extensions::from_iter([("not", none)]));
     object.into()
+}
+
+/// What a tool of this kind must not be, besides what its fields say.
+fn excluded(kind: &str) -> Option<Value> {
+    let absent = json!({ "type": "null" });
+    let nameless = json!({ "properties": { "slug": absent, "name": absent } });
+    // Neither absent, nor null or empty.
+    let set = |field: &str, value: Value| json!({ "required": [field], "properties": { field: value } });
+    let is_get = set("method", json!({ "enum": ["GET"] }));
+    let (body, form) = (set("body", json!({ "type": "string" })), set("form", json!({ "enum": [true] })));
+    let fixed = set("static", json!({ "type": "object", "minProperties": 1 }));
+    match kind {
+        "mcp" => None,
+        "webhook" => Some(json!({ "anyOf": [
+            nameless,
+            { "allOf": [is_get, { "anyOf": [body, form, fixed] }] },
+            { "allOf": [body, { "anyOf": [form, fixed] }] },
+        ] })),
+        _ => Some(nameless),
+    }
 }
 
 fn add(object: &mut Object, name: &str, schema: Schema, is_nullable: bool) {
@@ -107,7 +133,7 @@ fn common_fields(kind: &'static str) -> Vec<(&'static str, Schema)> {
     let mut fields = vec![
         ("slug", slug.examples([json!("orders")]).build().into()),
         ("kind", word.build().into()),
-        ("description", text(about).min_length(Some(1)).build().into()),
+        ("description", not_blank(about).build().into()),
     ];
     if kind != "mcp" {
         let name = text("What the model calls it by; by default the slug, or the usual name of its kind.");
@@ -131,7 +157,7 @@ fn kind_fields(kind: &'static str) -> Vec<(&'static str, Schema, bool)> {
         "webhook" => webhook_fields(),
         "mcp" => {
             let allow = ArrayBuilder::new()
-                .items(ObjectBuilder::new().schema_type(Type::String))
+                .items(pattern("^[A-Za-z0-9_-]{1,64}$"))
                 .min_items(Some(1))
                 .unique_items(true)
                 .description(Some("The names of the tools to use; by default all that the server lists."));
@@ -146,15 +172,17 @@ fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
     let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"].map(Value::from);
     let methods = methods.into_iter().chain([Value::Null]);
     let method = text("By default `POST`.").enum_values(Some(methods));
-    let body = text("A JSON template with placeholders, sent instead of the arguments.");
-    let signing = secret("`whsec_…`: requests are signed with it.");
-    let placeholders =
+    let body = not_blank("A JSON template with placeholders, sent instead of the arguments.");
+    let mut signing = secret("`whsec_…`: requests are signed with it.");
+    signing.pattern = Some(SigningSecret::PATTERN.to_owned());
+    let mut placeholders =
         map("Secrets for `{{name}}` in the URL, the headers and the body.", Some(secret("").into()));
+    name_keys(&mut placeholders, formatted("variable-name"));
     vec![
         url_field("webhook"),
         ("method", method.build().into(), false),
         headers_field(),
-        ("body", body.min_length(Some(1)).build().into(), false),
+        ("body", body.build().into(), false),
         ("form", flag("Whether the body is a form instead of JSON."), false),
         ("static", map("Fields that are sent in addition to the arguments.", Some(any())), false),
         timeout_field(),
@@ -166,18 +194,18 @@ fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
 
 fn url_field(kind: &str) -> (&'static str, Schema, bool) {
     let url = if kind == "mcp" {
-        let url = text("Absolute, `http` or `https`.").pattern(Some(r"^[^{}\u0000]*$"));
+        let url = formatted("uri").description(Some("Absolute, `http` or `https`."));
         url.examples([json!("https://shop.example/mcp")])
     } else {
-        let url = text("Absolute, `http` or `https`; may contain placeholders after the host.");
+        let about = "Absolute, `http` or `https`; may contain placeholders after the host.";
+        let url = formatted("url-template").description(Some(about));
         url.examples([json!("https://shop.example/orders/{order_id}")])
     };
-    let uri = (kind == "mcp").then(|| SchemaFormat::Custom("uri".to_owned()));
-    ("url", url.format(uri).build().into(), true)
+    ("url", url.build().into(), true)
 }
 
 fn timeout_field() -> (&'static str, Schema, bool) {
-    let timeout = text("For the whole call: 1 to 30 seconds, by default `10s`.");
+    let timeout = formatted("timeout").description(Some("For the whole call: 1 to 30 seconds, by default `10s`."));
     ("timeout", timeout.examples([json!("10s")]).build().into(), false)
 }
 
@@ -186,8 +214,12 @@ fn headers_field() -> (&'static str, Schema, bool) {
         .property("secret", secret("The value of the header."))
         .required("secret")
         .additional_properties(Some(AdditionalProperties::FreeForm(false)));
-    let value = OneOfBuilder::new().item(text("")).item(secret);
-    ("headers", map("Strings, or secrets: `{\"secret\": \"…\"}`.", Some(value.build().into())), false)
+    let plain = pattern(r"^[^\u0000-\u0008\u000a-\u001f\u007f-\u009f]*$").max_length(Some(MAX_HEADER));
+    let value = OneOfBuilder::new().item(plain).item(secret);
+    let names = r"^(?!([Hh][Oo][Ss][Tt]|[Cc]ontent-[Ll]ength|[Tt]ransfer-[Ee]ncoding|[Cc]onnection)$)[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+    let mut headers = map("Strings, or secrets: `{\"secret\": \"…\"}`.", Some(value.build().into()));
+    name_keys(&mut headers, pattern(names));
+    ("headers", headers, false)
 }
 
 fn text(about: &str) -> ObjectBuilder {
@@ -206,6 +238,17 @@ fn flag(about: &str) -> Schema {
 /// Any value.
 fn any() -> Schema {
     ObjectBuilder::new().schema_type(SchemaType::AnyValue).build().into()
+}
+
+/// Restricts the names of an object's entries.
+fn name_keys(map: &mut Schema, names: ObjectBuilder) {
+    if let Schema::Object(object) = map {
+        object.property_names = Some(Box::new(names.into()));
+    }
+}
+
+fn not_blank(about: &str) -> ObjectBuilder {
+    pattern(r"^[^\u0000]*[^\u0000\s][^\u0000]*$").description(Some(about))
 }
 
 /// An object with any names.

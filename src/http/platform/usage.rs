@@ -17,7 +17,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, KeyId, WorkspaceId};
 use crate::domain::money::Money;
 use crate::domain::render::Success;
-use crate::domain::schema::words;
+use crate::domain::schema::{DayOrQuarterText, TimeZoneName, pattern, words};
 use crate::domain::usage::{Bucket, Figures, Group, Period, UsageRow, parse_buckets};
 use crate::http::describe::{Errors, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, Platform};
@@ -38,19 +38,19 @@ const TEXT_CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8"
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct UsageParams {
     /// The start: a date in the time zone, or a time on a quarter of an hour.
-    #[param(value_type = String, required = true, example = "2026-03-01")]
+    #[param(inline, value_type = DayOrQuarterText, required = true, example = "2026-03-01")]
     pub(in crate::http) start: Option<String>,
     /// The end, which is not included; now by default.
-    #[param(example = "2026-04-01")]
+    #[param(inline, value_type = Option<DayOrQuarterText>, example = "2026-04-01")]
     pub(in crate::http) end: Option<String>,
     /// The length of the buckets; `day` by default. With `none` there is one bucket.
     #[param(schema_with = bucket_schema)]
     pub(in crate::http) bucket: Option<String>,
     /// What to divide the figures by, separated by commas: `workspace`, `assistant`, `model`, `key`.
-    #[param(example = "assistant,model")]
+    #[param(schema_with = groups_schema, example = "assistant,model")]
     pub(in crate::http) group_by: Option<String>,
     /// The time zone of dates and buckets; UTC by default.
-    #[param(example = "Europe/Berlin")]
+    #[param(inline, value_type = Option<TimeZoneName>, example = "Europe/Berlin")]
     pub(in crate::http) timezone: Option<String>,
     /// Number of items per page: 1 to 200, 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
@@ -62,6 +62,13 @@ pub(in crate::http) struct UsageParams {
 
 pub(in crate::http) fn bucket_schema() -> Schema {
     words(Buckets::words()).into()
+}
+
+/// The schema of what to group by.
+pub(in crate::http) fn groups_schema() -> Schema {
+    let words: Vec<_> = Group::ALL.iter().map(|group| group.as_str()).collect();
+    let word = format!(" *({}) *", words.join("|"));
+    pattern(format!("^{word}(,{word})*$")).into()
 }
 
 /// The lengths of buckets.
