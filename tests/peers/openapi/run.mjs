@@ -72,6 +72,9 @@ async function schemathesis(server) {
   const folder = join(work, "schemathesis");
   mkdirSync(folder);
   copyFileSync(join(here, "hooks.py"), join(folder, "hooks.py"));
+  const response = await fetch(`${server.address}/v1/me`, { headers: { authorization: `Bearer ${server.key}` } });
+  const { data: me } = await response.json();
+  const env = { KEY: server.key, OPERATOR_KEY: server.operatorKey, OWN_KEY: me.key.id, OWN_WORKSPACE: me.workspace.id };
   await run(
     pip("schemathesis"),
     [
@@ -82,7 +85,7 @@ async function schemathesis(server) {
       ...["--continue-on-failure", "--report", "junit"],
     ],
     folder,
-    { KEY: server.key, OPERATOR_KEY: server.operatorKey, SCHEMATHESIS_HOOKS: "hooks", PYTHONPATH: folder },
+    { ...env, SCHEMATHESIS_HOOKS: "hooks", PYTHONPATH: folder },
   );
 }
 
