@@ -36,7 +36,10 @@ pub struct AssistantVersion<T = CompiledTool> {
     #[schema(example = "Front desk", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$", max_length = 200)]
     pub name: String,
     /// With `{{variable}}`s.
-    #[schema(example = "You are the front desk of {{company}}.", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$")]
+    #[schema(
+        example = "You are the front desk of {{company}}.",
+        pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$"
+    )]
     pub system_prompt: String,
     /// With `{{variable}}`s.
     #[serde(default, skip_serializing_if = "Option::is_none")]

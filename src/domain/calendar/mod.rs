@@ -28,7 +28,9 @@ pub use datetime::{label, parse_start};
 pub use interval::Interval;
 pub(crate) use interval::saturating_add;
 pub use results::{Refusal, booked_result, cancelled_result, rfc3339};
-pub use rules::{CalendarRules, CalendarRulesIn, CalendarRulesPatch, HoursIn, MAX_HOLIDAYS, MAX_SLOT_LENGTH, MAX_WINDOWS};
+pub use rules::{
+    CalendarRules, CalendarRulesIn, CalendarRulesPatch, HoursIn, MAX_HOLIDAYS, MAX_SLOT_LENGTH, MAX_WINDOWS,
+};
 pub use specs::{availability_spec, booking_spec, cancel_spec};
 pub use types::{BookingState, Calendar, CalendarSource, DayOrTime};
 

@@ -15,8 +15,8 @@ use super::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use super::webhook_endpoints::SecretsNotConfigured;
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::calendar::{
-    CaldavPatch, Calendar, CalendarRulesIn, CalendarRulesPatch, CalendarSource, HoursIn, MAX_HOLIDAYS, MAX_URL,
-    MAX_USERNAME, MAX_WINDOWS,
+    CaldavPatch, Calendar, CalendarRulesIn, CalendarRulesPatch, CalendarSource, HoursIn, MAX_HOLIDAYS,
+    MAX_URL, MAX_USERNAME, MAX_WINDOWS,
 };
 use crate::domain::error::Error;
 use crate::domain::ids::CalendarId;
@@ -246,7 +246,8 @@ impl FieldType for CaldavChange {
 
 fn caldav_schema() -> ObjectBuilder {
     let password = pattern(r"^[^\u0000]*$").format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
-    let username = r"^[^:\u0000-\u001f\u007f-\u009f]*[^:\u0000-\u001f\u007f-\u009f\s][^:\u0000-\u001f\u007f-\u009f]*$";
+    let username =
+        r"^[^:\u0000-\u001f\u007f-\u009f]*[^:\u0000-\u001f\u007f-\u009f\s][^:\u0000-\u001f\u007f-\u009f]*$";
     ObjectBuilder::new()
         .schema_type(Type::Object)
         .property("url", formatted("uri").max_length(Some(MAX_URL)))

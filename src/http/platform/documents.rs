@@ -17,7 +17,8 @@ use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
 use crate::domain::knowledge::{
-    Charset, Document, Format, MAX_FILE, MAX_TEXT, MAX_URL_LENGTH, URL_REQUIREMENT, slugify, title_error, web_url,
+    Charset, Document, Format, MAX_FILE, MAX_TEXT, MAX_URL_LENGTH, URL_REQUIREMENT, slugify, title_error,
+    web_url,
 };
 use crate::domain::render::Success;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};

@@ -251,3 +251,31 @@ pub(super) async fn revoke(
     let key = manage_keys::revoke(&state.services, KeyManager::of_workspace(&account), &name).await?;
     Ok(Success::new("Key revoked successfully.", KeyOut::from(key)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use utoipa::PartialSchema as _;
+
+    use super::*;
+    use crate::domain::ignored_names::IgnoredNames;
+    use crate::http::fields::read;
+
+    #[test]
+    fn a_key_expires_at_a_time_or_after_one() {
+        let schema = serde_json::to_value(KeyIn::schema()).unwrap();
+        let expiries = [
+            (json!({}), true),
+            (json!({ "expires_in": 60, "expires_at": null }), true),
+            (json!({ "expires_in": null, "expires_at": "2026-03-15T14:00:00Z" }), true),
+            (json!({ "expires_in": 60, "expires_at": "2026-03-15T14:00:00Z" }), false),
+        ];
+        for (mut body, is_accepted) in expiries {
+            body["name"] = json!("Back end");
+            body["scopes"] = json!(["read"]);
+            assert_eq!(jsonschema::is_valid(&schema, &body), is_accepted, "{body}");
+            let read = read::<Platform, KeyIn>(body.to_string().as_bytes(), &mut IgnoredNames::default());
+            assert_eq!(read.is_ok(), is_accepted, "{body}");
+        }
+    }
+}

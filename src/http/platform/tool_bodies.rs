@@ -78,9 +78,8 @@ fn new_tool(kind: &'static str) -> Schema {
     let mut object = Object::new();
     object.title = Some(kind.to_owned());
     for (name, schema) in common_fields(kind) {
-        let is_required = name == "kind"
-            || name == "description" && kind == "webhook"
-            || name == "slug" && kind == "mcp";
+        let is_required =
+            name == "kind" || name == "description" && kind == "webhook" || name == "slug" && kind == "mcp";
         add(&mut object, name, schema, !is_required);
         if is_required {
             object.required.push(name.to_owned());
@@ -205,7 +204,8 @@ fn url_field(kind: &str) -> (&'static str, Schema, bool) {
 }
 
 fn timeout_field() -> (&'static str, Schema, bool) {
-    let timeout = formatted("timeout").description(Some("For the whole call: 1 to 30 seconds, by default `10s`."));
+    let timeout =
+        formatted("timeout").description(Some("For the whole call: 1 to 30 seconds, by default `10s`."));
     ("timeout", timeout.examples([json!("10s")]).build().into(), false)
 }
 
@@ -301,5 +301,25 @@ mod tests {
         assert_eq!((&schema["minProperties"], &schema["additionalProperties"]), (&json!(1), &json!(false)));
         assert_eq!(schema["properties"]["secret"]["type"], json!(["string", "null"]));
         assert_eq!(schema["properties"]["secret"]["writeOnly"], true);
+    }
+
+    #[test]
+    fn a_webhook_has_one_body_and_a_name() {
+        let schema = serde_json::to_value(new_tool("webhook")).unwrap();
+        let is_valid = |fields: Value| {
+            let mut tool = json!({ "kind": "webhook", "description": "x", "url": "https://shop.example" });
+            tool.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            jsonschema::is_valid(&schema, &tool)
+        };
+
+        assert!(is_valid(json!({ "slug": "a" })) && is_valid(json!({ "name": "a", "body": "{}" })));
+        assert!(!is_valid(json!({})) && !is_valid(json!({ "slug": null, "name": null })));
+        assert!(is_valid(json!({ "slug": "a", "method": "GET", "body": null, "form": false, "static": {} })));
+        for extra in [json!({ "body": "{}" }), json!({ "form": true }), json!({ "static": { "a": 1 } })] {
+            let mut get = json!({ "slug": "a", "method": "GET" });
+            get.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            assert!(!is_valid(get), "{extra}");
+        }
+        assert!(!is_valid(json!({ "slug": "a", "body": "{}", "form": true })));
     }
 }
