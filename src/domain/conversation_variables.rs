@@ -31,6 +31,7 @@ pub struct VisitorVariable {
     pub default: String,
     /// The longest value of a visitor, in characters.
     #[serde(default = "default_max_length", deserialize_with = "json_number::deserialize_size")]
+    #[schema(minimum = 1, maximum = 4096)]
     pub max_length: usize,
 }
 

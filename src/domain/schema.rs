@@ -15,6 +15,12 @@ pub fn pattern(pattern: impl Into<String>) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
 }
 
+/// The schema of a string in a format that no regular expression tells exactly.
+#[must_use]
+pub fn formatted(format: &str) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom(format.to_owned())))
+}
+
 /// The schema of a closed set of words.
 #[must_use]
 pub fn words(words: impl IntoIterator<Item = &'static str>) -> ObjectBuilder {
@@ -40,8 +46,7 @@ pub enum Origin {}
 
 impl PartialSchema for Origin {
     fn schema() -> RefOr<Schema> {
-        let format = SchemaFormat::Custom("origin".to_owned());
-        pattern(r"^https?://[^/?#@\s]+$").format(Some(format)).into()
+        formatted("origin").into()
     }
 }
 
@@ -135,6 +140,30 @@ impl PartialSchema for EventTypeList {
 }
 
 impl ToSchema for EventTypeList {}
+
+/// A day, or a time on a quarter of an hour.
+#[derive(Debug)]
+pub enum DayOrQuarterText {}
+
+impl PartialSchema for DayOrQuarterText {
+    fn schema() -> RefOr<Schema> {
+        formatted("day-or-quarter").into()
+    }
+}
+
+impl ToSchema for DayOrQuarterText {}
+
+/// A time zone of the IANA database.
+#[derive(Debug)]
+pub enum TimeZoneName {}
+
+impl PartialSchema for TimeZoneName {
+    fn schema() -> RefOr<Schema> {
+        formatted("time-zone").into()
+    }
+}
+
+impl ToSchema for TimeZoneName {}
 
 /// A day or a time.
 #[derive(Debug)]

@@ -38,7 +38,8 @@ export async function startServer(folder, program) {
   const run = (...parts) => execFileSync(program, parts, { cwd: folder, env, encoding: "utf8" });
   run("migrate");
   run("apply", "workspace.toml");
-  const { key } = JSON.parse(run("keys", "create", "--workspace", "demo", "--name", "peers", "--json"));
+  const scopes = "messages:write,billing:read,read,config,keys,export,erase";
+  const { key } = JSON.parse(run("keys", "create", "--workspace", "demo", "--name", "peers", "--scopes", scopes, "--json"));
   const { key: operatorKey } = JSON.parse(run("operator", "keys", "create", "--name", "peers", "--json"));
   const server = spawn(program, [], { cwd: folder, env, stdio: ["ignore", "pipe", "inherit"] });
   process.on("exit", () => server.kill("SIGKILL"));

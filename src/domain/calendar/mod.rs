@@ -28,11 +28,13 @@ pub use datetime::{label, parse_start};
 pub use interval::Interval;
 pub(crate) use interval::saturating_add;
 pub use results::{Refusal, booked_result, cancelled_result, rfc3339};
-pub use rules::{CalendarRules, CalendarRulesIn, CalendarRulesPatch, HoursIn, MAX_HOLIDAYS, MAX_SLOT_LENGTH};
+pub use rules::{
+    CalendarRules, CalendarRulesIn, CalendarRulesPatch, HoursIn, MAX_HOLIDAYS, MAX_SLOT_LENGTH, MAX_WINDOWS,
+};
 pub use specs::{availability_spec, booking_spec, cancel_spec};
 pub use types::{BookingState, Calendar, CalendarSource, DayOrTime};
 
-pub use settings::{Caldav, CaldavPatch, CalendarDefinition, CalendarSettings};
+pub use settings::{Caldav, CaldavPatch, CalendarDefinition, CalendarSettings, MAX_URL, MAX_USERNAME};
 
 #[cfg(test)]
 mod properties;

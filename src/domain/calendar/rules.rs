@@ -19,7 +19,8 @@ const MAX_BOOKINGS_PER_CONVERSATION: u32 = 10_000;
 const MAX_BOOKINGS_PER_DAY: u32 = 100_000;
 /// The most days without appointments: the rules are a part of each version of an assistant that uses the calendar.
 pub const MAX_HOLIDAYS: usize = 1000;
-const MAX_WINDOWS: usize = 48;
+/// The most windows of a day.
+pub const MAX_WINDOWS: usize = 48;
 
 /// The rules as they are written in the workspace file, sent to the API and stored as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

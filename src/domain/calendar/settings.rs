@@ -9,8 +9,10 @@ use super::rules::CalendarRules;
 use crate::domain::invalid_field::{InvalidField, check_text};
 use crate::domain::seal::SealedSecret;
 
-const MAX_URL: usize = 2048;
-const MAX_USERNAME: usize = 255;
+/// The longest URL of a server, in bytes.
+pub const MAX_URL: usize = 2048;
+/// The longest username, in bytes.
+pub const MAX_USERNAME: usize = 255;
 
 /// The rules of a calendar, and the CalDAV server that stores its appointments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

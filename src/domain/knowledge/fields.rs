@@ -6,8 +6,10 @@ use crate::domain::ids::{CalendarId, DocumentId, KnowledgeBaseId};
 
 /// Maximum length of a slug, in characters.
 pub(super) const MAX_SLUG_LENGTH: usize = 64;
-const MAX_TITLE_LENGTH: usize = 255;
-const MAX_URL_LENGTH: usize = 2048;
+/// The longest title, in characters.
+pub const MAX_TITLE_LENGTH: usize = 255;
+/// The longest URL, in bytes.
+pub const MAX_URL_LENGTH: usize = 2048;
 
 /// Whether this is a valid slug of a document, a knowledge base or a calendar. Texts in the form of their ids are not valid, because
 /// requests may accept either.

@@ -19,7 +19,7 @@ use super::seal::{SealedSecret, SecretField};
 
 pub use given_secret::GivenSecret;
 pub use mcp::{McpListing, McpServer};
-pub use webhook::{HeaderText, Headers, Secret, WebhookTool, query_name, query_names};
+pub use webhook::{HeaderText, Headers, MAX_HEADER, Secret, WebhookTool, query_name, query_names};
 
 /// Maximum number of tools of an assistant.
 pub const MAX_TOOLS: usize = 128;

@@ -22,7 +22,8 @@ use crate::domain::text::deserialize_text;
 
 pub(super) const MAX_URL: usize = 8 * 1024;
 const MAX_SCHEMA: usize = 64 * 1024;
-const MAX_HEADER: usize = 8 * 1024;
+/// The longest value of a header, in bytes.
+pub const MAX_HEADER: usize = 8 * 1024;
 const MAX_BODY: usize = 64 * 1024;
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 /// Headers that the HTTP client sets itself.

@@ -123,6 +123,8 @@ pub(super) trait Request: Sized {
     const IS_UPDATE: bool;
     /// Fields of which exactly one is required; none for most.
     const CHOICE: &'static [&'static str];
+    /// Two optional fields that exclude each other; none for most.
+    const EXCLUSIVE: Option<[&'static str; 2]>;
     /// The names of its fields in the contract's order.
     const FIELDS: &'static [&'static str];
 
@@ -154,6 +156,11 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
     if !T::CHOICE.is_empty() && (chosen != 1 || fields.count(T::CHOICE) != 1) {
         let text = format!("Exactly one of the fields {} is required.", quoted(T::CHOICE));
         return Err(Error::invalid("body", text));
+    }
+    if let Some([one, other]) = T::EXCLUSIVE
+        && fields.count(&[one, other]) == 2
+    {
+        return Err(Violation::rule(format!("must not be given together with '{one}'")).of::<E>(other));
     }
     Ok(checked)
 }
@@ -191,7 +198,8 @@ fn quoted(names: &[&str]) -> String {
 }
 
 /// Declares a request body: `field("name in JSON"): type = example`. The struct has the checked values. After the name of the schema,
-/// `tolerant` lets it have unknown fields, `update` requires at least one field, and `one_of(a, b)` exactly one of those.
+/// `tolerant` lets it have unknown fields, `update` requires at least one field, `one_of(a, b)` exactly one of those, and `not_both(a, b)`
+/// at most one.
 macro_rules! request {
     ($(#[doc = $about:literal])+ $vis:vis struct $name:ident as $schema:ident $($rule:ident $(($($choice:ident),+))?)? {
         $($(#[doc = $doc:literal])* $field:ident $(($wire:literal))? : $kind:ty $(= $example:tt)?,)+
@@ -205,7 +213,10 @@ macro_rules! request {
         impl $crate::http::fields::Request for $name {
             const IGNORES_UNKNOWN_FIELDS: bool = $crate::http::fields::request!(@tolerant $($rule)?);
             const IS_UPDATE: bool = $crate::http::fields::request!(@update $($rule)?);
-            const CHOICE: &'static [&'static str] = &[$($($(stringify!($choice)),+)?)?];
+            const CHOICE: &'static [&'static str] =
+                $crate::http::fields::request!(@one_of $($rule $(($($choice)+))?)?);
+            const EXCLUSIVE: Option<[&'static str; 2]> =
+                $crate::http::fields::request!(@not_both $($rule $(($($choice)+))?)?);
             const FIELDS: &'static [&'static str] =
                 &[$($crate::http::fields::request!(@name $field $($wire)?)),+];
 
@@ -245,6 +256,10 @@ macro_rules! request {
     (@tolerant $($other:ident)?) => { false };
     (@update update) => { true };
     (@update $($other:ident)?) => { false };
+    (@one_of one_of ($($choice:ident)+)) => { &[$(stringify!($choice)),+] };
+    (@one_of $($other:tt)*) => { &[] };
+    (@not_both not_both ($one:ident $other:ident)) => { Some([stringify!($one), stringify!($other)]) };
+    (@not_both $($other:tt)*) => { None };
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $wire:literal) => { $wire };
 }
@@ -325,6 +340,11 @@ fn object<T: Request>(properties: &[Property], choice: Option<&str>) -> ObjectBu
         let nulls = T::FIELDS.iter().map(|field| ((*field).to_owned(), json!({"type": "null"})));
         let nulls = json!({"properties": nulls.collect::<Map<_, _>>()});
         object = object.min_properties(Some(1)).extensions(Some(Extensions::from_iter([("not", nulls)])));
+    }
+    if let Some(names) = T::EXCLUSIVE {
+        let values = names.map(|name| (name.to_owned(), json!({"not": {"type": "null"}})));
+        let both = json!({"required": names, "properties": Map::from_iter(values)});
+        object = object.extensions(Some(Extensions::from_iter([("not", both)])));
     }
     object
 }

@@ -16,7 +16,7 @@ use super::Violation;
 use super::json::{boolean, integer, object, string};
 use crate::domain::error::Error;
 use crate::domain::ids::AssistantId;
-use crate::domain::schema::{AssistantIdOrUuid, pattern, words};
+use crate::domain::schema::{AssistantIdOrUuid, formatted, pattern, words};
 use crate::http::envelope::Platform;
 
 /// The type of a field that is present.
@@ -138,8 +138,7 @@ fn text_schema(max_chars: usize) -> Schema {
 
 /// The schema of an http or https URL of at most this many characters.
 pub(in crate::http) fn url_schema(max_chars: usize) -> Schema {
-    let uri = SchemaFormat::Custom("uri".to_owned());
-    pattern(r"^\s*[Hh][Tt][Tt][Pp][Ss]?:").format(Some(uri)).max_length(Some(max_chars)).into()
+    formatted("uri").max_length(Some(max_chars)).into()
 }
 
 /// The id of a resource, as it was sent; any other text is a resource that does not exist.

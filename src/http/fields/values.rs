@@ -57,7 +57,8 @@ impl<const SIGNED: bool> FieldType for Amount<SIGNED> {
     }
 
     fn schema() -> Schema {
-        let sign = if SIGNED { "-?" } else { "" };
+        // A signed amount moves money, and so is not zero.
+        let sign = if SIGNED { "(?!-?[0.]+$)-?" } else { "" };
         let pattern = format!("^{sign}[0-9]{{1,{MAX_WHOLE_DIGITS}}}(\\.[0-9]{{1,6}})?$");
         ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build().into()
     }

@@ -45,7 +45,8 @@ pub(super) fn complete(document: &mut OpenApi) {
     }
 }
 
-fn operations(paths: &mut Paths) -> impl Iterator<Item = &mut Operation> {
+/// All operations.
+pub(super) fn operations(paths: &mut Paths) -> impl Iterator<Item = &mut Operation> {
     let items = paths.paths.values_mut();
     let methods = items
         .flat_map(|item| [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch]);

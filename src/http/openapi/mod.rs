@@ -3,6 +3,7 @@
 mod complete;
 mod errors;
 mod headers;
+mod responses;
 mod webhooks;
 
 use utoipa::ToSchema;
@@ -71,6 +72,7 @@ pub fn openapi() -> OpenApi {
     components.schemas.extend(schemas);
     document.webhooks = Some(webhooks::webhooks());
     complete::complete(&mut document);
+    responses::share_errors(&mut document.paths, document.components.get_or_insert_default());
     document
 }
 

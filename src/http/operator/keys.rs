@@ -54,7 +54,7 @@ pub(super) async fn create(
     PathParam(workspace): PathParam,
     Input { value: input, .. }: Input<KeyIn>,
 ) -> Answer<KeyWithSecretOut> {
-    let request = input.request(state.services.clock.now())?;
+    let request = input.request(state.services.clock.now());
     let workspace = workspaces::find_present(&state.services, &workspace).await?.id;
     let manager = KeyManager::operator(workspace, &operator.actor);
     let created = manage_keys::create(&state.services, manager, request).await?;

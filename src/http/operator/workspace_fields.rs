@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
+use utoipa::openapi::Type;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema};
-use utoipa::openapi::{RefOr, Type};
 
 use crate::domain::allow_hosts::AllowHosts;
 use crate::domain::invalid_field::check_slug;
 use crate::domain::retention::{RetentionPatch, parse_days};
-use crate::http::fields::{Amount, AnyText, FieldType, Violation, string_schema, strings};
+use crate::domain::schema::formatted;
+use crate::http::fields::{Amount, AnyText, FieldType, Violation, strings};
 use crate::service::workspaces::PricingPatch;
 
 /// The most private hosts of a workspace.
@@ -126,6 +127,6 @@ impl FieldType for Hosts {
     }
 
     fn schema() -> Schema {
-        ArrayBuilder::new().items(RefOr::T(string_schema(None))).max_items(Some(MAX_HOSTS)).build().into()
+        ArrayBuilder::new().items(formatted("host")).max_items(Some(MAX_HOSTS)).build().into()
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId};
 use crate::domain::render::{BookingOut, Success};
-use crate::domain::schema::DayOrTimeText;
+use crate::domain::schema::{DayOrTimeText, formatted};
 use crate::http::describe::{IdempotencyErrors, NotFound, error_sets};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{
@@ -105,11 +105,30 @@ impl<const MAX: usize> FieldType for Detail<MAX> {
     }
 }
 
+/// The longest start of a booking, in characters.
+const MAX_START: usize = 64;
+
+/// The start of a booking. The calendar reads it.
+#[derive(Debug)]
+pub(super) enum Start {}
+
+impl FieldType for Start {
+    type Value = String;
+
+    fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
+        Text::<MAX_START>::check(raw)
+    }
+
+    fn schema() -> Schema {
+        formatted("booking-start").max_length(Some(MAX_START)).into()
+    }
+}
+
 request! {
     /// A booking to make. The fields are those of the booking tool.
     pub(super) struct BookingIn as BookingIn {
         /// The start of a free slot: ISO 8601, or as a tool lists it. Without an offset it is in the calendar's time zone.
-        start: Text<64> = "2026-03-16T14:00",
+        start: Start = "2026-03-16T14:00",
         /// What the appointment is about.
         title: Text<200> = "Demo",
         name: Option<Detail<200>> = "Ada Lovelace",

@@ -4,7 +4,9 @@ use axum::extract::State;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use serde_json::{Map, json};
 use utoipa::ToSchema;
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema};
 use utoipa::openapi::{KnownFormat, RefOr, SchemaFormat, Type};
 
@@ -14,14 +16,15 @@ use super::webhook_endpoints::SecretsNotConfigured;
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::calendar::{
     CaldavPatch, Calendar, CalendarRulesIn, CalendarRulesPatch, CalendarSource, HoursIn, MAX_HOLIDAYS,
+    MAX_URL, MAX_USERNAME, MAX_WINDOWS,
 };
 use crate::domain::error::Error;
 use crate::domain::ids::CalendarId;
 use crate::domain::render::Success;
-use crate::domain::schema::Date;
+use crate::domain::schema::{Date, formatted, pattern};
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, PathParam, QueryParams, Read};
-use crate::http::fields::{AnyText, FieldType, Integer, Violation, request, string_schema, strings};
+use crate::http::fields::{AnyText, FieldType, Integer, Violation, request, strings};
 use crate::http::pages::calendar_file;
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -147,6 +150,22 @@ impl From<&Calendar> for CalendarOut {
     }
 }
 
+/// A time zone of the IANA database. The calendar checks its name.
+#[derive(Debug)]
+pub(super) enum TimeZone {}
+
+impl FieldType for TimeZone {
+    type Value = String;
+
+    fn check(raw: &RawValue) -> Result<Option<String>, Violation> {
+        AnyText::check(raw)
+    }
+
+    fn schema() -> Schema {
+        formatted("time-zone").into()
+    }
+}
+
 /// Windows of opening hours by weekday.
 #[derive(Debug)]
 pub(super) enum Hours {}
@@ -159,11 +178,15 @@ impl FieldType for Hours {
     }
 
     fn schema() -> Schema {
-        let windows = || ArrayBuilder::new().items(RefOr::T(string_schema(None))).build();
+        let windows = || ArrayBuilder::new().items(formatted("opening-hours")).max_items(Some(MAX_WINDOWS));
         let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
         let object = days.into_iter().fold(ObjectBuilder::new().schema_type(Type::Object), |object, day| {
-            object.property(day, windows())
+            object.property(day, windows().unique_items(true))
         });
+        // Some day has a window.
+        let none = days.map(|day| (day.to_owned(), json!({ "maxItems": 0 })));
+        let none = json!({ "properties": Map::from_iter(none) });
+        let object = object.extensions(Some(Extensions::from_iter([("not", none)])));
         object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
     }
 }
@@ -187,7 +210,7 @@ impl FieldType for Dates {
     }
 }
 
-/// The CalDAV server of a calendar.
+/// The CalDAV server of a new calendar.
 #[derive(Debug)]
 pub(super) enum Caldav {}
 
@@ -199,15 +222,38 @@ impl FieldType for Caldav {
     }
 
     fn schema() -> Schema {
-        let text = || ObjectBuilder::new().schema_type(Type::String);
-        let uri = text().format(Some(SchemaFormat::Custom("uri".to_owned()))).max_length(Some(2048));
-        let password = text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
-        let password = password.write_only(true).min_length(Some(4));
-        let object = ObjectBuilder::new().schema_type(Type::Object).property("url", uri);
-        let object = object.property("username", text().min_length(Some(1)).max_length(Some(255)));
-        let object = object.property("password", password);
-        object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
+        let together = json!({ "username": ["password"], "password": ["username"] });
+        let together = Extensions::from_iter([("dependentRequired", together)]);
+        caldav_schema().required("url").extensions(Some(together)).build().into()
     }
+}
+
+/// Changes to the CalDAV server of a calendar.
+#[derive(Debug)]
+pub(super) enum CaldavChange {}
+
+impl FieldType for CaldavChange {
+    type Value = CaldavPatch;
+
+    fn check(raw: &RawValue) -> Result<Option<CaldavPatch>, Violation> {
+        nested(raw)
+    }
+
+    fn schema() -> Schema {
+        caldav_schema().build().into()
+    }
+}
+
+fn caldav_schema() -> ObjectBuilder {
+    let password = pattern(r"^[^\u0000]*$").format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
+    let username =
+        r"^[^:\u0000-\u001f\u007f-\u009f]*[^:\u0000-\u001f\u007f-\u009f\s][^:\u0000-\u001f\u007f-\u009f]*$";
+    ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("url", formatted("uri").max_length(Some(MAX_URL)))
+        .property("username", pattern(username).max_length(Some(MAX_USERNAME)))
+        .property("password", password.write_only(true).min_length(Some(4)))
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
 /// An object with fields of its own, which an error names.
@@ -232,7 +278,7 @@ request! {
         /// Lower-case letters, digits, hyphens and underscores. It cannot be changed later.
         slug: Slug = "sales",
         /// An IANA name.
-        time_zone: AnyText = "Europe/Berlin",
+        time_zone: TimeZone = "Europe/Berlin",
         /// Windows of opening hours in local time, by weekday; a day without any is closed.
         hours: Hours = {"mon": ["09:00-12:00", "13:00-17:00"], "fri": ["20:00-24:00"]},
         /// The length of an appointment; 30 by default.
@@ -258,7 +304,7 @@ request! {
 request! {
     /// Changes to a calendar. Absent fields stay.
     pub(super) struct CalendarUpdateIn as CalendarUpdate update {
-        time_zone: Option<AnyText> = "Europe/Berlin",
+        time_zone: Option<TimeZone> = "Europe/Berlin",
         /// Replaces the windows of all days.
         hours: Option<Hours> = {"mon": ["09:00-12:00"]},
         slot_minutes: Option<Integer<u32, 1, 1440>>,
@@ -271,7 +317,7 @@ request! {
         bookings_per_day: Option<Integer<u32, 1, 100_000>>,
         /// Fields that are left out stay, also the password, unless the host or the username changes. An empty object removes the
         /// server: appointments are then stored here.
-        caldav: Option<Caldav>,
+        caldav: Option<CaldavChange>,
     }
 }
 

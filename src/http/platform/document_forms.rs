@@ -1,12 +1,14 @@
 //! Documents as `multipart/form-data`, which browsers and most HTTP clients send for a file.
 
-use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema};
+use utoipa::openapi::schema::{AdditionalProperties, KnownFormat, ObjectBuilder, Schema};
 use utoipa::openapi::{RefOr, SchemaFormat, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::documents::{checked_fields, declared_type};
+use super::knowledge_bases::SLUG;
 use crate::domain::error::Error;
-use crate::domain::knowledge::{Charset, Format, MAX_FILE, slugify};
+use crate::domain::knowledge::{Charset, Format, MAX_FILE, MAX_TITLE_LENGTH, MAX_URL_LENGTH, slugify};
+use crate::domain::schema::{formatted, pattern};
 use crate::http::envelope::Platform;
 use crate::http::extract::{Form, FormFile, FormKind};
 use crate::http::fields::Violation;
@@ -84,19 +86,21 @@ fn schema(fields: &[&'static str]) -> RefOr<Schema> {
     let file = binary.description(Some(file));
     let mut object = ObjectBuilder::new().schema_type(Type::Object).property("file", file).required("file");
     for field in fields {
-        let text = ObjectBuilder::new().schema_type(Type::String);
-        object = object.property(*field, text.description(Some(description(field))));
+        object = object.property(*field, field_schema(field));
     }
-    RefOr::T(object.build().into())
+    RefOr::T(object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into())
 }
 
-fn description(field: &str) -> &'static str {
+/// A field of a form. A blank one counts as absent.
+fn field_schema(field: &str) -> ObjectBuilder {
     match field {
-        "title" => {
-            "Search results name it as their source; by default the name of the file, or the slug in the path."
-        }
-        "slug" => "Derived from the title by default.",
-        _ => "The URL at which people read the document; search results include it.",
+        "title" => pattern(r"^[^\u0000]*$").max_length(Some(MAX_TITLE_LENGTH)).description(Some(
+            "Search results name it as their source; by default the name of the file, or the slug in the path.",
+        )),
+        "slug" => pattern(format!(r"^({SLUG}|\s*)$")).description(Some("Derived from the title by default.")),
+        _ => formatted("uri")
+            .max_length(Some(MAX_URL_LENGTH))
+            .description(Some("The URL at which people read the document; search results include it.")),
     }
 }
 

@@ -17,7 +17,8 @@ use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
 use crate::domain::knowledge::{
-    Charset, Document, Format, MAX_FILE, MAX_TEXT, URL_REQUIREMENT, slugify, title_error, web_url,
+    Charset, Document, Format, MAX_FILE, MAX_TEXT, MAX_URL_LENGTH, URL_REQUIREMENT, slugify, title_error,
+    web_url,
 };
 use crate::domain::render::Success;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
@@ -85,7 +86,7 @@ impl FieldType for WebUrl {
     }
 
     fn schema() -> Schema {
-        url_schema(2048)
+        url_schema(MAX_URL_LENGTH)
     }
 }
 
@@ -143,7 +144,7 @@ fn document(input: DocumentIn) -> Result<DocumentSource, Error> {
 #[into_params(parameter_in = Query)]
 pub(super) struct UploadQuery {
     /// The title, which search results name as their source; the slug by default.
-    #[param(max_length = 255)]
+    #[param(max_length = 255, pattern = r"^[^\u0000]*$")]
     title: Option<String>,
     /// The URL at which people read the document; search results include it.
     #[param(format = "uri", max_length = 2048)]

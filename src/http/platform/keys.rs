@@ -50,7 +50,7 @@ fn scopes_schema() -> Schema {
 
 request! {
     /// A new key.
-    pub(in crate::http) struct KeyIn as ApiKeyIn {
+    pub(in crate::http) struct KeyIn as ApiKeyIn not_both(expires_in, expires_at) {
         /// What the key is for. The audit log keeps it.
         name: Text<MAX_KEY_NAME> = "Back end",
         /// At least one. A key gives only scopes that it has itself.
@@ -64,14 +64,10 @@ request! {
 
 impl KeyIn {
     /// The key that is asked for.
-    pub(in crate::http) fn request(self, now: Micros) -> Result<NewKey, Error> {
+    pub(in crate::http) fn request(self, now: Micros) -> NewKey {
         let Self { name, scopes, expires_in, expires_at } = self;
-        if expires_in.is_some() && expires_at.is_some() {
-            let text = "Field 'expires_at' must not be given together with 'expires_in'.";
-            return Err(Error::invalid("expires_at", text));
-        }
         let after = |seconds: i64| now.plus(Duration::from_secs(seconds.unsigned_abs()));
-        Ok(NewKey { name, scopes, expires_at: expires_at.or(expires_in.map(after)) })
+        NewKey { name, scopes, expires_at: expires_at.or(expires_in.map(after)) }
     }
 }
 
@@ -200,7 +196,7 @@ pub(super) async fn create(
     KeysWrite(account, _): KeysWrite,
     Input { value: input, .. }: Input<KeyIn>,
 ) -> Answer<KeyWithSecretOut> {
-    let request = input.request(state.services.clock.now())?;
+    let request = input.request(state.services.clock.now());
     let created = manage_keys::create(&state.services, KeyManager::of_workspace(&account), request).await?;
     Ok(Success::new("Key created successfully.", KeyWithSecretOut::from(created)))
 }
@@ -254,4 +250,32 @@ pub(super) async fn revoke(
 ) -> Answer<KeyOut> {
     let key = manage_keys::revoke(&state.services, KeyManager::of_workspace(&account), &name).await?;
     Ok(Success::new("Key revoked successfully.", KeyOut::from(key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use utoipa::PartialSchema as _;
+
+    use super::*;
+    use crate::domain::ignored_names::IgnoredNames;
+    use crate::http::fields::read;
+
+    #[test]
+    fn a_key_expires_at_a_time_or_after_one() {
+        let schema = serde_json::to_value(KeyIn::schema()).unwrap();
+        let expiries = [
+            (json!({}), true),
+            (json!({ "expires_in": 60, "expires_at": null }), true),
+            (json!({ "expires_in": null, "expires_at": "2026-03-15T14:00:00Z" }), true),
+            (json!({ "expires_in": 60, "expires_at": "2026-03-15T14:00:00Z" }), false),
+        ];
+        for (mut body, is_accepted) in expiries {
+            body["name"] = json!("Back end");
+            body["scopes"] = json!(["read"]);
+            assert_eq!(jsonschema::is_valid(&schema, &body), is_accepted, "{body}");
+            let read = read::<Platform, KeyIn>(body.to_string().as_bytes(), &mut IgnoredNames::default());
+            assert_eq!(read.is_ok(), is_accepted, "{body}");
+        }
+    }
 }

@@ -33,6 +33,9 @@ error_sets! {
     }
 }
 
+/// A [`Slug`], as a regular expression without anchors.
+pub(super) const SLUG: &str = "(?!(doc|kb|cal)_[0-7][0-9a-hjkmnp-tv-z]{25}$)[a-z0-9_-]{1,64}";
+
 /// The slug of a knowledge base, a document or a calendar.
 #[derive(Debug)]
 pub(super) enum Slug {}
@@ -46,7 +49,7 @@ impl FieldType for Slug {
     }
 
     fn schema() -> Schema {
-        pattern("^(?!(doc|kb|cal)_[0-7][0-9a-hjkmnp-tv-z]{25}$)[a-z0-9_-]{1,64}$").into()
+        pattern(format!("^{SLUG}$")).into()
     }
 }
 

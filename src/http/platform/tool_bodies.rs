@@ -4,14 +4,17 @@
 use std::borrow::Cow;
 
 use serde_json::{Value, json};
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{
     AdditionalProperties, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema, SchemaType,
 };
-use utoipa::openapi::{RefOr, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::assistants::set_nullable;
-use crate::domain::tool::TOOL_KINDS;
+use crate::domain::schema::{formatted, pattern};
+use crate::domain::signature::SigningSecret;
+use crate::domain::tool::{MAX_HEADER, TOOL_KINDS};
 
 /// A new tool.
 #[derive(Debug)]
@@ -77,7 +80,8 @@ fn new_tool(kind: &'static str) -> Schema {
     let mut object = Object::new();
     object.title = Some(kind.to_owned());
     for (name, schema) in common_fields(kind) {
-        let is_required = name == "kind" || name == "description" && kind == "webhook";
+        let is_required =
+            name == "kind" || name == "description" && kind == "webhook" || name == "slug" && kind == "mcp";
         add(&mut object, name, schema, !is_required);
         if is_required {
             object.required.push(name.to_owned());
@@ -90,7 +94,28 @@ fn new_tool(kind: &'static str) -> Schema {
         }
     }
     object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+    object.extensions = excluded(kind).map(|none| Extensions::from_iter([("not", none)]));
     object.into()
+}
+
+/// What a tool of this kind must not be, besides what its fields say.
+fn excluded(kind: &str) -> Option<Value> {
+    let absent = json!({ "type": "null" });
+    let nameless = json!({ "properties": { "slug": absent, "name": absent } });
+    // Neither absent, nor null or empty.
+    let set = |field: &str, value: Value| json!({ "required": [field], "properties": { field: value } });
+    let is_get = set("method", json!({ "enum": ["GET"] }));
+    let (body, form) = (set("body", json!({ "type": "string" })), set("form", json!({ "enum": [true] })));
+    let fixed = set("static", json!({ "type": "object", "minProperties": 1 }));
+    match kind {
+        "mcp" => None,
+        "webhook" => Some(json!({ "anyOf": [
+            nameless,
+            { "allOf": [is_get, { "anyOf": [body, form, fixed] }] },
+            { "allOf": [body, { "anyOf": [form, fixed] }] },
+        ] })),
+        _ => Some(nameless),
+    }
 }
 
 fn add(object: &mut Object, name: &str, schema: Schema, is_nullable: bool) {
@@ -105,7 +130,7 @@ fn add(object: &mut Object, name: &str, schema: Schema, is_nullable: bool) {
 fn common_fields(kind: &'static str) -> Vec<(&'static str, Schema)> {
     let slug = text("Its short name, by which assistants refer to it.").pattern(Some("^[a-z0-9_-]{1,64}$"));
     let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind]));
-    let description = text("When to use it, for the model.").min_length(Some(1));
+    let description = not_blank("When to use it, for the model.");
     let label = text("What the widget shows while it is called.").min_length(Some(1)).max_length(Some(80));
     let is_webhook = kind == "webhook";
     let examples = is_webhook.then(|| json!("Looks up an order by its number."));
@@ -149,7 +174,7 @@ fn kind_fields(kind: &'static str) -> Vec<(&'static str, Schema, bool)> {
         "webhook" => webhook_fields(),
         "mcp" => {
             let allow = ArrayBuilder::new()
-                .items(ObjectBuilder::new().schema_type(Type::String))
+                .items(pattern("^[A-Za-z0-9_-]{1,64}$"))
                 .min_items(Some(1))
                 .unique_items(true)
                 .description(Some("The names of the tools to use; by default all that the server lists."));
@@ -164,14 +189,17 @@ fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
     let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"].map(Value::from);
     let methods = methods.into_iter().chain([Value::Null]);
     let method = text("By default `POST`.").enum_values(Some(methods));
-    let body = text("A JSON template with placeholders, sent instead of the arguments.");
-    let signing = secret("`whsec_…`: requests are signed with it.");
-    let placeholders = map("Secrets for `{{name}}` in the URL, the headers and the body.", secret("").into());
+    let body = not_blank("A JSON template with placeholders, sent instead of the arguments.");
+    let mut signing = secret("`whsec_…`: requests are signed with it.");
+    signing.pattern = Some(SigningSecret::PATTERN.to_owned());
+    let mut placeholders =
+        map("Secrets for `{{name}}` in the URL, the headers and the body.", secret("").into());
+    name_keys(&mut placeholders, formatted("variable-name"));
     vec![
         url_field("webhook"),
         ("method", method.build().into(), false),
         headers_field(),
-        ("body", body.min_length(Some(1)).build().into(), false),
+        ("body", body.build().into(), false),
         ("form", flag("Whether the body is a form instead of JSON."), false),
         ("static", map("Fields that are sent in addition to the arguments.", any()), false),
         timeout_field(),
@@ -183,18 +211,19 @@ fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
 
 fn url_field(kind: &str) -> (&'static str, Schema, bool) {
     let url = if kind == "mcp" {
-        let url = text("Absolute, `http` or `https`.").pattern(Some(r"^[^{}\u0000]*$"));
+        let url = formatted("uri").description(Some("Absolute, `http` or `https`."));
         url.examples([json!("https://shop.example/mcp")])
     } else {
-        let url = text("Absolute, `http` or `https`; may contain placeholders after the host.");
+        let about = "Absolute, `http` or `https`; may contain placeholders after the host.";
+        let url = formatted("url-template").description(Some(about));
         url.examples([json!("https://shop.example/orders/{order_id}")])
     };
-    let uri = (kind == "mcp").then(|| SchemaFormat::Custom("uri".to_owned()));
-    ("url", url.format(uri).build().into(), true)
+    ("url", url.build().into(), true)
 }
 
 fn timeout_field() -> (&'static str, Schema, bool) {
-    let timeout = text("For the whole call: 1 to 30 seconds, by default `10s`.");
+    let timeout =
+        formatted("timeout").description(Some("For the whole call: 1 to 30 seconds, by default `10s`."));
     ("timeout", timeout.examples([json!("10s")]).build().into(), false)
 }
 
@@ -203,8 +232,12 @@ fn headers_field() -> (&'static str, Schema, bool) {
         .property("secret", secret("The value of the header."))
         .required("secret")
         .additional_properties(Some(AdditionalProperties::FreeForm(false)));
-    let value = OneOfBuilder::new().item(text("")).item(secret);
-    ("headers", map("Strings, or secrets: `{\"secret\": \"…\"}`.", value.build().into()), false)
+    let plain = pattern(r"^[^\u0000-\u0008\u000a-\u001f\u007f-\u009f]*$").max_length(Some(MAX_HEADER));
+    let value = OneOfBuilder::new().item(plain).item(secret);
+    let names = r"^(?!([Hh][Oo][Ss][Tt]|[Cc]ontent-[Ll]ength|[Tt]ransfer-[Ee]ncoding|[Cc]onnection)$)[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+    let mut headers = map("Strings, or secrets: `{\"secret\": \"…\"}`.", value.build().into());
+    name_keys(&mut headers, pattern(names));
+    ("headers", headers, false)
 }
 
 fn text(about: &str) -> ObjectBuilder {
@@ -223,6 +256,17 @@ fn flag(about: &str) -> Schema {
 /// Any value.
 fn any() -> Schema {
     ObjectBuilder::new().schema_type(SchemaType::AnyValue).build().into()
+}
+
+/// Restricts the names of an object's entries.
+fn name_keys(map: &mut Schema, names: ObjectBuilder) {
+    if let Schema::Object(object) = map {
+        object.property_names = Some(Box::new(names.into()));
+    }
+}
+
+fn not_blank(about: &str) -> ObjectBuilder {
+    pattern(r"^[^\u0000]*[^\u0000\s][^\u0000]*$").description(Some(about))
 }
 
 /// An object with any names.
@@ -273,5 +317,25 @@ mod tests {
         assert_eq!((&schema["minProperties"], &schema["additionalProperties"]), (&json!(1), &json!(false)));
         assert_eq!(schema["properties"]["secret"]["type"], json!(["string", "null"]));
         assert_eq!(schema["properties"]["secret"]["writeOnly"], true);
+    }
+
+    #[test]
+    fn a_webhook_has_one_body_and_a_name() {
+        let schema = serde_json::to_value(new_tool("webhook")).unwrap();
+        let is_valid = |fields: Value| {
+            let mut tool = json!({ "kind": "webhook", "description": "x", "url": "https://shop.example" });
+            tool.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            jsonschema::is_valid(&schema, &tool)
+        };
+
+        assert!(is_valid(json!({ "slug": "a" })) && is_valid(json!({ "name": "a", "body": "{}" })));
+        assert!(!is_valid(json!({})) && !is_valid(json!({ "slug": null, "name": null })));
+        assert!(is_valid(json!({ "slug": "a", "method": "GET", "body": null, "form": false, "static": {} })));
+        for extra in [json!({ "body": "{}" }), json!({ "form": true }), json!({ "static": { "a": 1 } })] {
+            let mut get = json!({ "slug": "a", "method": "GET" });
+            get.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            assert!(!is_valid(get), "{extra}");
+        }
+        assert!(!is_valid(json!({ "slug": "a", "body": "{}", "form": true })));
     }
 }

@@ -17,7 +17,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, KeyId, WorkspaceId};
 use crate::domain::money::Money;
 use crate::domain::render::Success;
-use crate::domain::schema::words;
+use crate::domain::schema::{DayOrQuarterText, TimeZoneName, pattern, words};
 use crate::domain::usage::{Bucket, Group, Period, UsageRow, parse_buckets};
 use crate::http::describe::{Errors, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, Platform};
@@ -37,19 +37,19 @@ const TEXT_CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8"
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct UsageParams {
     /// The start: a date in the time zone, or a time on a quarter of an hour.
-    #[param(value_type = String, required = true, example = "2026-03-01")]
+    #[param(inline, value_type = DayOrQuarterText, required = true, example = "2026-03-01")]
     start: Option<String>,
     /// The end, which is not included; now by default.
-    #[param(example = "2026-04-01")]
+    #[param(inline, value_type = Option<DayOrQuarterText>, example = "2026-04-01")]
     end: Option<String>,
     /// The length of the buckets; `day` by default. With `none` there is one bucket.
     #[param(schema_with = bucket_schema)]
     bucket: Option<String>,
     /// What to divide the figures by, separated by commas: `workspace`, `assistant`, `model`, `key`.
-    #[param(example = "assistant,model")]
+    #[param(schema_with = groups_schema, example = "assistant,model")]
     group_by: Option<String>,
     /// The time zone of dates and buckets; UTC by default.
-    #[param(example = "Europe/Berlin")]
+    #[param(inline, value_type = Option<TimeZoneName>, example = "Europe/Berlin")]
     timezone: Option<String>,
     /// Number of items per page: 1 to 200, 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
@@ -61,6 +61,13 @@ pub(in crate::http) struct UsageParams {
 
 fn bucket_schema() -> Schema {
     words(Buckets::words()).into()
+}
+
+/// The schema of what to group by.
+fn groups_schema() -> Schema {
+    let words: Vec<_> = Group::ALL.iter().map(|group| group.as_str()).collect();
+    let word = format!(" *({}) *", words.join("|"));
+    pattern(format!("^{word}(,{word})*$")).into()
 }
 
 /// The lengths of buckets.

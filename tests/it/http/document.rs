@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::support::described::with_responses;
 use crate::support::server::{ASSISTANT, TestServer, WIDGET};
 use crate::support::store;
 use crate::support::wait::wait_for;
@@ -191,7 +192,7 @@ fn named(errors: &[(&str, Value)]) -> Vec<(String, Value)> {
 async fn each_route_lists_its_errors_as_they_are_sent() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let document = server.request("GET", "/openapi.json").send().await.json();
+    let document = with_responses(server.request("GET", "/openapi.json").send().await.json());
     let widget = |text: &str| json!({"status": false, "error": text});
     let statuses = |path: &str, method: &str| {
         let responses = document["paths"][path][method]["responses"].as_object().unwrap();
@@ -241,7 +242,7 @@ async fn each_route_lists_its_errors_as_they_are_sent() {
 async fn a_retry_is_called_safe_only_where_the_route_reads_the_key() {
     let db = store::sqlite().await;
     let server = TestServer::start(&db).await;
-    let document = server.request("GET", "/openapi.json").send().await.json();
+    let document = with_responses(server.request("GET", "/openapi.json").send().await.json());
 
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters")

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::support::binary::Sandbox;
+use crate::support::described::with_responses;
 
 const LIST: &str = include_str!("public_names.txt");
 
@@ -116,7 +117,7 @@ fn metrics() -> Vec<String> {
 #[test]
 fn the_public_names_match_the_committed_list() {
     let sandbox = Sandbox::new();
-    let document = serde_json::from_str(&sandbox.run(&["openapi"]).stdout).unwrap();
+    let document = with_responses(serde_json::from_str(&sandbox.run(&["openapi"]).stdout).unwrap());
     let sections = [
         settings(),
         commands(&sandbox, &[]),

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 const OF_NO_OPERATION: [&str; 5] =
     ["route_not_found", "method_not_allowed", "body_timeout", "body_incomplete", "overloaded"];
 
-static DOCUMENT: LazyLock<Value> =
-    LazyLock::new(|| serde_json::to_value(rejoinder::http::openapi()).expect("the document is JSON"));
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+    with_responses(serde_json::to_value(rejoinder::http::openapi()).expect("the document is JSON"))
+});
 
 /// The compiled schemas by their pointers into the document.
 static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
@@ -21,6 +22,23 @@ static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::
 /// The document that the server serves.
 pub fn document() -> &'static Value {
     &DOCUMENT
+}
+
+/// A document in which each operation has its responses itself, not by reference.
+pub fn with_responses(mut document: Value) -> Value {
+    let shared = document["components"]["responses"].take();
+    let paths = document["paths"].as_object_mut().expect("paths");
+    let operations = paths.values_mut().flat_map(|item| item.as_object_mut().expect("a path").values_mut());
+    for responses in operations.filter_map(|operation| operation.get_mut("responses")?.as_object_mut()) {
+        for response in responses.values_mut() {
+            let name =
+                response["$ref"].as_str().and_then(|name| name.strip_prefix("#/components/responses/"));
+            if let Some(found) = name.map(|name| shared[name].clone()) {
+                *response = found;
+            }
+        }
+    }
+    document
 }
 
 /// A schema for a part of the document, which may refer to its components.

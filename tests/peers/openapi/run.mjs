@@ -72,6 +72,12 @@ async function schemathesis(server) {
   const folder = join(work, "schemathesis");
   mkdirSync(folder);
   copyFileSync(join(here, "hooks.py"), join(folder, "hooks.py"));
+  const headers = { authorization: `Bearer ${server.key}`, "content-type": "application/json" };
+  const request = async (path, init) => (await (await fetch(`${server.address}${path}`, { headers, ...init })).json()).data;
+  const me = await request("/v1/me");
+  const base = await request("/v1/knowledge_bases", { method: "POST", body: JSON.stringify({ slug: "help" }) });
+  const own = [me.key.id, me.workspace.id, base.id].join(" ");
+  const env = { KEY: server.key, OPERATOR_KEY: server.operatorKey, OWN: own };
   await run(
     pip("schemathesis"),
     [
@@ -82,7 +88,7 @@ async function schemathesis(server) {
       ...["--continue-on-failure", "--report", "junit"],
     ],
     folder,
-    { KEY: server.key, OPERATOR_KEY: server.operatorKey, SCHEMATHESIS_HOOKS: "hooks", PYTHONPATH: folder },
+    { ...env, SCHEMATHESIS_HOOKS: "hooks", PYTHONPATH: folder },
   );
 }
 
