@@ -151,7 +151,7 @@ fn the_settings_of_a_widget_and_the_label_of_a_tool_are_checked() {
     }
     let name = "name = \"get_order_status\"";
     let label = error(name, &format!("{name}\nlabel = \"{}\"", "x".repeat(81)));
-    assert_eq!(label, "line 28: tools[1].label: longer than 80 characters");
+    assert_eq!(label, "line 30: tools[1].label: longer than 80 characters");
     let file = FILE.replacen(name, &format!("{name}\nlabel = \"Looking it up\""), 1);
     let file = WorkspaceFile::parse(&file).unwrap();
     assert_eq!(file.tools[1].label.as_deref(), Some("Looking it up"));

@@ -87,7 +87,7 @@ fn describe_slots(call: &CompletedCall) -> String {
             |key: &str| call.arguments.get(key).and_then(Value::as_str).map(format_day).unwrap_or_default();
         return format!("Nothing is free from {} to {}.", day("start_date"), day("end_date"));
     }
-    format!("These times are free{zone}:\n{}\nWhich one suits you?", list(&slots))
+    format!("These times are free{zone}:\n{}\n\nWhich one suits you?", list(&slots))
 }
 
 /// A line for each day with a few times.
