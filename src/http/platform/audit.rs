@@ -69,16 +69,16 @@ fn fields_schema() -> Schema {
 #[into_params(parameter_in = Query)]
 pub(in crate::http) struct AuditQuery {
     /// Only entries of the key with this id.
-    #[param(max_length = 255)]
+    #[param(max_length = 255, pattern = r"^[^\u0000]*$")]
     actor: Option<String>,
     /// Only entries with this action.
     #[param(schema_with = action_schema)]
     action: Option<String>,
     /// Only entries about objects of this kind.
-    #[param(max_length = 255, example = "key")]
+    #[param(max_length = 255, pattern = r"^[^\u0000]*$", example = "key")]
     object_kind: Option<String>,
     /// Only entries about the object with this id.
-    #[param(max_length = 255)]
+    #[param(max_length = 255, pattern = r"^[^\u0000]*$")]
     object_id: Option<String>,
     /// Only entries from this time on.
     #[param(format = DateTime)]

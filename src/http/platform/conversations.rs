@@ -10,7 +10,7 @@ use utoipa::openapi::{RefOr, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
-use super::list::{Cursor, InvalidQuery, flag, limit, metadata, text, time_range};
+use super::list::{Cursor, InvalidQuery, MetadataFilter, flag, limit, metadata, text, time_range};
 use super::{Answer, ReadErrors};
 use crate::domain::conversation::{
     ConversationCursor, ConversationFilter, ConversationKind, ConversationPatch, ConversationSearch,
@@ -144,6 +144,7 @@ pub(super) struct ConversationsQuery {
     /// An `ast_…` id, or a UUID.
     #[param(inline, value_type = Option<AssistantIdOrUuid>)]
     assistant_id: Option<String>,
+    #[param(pattern = r"^[^\u0000]*$")]
     external_identifier: Option<String>,
     /// The `sub` of an identified visitor's tokens.
     identity: Option<String>,
@@ -167,10 +168,10 @@ pub(super) struct ConversationsQuery {
     #[param(format = DateTime, example = "2026-03-16T14:00:00Z")]
     updated_before: Option<String>,
     /// Only conversations whose metadata has these strings: `metadata[KEY]=VALUE`.
-    #[param(value_type = Option<HashMap<String, String>>, style = DeepObject, explode)]
+    #[param(inline, value_type = Option<MetadataFilter>, style = DeepObject, explode)]
     metadata: Option<String>,
     /// Only conversations that have a message with all of these words, or this text in their `external_identifier`.
-    #[param(max_length = 1000, example = "refund")]
+    #[param(max_length = 1000, pattern = r"^[^\u0000]*$", example = "refund")]
     q: Option<String>,
 }
 

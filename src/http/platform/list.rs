@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use utoipa::openapi::path::{Parameter, ParameterIn};
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::schema::ObjectBuilder;
+use utoipa::openapi::{RefOr, Schema, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 use uuid::Uuid;
 
@@ -18,7 +19,7 @@ use crate::domain::ids::{AuditId, ConversationId, ResourceId};
 use crate::domain::schema::pattern;
 use crate::http::describe::error_sets;
 use crate::http::envelope::Platform;
-use crate::http::fields::{Time, Violation};
+use crate::http::fields::{Time, Violation, string_schema};
 use crate::service::Services;
 use crate::service::resources::{self, Resource};
 
@@ -85,6 +86,22 @@ pub(super) fn text(
     }
     Ok(Some(text.to_owned()))
 }
+
+/// A filter by metadata.
+#[derive(Debug)]
+pub(super) enum MetadataFilter {}
+
+impl PartialSchema for MetadataFilter {
+    fn schema() -> RefOr<Schema> {
+        let text = || string_schema(Some(MAX_METADATA_CHARS));
+        let object = ObjectBuilder::new().schema_type(Type::Object).property_names(Some(text()));
+        let mut object = object.additional_properties(Some(text())).build();
+        object.max_properties = Some(MAX_METADATA);
+        object.into()
+    }
+}
+
+impl ToSchema for MetadataFilter {}
 
 /// The keys and values of a filter by metadata.
 pub(super) fn metadata(

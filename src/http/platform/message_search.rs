@@ -7,7 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ReadErrors;
 use super::conversations::MAX_SEARCH;
-use super::list::{Cursor, InvalidQuery, conversation, limit, metadata, text, time_range};
+use super::list::{Cursor, InvalidQuery, MetadataFilter, conversation, limit, metadata, text, time_range};
 use crate::domain::conversation::SenderType;
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, MessageId};
@@ -65,13 +65,14 @@ pub(super) struct MessagesQuery {
     #[param(inline, value_type = Option<SearchCursor>)]
     cursor: Option<String>,
     /// Only messages that have all of these words, in any case and with or without accents.
-    #[param(max_length = 1000, example = "refund")]
+    #[param(max_length = 1000, pattern = r"^[^\u0000]*$", example = "refund")]
     q: Option<String>,
     /// Only messages of this conversation.
     #[param(inline, value_type = Option<ConversationId>)]
     conversation_id: Option<String>,
     #[param(inline, value_type = Option<SenderType>)]
     sender_type: Option<String>,
+    #[param(pattern = r"^[^\u0000]*$")]
     sender_id: Option<String>,
     /// Only messages that were created at this time or later.
     #[param(format = DateTime, example = "2026-03-15T14:00:00Z")]
@@ -80,7 +81,7 @@ pub(super) struct MessagesQuery {
     #[param(format = DateTime, example = "2026-03-16T14:00:00Z")]
     before: Option<String>,
     /// Only messages whose metadata has these strings: `metadata[KEY]=VALUE`.
-    #[param(value_type = Option<HashMap<String, String>>, style = DeepObject, explode)]
+    #[param(inline, value_type = Option<MetadataFilter>, style = DeepObject, explode)]
     metadata: Option<String>,
 }
 
