@@ -138,7 +138,7 @@ fn text_schema(max_chars: usize) -> Schema {
 
 /// The schema of an http or https URL of at most this many characters.
 pub(in crate::http) fn url_schema(max_chars: usize) -> Schema {
-    formatted("uri").max_length(Some(max_chars)).into()
+    formatted("uri").pattern(Some("^[Hh][Tt][Tt][Pp][Ss]?:")).max_length(Some(max_chars)).into()
 }
 
 /// The id of a resource, as it was sent; any other text is a resource that does not exist.

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::support::described::with_responses;
-use crate::support::server::{ASSISTANT, TestServer, WIDGET};
+use crate::support::identity;
+use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
 use crate::support::store;
 use crate::support::wait::wait_for;
 
@@ -270,7 +271,10 @@ async fn a_retry_is_called_safe_only_where_the_route_reads_the_key() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
     let db = store::sqlite().await;
-    let server = TestServer::start(&db).await;
+    let secret = "name = \"Front desk\"\nidentity_secrets = [{ env = \"IDENTITY\" }]";
+    let edit = move |text: String| text.replace("name = \"Front desk\"", secret);
+    let server = Setup::default().workspace(edit).start(&db).await;
+    let token = identity::token(&identity::claims("ada"));
     let document = server.request("GET", "/openapi.json").send().await.json();
     let con = server.conversation_id(WIDGET).await;
     let sent = json!({"conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "Hi"});
@@ -282,7 +286,9 @@ async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
             "WidgetConversation",
             "POST",
             "/api/conversations".to_owned(),
-            json!({"assistant_id": ASSISTANT, "type": "test", "variables": {"name": "Ada"}}),
+            json!({
+                "assistant_id": ASSISTANT, "type": "test", "variables": {"name": "Ada"}, "identity_token": token,
+            }),
         ),
         (
             "MessageIn",

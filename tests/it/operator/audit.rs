@@ -8,6 +8,12 @@ use crate::support::db::both_backends;
 use crate::support::server::TestServer;
 use crate::v1::keys::create;
 
+/// The entry of an operator's change. The opening credit, which `rejoinder apply` has given, has the same time.
+fn by_operator(page: &Value) -> Value {
+    let items = page["data"]["items"].as_array().unwrap();
+    items.iter().find(|entry| entry["actor"]["kind"] == "operator").unwrap().clone()
+}
+
 both_backends!(
     async fn a_workspace_does_not_see_which_operator_acted(db: TestDb) {
         let server = TestServer::start(&db).await;
@@ -22,12 +28,12 @@ both_backends!(
         let lines = server.request("GET", "/v1/audit?action=credited").bearer(&key);
         let lines = lines.header("accept", "application/x-ndjson").send().await;
         let path = format!("/audit?workspace_id={workspace}&action=credited");
-        let of_operator = operator.get(&path).await.json()["data"]["items"][0].clone();
+        let of_operator = by_operator(&operator.get(&path).await.json());
 
-        let entry = own["data"]["items"][0].clone();
+        let entry = by_operator(&own);
         assert_eq!(entry["actor"], json!({ "kind": "operator", "id": null, "name": null }));
         assert_eq!(entry["address"], Value::Null);
-        assert_eq!(lines.text().lines().next(), Some(&*entry.to_string()));
+        assert!(lines.text().lines().any(|line| line == entry.to_string()), "{}", lines.text());
         assert_eq!((&of_operator["id"], &of_operator["actor"]["name"]), (&entry["id"], &json!("billing")));
         assert_eq!(of_operator["address"], "127.0.0.1");
     }
