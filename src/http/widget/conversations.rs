@@ -104,7 +104,7 @@ fn limit(query: &HistoryQuery) -> Result<usize, Error> {
 #[into_params(parameter_in = Query)]
 pub(super) struct ListQuery {
     /// The assistant: its UUID, or its `ast_…` id.
-    #[param(inline, value_type = AssistantIdOrUuid, required)]
+    #[param(inline, value_type = AssistantIdOrUuid, required, example = "550e8400-e29b-41d4-a716-446655440000")]
     assistant_id: Option<String>,
 }
 

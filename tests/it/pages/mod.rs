@@ -137,12 +137,13 @@ const SAMPLES: &str = "return [...document.querySelectorAll('article.operation')
 ]);";
 
 /// Samples that the demo may answer with another status than 200: operation, status, reason.
-const OTHER_STATUS: [(&str, &str, &str); 16] = [
+const OTHER_STATUS: [(&str, &str, &str); 17] = [
     ("createAssistant", "409", "the demo has an assistant with this slug"),
     ("createBooking", "409", "the day of the sample is over"),
     ("createErasure", "202", "the erasure goes on"),
     ("createTool", "409", "a tool of the test has this slug"),
     ("deleteConversation", "202", "the erasure goes on"),
+    ("listWidgetConversations", "401", "the request has no identity token"),
     ("operatorCreateWorkspace", "409", "the workspace of the sample was made before"),
     ("operatorDeleteWorkspace", "409", "the workspace is not suspended any more"),
     ("operatorResumeWorkspace", "409", "the workspace is not suspended any more"),
@@ -257,6 +258,7 @@ async fn resources(server: &TestServer) -> Vec<(&'static str, String)> {
         "method": "GET", "url": "https://shop.example/orders/{order_id}",
     });
     let tool = id(&post("/v1/tools", tool).await["tool"]);
+    let secret = id(&post(&format!("/v1/assistants/{assistant}/identity_secrets"), json!({})).await);
     let erasure = server.request("POST", "/v1/erasures").bearer(&key).json(&json!({"sender_id": "nobody"}));
     let erasure = id(&erasure.send().await.json()["data"]);
     let base = id(&post("/v1/knowledge_bases", json!({"slug": "mine"})).await);
@@ -277,6 +279,7 @@ async fn resources(server: &TestServer) -> Vec<(&'static str, String)> {
         ("DELIVERY", delivery),
         ("TOOL", tool),
         ("ASSISTANT", assistant),
+        ("IDENTITY_SECRET", secret),
         ("VERSION", "1".to_owned()),
         ("ERASURE", erasure),
         ("KEY_ID", key_id),

@@ -224,7 +224,7 @@ async fn a_connection_that_breaks_in_the_middle_is_resumed_without_doubling_the_
     chat.say("Tell me all.").await;
     chat.wait_for_half().await;
     link.set(LinkState::Down);
-    chat.browser.wait_for_text(LAST, "Reconnecting…").await;
+    chat.browser.wait_for_text(".strip", "Reconnecting…").await;
     link.set(LinkState::Up);
     chat.gate.open();
     chat.wait_for_end().await;

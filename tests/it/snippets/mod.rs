@@ -14,8 +14,22 @@ use serde_json::Value;
 use crate::support::binary::Sandbox;
 use blocks::{Block, all};
 
+/// `scripts/peers frameworks` builds the applications of these pages.
+const FRAMEWORKS: &str = "scripts/peers frameworks";
+
 /// The programs that other tests run: page, language, number of blocks, module of the test.
-const PROGRAMS: [(&str, &str, usize, &str); 11] = [
+const PROGRAMS: [(&str, &str, usize, &str); 22] = [
+    ("README.md", "html", 1, "startup"),
+    ("docs/chat-html.md", "html", 3, FRAMEWORKS),
+    ("docs/chat-html.md", "js", 1, FRAMEWORKS),
+    ("docs/chat-nextjs.md", "ts", 1, FRAMEWORKS),
+    ("docs/chat-nextjs.md", "tsx", 2, FRAMEWORKS),
+    ("docs/chat-react.md", "tsx", 2, FRAMEWORKS),
+    ("docs/chat-vue.md", "ts", 1, FRAMEWORKS),
+    ("docs/chat-vue.md", "vue", 2, FRAMEWORKS),
+    ("docs/chat.md", "css", 1, "pages"),
+    ("docs/chat.md", "html", 2, "pages"),
+    ("docs/chat.md", "js", 2, "pages"),
     ("docs/events.md", "js", 1, "v1::events::snippets"),
     ("docs/events.md", "python", 1, "v1::events::snippets"),
     ("docs/events.md", "rust", 1, "v1::events::snippets"),

@@ -158,8 +158,8 @@ both_backends!(
             let created_at = number / 2;
             format!(
                 "insert into conversations (workspace_id, id, kind, assistant_id, ai_enabled, created_at, next_position, \
-                 open_turns, spent, key_variables, visitor_variables, metadata) values ({workspace}, {id}, 'api', \
-                 {assistant}, true, {created_at}, 1, 0, 0, '', '', '{text}')"
+                 open_turns, spent, key_variables, visitor_variables, identity_variables, metadata) values ({workspace}, {id}, 'api', \
+                 {assistant}, true, {created_at}, 1, 0, 0, '', '', '', '{text}')"
             )
         };
         insert(&db, row).await;

@@ -11,7 +11,7 @@ use crate::operator::Operator;
 use crate::support::db::{TestDb, both_backends};
 use crate::support::described;
 use crate::support::receiver::create_endpoint;
-use crate::support::server::{TestServer, WIDGET};
+use crate::support::server::{ASSISTANT, TestServer, WIDGET};
 
 /// The routes whose objects the test does not create: they are addressed by an id that nothing has.
 const WITHOUT_OBJECT: [&str; 3] = [
@@ -191,6 +191,7 @@ async fn objects<'a>(server: &'a TestServer, db: &TestDb, operator: String) -> O
         ("/api/conversations/{uuid}/messages", reply),
         ("/api/chat", WIDGET.to_owned()),
         ("/api/automate/conversations", WIDGET.to_owned()),
+        ("/api/assistants", ASSISTANT.to_owned()),
         ("/v1/conversations", conversation),
         ("/v1/turns", turn),
         ("/v1/erasures", erasure),

@@ -10,7 +10,7 @@ use crate::support::seed;
 use crate::support::server::TestServer;
 
 /// The operations that write an entry if they change anything.
-const AUDITED: [&str; 30] = [
+const AUDITED: [&str; 32] = [
     "archiveAssistant",
     "archiveCalendar",
     "archiveTool",
@@ -20,12 +20,14 @@ const AUDITED: [&str; 30] = [
     "createCalendar",
     "createDocument",
     "createErasure",
+    "createIdentitySecret",
     "createKey",
     "createKnowledgeBase",
     "createTool",
     "createWebhookEndpoint",
     "deleteConversation",
     "deleteDocument",
+    "deleteIdentitySecret",
     "deleteKnowledgeBase",
     "deleteWebhookEndpoint",
     "putDocument",
@@ -44,7 +46,7 @@ const AUDITED: [&str; 30] = [
 ];
 
 /// The operations that change nothing that is audited, and the reasons.
-const NOT_AUDITED: [(&str, &str); 11] = [
+const NOT_AUDITED: [(&str, &str); 12] = [
     ("cancelTurn", "turns are not audited"),
     ("createConversation", "conversations are not audited until they are exported or deleted"),
     ("renewWidgetLink", "a link belongs to its conversation"),
@@ -53,6 +55,7 @@ const NOT_AUDITED: [(&str, &str); 11] = [
     ("retryTurn", "turns are not audited"),
     ("searchKnowledgeBase", "reads"),
     ("sendMessage", "messages are not audited"),
+    ("showTyping", "is not kept"),
     ("testTool", "calls the tool, and changes nothing"),
     ("testWebhookEndpoint", "sends a test, and changes nothing"),
     ("updateConversation", "conversations are not audited until they are exported or deleted"),

@@ -227,7 +227,7 @@ both_backends!(
         }
         let look = async || {
             let page = search(&server, &[("limit", "200"), ("conversation_id", &con)]).await.json();
-            (texts(&page).len() >= 52).then_some(page)
+            page["data"]["next_cursor"].is_string().then_some(page)
         };
         let page = wait_for("the index", look).await;
 
