@@ -350,6 +350,8 @@ async fn the_chat_of_a_restricted_assistant_works_as_a_page_of_this_server() {
     browser.find("#message").await.type_text("Hello").await;
     browser.find(".send").await.click().await;
     browser.find(".entry.assistant .prose").await;
+    // The reply is complete when the next message can be sent.
+    browser.find(".send[data-state=send]").await;
 
     assert_eq!(server.query_number("select count(*) from turns where state = 'completed'").await, 1);
 }

@@ -85,10 +85,11 @@ export async function readNews(chat, isWhole) {
   const { conversation, scope, log } = chat;
   try {
     for (let after = isWhole ? null : log.newest; ; after = log.newest) {
+      const { settled } = log;
       const { history, ai_enabled: aiEnabled, ended = false } = await chat.api.history(conversation, after, scope);
       if (scope.aborted) return;
       chat.setConnection("online");
-      if (after === null) log.replace(history);
+      if (after === null) log.replace(history, settled);
       chat.setStatus({ aiEnabled, ended });
       chat.take(history);
       if (history.length === 0 || after === null) return;

@@ -200,6 +200,7 @@
   if (window.Rejoinder) return window.Rejoinder.mount(optionsOf(script, "data-"), true);
   customElements.define("rejoinder-chat", ChatElement);
   window.Rejoinder = api;
-  if (document.body) start();
+  // A script from the cache may run before its target is there.
+  if (document.readyState !== "loading") start();
   else addEventListener("DOMContentLoaded", start, { once: true });
 })();

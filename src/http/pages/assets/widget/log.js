@@ -57,8 +57,13 @@ export class Log {
     return fresh;
   }
 
-  /** Takes a whole history. Notes stay, and messages that the server does not know, such as one that is being sent. */
-  replace(entries) {
+  /** The items that a history has from now on, unless they are deleted. */
+  get settled() {
+    return new Set(this.items.filter((item) => !isOpen(item)));
+  }
+
+  /** Takes a whole history. Notes stay, and messages that it may be too old for: those that were not `settled` when it was asked for. */
+  replace(entries, settled = this.settled) {
     const old = new Log();
     old.items = this.items;
     this.items = [];
@@ -68,7 +73,7 @@ export class Log {
       return known ?? item;
     });
     this.items = added;
-    for (const [at, item] of old.items.entries()) if (isOpen(item) && !added.includes(item)) this.#insert(item, old.items[at - 1]);
+    for (const [at, item] of old.items.entries()) if (!settled.has(item) && !added.includes(item)) this.#insert(item, old.items[at - 1]);
   }
 
   /** Puts `item` behind `previous`, or at the end. */
