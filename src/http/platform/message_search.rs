@@ -72,7 +72,6 @@ pub(super) struct MessagesQuery {
     conversation_id: Option<String>,
     #[param(inline, value_type = Option<SenderType>)]
     sender_type: Option<String>,
-    #[param(pattern = r"^[^\u0000]*$")]
     sender_id: Option<String>,
     /// Only messages that were created at this time or later.
     #[param(format = DateTime, example = "2026-03-15T14:00:00Z")]
