@@ -33,7 +33,8 @@ both_backends!(
         let entry = by_operator(&own);
         assert_eq!(entry["actor"], json!({ "kind": "operator", "id": null, "name": null }));
         assert_eq!(entry["address"], Value::Null);
-        assert!(lines.text().lines().any(|line| line == entry.to_string()), "{}", lines.text());
+        let line = entry.to_string();
+        assert!(lines.text().lines().any(|exported| exported == line), "{}", lines.text());
         assert_eq!((&of_operator["id"], &of_operator["actor"]["name"]), (&entry["id"], &json!("billing")));
         assert_eq!(of_operator["address"], "127.0.0.1");
     }

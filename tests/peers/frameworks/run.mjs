@@ -2,10 +2,9 @@
 // page and leaves nothing behind. `scripts/peers frameworks` runs it.
 
 import { spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import { dirname, extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -23,7 +22,8 @@ const { default: puppeteer } = await import(createRequire(join(options.packages,
 const ROUNDS = 100;
 const PATIENCE_MS = 20_000;
 
-const work = mkdtempSync(join(tmpdir(), "frameworks-"));
+// Beside the packages, where the builds look for them.
+const work = mkdtempSync(join(options.packages, "applications-"));
 const children = [];
 process.on("exit", () => {
   for (const child of children) child.kill("SIGKILL");
@@ -60,7 +60,6 @@ async function application(name, page, types, server) {
   const folder = join(work, name);
   cpSync(join(here, name), folder, { recursive: true });
   writePage(page, folder, server);
-  symlinkSync(join(options.packages, "node_modules"), join(folder, "node_modules"));
   writeFileSync(join(folder, types), await (await fetch(`${server}/widget.d.ts`)).text());
   return folder;
 }
@@ -116,7 +115,7 @@ async function html(server) {
   const blocks = [...text.matchAll(/^```html\n(.*?)^```$/gms)].map(([, block]) => block);
   const folder = join(work, "html");
   mkdirSync(folder);
-  const head = "<!doctype html><html lang=en><meta charset=utf-8><title>Shop</title><h1>home</h1>";
+  const head = "<!doctype html><html lang=en><meta charset=utf-8><title>Shop</title><link rel=icon href=data:,><h1>home</h1>";
   writeFileSync(join(folder, "index.html"), `${head}${blocks[1]}${blocks[0]}${readFileSync(join(here, "html/buttons.html"), "utf8")}`);
   return serve(folder);
 }
