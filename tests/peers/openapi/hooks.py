@@ -100,7 +100,7 @@ def document(case):
     elif case.media_type == "application/json":
         case.body["text"] = "Returns " + case.body["text"]
     else:
-        case.media_type, case.body = "text/markdown", b"# Returns"
+        case.media_type, case.body = "text/markdown", "# Returns"
 
 
 def new_document(case):
