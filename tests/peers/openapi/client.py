@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from rejoinder_client import AuthenticatedClient
 from rejoinder_client.api.platform import (
-    change_webhook_endpoint,
+    update_webhook_endpoint,
     create_conversation,
     create_webhook_endpoint,
     delete_webhook_endpoint,
@@ -82,7 +82,7 @@ def webhook_endpoints() -> None:
     endpoint = expect(create_webhook_endpoint.sync(client=client, body=new)).data
     assert endpoint.secret.startswith("whsec_")
     change = WebhookEndpointUpdate(enabled=False)
-    changed = expect(change_webhook_endpoint.sync(endpoint.id, client=client, body=change)).data
+    changed = expect(update_webhook_endpoint.sync(endpoint.id, client=client, body=change)).data
     assert not changed.enabled
     listed = expect(list_webhook_endpoints.sync(client=client, limit=200)).data
     assert endpoint.id in [found.id for found in listed.items]

@@ -23,6 +23,8 @@ function tell(event: Event): string {
   switch (event.type) {
     case "message.created":
       return event.data ? `${event.data.message.sender_type}: ${event.data.message.text}` : "a deleted message";
+    case "message.feedback":
+      return `rated ${event.data?.rating ?? "no more"}`;
     case "reply.failed":
     case "reply.discarded":
       return `no reply: ${event.data?.reason ?? "deleted"}`;

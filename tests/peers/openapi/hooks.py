@@ -166,13 +166,13 @@ MENDED = {
     "createKey": expiry,
     "operatorCreateKey": expiry,
     "createCalendar": calendar,
-    "changeCalendar": calendar,
+    "updateCalendar": calendar,
     "createDocument": new_document,
     "putDocument": document,
     "createAssistant": new_assistant,
-    "changeAssistant": assistant,
+    "updateAssistant": assistant,
     "createTool": new_tool,
-    "changeTool": tool_change,
+    "updateTool": tool_change,
     "chat": chat,
 }
 
