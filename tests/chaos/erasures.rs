@@ -144,8 +144,8 @@ impl Eraser {
         listed["items"].as_array()?.iter().all(is_done).then_some(())
     }
 
-    /// Kills the process when an erasure has sent a statement: of every second person before the statement arrives, of the others when it is
-    /// committed, and the process has not been told so.
+    /// Kills the process when an erasure has sent a statement: for every second person before the statement arrives, for the others after its
+    /// commit, before the process receives the response.
     async fn kill_at_statement(&self, person: usize, statement: &'static str, proxy: &FaultProxy) {
         // Weak, because the proxy belongs to the cluster.
         let (cluster, killed) = (Arc::downgrade(&self.client.cluster), Arc::new(AtomicBool::new(false)));

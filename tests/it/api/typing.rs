@@ -44,7 +44,7 @@ both_backends!(
         let typed = post(&server, &con, &json!({})).await;
         assert_eq!((typed.status, &typed.json()["data"]), (200, &json!({ "typing": true })));
         expect(&mut stream, "typing", &json!({ "typing": true })).await;
-        // Whoever comes later sees it, too.
+        // A visitor who connects later sees it, too.
         let mut later = open(&server).await;
         expect(&mut later, "typing", &json!({ "typing": true })).await;
         server.advance_clock(&db, Duration::from_secs(10)).await;
