@@ -1,6 +1,7 @@
 // A running widget: its chat, its view, and what a page may ask of both. `loader.js` imports this file.
 import { Chat } from "./chat.js";
 import { textOfItem } from "./log.js";
+import { loadTexts } from "./texts.js";
 import { ChatView } from "./view_panel.js";
 
 /** Where a floating panel leaves room for the page, so that it may open by itself. */
@@ -23,9 +24,15 @@ function readOptions(given, host) {
   return options;
 }
 
-/** Starts the chat of a widget of `loader.js`: in `host`, whose shadow root is open. `launcher` is its button, if the chat is floating.
- * `emit(event, detail)` tells the page. `given` are the options, which the loader may change. */
-export function startWidget({ host, launcher, options: given, emit }) {
+/** Starts the chat of a widget of `loader.js`, as its `core`: in `host`, whose shadow root is open. `launcher` is its button, if the chat
+ * is floating. `emit(event, detail)` tells the page. `options` may change. */
+export async function startWidget(widget) {
+  const loading = loadTexts(widget.options.locale);
+  if (loading) await loading;
+  if (!widget.isGone) widget.core = createCore(widget);
+}
+
+function createCore({ host, launcher, options: given, emit }) {
   let options = readOptions(given, host);
   const { server, assistant, variables, identity } = options;
   const chat = new Chat({ server, assistant, variables, identity });
@@ -72,6 +79,7 @@ export function startWidget({ host, launcher, options: given, emit }) {
       options = readOptions(given, host);
       chat.variables = options.variables ?? {};
       view.update(options);
+      void loadTexts(options.locale)?.then((isNew) => isNew && !view.isGone && view.update(options));
     },
     identify: (token) => chat.identify(token),
     reset: () => {

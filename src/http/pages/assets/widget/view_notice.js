@@ -1,7 +1,7 @@
 // What tells a visitor of a message elsewhere: the launcher's count, the tab's title, and a sound.
 
 import { el } from "./dom.js";
-import { fillText } from "./texts.js";
+import { fillText } from "./text_format.js";
 
 const COUNT = /^\(\d+\) /;
 

@@ -1,19 +1,26 @@
 // The chat as a visitor sees it: the panel with its header, its screens and its composer.
 
 import { el } from "./dom.js";
+import { Failure } from "./failures.js";
+import { lazyPart } from "./parts.js";
 import { CSS } from "./styles.js";
-import { failureTexts, textsFor } from "./texts.js";
+import { failureTexts } from "./text_format.js";
+import { textsFor } from "./texts.js";
 import { ComposerView } from "./view_composer.js";
-import { messageMarkdown, waitingDots } from "./view_entry.js";
+import { messageMarkdown } from "./view_entry.js";
 import { failureButton } from "./view_failure.js";
-import { FormView } from "./view_form.js";
 import { HeaderView } from "./view_header.js";
-import { ListView } from "./view_list.js";
 import { LogView } from "./view_log.js";
 import { markLauncher, markTitle, playSound } from "./view_notice.js";
+import { waitingDots } from "./view_waiting.js";
 
 /** Where the floating panel fills the screen, and is modal. */
 const FULL_SCREEN = "(max-width: 639.98px), (max-height: 479.98px)";
+
+const extrasPart = lazyPart((suffix) => import("./extras.js" + suffix));
+
+/** The screens of `extras.js`. */
+const EXTRA_SCREENS = ["list", "form"];
 
 export class ChatView {
   #root;
@@ -34,6 +41,7 @@ export class ChatView {
   #status = el("p", { class: "visually-hidden", role: "status" });
   #colours = new CSSStyleSheet();
   #sheet = new CSSStyleSheet();
+  #extraSheet = new CSSStyleSheet();
   #end = new AbortController();
   #timers = new Set();
   #narrow = matchMedia(FULL_SCREEN);
@@ -43,6 +51,9 @@ export class ChatView {
   #isRunning = false;
   /** The key of the note that was announced last. */
   #lastNote = null;
+  #isLoading = false;
+  /** Whether the screen that should be shown could not be loaded. */
+  #isLost = false;
 
   constructor({ root, host, chat, options, launcher = null, onClose = () => {} }) {
     this.#root = root;
@@ -52,7 +63,7 @@ export class ChatView {
     this.#onClose = onClose;
     this.#frame = this.#createFrame(options);
     this.#sheet.replaceSync(CSS);
-    root.adoptedStyleSheets = [...root.adoptedStyleSheets, this.#sheet, this.#colours];
+    root.adoptedStyleSheets = [...root.adoptedStyleSheets, this.#sheet, this.#extraSheet, this.#colours];
     this.#build();
     this.#listen();
     this.#applyOptions();
@@ -87,6 +98,10 @@ export class ChatView {
     this.#reportVisible();
   }
 
+  get isGone() {
+    return this.#end.signal.aborted;
+  }
+
   update(options) {
     Object.assign(this.#frame, this.#frameOf(options));
     this.#applyOptions();
@@ -107,7 +122,7 @@ export class ChatView {
     this.#panel.remove();
     this.#launcher?.querySelector(".badge")?.remove();
     for (const name of ["mode", "theme", "position"]) delete this.#host.dataset[name];
-    const ours = [this.#sheet, this.#colours];
+    const ours = [this.#sheet, this.#extraSheet, this.#colours];
     this.#root.adoptedStyleSheets = this.#root.adoptedStyleSheets.filter((sheet) => !ours.includes(sheet));
   }
 
@@ -123,6 +138,7 @@ export class ChatView {
       chat,
       later,
       send: (text) => this.#send(text),
+      extras: () => this.#extras(),
       get title() {
         return this.options.title ?? chat.state.settings?.title ?? this.texts.title;
       },
@@ -154,6 +170,31 @@ export class ChatView {
       clearTimeout(timer);
       this.#timers.delete(timer);
     };
+  }
+
+  /** The module `extras.js`; null if it has yet to be loaded. Then shows what needs it when it has come. */
+  #extras() {
+    const { module } = extrasPart;
+    if (!module) void this.#loadExtras();
+    else if (this.#extraSheet.cssRules.length === 0) this.#extraSheet.replaceSync(module.EXTRA_CSS);
+    return module;
+  }
+
+  async #loadExtras() {
+    if (this.#isLoading) return;
+    this.#isLoading = true;
+    const module = await extrasPart.get();
+    this.#isLoading = false;
+    if (this.isGone) return;
+    if (module) this.#log.updateItems();
+    if (!EXTRA_SCREENS.includes(this.#otherName)) return;
+    this.#isLost = module === null;
+    this.#renewScreen();
+  }
+
+  #renewScreen() {
+    this.#otherName = "";
+    this.#showState();
   }
 
   #build() {
@@ -272,17 +313,23 @@ export class ChatView {
 
   #createScreen(name) {
     const { texts, chat } = this.#frame;
-    if (name === "list") return new ListView(this.#frame, () => this.#closeList());
-    if (name === "form") return new FormView(this.#frame);
-    if (name === "opening" || name === "closed") {
-      return { element: el("div", { class: "screen centre" }, waitingDots(), el("p", { class: "visually-hidden" }, texts.opening)) };
+    if (name === "") return null;
+    if (name === "failed") return this.#failedScreen(chat.state.failure, () => void chat.open());
+    if (EXTRA_SCREENS.includes(name)) {
+      if (this.#isLost) return this.#failedScreen(new Failure("defect", "same"), () => this.#renewScreen());
+      const extras = this.#extras();
+      if (extras) return name === "form" ? new extras.FormView(this.#frame) : new extras.ListView(this.#frame, () => this.#closeList());
     }
-    if (name !== "failed") return null;
-    const { title, detail } = failureTexts(texts, chat.state.failure);
-    const button = failureButton(this.#frame, chat.state.failure, () => void chat.open());
+    return { element: el("div", { class: "screen centre" }, waitingDots(), el("p", { class: "visually-hidden" }, texts.opening)) };
+  }
+
+  #failedScreen(failure, retry) {
+    this.#isLost = false;
+    const { title, detail } = failureTexts(this.#frame.texts, failure);
+    const button = failureButton(this.#frame, failure, retry);
     this.#announce(`${title} ${detail}`);
     const words = [el("p", { class: "lead" }, title), detail ? el("p", {}, detail) : null];
-    const element = el("div", { class: "screen centre", part: "failure", "data-code": chat.state.failure.code }, words, button);
+    const element = el("div", { class: "screen centre", part: "failure", "data-code": failure.code }, words, button);
     return { element, focus: () => button?.focus({ preventScroll: true }) };
   }
 
