@@ -71,6 +71,8 @@ impl Account {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorAccount {
     pub key: OperatorKeyId,
+    /// Of the secret that was sent.
+    pub secret: KeyHash,
     /// The key, and the request that uses it, for the audit log.
     pub actor: Arc<Actor>,
 }

@@ -1,5 +1,5 @@
 //! Authentication by API key. A key that was read is trusted for four seconds, so that within five seconds after its
-//! revocation every process rejects it.
+//! revocation every process rejects it. A write that outlives its key reads it again, in its transaction ([`current_key`](super::current_key)).
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ pub async fn authenticate_operator(
     let hash = secret.hash();
     let cache = &services.operator_key_cache;
     let find = async |conn: Conn<'_>| operator_keys::find(conn, hash).await;
-    Ok(find_valid(services, cache, hash, client, count_unknown, find).await?.account())
+    Ok(find_valid(services, cache, hash, client, count_unknown, find).await?.account(hash))
 }
 
 /// The key with this hash, if it is valid.

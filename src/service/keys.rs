@@ -145,6 +145,9 @@ pub async fn list(db: &Db, slug: Option<&str>) -> Result<Vec<(String, ApiKey)>, 
 pub async fn revoke(db: &Db, clock: &dyn Clock, ids: &IdGenerator, id: KeyId) -> Result<(), KeysError> {
     let actor = Actor::command("rejoinder keys revoke");
     let write = async |mut conn: Conn<'_>| {
+        let Some(found) = keys::find_of_any(conn.reborrow(), id).await? else { return Ok(false) };
+        // A change that this key makes meanwhile is finished, or sees the revocation.
+        workspaces::lock(conn.reborrow(), &[found.workspace].into()).await?;
         let Some(key) = keys::find_of_any(conn.reborrow(), id).await? else { return Ok(false) };
         revoke_found(conn, clock, ids, &actor, key).await?;
         Ok(true)

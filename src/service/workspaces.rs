@@ -10,6 +10,7 @@ use super::Services;
 use super::audit_log;
 use super::configuration::managed_by_file;
 use super::credit::{self, CreditError, CreditOutcome, OPENING_REFERENCE};
+use super::current_key;
 use super::page::Page;
 use super::write_error::write_error;
 use crate::domain::account::{Account, OperatorAccount};
@@ -149,6 +150,9 @@ pub async fn create(
     };
     settings.apply(&mut workspace);
     let write = async |mut conn: Conn<'_>| {
+        if let Err(error) = current_key::check_operator(conn.reborrow(), clock, operator).await? {
+            return Ok(Err(error));
+        }
         if workspaces::find_by_slug(conn.reborrow(), &workspace.slug).await?.is_some() {
             return Ok(Err(slug_taken(&workspace.slug)));
         }
@@ -249,6 +253,9 @@ async fn change_workspace(
     let (clock, ids) = (services.clock.as_ref(), services.ids.as_ref());
     let write = async |mut conn: Conn<'_>| {
         let locked = workspaces::lock(conn.reborrow(), &[id].into()).await?;
+        if let Err(error) = current_key::check_operator(conn.reborrow(), clock, operator).await? {
+            return Ok(Err(error));
+        }
         let found = workspaces::find(conn.reborrow(), id).await?;
         let (Some((_, state)), Some(before)) = (locked.first(), found) else {
             return Ok(Err(WorkspaceId::not_found(name)));
@@ -282,9 +289,15 @@ pub async fn grant_credit(
     let workspace = find_present(services, name).await?;
     let actor = Arc::clone(&operator.actor);
     let command = TopUp { workspace: workspace.id, amount, reference, actor };
-    let write =
-        async |conn: Conn<'_>| credit::grant(conn, services.clock.as_ref(), &services.ids, &command).await;
-    services.db.write(workspace.id, write).await.map_err(write_error)?.map_err(credit_error)
+    let clock = services.clock.as_ref();
+    let write = async |mut conn: Conn<'_>| {
+        workspaces::lock(conn.reborrow(), &[workspace.id].into()).await?;
+        if let Err(error) = current_key::check_operator(conn.reborrow(), clock, operator).await? {
+            return Ok(Err(error));
+        }
+        Ok(credit::grant(conn, clock, &services.ids, &command).await?.map_err(credit_error))
+    };
+    services.db.write(workspace.id, write).await.map_err(write_error)?
 }
 
 fn credit_error(error: CreditError) -> Error {

@@ -56,7 +56,7 @@ pub(super) async fn create(
 ) -> Answer<KeyWithSecretOut> {
     let request = input.request(state.services.clock.now());
     let workspace = workspaces::find_present(&state.services, &workspace).await?.id;
-    let manager = KeyManager::operator(workspace, &operator.actor);
+    let manager = KeyManager::operator(workspace, &operator);
     let created = manage_keys::create(&state.services, manager, request).await?;
     Ok(Success::new("Key created successfully.", KeyWithSecretOut::from(created)))
 }
@@ -92,7 +92,7 @@ pub(super) async fn roll(
     OptionalInput(input): OptionalInput<RollIn>,
 ) -> Answer<KeyWithSecretOut> {
     let workspace = workspaces::find_present(&state.services, &workspace).await?.id;
-    let manager = KeyManager::operator(workspace, &operator.actor);
+    let manager = KeyManager::operator(workspace, &operator);
     let rolled = manage_keys::roll(&state.services, manager, &key, input.overlap()).await?;
     Ok(Success::new("Key rolled successfully.", KeyWithSecretOut::from(rolled)))
 }
@@ -111,7 +111,7 @@ pub(super) async fn revoke(
     NestedPathParams(workspace, key): NestedPathParams,
 ) -> Answer<KeyOut> {
     let workspace = workspaces::find(&state.services, &workspace).await?.workspace.id;
-    let manager = KeyManager::operator(workspace, &operator.actor);
+    let manager = KeyManager::operator(workspace, &operator);
     let key = manage_keys::revoke(&state.services, manager, &key).await?;
     Ok(Success::new("Key revoked successfully.", KeyOut::from(key)))
 }

@@ -7,6 +7,7 @@ pub mod work;
 use std::sync::Arc;
 
 use super::Services;
+use super::current_key;
 use super::write_error::write_error;
 use crate::domain::account::Account;
 use crate::domain::audit::Actor;
@@ -38,7 +39,7 @@ pub async fn erase_conversation(
     name: &str,
 ) -> Result<Erasure, Error> {
     let conversation = ConversationId::parse(name)?;
-    check_running(services, account.workspace).await?;
+    check_running(services, account).await?;
     let target = ErasureTarget::Conversation(conversation);
     let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
     let command = DeleteConversation { conversation, erasure, actor: Arc::clone(&account.actor) };
@@ -47,7 +48,7 @@ pub async fn erase_conversation(
 
 /// Deletes all conversations of a person that exist now.
 pub async fn erase_person(services: &Services, account: &Account, person: Person) -> Result<Erasure, Error> {
-    check_running(services, account.workspace).await?;
+    check_running(services, account).await?;
     let target = match person {
         Person::ExternalIdentifier(name) => ErasureTarget::ExternalIdentifier(name),
         Person::Sender(name) => ErasureTarget::Sender { name, scanned: None },
@@ -77,10 +78,17 @@ pub fn new_erasure(
     NewErasure { workspace, id, reason, target, created_at: services.clock.now() }
 }
 
-/// Refuses another erasure while too many are running, which bounds what waits for the worker.
-async fn check_running(services: &Services, workspace: WorkspaceId) -> Result<(), Error> {
-    let count = async |conn: Conn<'_>| erasures::count_running(conn, workspace, MAX_RUNNING).await;
-    if services.db.read(workspace, count).await? < MAX_RUNNING {
+/// Refuses another erasure while too many are running, which bounds what waits for the worker; and a key that is not valid any more, as
+/// an erasure cannot be undone.
+async fn check_running(services: &Services, account: &Account) -> Result<(), Error> {
+    let clock = services.clock.as_ref();
+    let count = async |mut conn: Conn<'_>| {
+        let key = current_key::read(conn.reborrow(), clock, account).await?;
+        Ok((key, erasures::count_running(conn, account.workspace, MAX_RUNNING).await?))
+    };
+    let (key, count) = services.db.read(account.workspace, count).await?;
+    key?;
+    if count < MAX_RUNNING {
         return Ok(());
     }
     let text = "Too many erasures are running";
