@@ -140,9 +140,7 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
     if T::IGNORES_UNKNOWN_FIELDS {
         ignored.extend(NameSource::Body, unknown);
     } else if let Some(name) = unknown.next() {
-        let name = encode_name(name);
-        let text = format!("Unknown field '{name}'. Known fields: {}.", field_names::<T>());
-        return Err(Error::invalid("body", text));
+        return Err(unknown_field::<T>(name));
     }
     let checked = T::check(&fields).map_err(|violations| {
         let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
@@ -163,6 +161,14 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
         return Err(Violation::rule(format!("must not be given together with '{one}'")).of::<E>(other));
     }
     Ok(checked)
+}
+
+fn unknown_field<T: Request>(name: &str) -> Error {
+    let known = match T::FIELDS {
+        [] => "This route has none".to_owned(),
+        names => format!("Known fields: {}", quoted(names)),
+    };
+    Error::invalid("body", format!("Unknown field '{}'. {known}.", encode_name(name)))
 }
 
 /// Reads a request body that is an object with any fields, nulls included.

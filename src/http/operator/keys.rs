@@ -6,7 +6,9 @@ use super::{Answer, ReadErrors, WriteErrors};
 use crate::domain::ids::{KeyId, WorkspaceId};
 use crate::domain::render::Success;
 use crate::http::describe::NotFound;
-use crate::http::extract::{Input, NestedPathParams, Operator, OptionalInput, PathParam, QueryParams};
+use crate::http::extract::{
+    Input, NestedPathParams, NoInput, Operator, OptionalInput, PathParam, QueryParams,
+};
 use crate::http::platform::keys::{
     InvalidKey, KeyCursor, KeyIn, KeyOut, KeyWithSecretOut, RollIn, TooManyKeys,
 };
@@ -103,12 +105,13 @@ pub(super) async fn roll(
 #[utoipa::path(
     delete, path = "/workspaces/{id}/keys/{key_id}", tag = "operator", operation_id = "operatorRevokeKey", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…"), ("key_id" = inline(KeyId), Path, description = "key_…")),
-    responses((status = 200, description = "The key, revoked", body = Success<KeyOut>), WriteErrors<Found>),
+    responses((status = 200, description = "The key, revoked", body = Success<KeyOut>), WriteErrors<(NoInput, Found)>),
 )]
 pub(super) async fn revoke(
     State(state): State<AppState>,
     Operator(operator): Operator,
     NestedPathParams(workspace, key): NestedPathParams,
+    _: NoInput,
 ) -> Answer<KeyOut> {
     let workspace = workspaces::find(&state.services, &workspace).await?.workspace.id;
     let manager = KeyManager::operator(workspace, &operator);

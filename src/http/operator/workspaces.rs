@@ -17,7 +17,7 @@ use crate::domain::retention::{Retention, format_duration};
 use crate::domain::workspace::Pricing;
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::envelope::{ApiError, Platform};
-use crate::http::extract::{Input, Operator, PathParam, QueryParams};
+use crate::http::extract::{Input, NoInput, Operator, PathParam, QueryParams};
 use crate::http::fields::{Amount, AnyText, ClearableAmount, Flag, Integer, Text, request};
 use crate::http::platform::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::http::response::Page;
@@ -351,12 +351,13 @@ pub(super) async fn update(
 #[utoipa::path(
     post, path = "/workspaces/{id}/suspend", tag = "operator", operation_id = "operatorSuspendWorkspace", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),
-    responses((status = 200, description = "The workspace, suspended", body = Success<WorkspaceOut>), WriteErrors<(NotFound<WorkspaceId>, BeingDeleted)>),
+    responses((status = 200, description = "The workspace, suspended", body = Success<WorkspaceOut>), WriteErrors<(NoInput, NotFound<WorkspaceId>, BeingDeleted)>),
 )]
 pub(super) async fn suspend(
     State(state): State<AppState>,
     Operator(operator): Operator,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<WorkspaceOut> {
     let workspace = workspaces::set_suspended(&state.services, &operator, &name, true).await?;
     Ok(Success::new("Workspace suspended successfully.", WorkspaceOut::from(workspace)))
@@ -368,12 +369,13 @@ pub(super) async fn suspend(
 #[utoipa::path(
     post, path = "/workspaces/{id}/resume", tag = "operator", operation_id = "operatorResumeWorkspace", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),
-    responses((status = 200, description = "The workspace, resumed", body = Success<WorkspaceOut>), WriteErrors<(NotFound<WorkspaceId>, BeingDeleted)>),
+    responses((status = 200, description = "The workspace, resumed", body = Success<WorkspaceOut>), WriteErrors<(NoInput, NotFound<WorkspaceId>, BeingDeleted)>),
 )]
 pub(super) async fn resume(
     State(state): State<AppState>,
     Operator(operator): Operator,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<WorkspaceOut> {
     let workspace = workspaces::set_suspended(&state.services, &operator, &name, false).await?;
     Ok(Success::new("Workspace resumed successfully.", WorkspaceOut::from(workspace)))
@@ -386,12 +388,13 @@ pub(super) async fn resume(
 #[utoipa::path(
     delete, path = "/workspaces/{id}", tag = "operator", operation_id = "operatorDeleteWorkspace", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),
-    responses((status = 202, description = "The workspace, which is being deleted", body = Success<WorkspaceOut>), WriteErrors<(NotFound<WorkspaceId>, NotSuspended, BeingDeleted)>),
+    responses((status = 202, description = "The workspace, which is being deleted", body = Success<WorkspaceOut>), WriteErrors<(NoInput, NotFound<WorkspaceId>, NotSuspended, BeingDeleted)>),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     Operator(operator): Operator,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Result<Response, ApiError<Platform>> {
     let workspace = workspaces::delete(&state.services, &operator, &name).await?;
     let answer = Success::new("Workspace deletion started.", WorkspaceOut::from(workspace));

@@ -15,7 +15,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::AssistantId;
 use crate::domain::render::Success;
 use crate::http::describe::{NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, ObjectBody, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, NoInput, ObjectBody, PathParam, QueryParams, Read};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::assistants::{self, WrittenAssistant};
@@ -302,12 +302,13 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/assistants/{id}", tag = "platform", operation_id = "archiveAssistant",
     security(("bearer" = ["config"])), params(("id" = inline(AssistantId), Path, description = "ast_…")),
-    responses((status = 200, description = "The archived assistant", body = Success<AssistantOut>), ConfigErrors<(NotFound<AssistantId>, AssistantConflict)>),
+    responses((status = 200, description = "The archived assistant", body = Success<AssistantOut>), ConfigErrors<(NoInput, NotFound<AssistantId>, AssistantConflict)>),
 )]
 pub(super) async fn archive(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<AssistantOut> {
     let archived = assistants::archive(&state.services, &account, &name).await?;
     Ok(Success::new("Assistant archived successfully.", AssistantOut::from(archived)))

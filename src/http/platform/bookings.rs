@@ -19,7 +19,8 @@ use crate::domain::schema::{DayOrTimeText, formatted};
 use crate::http::describe::{IdempotencyErrors, NotFound, error_sets};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{
-    ConfigWrite, Input, NestedPathParams, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
+    ConfigWrite, Input, NestedPathParams, NoInput, PathParam, QueryParams, Read, idempotency_key,
+    idempotency_request,
 };
 use crate::http::fields::{
     AnyText, Choice, FieldType, Text, Violation, check_choice, request, string_schema,
@@ -238,12 +239,13 @@ pub(super) async fn read(
     post, path = "/calendars/{id}/bookings/{booking_id}/cancel", tag = "platform",
     operation_id = "cancelBooking", security(("bearer" = ["config"])),
     params(("id" = inline(CalendarId), Path, description = "cal_…"), ("booking_id" = inline(BookingId), Path, description = "bkg_…")),
-    responses((status = 200, description = "The booking after the change", body = Success<BookingOut>), ConfigErrors<(NotFound<CalendarId>, NotFound<BookingId>, CalendarUnavailable)>),
+    responses((status = 200, description = "The booking after the change", body = Success<BookingOut>), ConfigErrors<(NoInput, NotFound<CalendarId>, NotFound<BookingId>, CalendarUnavailable)>),
 )]
 pub(super) async fn cancel(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     NestedPathParams(calendar, name): NestedPathParams,
+    _: NoInput,
 ) -> Answer<BookingOut> {
     let (calendar, booking) = calendars::cancel_booking(&state.services, &account, &calendar, &name).await?;
     Ok(Success::new("Booking cancelled successfully.", BookingOut::new(&booking, &calendar.rules)))

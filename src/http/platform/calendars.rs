@@ -23,7 +23,7 @@ use crate::domain::ids::CalendarId;
 use crate::domain::render::Success;
 use crate::domain::schema::{Date, formatted, pattern};
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, Input, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, Input, NoInput, PathParam, QueryParams, Read};
 use crate::http::fields::{AnyText, FieldType, Integer, Violation, request, strings};
 use crate::http::pages::calendar_file;
 use crate::http::response::Page;
@@ -444,12 +444,13 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/calendars/{id}", tag = "platform", operation_id = "archiveCalendar",
     security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")),
-    responses((status = 200, description = "The calendar as it was", body = Success<CalendarOut>), ConfigErrors<(NotFound<CalendarId>, ManagedByFile, CalendarInUse)>),
+    responses((status = 200, description = "The calendar as it was", body = Success<CalendarOut>), ConfigErrors<(NoInput, NotFound<CalendarId>, ManagedByFile, CalendarInUse)>),
 )]
 pub(super) async fn archive(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<CalendarOut> {
     let archived = calendars::archive(&state.services, &account, &name).await?;
     Ok(Success::new("Calendar archived successfully.", CalendarOut::from(&archived)))
@@ -461,12 +462,13 @@ pub(super) async fn archive(
 #[utoipa::path(
     post, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "renewCalendarLink",
     security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")),
-    responses((status = 200, description = "The calendar, with its new URL", body = Success<LinkedCalendarOut>), ConfigErrors<NotFound<CalendarId>>),
+    responses((status = 200, description = "The calendar, with its new URL", body = Success<LinkedCalendarOut>), ConfigErrors<(NoInput, NotFound<CalendarId>)>),
 )]
 pub(super) async fn renew_link(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<LinkedCalendarOut> {
     let (calendar, token) = calendars::renew_link(&state.services, &account, &name).await?;
     let ics_url = calendar_file::url(&state.public_url, token);
@@ -478,12 +480,13 @@ pub(super) async fn renew_link(
 #[utoipa::path(
     delete, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "removeCalendarLink",
     security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")),
-    responses((status = 200, description = "The calendar without a URL", body = Success<CalendarOut>), ConfigErrors<NotFound<CalendarId>>),
+    responses((status = 200, description = "The calendar without a URL", body = Success<CalendarOut>), ConfigErrors<(NoInput, NotFound<CalendarId>)>),
 )]
 pub(super) async fn remove_link(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<CalendarOut> {
     let unlinked = calendars::remove_link(&state.services, &account, &name).await?;
     Ok(Success::new("Calendar link removed successfully.", CalendarOut::from(&unlinked)))

@@ -24,7 +24,7 @@ use crate::domain::schema::AssistantIdOrUuid;
 use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{
-    FilterParams, Input, MessagesWrite, PathParam, Read, idempotency_key, idempotency_request,
+    FilterParams, Input, MessagesWrite, NoInput, PathParam, Read, idempotency_key, idempotency_request,
 };
 use crate::http::fields::{
     AssistantName, Choice, FieldType, Flag, FreeObject, JsonText, Name, OneOf, Violation, assistant_id,
@@ -270,7 +270,8 @@ type UpdateErrors = Errors<
     Platform,
     (MessagesWrite, Input<ConversationUpdateIn>, NotFound<ConversationId>, Overloaded, WriteUnavailable),
 >;
-type RenewErrors = Errors<Platform, (MessagesWrite, NotFound<ConversationId>, Overloaded, WriteUnavailable)>;
+type RenewErrors =
+    Errors<Platform, (MessagesWrite, NoInput, NotFound<ConversationId>, Overloaded, WriteUnavailable)>;
 
 /// Create a conversation.
 #[utoipa::path(
@@ -376,6 +377,7 @@ pub(super) async fn renew_link(
     State(state): State<AppState>,
     MessagesWrite(account, _): MessagesWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<LinkOut> {
     let widget_uuid = renew_link::renew(&state.services, &account, &name).await?;
     Ok(Success::new("Widget link renewed successfully.", LinkOut { widget_uuid }))

@@ -14,7 +14,7 @@ use crate::domain::render::Success;
 use crate::domain::schema::words;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
-use crate::http::extract::{Erase, Input, PathParam, QueryParams};
+use crate::http::extract::{Erase, Input, NoInput, PathParam, QueryParams};
 use crate::http::fields::{Text, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -152,12 +152,13 @@ fn accepted(message: &'static str, erasure: &Erasure) -> Response {
 #[utoipa::path(
     delete, path = "/conversations/{id}", tag = "platform", operation_id = "deleteConversation",
     security(("bearer" = ["erase"])), params(("id" = inline(ConversationId), Path, description = "con_…")),
-    responses((status = 202, description = "The erasure", body = Success<ErasureOut>), AcceptErrors<NotFound<ConversationId>>),
+    responses((status = 202, description = "The erasure", body = Success<ErasureOut>), AcceptErrors<(NoInput, NotFound<ConversationId>)>),
 )]
 pub(super) async fn delete_conversation(
     State(state): State<AppState>,
     Erase(account, _): Erase,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Result<Response, ApiError<Platform>> {
     let erasure = erasures::erase_conversation(&state.services, &account, &name).await?;
     Ok(accepted("Conversation deleted successfully.", &erasure))

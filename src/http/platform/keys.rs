@@ -19,7 +19,7 @@ use crate::domain::render::Success;
 use crate::domain::schema::words;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WriteUnavailable, error_sets};
 use crate::http::envelope::Platform;
-use crate::http::extract::{Input, KeysWrite, OptionalInput, PathParam, QueryParams};
+use crate::http::extract::{Input, KeysWrite, NoInput, OptionalInput, PathParam, QueryParams};
 use crate::http::fields::{Choice, Integer, Text, Time, Words, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -253,12 +253,13 @@ pub(super) async fn roll(
 #[utoipa::path(
     delete, path = "/keys/{id}", tag = "platform", operation_id = "revokeKey",
     security(("bearer" = ["keys"])), params(("id" = inline(KeyId), Path, description = "key_…")),
-    responses((status = 200, description = "The key, revoked", body = Success<KeyOut>), KeyErrors<(NotFound<KeyId>, OldSecret)>),
+    responses((status = 200, description = "The key, revoked", body = Success<KeyOut>), KeyErrors<(NoInput, NotFound<KeyId>, OldSecret)>),
 )]
 pub(super) async fn revoke(
     State(state): State<AppState>,
     KeysWrite(account, _): KeysWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<KeyOut> {
     let key = manage_keys::revoke(&state.services, KeyManager::of_workspace(&account), &name).await?;
     Ok(Success::new("Key revoked successfully.", KeyOut::from(key)))

@@ -14,7 +14,7 @@ use crate::domain::knowledge::{Hit, KnowledgeBase, Language, MAX_RESULT_PASSAGES
 use crate::domain::render::Success;
 use crate::domain::schema::pattern;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, Input, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, Input, NoInput, PathParam, QueryParams, Read};
 use crate::http::fields::{
     AnyText, Choice, Clearable, FieldType, Integer, Name, OneOf, Text, Violation, request,
 };
@@ -289,12 +289,13 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "deleteKnowledgeBase",
     security(("bearer" = ["config"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…")),
-    responses((status = 200, description = "The knowledge base as it was", body = Success<BaseOut>), ConfigErrors<(NotFound<KnowledgeBaseId>, ManagedByFile, BaseInUse)>),
+    responses((status = 200, description = "The knowledge base as it was", body = Success<BaseOut>), ConfigErrors<(NoInput, NotFound<KnowledgeBaseId>, ManagedByFile, BaseInUse)>),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<BaseOut> {
     let base = knowledge::delete(&state.services, &account, &name).await?;
     Ok(Success::new("Knowledge base deleted successfully.", BaseOut::from(base)))

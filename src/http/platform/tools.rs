@@ -18,7 +18,7 @@ use crate::domain::schema::ToolKind;
 use crate::domain::tool::NamedTool;
 use crate::domain::tool::{HeaderText, Headers, McpListing, McpServer, WebhookTool};
 use crate::http::describe::{NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, Input, OptionalInput, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, Input, NoInput, OptionalInput, PathParam, QueryParams, Read};
 use crate::http::fields::{FreeObject, Name, request};
 use crate::http::response::{Page, millis};
 use crate::http::state::AppState;
@@ -128,12 +128,13 @@ pub(super) async fn test(
 #[utoipa::path(
     post, path = "/tools/{id}/refresh", tag = "platform", operation_id = "refreshTool",
     security(("bearer" = ["config"])), params(("id" = inline(ToolId), Path, description = "tool_…")),
-    responses((status = 200, description = "The tool after the change", body = Success<RefreshedToolOut>), ConfigErrors<(RefreshFailed, TooManyTestCalls, NotFound<ToolId>)>),
+    responses((status = 200, description = "The tool after the change", body = Success<RefreshedToolOut>), ConfigErrors<(NoInput, RefreshFailed, TooManyTestCalls, NotFound<ToolId>)>),
 )]
 pub(super) async fn refresh(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<RefreshedToolOut> {
     let refreshed = tools::refresh::refresh(&state.services, &account, &name).await?;
     Ok(Success::new("Tool refreshed successfully.", RefreshedToolOut::from(refreshed)))

@@ -21,7 +21,7 @@ use crate::domain::webhook_endpoint::{
     DEFAULT_ROTATION_OVERLAP, DisabledReason, Endpoint, EndpointPatch, MAX_ENDPOINTS, MAX_URL, Switch,
 };
 use crate::http::describe::{NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, Input, OptionalInput, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, Input, NoInput, OptionalInput, PathParam, QueryParams, Read};
 use crate::http::fields::{
     AnyText, Clearable, FieldType, Flag, Integer, Name, Violation, request, strings, url_schema,
 };
@@ -321,12 +321,13 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "deleteWebhookEndpoint",
     security(("bearer" = ["config"])), params(("id" = inline(EndpointId), Path, description = "whe_…")),
-    responses((status = 200, description = "The endpoint as it was", body = Success<EndpointOut>), ConfigErrors<NotFound<EndpointId>>),
+    responses((status = 200, description = "The endpoint as it was", body = Success<EndpointOut>), ConfigErrors<(NoInput, NotFound<EndpointId>)>),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<EndpointOut> {
     let endpoint = webhook_endpoints::delete(&state.services, &account, &name).await?;
     Ok(Success::new("Webhook endpoint deleted successfully.", EndpointOut::from(endpoint)))

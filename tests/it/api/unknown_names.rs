@@ -1,5 +1,6 @@
 //! A misspelled name is never silent: it is refused, or named in a header where a contract lets clients send more.
 
+use rejoinder::domain::account::Scope;
 use rejoinder::domain::ids::AssistantId;
 use serde_json::{Value, json};
 
@@ -9,12 +10,53 @@ use crate::support::fake_model::Reply;
 use crate::support::http::Response;
 use crate::support::server::{ASSISTANT, TestServer, WIDGET};
 use crate::support::workspaces;
+use crate::v1::keys;
 
 const WARNING: &str = "rejoinder-warning";
 
 fn acknowledged(answer: &Response) -> (u16, Option<&str>) {
     (answer.status, answer.header(WARNING))
 }
+
+both_backends!(
+    async fn every_route_without_a_body_refuses_fields(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let document = server.request("GET", "/openapi.json").send().await.json();
+        let operator = Operator::new(&server).await;
+        let (all_scopes, _) = keys::create(&server, Scope::ALL).await;
+        let before = server.row_counts().await;
+
+        let mut routes = 0;
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            let writes = operations.as_object().unwrap().iter().filter(|(method, _)| *method != "get");
+            for (method, _) in writes.filter(|(_, operation)| operation["requestBody"].is_null()) {
+                // The contract of these has no body, and does not refuse one.
+                if path.starts_with("/api") {
+                    continue;
+                }
+                let method = method.to_uppercase();
+                let path = path.replace(['{', '}'], "");
+                let key = if path.starts_with("/operator/") { &operator.key } else { &all_scopes };
+                let send = async |body: &str| {
+                    let request = server.request(&method, &path).bearer(key).body(body);
+                    let answer = request.header("content-type", "text/plain").send().await;
+                    (answer.status, answer.json()["message"].as_str().unwrap().to_owned())
+                };
+                let unknown = "Unknown field 'reasn'. This route has none.";
+                assert_eq!(send(r#"{"reasn": 1}"#).await, (400, unknown.to_owned()), "{method} {path}");
+                let invalid = "Request body is not valid JSON.";
+                assert_eq!(send("reason=1").await, (400, invalid.to_owned()), "{method} {path}");
+                for empty in ["{}", " {} ", "", "\r\n"] {
+                    assert_eq!(send(empty).await.0, 404, "{method} {path} {empty:?}");
+                }
+                routes += 1;
+            }
+        }
+
+        assert!(routes > 20, "{routes}");
+        assert_eq!(server.row_counts().await, before);
+    }
+);
 
 both_backends!(
     async fn every_strict_route_refuses_a_query_parameter_that_it_does_not_have(db: TestDb) {
