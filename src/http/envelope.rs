@@ -22,6 +22,9 @@ use crate::domain::render::{platform_error, widget_error, widget_error_text};
 
 /// The way in which an API answers errors.
 pub(super) trait Envelope: Send + Sync + 'static {
+    /// Whether a body that must not have unknown fields must not have one twice either.
+    const REFUSES_DUPLICATE_FIELDS: bool;
+
     /// The API's status table.
     fn status(error: &Error) -> StatusCode;
 
@@ -70,6 +73,8 @@ impl RouteOptions for Widget {
 }
 
 impl Envelope for Widget {
+    const REFUSES_DUPLICATE_FIELDS: bool = false;
+
     fn status(error: &Error) -> StatusCode {
         match error {
             Error::Invalid(_) | Error::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -149,6 +154,8 @@ impl RouteOptions for Platform {
 }
 
 impl Envelope for Platform {
+    const REFUSES_DUPLICATE_FIELDS: bool = true;
+
     fn status(error: &Error) -> StatusCode {
         match error {
             Error::Invalid(_) | Error::IdempotencyKeyMalformed | Error::InsufficientBalance => {

@@ -132,7 +132,8 @@ pub(super) trait Request: Sized {
     fn check(fields: &RawFields<'_>) -> Result<Self, Vec<(&'static str, Violation)>>;
 }
 
-/// Reads a request body. Unknown fields are refused by name or, if the body may have them, added to `ignored`.
+/// Reads a request body. Unknown fields are refused by name, and so are those that the platform API gets twice; or, if the body may have
+/// unknown fields, they are added to `ignored`.
 pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNames) -> Result<T, Error> {
     let fields = RawFields::parse(body)
         .or_else(|error| E::unreadable_body(error).map_or(Ok(RawFields::default()), Err))?;
@@ -141,6 +142,8 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
         ignored.extend(NameSource::Body, unknown);
     } else if let Some(name) = unknown.next() {
         return Err(unknown_field::<T>(name));
+    } else {
+        check_duplicates::<E>(body)?;
     }
     let checked = T::check(&fields).map_err(|violations| {
         let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
@@ -171,8 +174,17 @@ fn unknown_field<T: Request>(name: &str) -> Error {
     Error::invalid("body", format!("Unknown field '{}'. {known}.", encode_name(name)))
 }
 
+/// Refuses a body with two fields of one name, of which a reader would have to guess the one that is meant.
+fn check_duplicates<E: Envelope>(body: &[u8]) -> Result<(), Error> {
+    let duplicate = if E::REFUSES_DUPLICATE_FIELDS { json::find_duplicate(body) } else { None };
+    let error =
+        |name: String| Err(Error::invalid("body", format!("Field '{}' is given twice.", encode_name(&name))));
+    duplicate.map_or(Ok(()), error)
+}
+
 /// Reads a request body that is an object with any fields, nulls included.
 pub(super) fn read_object<E: Envelope>(body: &[u8]) -> Result<Map<String, Value>, Error> {
+    check_duplicates::<E>(body)?;
     match json::read_object(body) {
         Ok(checked) => checked.map_err(|violation| violation.of::<E>("body")),
         Err(error) => E::unreadable_body(error).map_or(Ok(Map::new()), Err),

@@ -59,6 +59,37 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_field_that_is_given_twice_is_refused_except_where_a_contract_accepts_it(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (key, _) = keys::create(&server, Scope::ALL).await;
+        let send = async |path: &str, body: &str| {
+            server.request("POST", path).bearer(&key).raw_json(body).send().await
+        };
+        let before = server.row_counts().await;
+
+        for (path, body, name) in [
+            ("/v1/keys", r#"{"name": "x", "scopes": ["read"], "scopes": ["erase"]}"#, "scopes"),
+            ("/v1/conversations", r#"{"metadata": {"plan": [{"a": 1, "a": 1}]}}"#, "a"),
+            ("/v1/assistants", r#"{"name": "A", "widget": {"title": "a", "title": "b"}}"#, "title"),
+            ("/v1/tools", r#"{"kind": "mcp", "kind": "webhook"}"#, "kind"),
+        ] {
+            let refused = send(path, body).await;
+            assert_eq!(refused.status, 400, "{path} {}", refused.text());
+            assert_eq!(refused.json()["message"], format!("Field '{name}' is given twice."));
+        }
+
+        assert_eq!(server.row_counts().await, before);
+        let body =
+            r#"{"sender_id": "a", "sender_type": "user", "text": "a", "text": "b", "auto_reply": false}"#;
+        let accepted = send("/v1/messages", body).await;
+        assert_eq!((accepted.status, &accepted.json()["data"]["message"]["text"]), (200, &json!("b")));
+        let body = format!(r#"{{"assistant_id": "x", "assistant_id": "{ASSISTANT}"}}"#);
+        let created = server.request("POST", "/api/conversations").raw_json(body).send().await;
+        assert!(created.status < 300, "{}", created.text());
+    }
+);
+
+both_backends!(
     async fn every_strict_route_refuses_a_query_parameter_that_it_does_not_have(db: TestDb) {
         let server = TestServer::start(&db).await;
         let document = server.request("GET", "/openapi.json").send().await.json();
