@@ -14,7 +14,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::error::{Problem, TransportError, ceil_seconds};
-use super::fields::{BodyError, Violation};
+use super::fields::{BodyError, Violation, quoted};
 use super::response::{REJOINDER_WARNING, set_header};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::failure::Failure;
@@ -187,7 +187,13 @@ impl Envelope for Platform {
     }
 
     fn field_error(field: &str, violation: &Violation) -> String {
-        format!("Field '{field}' {violation}")
+        match violation {
+            Violation::Within(path, inner) => Self::field_error(&format!("{field}.{path}"), inner),
+            Violation::UnknownField(known) => {
+                format!("Unknown field '{field}'. Known fields: {}.", quoted(known))
+            }
+            violation => format!("Field '{field}' {violation}"),
+        }
     }
 
     fn unreadable_body(error: BodyError) -> Option<Error> {

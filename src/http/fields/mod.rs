@@ -2,6 +2,7 @@
 //! field's check and its `OpenAPI` schema all follow from that declaration.
 
 mod json;
+mod nested;
 mod types;
 mod values;
 
@@ -15,6 +16,7 @@ use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder,
 use utoipa::openapi::{RefOr, Type};
 
 pub(super) use json::{BodyError, MAX_DEPTH, strings};
+pub(super) use nested::{nested, nested_values};
 pub(super) use types::without_null;
 pub(super) use types::{
     AnyText, AssistantName, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name,
@@ -31,6 +33,8 @@ use crate::domain::ignored_names::{IgnoredNames, NameSource, encode_name};
 pub(super) enum Violation {
     /// The field is absent, null or, if its type forbids that, blank.
     Missing,
+    /// The field is null, which does not count as absent here.
+    Null,
     /// The value has another JSON type than this one.
     Type(&'static str),
     /// A string contains U+0000 or half of a surrogate pair, which the databases cannot store.
@@ -53,12 +57,17 @@ pub(super) enum Violation {
     },
     /// A rule of this one field, without the final full stop.
     Rule(String),
+    /// The field of the inner violation is not known. The names of those that are.
+    UnknownField(Vec<String>),
+    /// A violation of the field at this path within the value.
+    Within(String, Box<Self>),
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("is required."),
+            Self::Null => f.write_str("must not be null."),
             Self::Type(expected) => write!(f, "must be {expected}."),
             Self::Character => f.write_str("contains an invalid character."),
             Self::Number => f.write_str("contains a number that is out of range."),
@@ -68,6 +77,8 @@ impl fmt::Display for Violation {
             Self::UnknownWord(words) => write!(f, "must be one of: {}.", words.join(", ")),
             Self::OutOfRange { min, max } => write!(f, "must be a whole number from {min} to {max}."),
             Self::Rule(rule) => write!(f, "{rule}."),
+            Self::UnknownField(known) => write!(f, "is unknown. Known fields: {}.", quoted(known)),
+            Self::Within(path, violation) => write!(f, "is invalid: {path} {violation}"),
         }
     }
 }
@@ -75,6 +86,10 @@ impl fmt::Display for Violation {
 impl Violation {
     pub(super) fn rule(text: impl Into<String>) -> Self {
         Self::Rule(text.into())
+    }
+
+    fn within(self, path: impl Into<String>) -> Self {
+        Self::Within(path.into(), Box::new(self))
     }
 
     /// The error of a field, in the words of the envelope `E`.
@@ -210,7 +225,7 @@ fn field_names<T: Request>() -> String {
     quoted(T::FIELDS)
 }
 
-fn quoted(names: &[&str]) -> String {
+pub(super) fn quoted<T: fmt::Display>(names: &[T]) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
     names.join(", ")
 }

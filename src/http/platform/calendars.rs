@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, json};
 use utoipa::ToSchema;
@@ -24,7 +23,7 @@ use crate::domain::render::Success;
 use crate::domain::schema::{Date, formatted, pattern};
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, NoInput, PathParam, QueryParams, Read};
-use crate::http::fields::{AnyText, FieldType, Integer, Violation, request, strings};
+use crate::http::fields::{AnyText, FieldType, Integer, Violation, nested, request, strings};
 use crate::http::pages::calendar_file;
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -174,7 +173,7 @@ impl FieldType for Hours {
     type Value = HoursIn;
 
     fn check(raw: &RawValue) -> Result<Option<HoursIn>, Violation> {
-        nested(raw)
+        nested(raw).map(Some)
     }
 
     fn schema() -> Schema {
@@ -218,7 +217,7 @@ impl FieldType for Caldav {
     type Value = CaldavPatch;
 
     fn check(raw: &RawValue) -> Result<Option<CaldavPatch>, Violation> {
-        nested(raw)
+        nested(raw).map(Some)
     }
 
     fn schema() -> Schema {
@@ -236,7 +235,7 @@ impl FieldType for CaldavChange {
     type Value = CaldavPatch;
 
     fn check(raw: &RawValue) -> Result<Option<CaldavPatch>, Violation> {
-        nested(raw)
+        nested(raw).map(Some)
     }
 
     fn schema() -> Schema {
@@ -254,22 +253,6 @@ fn caldav_schema() -> ObjectBuilder {
         .property("username", pattern(username).max_length(Some(MAX_USERNAME)))
         .property("password", password.write_only(true).min_length(Some(4)))
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
-}
-
-/// An object with fields of its own, which an error names.
-fn nested<T: DeserializeOwned>(raw: &RawValue) -> Result<Option<T>, Violation> {
-    if !raw.get().starts_with('{') {
-        return Err(Violation::Type("an object"));
-    }
-    let mut reader = serde_json::Deserializer::from_str(raw.get());
-    let read = serde_path_to_error::deserialize(&mut reader);
-    read.map(Some).map_err(|error| {
-        let (path, problem) = (error.path().to_string(), error.into_inner().to_string());
-        // The position is that within the field.
-        let problem = problem.split(" at line ").next().unwrap_or_default();
-        let at = if path == "." { String::new() } else { format!("{path}: ") };
-        Violation::rule(format!("is invalid: {at}{problem}"))
-    })
 }
 
 request! {
