@@ -15,7 +15,7 @@ use super::write_error::write_error;
 use crate::domain::account::{Account, OperatorAccount, Scope};
 use crate::domain::api_key::{ApiKey, KeySecret, MAX_KEY_NAME};
 use crate::domain::audit::{Actor, AuditAction, AuditEntry};
-use crate::domain::clock::Micros;
+use crate::domain::clock::{Clock, Micros};
 use crate::domain::error::Error;
 use crate::domain::ids::{KeyId, ResourceId as _, WorkspaceId};
 use crate::store::{Conn, StoreError, keys, workspaces};

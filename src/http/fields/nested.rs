@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::json::{object, read_fields};
+use super::types::read_or_clear;
 use super::{FieldType, Violation};
 use crate::domain::ignored_names::encode_name;
 use crate::formats::json_config::{self, ReadError};
@@ -17,7 +18,7 @@ pub(in crate::http) fn nested<T: DeserializeOwned>(raw: &RawValue) -> Result<T, 
     json_config::read(fields).map_err(violation)
 }
 
-/// Reads an object whose fields are all of one type, and in this order.
+/// Reads an object whose fields are all of one type, and in this order. Null clears one, if that is possible.
 pub(in crate::http) fn nested_values<F: FieldType, const N: usize>(
     raw: &RawValue,
     known: [&'static str; N],
@@ -27,8 +28,7 @@ pub(in crate::http) fn nested_values<F: FieldType, const N: usize>(
     let mut values = [const { None }; N];
     for (name, value) in known.into_iter().zip(&mut values) {
         if let Some(raw) = fields.get(name) {
-            let checked = if raw.get() == "null" { Err(Violation::Null) } else { F::check(raw) };
-            *value = checked.map_err(|violation| violation.within(name))?;
+            *value = read_or_clear::<F>(raw).map_err(|violation| violation.within(name))?;
         }
     }
     Ok(values)

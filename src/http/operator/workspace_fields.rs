@@ -10,7 +10,9 @@ use crate::domain::allow_hosts::AllowHosts;
 use crate::domain::invalid_field::check_slug;
 use crate::domain::retention::{RetentionPatch, parse_days};
 use crate::domain::schema::formatted;
-use crate::http::fields::{Amount, AnyText, FieldType, Violation, nested_values, strings};
+use crate::http::fields::{
+    Amount, AnyText, Clearable, FieldType, Violation, clearable_schema, nested_values, strings,
+};
 use crate::service::workspaces::PricingPatch;
 
 /// The most private hosts of a workspace.
@@ -55,30 +57,27 @@ impl FieldType for Prices {
     }
 }
 
-/// A period of a retention in days; an empty string removes it.
+/// A period of a retention in days.
 #[derive(Debug)]
 enum Period {}
 
 impl FieldType for Period {
-    type Value = Option<Duration>;
+    type Value = Duration;
 
-    fn check(raw: &RawValue) -> Result<Option<Option<Duration>>, Violation> {
-        let text = AnyText::check(raw)?.unwrap_or_default();
-        if text.is_empty() {
-            return Ok(Some(None));
-        }
-        let rule = || Violation::rule("must be from 1d to 36525d, such as \"365d\", or empty");
-        parse_days(&text).map(|period| Some(Some(period))).ok_or_else(rule)
+    fn check(raw: &RawValue) -> Result<Option<Duration>, Violation> {
+        let period = AnyText::check(raw)?.and_then(|text| parse_days(&text));
+        let rule = || Violation::rule("must be from 1d to 36525d, such as \"365d\"");
+        period.map(Some).ok_or_else(rule)
     }
 
     fn schema() -> Schema {
         // 1 to 36525.
         let days = "[1-9][0-9]{0,3}|[12][0-9]{4}|3[0-5][0-9]{3}|36[0-4][0-9]{2}|365[01][0-9]|3652[0-5]";
-        ObjectBuilder::new().schema_type(Type::String).pattern(Some(format!("^(({days})d)?$"))).build().into()
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(format!("^({days})d$"))).build().into()
     }
 }
 
-/// The periods of a retention.
+/// The periods of a retention; null removes one.
 #[derive(Debug)]
 pub(super) enum RetentionPeriods {}
 
@@ -87,14 +86,15 @@ impl FieldType for RetentionPeriods {
 
     fn check(raw: &RawValue) -> Result<Option<RetentionPatch>, Violation> {
         let [conversations, journals, bookings] =
-            nested_values::<Period, 3>(raw, ["conversations", "journals", "bookings"])?;
+            nested_values::<Clearable<Period>, 3>(raw, ["conversations", "journals", "bookings"])?;
         Ok(Some(RetentionPatch { conversations, journals, bookings }))
     }
 
     fn schema() -> Schema {
         let object = ObjectBuilder::new().schema_type(Type::Object);
-        let object = object.property("conversations", Period::schema());
-        let object = object.property("journals", Period::schema()).property("bookings", Period::schema());
+        let period = clearable_schema::<Clearable<Period>>;
+        let object = object.property("conversations", period());
+        let object = object.property("journals", period()).property("bookings", period());
         object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
     }
 }

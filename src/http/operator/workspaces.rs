@@ -18,7 +18,7 @@ use crate::domain::workspace::Pricing;
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{Input, NoInput, Operator, PathParam, QueryParams};
-use crate::http::fields::{Amount, AnyText, ClearableAmount, Flag, Integer, Text, request};
+use crate::http::fields::{Amount, Clearable, Flag, Id, Integer, Text, request};
 use crate::http::platform::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -57,17 +57,17 @@ request! {
     pub(super) struct WorkspaceUpdateIn as WorkspaceUpdate update {
         name: Option<Text<200>> = "Acme",
         auto_create_conversations: Option<Flag>,
-        /// The assistant of new conversations of the platform API. An empty string removes it.
-        default_assistant_id: Option<AnyText>,
+        /// The assistant of new conversations of the platform API. `null` removes it.
+        default_assistant_id: Option<Clearable<Id<AssistantId>>>,
         /// Prices that are left out stay.
         pricing: Option<Prices> = {"widget": "0.01"},
-        /// An empty string removes it.
-        balance_low: Option<ClearableAmount> = "5.00",
-        /// 0 removes the limit.
-        tokens_per_conversation: Option<Integer<i64, 0, 9_007_199_254_740_991>>,
-        /// 0 removes the limit.
-        tokens_per_day: Option<Integer<i64, 0, 9_007_199_254_740_991>>,
-        /// Periods that are left out stay. An empty string removes one.
+        /// `null` removes it.
+        balance_low: Option<Clearable<Amount>> = "5.00",
+        /// `null` removes the limit.
+        tokens_per_conversation: Option<Clearable<Integer<i64, 1, 9_007_199_254_740_991>>>,
+        /// `null` removes the limit.
+        tokens_per_day: Option<Clearable<Integer<i64, 1, 9_007_199_254_740_991>>>,
+        /// Periods that are left out stay. `null` removes one.
         retention: Option<RetentionPeriods> = {"journals": "30d"},
         /// Replaces the list.
         allow_hosts: Option<Hosts> = ["crm.internal:8080"],
@@ -114,16 +114,15 @@ fn settings(input: WorkspaceUpdateIn) -> Result<WorkspaceSettings, Error> {
         retention,
         allow_hosts,
     } = input;
-    let assistant = |id: String| if id.is_empty() { Ok(None) } else { AssistantId::parse(&id).map(Some) };
-    let limit = |tokens: i64| (tokens > 0).then_some(tokens);
+    let assistant = |id: Option<String>| id.map(|id| AssistantId::parse(&id)).transpose();
     Ok(WorkspaceSettings {
         name,
         auto_create_conversations,
         default_assistant: default_assistant_id.map(assistant).transpose()?,
         pricing: pricing.unwrap_or_default(),
         balance_low,
-        tokens_per_conversation: tokens_per_conversation.map(limit),
-        tokens_per_day: tokens_per_day.map(limit),
+        tokens_per_conversation,
+        tokens_per_day,
         retention: retention.unwrap_or_default(),
         allow_hosts,
     })

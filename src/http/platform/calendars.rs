@@ -238,6 +238,10 @@ impl FieldType for CaldavChange {
         nested(raw).map(Some)
     }
 
+    fn cleared() -> Option<CaldavPatch> {
+        Some(CaldavPatch::default())
+    }
+
     fn schema() -> Schema {
         caldav_schema().build().into()
     }
@@ -298,8 +302,8 @@ request! {
         holidays: Option<Dates>,
         bookings_per_conversation: Option<Integer<u32, 1, 10_000>>,
         bookings_per_day: Option<Integer<u32, 1, 100_000>>,
-        /// Fields that are left out stay, also the password, unless the host or the username changes. An empty object removes the
-        /// server: appointments are then stored here.
+        /// Fields that are left out stay, also the password, unless the host or the username changes. `null` or an empty
+        /// object removes the server: appointments are then stored here.
         caldav: Option<CaldavChange>,
     }
 }

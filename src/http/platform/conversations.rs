@@ -99,7 +99,7 @@ request! {
     pub(super) struct ConversationUpdateIn as ConversationUpdate update {
         /// `false`: a person takes over; pending replies are discarded and refunded.
         ai_enabled: Option<Flag> = false,
-        /// At most 16 KB; replaces the previous metadata. `{}` clears it.
+        /// At most 16 KB; replaces the previous metadata. `null` or `{}` clears it.
         metadata: Option<JsonText<MAX_OBJECT_BYTES>>,
         /// Only `true`: the conversation ends permanently.
         ended: Option<End>,

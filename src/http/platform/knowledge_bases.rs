@@ -95,9 +95,9 @@ request! {
 
 request! {
     /// Changes to a knowledge base.
-    pub(super) struct BaseUpdateIn as KnowledgeBaseUpdate {
-        /// An empty string removes the name.
-        name: Clearable,
+    pub(super) struct BaseUpdateIn as KnowledgeBaseUpdate update {
+        /// `null` or an empty string removes the name.
+        name: Option<Clearable<Name>>,
     }
 }
 
@@ -279,7 +279,7 @@ pub(super) async fn update(
     PathParam(name): PathParam,
     Input { value: input, .. }: Input<BaseUpdateIn>,
 ) -> Answer<BaseOut> {
-    let base = knowledge::rename(&state.services, &account, &name, input.name).await?;
+    let base = knowledge::rename(&state.services, &account, &name, input.name.flatten()).await?;
     Ok(Success::new("Knowledge base updated successfully.", BaseOut::from(base)))
 }
 

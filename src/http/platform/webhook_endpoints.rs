@@ -124,8 +124,8 @@ request! {
         url: Option<EndpointUrl>,
         /// Replaces the event types that it receives; all if empty.
         types: Option<EventTypes>,
-        /// An empty string removes the description.
-        description: Option<Clearable>,
+        /// `null` or an empty string removes the description.
+        description: Option<Clearable<Name>>,
         /// `true` enables a disabled endpoint: its failures are reset, and pending events are sent.
         enabled: Option<Flag> = true,
     }

@@ -20,7 +20,7 @@ both_backends!(
         let created = operator.post("/workspaces", &body).await;
         let created = created.json()["data"].clone();
         let path = format!("/workspaces/{}", created["id"].as_str().unwrap());
-        let change = json!({ "name": "Acme Ltd", "tokens_per_day": 0, "balance_low": "5.00", "pricing": { "widget": "0.03" } });
+        let change = json!({ "name": "Acme Ltd", "tokens_per_day": null, "balance_low": "5.00", "pricing": { "widget": "0.03" } });
         let updated = operator.request("PATCH", &path).json(&change).send().await.json()["data"].clone();
 
         assert_eq!((&created["balance"], &created["from_file"]), (&json!("25.00"), &json!(false)));
@@ -47,7 +47,7 @@ both_backends!(
 
         let created = operator.post("/workspaces", &body).await.json()["data"].clone();
         let id = created["id"].as_str().unwrap();
-        let change = json!({ "retention": { "journals": "", "bookings": "90d" } });
+        let change = json!({ "retention": { "journals": null, "bookings": "90d" } });
         let path = format!("/workspaces/{id}");
         let updated = operator.request("PATCH", &path).json(&change).send().await.json()["data"].clone();
         let audit = operator.get(&format!("/audit?object_id={id}&action=updated")).await.json();
