@@ -37,6 +37,7 @@ use super::authentication::{WithKey, refuse};
 use super::describe::{Errors, Overloaded, Unavailable, WriteUnavailable};
 use super::envelope::{ApiError, Platform, RouteOptions};
 use super::extract::{ConfigWrite, Read};
+use super::ignored_key::warn_of_ignored_key;
 use super::query;
 use super::state::AppState;
 use crate::domain::render::Success;
@@ -71,7 +72,7 @@ pub(super) fn routes(with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
 }
 
 fn other_routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
+    let routes = OpenApiRouter::new()
         .routes(routes!(conversations::list, conversations::create))
         .routes(routes!(conversations::read, conversations::update, erasures::delete_conversation))
         .routes(routes!(messages::list))
@@ -129,5 +130,6 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(bookings::list, bookings::create))
         .routes(routes!(bookings::read))
         .routes(routes!(bookings::cancel))
-        .routes(routes!(calendars::renew_link, calendars::remove_link))
+        .routes(routes!(calendars::renew_link, calendars::remove_link));
+    warn_of_ignored_key("/v1", routes)
 }

@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 use super::authentication::{WithKey, refuse};
 use super::envelope::Widget;
 use super::error::REJOINDER_ERROR;
+use super::ignored_key::warn_of_ignored_key;
 use super::query;
 use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN, REJOINDER_WARNING};
 use super::server::X_REQUEST_ID;
@@ -50,12 +51,13 @@ pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenAp
     let reading = strict(reading.routes(routes!(assistants::read)));
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
     let switching = query::refuse_unknown::<AutomateOptions>("/api", switching);
+    let warning = |routes| warn_of_ignored_key("/api", routes);
     OpenApiRouter::new()
         .merge(with_guard(RouteClass::Message, sending))
-        .merge(with_guard(RouteClass::NewConversation, creating))
-        .merge(with_guard(RouteClass::Change, changing))
+        .merge(with_guard(RouteClass::NewConversation, warning(creating)))
+        .merge(with_guard(RouteClass::Change, warning(changing)))
         .merge(with_guard(RouteClass::Request, reading))
-        .merge(with_key(refuse::<AutomateOptions>, switching))
+        .merge(with_key(refuse::<AutomateOptions>, warning(switching)))
 }
 
 /// Allows every origin: the use case checks it against the list of the assistant.

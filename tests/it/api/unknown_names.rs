@@ -90,6 +90,44 @@ both_backends!(
 );
 
 both_backends!(
+    async fn an_idempotency_key_that_a_route_does_not_support_is_named(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let (key, id) = keys::create(&server, Scope::ALL).await;
+        let send = async |method: &str, path: &str, body: Value| {
+            let key = if path.starts_with("/operator/") { &operator.key } else { &key };
+            let request = server.request(method, path).bearer(key).header("idempotency-key", "a");
+            request.json(&body).send().await
+        };
+        let named = Some("header.Idempotency-Key");
+        let key_path = format!("/v1/keys/{id}");
+
+        let new_key = json!({ "name": "x", "scopes": ["read"] });
+        let with_variable = json!({ "assistant_id": ASSISTANT });
+        let workspace = json!({ "slug": "new", "name": "New" });
+        for (method, path, body) in [
+            ("POST", "/v1/keys", new_key.clone()),
+            ("POST", "/operator/v1/workspaces", workspace),
+            ("POST", "/api/conversations", with_variable),
+            ("DELETE", &key_path, json!({})),
+        ] {
+            let answer = send(method, path, body).await;
+            assert!(answer.status < 300, "{method} {path}: {}", answer.text());
+            assert_eq!(answer.header(WARNING), named, "{method} {path}");
+        }
+        let (key, _) = keys::create(&server, Scope::ALL).await;
+        let conversations = server.request("POST", "/v1/conversations").bearer(&key);
+        let supported = conversations.header("idempotency-key", "a").json(&json!({})).send().await;
+        assert_eq!((supported.status, supported.header(WARNING)), (200, None));
+        let read = server.request("GET", "/v1/me").bearer(&key).header("idempotency-key", "a").send().await;
+        assert_eq!((read.status, read.header(WARNING)), (200, None));
+        let refused = server.request("POST", "/v1/keys").bearer(&key).header("idempotency-key", "a");
+        let refused = refused.json(&json!({})).send().await;
+        assert_eq!((refused.status, refused.header(WARNING)), (400, None));
+    }
+);
+
+both_backends!(
     async fn every_strict_route_refuses_a_query_parameter_that_it_does_not_have(db: TestDb) {
         let server = TestServer::start(&db).await;
         let document = server.request("GET", "/openapi.json").send().await.json();
