@@ -15,7 +15,7 @@ use super::page::Page;
 use super::write_error::write_error;
 use crate::domain::account::{Account, OperatorAccount};
 use crate::domain::api_key::ApiKey;
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ResourceId as _, WorkspaceId};
 use crate::domain::money::Money;
@@ -316,7 +316,7 @@ fn credit_error(error: CreditError) -> Error {
 }
 
 fn entry<'a>(workspace: &Workspace, actor: &'a Actor, action: AuditAction) -> AuditEntry<'a> {
-    let object = AuditObject::new("workspace", workspace.id, Some(&workspace.slug));
+    let object = AuditObject::new(ObjectKind::Workspace, workspace.id, Some(&workspace.slug));
     AuditEntry::new(workspace.id, actor, action, object)
 }
 

@@ -5,7 +5,7 @@ pub mod bookings;
 pub mod content;
 pub mod targets;
 
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::clock::Micros;
 use crate::domain::erasure::{Erasure, ErasureCounts, ErasureJob, ErasureTarget, NewErasure};
 use crate::domain::ids::{AuditId, ConversationId, ErasureId, WorkspaceId};
@@ -118,8 +118,8 @@ pub async fn insert(
     });
     // Never the name of a person.
     let object = match conversation {
-        Some(id) => AuditObject::new("conversation", id, None),
-        None => AuditObject::new("erasure", new.id, None),
+        Some(id) => AuditObject::new(ObjectKind::Conversation, id, None),
+        None => AuditObject::new(ObjectKind::Erasure, new.id, None),
     };
     let deleted = AuditEntry::new(new.workspace, actor, AuditAction::Deleted, object);
     audit::insert(conn, entry, new.created_at, &deleted).await
