@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::Services;
 use super::audit_log;
 use super::configuration::managed_by_file;
-use super::credit::{self, CreditError, CreditOutcome, OPENING_REFERENCE};
+use super::credit::{self, CreditError, CreditOutcome, MAX_REFERENCE, OPENING_REFERENCE};
 use super::current_key;
 use super::page::Page;
 use super::write_error::write_error;
@@ -309,8 +309,11 @@ fn credit_error(error: CreditError) -> Error {
             "The reference '{reference}' has counted already, for {amount}. Nothing was credited."
         )),
         CreditError::Store(error) | CreditError::OutcomeUnknown(error) => write_error(error),
-        CreditError::InvalidReference => Error::invalid("reference", format!("{error}.")),
-        CreditError::ZeroAmount => Error::invalid("amount", format!("{error}.")),
+        CreditError::InvalidReference => {
+            let text = format!("Field 'reference' must have 1 to {MAX_REFERENCE} characters.");
+            Error::invalid("reference", text)
+        }
+        CreditError::ZeroAmount => Error::invalid("amount", "Field 'amount' must not be zero."),
         CreditError::UnknownWorkspace(name) => WorkspaceId::not_found(name),
     }
 }

@@ -418,9 +418,14 @@ pub(super) async fn credit(
 ) -> Answer<CreditOut> {
     let outcome =
         workspaces::grant_credit(&state.services, &operator, &name, amount, reference.clone()).await?;
-    let (credited, balance) = match outcome {
-        CreditOutcome::Granted(entry) => (true, entry.balance_after),
-        CreditOutcome::AlreadyGranted { balance } => (false, balance),
+    let (message, credited, balance) = match outcome {
+        CreditOutcome::Granted(entry) if amount < Money::ZERO => {
+            ("Credit taken back successfully.", true, entry.balance_after)
+        }
+        CreditOutcome::Granted(entry) => ("Credit granted successfully.", true, entry.balance_after),
+        CreditOutcome::AlreadyGranted { balance } => {
+            ("The reference has counted already. Nothing was credited.", false, balance)
+        }
     };
-    Ok(Success::new("Credit granted successfully.", CreditOut { credited, reference, balance }))
+    Ok(Success::new(message, CreditOut { credited, reference, balance }))
 }

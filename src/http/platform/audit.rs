@@ -179,7 +179,7 @@ pub(in crate::http) struct AuditEntryOut {
     /// The fields that differ, as they are.
     #[schema(required, schema_with = fields_schema)]
     after: Option<Box<RawValue>>,
-    /// The method and the path of the request; null for a command.
+    /// The method and the path of the request, with its placeholders; null for a command.
     #[schema(required, example = "POST /v1/webhook_endpoints")]
     route: Option<String>,
     /// The client's address, which is removed after a while. A workspace does not see an operator's.

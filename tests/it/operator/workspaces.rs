@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::Operator;
 use crate::support::db::both_backends;
+use crate::support::http::Response;
 use crate::support::server::TestServer;
 use crate::support::workspaces::try_apply;
 
@@ -131,11 +132,18 @@ both_backends!(
         let other_amount = give("6.00", "invoice-1").await;
         let too_much = give("-100.00", "correction").await;
         let taken = give("-1.00", "correction-2").await;
+        let nothing = give("0.00", "correction-3").await;
 
         let credited: Vec<_> =
             at_once.iter().filter(|answer| answer.json()["data"]["credited"] == true).collect();
         assert_eq!(credited.len(), 1);
         assert_eq!(at_once[4].json()["data"]["balance"], "15.00");
+        let repeated = at_once.iter().find(|answer| answer.json()["data"]["credited"] == false).unwrap();
+        let message = |answer: &Response| answer.json()["message"].as_str().unwrap().to_owned();
+        assert_eq!(message(credited[0]), "Credit granted successfully.");
+        assert_eq!(message(repeated), "The reference has counted already. Nothing was credited.");
+        assert_eq!(message(&taken), "Credit taken back successfully.");
+        assert_eq!((nothing.status, message(&nothing).as_str()), (400, "Field 'amount' must not be zero."));
         assert_eq!((other_amount.status, too_much.status), (409, 409));
         assert_eq!(taken.json()["data"]["balance"], "14.00");
         assert_eq!(server.balance().await, "14.00");
@@ -163,7 +171,7 @@ both_backends!(
         assert_eq!(unused["data"]["items"], json!([]));
         let no_id = "Field 'workspace_id' must be an id of the form wsp_….";
         let repeated = format!("{acme}&workspace_id={acme}");
-        let twice = "A field of the query may be given once only.";
+        let twice = "Query parameter 'workspace_id' may be given only once.";
         for (workspace, text) in [("acme", no_id), (repeated.as_str(), twice)] {
             for path in ["/audit?", "/usage?start=2026-03-15&"] {
                 let refused = operator.get(&format!("{path}workspace_id={workspace}")).await;
