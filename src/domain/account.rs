@@ -11,7 +11,7 @@ use super::string_enum::string_enum;
 string_enum! {
     /// What a key may do.
     Scope {
-        /// Send messages; create, update and end conversations; widget links; the AI switch.
+        /// Send messages; create, update and end conversations; turns; bookings; widget links; the AI switch.
         MessagesWrite = "messages:write",
         /// Balance, ledger, usage.
         BillingRead = "billing:read",
