@@ -3,9 +3,40 @@
 
 use crate::domain::account::{Account, OperatorAccount};
 use crate::domain::api_key::ApiKey;
+use crate::domain::audit::Actor;
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::store::{Conn, StoreError, keys, operator_keys};
+
+/// The key that makes a change.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Credentials<'a> {
+    /// A key of a workspace.
+    Key(&'a Account),
+    /// A key of the operator's API.
+    Operator(&'a OperatorAccount),
+}
+
+impl<'a> Credentials<'a> {
+    pub(super) fn actor(self) -> &'a Actor {
+        match self {
+            Self::Key(account) => &account.actor,
+            Self::Operator(operator) => &operator.actor,
+        }
+    }
+
+    /// Refuses a key that is revoked or expired. The caller has locked the workspace.
+    pub(super) async fn check(
+        self,
+        conn: Conn<'_>,
+        clock: &dyn Clock,
+    ) -> Result<Result<(), Error>, StoreError> {
+        match self {
+            Self::Key(account) => Ok(read(conn, clock, account).await?.map(drop)),
+            Self::Operator(operator) => check_operator(conn, clock, operator).await,
+        }
+    }
+}
 
 /// The key of an account. The caller has locked its workspace, so that a revocation waits.
 ///

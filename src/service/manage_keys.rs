@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Services;
 use super::audit_log;
-use super::current_key;
+use super::current_key::{self, Credentials};
 use super::keys::{MAX_VALID_KEYS, audit_fields, audit_object, build_key, check_name, insert, revoke_found};
 use super::page::Page;
 use super::write_error::write_error;
@@ -30,14 +30,8 @@ pub const OUTLIVES: &str = "The key expires later than the one that you use, whi
 #[derive(Clone, Copy, Debug)]
 pub struct KeyManager<'a> {
     pub workspace: WorkspaceId,
+    /// An operator may grant any scope for any time.
     credentials: Credentials<'a>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Credentials<'a> {
-    Key(&'a Account),
-    /// May grant any scope for any time.
-    Operator(&'a OperatorAccount),
 }
 
 impl<'a> KeyManager<'a> {
@@ -61,10 +55,7 @@ impl<'a> KeyManager<'a> {
     }
 
     fn actor(&self) -> &'a Actor {
-        match self.credentials {
-            Credentials::Key(account) => &account.actor,
-            Credentials::Operator(operator) => &operator.actor,
-        }
+        self.credentials.actor()
     }
 
     /// Locks the workspace, so that two changes of its keys follow each other, and reads the manager's key again. Returns its expiry.

@@ -90,6 +90,7 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(turn_actions::cancel))
         .routes(routes!(turn_actions::retry))
         .routes(routes!(me::read))
+        .routes(routes!(me::update_workspace))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::read, keys::revoke))
         .routes(routes!(keys::roll))

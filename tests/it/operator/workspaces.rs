@@ -1,7 +1,7 @@
 //! Workspaces that an operator creates, updates and gives credit, and those that a file made.
 
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Operator;
 use crate::support::db::both_backends;
@@ -101,6 +101,33 @@ both_backends!(
 );
 
 both_backends!(
+    async fn null_clears_a_setting_or_is_refused(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let body =
+            json!({ "slug": "acme", "name": "Acme", "balance_low": "5.00", "tokens_per_conversation": 9 });
+        let created = operator.post("/workspaces", &body).await.json();
+        let path = format!("/workspaces/{}", created["data"]["id"].as_str().unwrap());
+        let update = async |body: Value| operator.request("PATCH", &path).json(&body).send().await;
+
+        let cleared =
+            json!({ "balance_low": null, "tokens_per_conversation": null, "default_assistant_id": null });
+        let cleared = update(cleared).await;
+
+        assert_eq!(cleared.status, 200, "{}", cleared.text());
+        for field in ["balance_low", "tokens_per_conversation", "default_assistant_id"] {
+            assert_eq!(cleared.json()["data"][field], Value::Null, "{field}");
+        }
+        for field in ["name", "auto_create_conversations", "pricing", "retention", "allow_hosts"] {
+            let refused = update(json!({ field: null, "tokens_per_day": 5 })).await;
+            let text = format!("Field '{field}' must not be null.");
+            assert_eq!((refused.status, refused.json()["message"].as_str()), (400, Some(text.as_str())));
+        }
+        assert_eq!(operator.get(&path).await.json()["data"]["tokens_per_day"], Value::Null);
+    }
+);
+
+both_backends!(
     async fn the_settings_of_a_file_are_changed_there_and_those_of_the_api_here(db: TestDb) {
         let server = TestServer::start(&db).await;
         let operator = Operator::new(&server).await;
@@ -114,6 +141,44 @@ both_backends!(
 
         assert_eq!((refused.status, refused.header("rejoinder-error")), (409, Some("conflict")));
         assert!(applied.unwrap_err().to_string().contains("was made through the API"));
+    }
+);
+
+both_backends!(
+    async fn a_workspace_sets_its_own_default_assistant(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let created = operator.post("/workspaces", &json!({ "slug": "acme", "name": "Acme" })).await.json();
+        let keys = format!("/workspaces/{}/keys", created["data"]["id"].as_str().unwrap());
+        let scopes = json!({ "name": "back end", "scopes": ["config", "messages:write", "read"] });
+        let key = operator.post(&keys, &scopes).await.json()["data"]["secret"].as_str().unwrap().to_owned();
+        let send = async |method: &str, path: &str, body: Value| {
+            server.request(method, path).bearer(&key).json(&body).send().await
+        };
+        let assistant = json!({ "slug": "helper", "name": "Helper", "system_prompt": "You help." });
+        let assistant = send("POST", "/v1/assistants", assistant).await.json()["data"]["id"].clone();
+        let set =
+            async |id: &Value| send("PATCH", "/v1/workspace", json!({ "default_assistant_id": id })).await;
+
+        let done = set(&assistant).await;
+        let conversation = send("POST", "/v1/conversations", json!({})).await;
+        let unknown = set(&json!("ast_01k9z3x8f5e4r9t2m6q7w8y0ab")).await;
+        let me = server.request("GET", "/v1/me").bearer(&key).send().await.json();
+        let removed = set(&Value::Null).await;
+
+        assert_eq!((done.status, &done.json()["data"]["default_assistant_id"]), (200, &assistant));
+        assert_eq!(conversation.status, 200, "{}", conversation.text());
+        assert_eq!((unknown.status, unknown.header("rejoinder-error")), (404, Some("assistant_not_found")));
+        assert_eq!(me["data"]["workspace"]["default_assistant_id"], assistant);
+        assert_eq!((removed.status, &removed.json()["data"]["default_assistant_id"]), (200, &Value::Null));
+        let entries = server.query_number(
+            "select count(*) from audit_log where object_kind = 'workspace' and actor_kind = 'key' \
+             and route = 'PATCH /v1/workspace'",
+        );
+        assert_eq!(entries.await, 2);
+        let of_file = server.request("PATCH", "/v1/workspace").bearer(&server.keys.full);
+        let of_file = of_file.json(&json!({ "default_assistant_id": null })).send().await;
+        assert_eq!((of_file.status, of_file.header("rejoinder-error")), (409, Some("conflict")));
     }
 );
 
