@@ -1,4 +1,5 @@
-//! A misspelled name is never silent: it is refused, or named in a header where a contract lets clients send more.
+//! What has no effect is never silent: a misspelled name, a body or a null is refused, or named in a header where a contract lets clients
+//! send more.
 
 use rejoinder::domain::account::Scope;
 use rejoinder::domain::ids::AssistantId;
@@ -55,6 +56,42 @@ both_backends!(
 
         assert!(routes > 20, "{routes}");
         assert_eq!(server.row_counts().await, before);
+    }
+);
+
+both_backends!(
+    async fn null_in_an_update_is_refused_where_the_document_does_not_allow_it(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let document = server.request("GET", "/openapi.json").send().await.json();
+        let operator = Operator::new(&server).await;
+
+        let (mut refused, mut accepted) = (0, 0);
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            let schema = &operations["patch"]["requestBody"]["content"]["application/json"]["schema"];
+            let Some(reference) = schema["$ref"].as_str() else { continue };
+            let schema = document.pointer(&reference[1..]).unwrap();
+            let key = if path.starts_with("/operator/") { &operator.key } else { &server.keys.full };
+            let path = path.replace(['{', '}'], "");
+            for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
+                let body = json!({ field: null });
+                let answer = server.request("PATCH", &path).bearer(key).json(&body).send().await;
+                let alternatives = schema["anyOf"].as_array().into_iter().flatten();
+                let mut types = alternatives.chain([schema]).flat_map(|one| match &one["type"] {
+                    Value::Array(types) => types.clone(),
+                    one => vec![one.clone()],
+                });
+                if types.any(|one| one == "null") {
+                    assert_ne!(answer.status, 400, "{path} {field}: {}", answer.text());
+                    accepted += 1;
+                } else {
+                    let text = format!("Field '{field}' must not be null.");
+                    assert_eq!(answer.status, 400, "{path} {field}");
+                    assert_eq!(answer.json()["message"], text, "{path}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 15 && accepted > 15, "{refused} {accepted}");
     }
 );
 
