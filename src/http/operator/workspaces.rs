@@ -29,7 +29,7 @@ type WorkspaceCursor = Cursor<WorkspaceId, 'p'>;
 
 request! {
     /// A new workspace, with the settings of the table `[workspace]` of a workspace file.
-    pub(super) struct WorkspaceIn as WorkspaceIn {
+    pub(super) struct WorkspaceIn as NewWorkspace {
         /// Unique, and never changed.
         slug: Slug = "acme",
         name: Text<200> = "Acme",
@@ -76,7 +76,7 @@ request! {
 
 request! {
     /// Credit.
-    pub(super) struct CreditIn as CreditIn {
+    pub(super) struct CreditIn as NewCredit {
         /// In dollars; a negative amount takes credit back, down to a balance of zero.
         amount: Amount<true> = "25.00",
         /// A reference counts once: repeating it changes nothing.

@@ -50,6 +50,7 @@ pub(super) struct DiffQuery {
 
 /// A version in a list.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AssistantVersionSummary)]
 pub(super) struct VersionSummaryOut {
     /// Its number, counted from 1.
     #[schema(example = 3)]
@@ -98,6 +99,7 @@ impl From<(Assistant, NumberedVersion)> for VersionOut {
 
 /// What differs between two versions.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AssistantVersionDiff)]
 pub(super) struct VersionDiffOut {
     #[schema(example = 3)]
     version: i64,

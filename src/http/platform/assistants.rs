@@ -213,6 +213,7 @@ impl From<Assistant> for AssistantOut {
 
 /// An assistant after a change.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WrittenAssistant)]
 pub(super) struct WrittenAssistantOut {
     assistant: AssistantOut,
     /// Settings that were stored and have no effect, such as a fallback to a connection that the server does not have.

@@ -127,7 +127,7 @@ impl FieldType for Start {
 
 request! {
     /// A booking to make. The fields are those of the booking tool.
-    pub(super) struct BookingIn as BookingIn {
+    pub(super) struct BookingIn as NewBooking {
         /// The start of a free slot: ISO 8601, or as a tool lists it. Without an offset it is in the calendar's time zone.
         start: Start = "2026-03-16T14:00",
         /// What the appointment is about.

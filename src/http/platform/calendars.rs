@@ -34,6 +34,7 @@ type CalendarCursor = Cursor<CalendarId, 'a'>;
 
 /// A calendar.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Calendar)]
 pub(super) struct CalendarOut {
     id: CalendarId,
     /// Its name in the workspace file, or the one that it was created with.
@@ -75,6 +76,7 @@ pub(super) struct CalendarOut {
 
 /// The CalDAV server of a calendar.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CaldavServer)]
 pub(super) struct CaldavOut {
     /// The calendar's address on the server.
     #[schema(format = "uri", example = "https://dav.example/calendars/me/demos/")]
@@ -89,6 +91,7 @@ pub(super) struct CaldavOut {
 
 /// A calendar with its new iCalendar URL, which is only returned once.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LinkedCalendar)]
 pub(super) struct LinkedCalendarOut {
     #[serde(flatten)]
     #[schema(inline)]
@@ -104,6 +107,7 @@ pub(super) struct LinkedCalendarOut {
 /// Opening hours by day of the week.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({"mon": ["09:00-12:00", "13:00-17:00"], "tue": [], "wed": [], "thu": [], "fri": [], "sat": [], "sun": []}))]
+#[schema(as = OpeningHours)]
 pub(super) struct HoursOut {
     mon: Vec<String>,
     tue: Vec<String>,
@@ -261,7 +265,7 @@ fn caldav_schema() -> ObjectBuilder {
 
 request! {
     /// A new calendar, with the fields of the workspace file's `[[calendars]]`.
-    pub(super) struct CalendarIn as CalendarIn {
+    pub(super) struct CalendarIn as NewCalendar {
         /// Lower-case letters, digits, hyphens and underscores. It cannot be changed later.
         slug: Slug = "sales",
         /// An IANA name.

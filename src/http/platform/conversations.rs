@@ -59,7 +59,7 @@ impl Choice for Kinds {
 
 request! {
     /// A new conversation.
-    pub(super) struct ConversationIn as ConversationIn {
+    pub(super) struct ConversationIn as NewConversation {
         /// Its UUID, or its `ast_…` id; by default the workspace's default assistant.
         assistant_id: Option<AssistantName> = "550e8400-e29b-41d4-a716-446655440000",
         /// `api` (default), `widget` or `test`.
@@ -250,6 +250,7 @@ fn encode_cursor(sort: ConversationSort, position: ConversationCursor) -> String
 
 /// A conversation's new UUID in the widget API.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WidgetLink)]
 pub(super) struct LinkOut {
     #[schema(value_type = Uuid)]
     widget_uuid: WidgetUuid,

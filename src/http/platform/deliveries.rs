@@ -102,6 +102,7 @@ pub(super) struct DeliveriesQuery {
 
 /// The delivery of an event to a webhook endpoint.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub(super) struct DeliveryOut {
     id: DeliveryId,
     /// The `webhook-id` header of its requests.
@@ -143,6 +144,7 @@ impl From<DeliveryLogEntry> for DeliveryOut {
 
 /// An attempt of a delivery.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryAttempt)]
 pub(super) struct AttemptOut {
     number: i64,
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
@@ -177,6 +179,7 @@ impl From<AttemptLogEntry> for AttemptOut {
 
 /// A delivery with its attempts.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryDetails)]
 pub(super) struct DeliveryDetailsOut {
     #[serde(flatten)]
     #[schema(inline)]
@@ -196,6 +199,7 @@ impl From<DeliveryDetails> for DeliveryDetailsOut {
 
 /// The result of a replay.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WebhookReplayResult)]
 pub(super) struct ReplayOut {
     /// The number of deliveries, without those already in progress.
     deliveries: u64,

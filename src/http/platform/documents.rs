@@ -108,7 +108,7 @@ impl Choice for TextFormats {
 
 request! {
     /// A new document.
-    pub(super) struct DocumentIn as DocumentIn {
+    pub(super) struct DocumentIn as NewDocument {
         /// Search results name it as their source.
         title: Title = "Returns",
         /// At most 2 MiB as Markdown.
@@ -224,6 +224,7 @@ error_sets! {
 
 /// A document of a knowledge base.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Document)]
 pub(super) struct DocumentOut {
     id: DocumentId,
     knowledge_base_id: KnowledgeBaseId,
@@ -267,6 +268,7 @@ impl From<Document> for DocumentOut {
 
 /// A document with its text.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DocumentWithText)]
 pub(super) struct DocumentWithTextOut {
     #[serde(flatten)]
     #[schema(inline)]

@@ -65,6 +65,7 @@ fn reasons() -> Object {
 
 /// What an erasure has removed so far.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErasureRemoved)]
 pub(super) struct RemovedOut {
     #[schema(minimum = 0, example = 1)]
     conversations: i64,
@@ -80,6 +81,7 @@ pub(super) struct RemovedOut {
 
 /// An appointment that is still on its CalDAV server.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErasureRemaining)]
 pub(super) struct RemainingOut {
     #[schema(example = "cal_2mf81s")]
     calendar_id: CalendarId,
@@ -119,7 +121,7 @@ impl From<&Erasure> for ErasureOut {
 
 request! {
     /// A person, by exactly one of three names.
-    pub(super) struct ErasureIn as ErasureIn one_of(external_identifier, sender_id, identity) {
+    pub(super) struct ErasureIn as NewErasure one_of(external_identifier, sender_id, identity) {
         /// The `external_identifier` of their conversations.
         external_identifier: Option<Text<MAX_NAME>> = "customer-4711",
         /// The `sender_id` of their messages, sent through this API with `"sender_type": "user"`.

@@ -50,7 +50,7 @@ fn scopes_schema() -> Schema {
 
 request! {
     /// A new key.
-    pub(in crate::http) struct KeyIn as ApiKeyIn not_both(expires_in, expires_at) {
+    pub(in crate::http) struct KeyIn as NewApiKey not_both(expires_in, expires_at) {
         /// What the key is for. The audit log keeps it.
         name: Text<MAX_KEY_NAME> = "Back end",
         /// At least one. A key gives only scopes that it has itself.

@@ -84,7 +84,7 @@ impl Choice for Modes {
 
 request! {
     /// A new knowledge base.
-    pub(super) struct BaseIn as KnowledgeBaseIn {
+    pub(super) struct BaseIn as NewKnowledgeBase {
         /// Lower-case letters, digits, hyphens and underscores.
         slug: Slug = "help",
         name: Option<Name>,
@@ -173,6 +173,7 @@ impl From<KnowledgeBaseDetails> for BaseOut {
 
 /// A passage that matches.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KnowledgeHit)]
 pub(super) struct HitOut {
     document_id: DocumentId,
     #[schema(example = "returns")]
@@ -211,6 +212,7 @@ impl From<Hit> for HitOut {
 
 /// Passages, best first.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KnowledgeSearchResults)]
 pub(super) struct SearchResultsOut {
     items: Vec<HitOut>,
 }

@@ -36,6 +36,7 @@ error_sets! {
 
 /// A tool after a change.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WrittenTool)]
 pub(super) struct WrittenToolOut {
     tool: ToolOut,
     /// Tools of an MCP server that were left out, with the reasons.

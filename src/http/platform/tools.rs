@@ -142,6 +142,7 @@ pub(super) async fn refresh(
 
 /// A summary of a tool.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ToolSummary)]
 pub(super) struct ToolSummaryOut {
     id: ToolId,
     /// Its short name, by which assistants refer to it.
@@ -180,6 +181,7 @@ impl From<&NamedTool> for ToolSummaryOut {
 
 /// A tool.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Tool)]
 pub(super) struct ToolOut {
     #[serde(flatten)]
     #[schema(inline)]
@@ -215,7 +217,7 @@ impl From<NamedTool> for ToolOut {
 
 /// The endpoint that a webhook tool calls. Values that the tool adds itself are not shown, only their names.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({
+#[schema(as = ToolWebhook, example = json!({
     "method": "GET", "url": "https://shop.example/orders/{order_id}",
     "headers": [{"name": "authorization", "secret": true}], "form": false, "static": [], "secrets": ["shop_token"],
     "signed": false, "timeout_ms": 10000, "idempotent": true
@@ -262,6 +264,7 @@ impl From<&WebhookTool> for WebhookOut {
 
 /// A Model Context Protocol server with its tools.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ToolMcp)]
 pub(super) struct McpOut {
     #[schema(example = "https://crm.example/mcp")]
     url: String,
@@ -296,6 +299,7 @@ impl From<(&McpServer, &McpListing)> for McpOut {
 
 /// A tool that an MCP server listed.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = McpTool)]
 pub(super) struct McpToolOut {
     #[schema(example = "find_customer")]
     name: String,
@@ -313,6 +317,7 @@ impl From<ToolSpec> for McpToolOut {
 
 /// The result of refreshing the tools of an MCP server.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RefreshedTool)]
 pub(super) struct RefreshedToolOut {
     tool: ToolOut,
     /// Whether the list changed; if so, assistants have new versions.
@@ -330,6 +335,7 @@ impl From<RefreshResult> for RefreshedToolOut {
 
 /// A header that a tool sends.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ToolHeader)]
 pub(super) struct ToolHeaderOut {
     #[schema(example = "authorization")]
     name: String,
@@ -347,6 +353,7 @@ fn headers_out(headers: &Headers) -> Vec<ToolHeaderOut> {
 
 /// The result of a test call.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TestCallResult)]
 pub(super) struct TestCallOut {
     /// The result that the model would see; `{"error": …}` for a failure. For a CalDAV calendar that cannot be read the error
     /// names the cause; the model gets a general sentence.
@@ -390,6 +397,7 @@ impl From<TestCallResult> for TestCallOut {
 
 /// A request that was sent.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SentRequest)]
 pub(super) struct SentRequestOut {
     #[schema(example = "GET")]
     method: String,
@@ -403,6 +411,7 @@ pub(super) struct SentRequestOut {
 
 /// A header that was sent; `***` for a secret.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SentHeader)]
 pub(super) struct SentHeaderOut {
     #[schema(example = "authorization")]
     name: String,
@@ -412,6 +421,7 @@ pub(super) struct SentHeaderOut {
 
 /// A response that was received.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReceivedResponse)]
 pub(super) struct ReceivedResponseOut {
     #[schema(example = 200)]
     status: u16,

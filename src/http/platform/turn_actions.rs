@@ -41,6 +41,7 @@ pub(super) async fn cancel(
 
 /// A turn after a request to cancel it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CancelledTurn)]
 pub(super) struct CancelledTurnOut {
     /// Whether this or an earlier request cancels it; false if it had ended.
     cancelled: bool,

@@ -16,7 +16,7 @@ use crate::service::typing;
 
 request! {
     /// Whether a person types.
-    pub(super) struct TypingIn as TypingIn {
+    pub(super) struct TypingIn as TypingUpdate {
         /// True by default.
         typing: Option<Flag> = true,
     }
@@ -24,6 +24,7 @@ request! {
 
 /// Whether a person types.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Typing)]
 pub(super) struct TypingOut {
     typing: bool,
 }

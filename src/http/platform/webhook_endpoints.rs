@@ -105,7 +105,7 @@ impl FieldType for Secret {
 
 request! {
     /// A new webhook endpoint.
-    pub(super) struct EndpointIn as WebhookEndpointIn {
+    pub(super) struct EndpointIn as NewWebhookEndpoint {
         /// `http` or `https` with a public host, without user name or password.
         url: EndpointUrl = "https://crm.example/hooks",
         /// The event types that it receives; all if empty or absent.
@@ -175,6 +175,7 @@ error_sets! {
 
 /// A webhook endpoint.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WebhookEndpoint)]
 pub(super) struct EndpointOut {
     id: EndpointId,
     /// Its name in the workspace file, if that created it.
@@ -226,6 +227,7 @@ impl From<Endpoint> for EndpointOut {
 
 /// A webhook endpoint with its new secret, which is only returned once.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WebhookEndpointWithSecret)]
 pub(super) struct EndpointWithSecretOut {
     #[serde(flatten)]
     #[schema(inline)]

@@ -25,6 +25,7 @@ use crate::service::widget_assistant;
 
 /// An assistant as its widget shows it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WidgetAssistant)]
 pub(super) struct WidgetAssistantOut {
     id: AssistantId,
     /// The heading: the `title` of its widget, or its name.
@@ -50,6 +51,7 @@ pub(super) struct WidgetAssistantOut {
 
 /// A field of the form in front of a conversation.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WidgetFormField)]
 pub(super) struct FormFieldOut {
     /// The name of the variable.
     #[schema(example = "customer_name")]
@@ -67,6 +69,7 @@ pub(super) struct FormFieldOut {
 
 /// What the widget says while a tool is called.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WidgetToolLabel)]
 pub(super) struct ToolLabelOut {
     /// For a tool without a label: a widget has words for each kind.
     #[schema(value_type = ToolKind)]

@@ -27,6 +27,7 @@ request! {
 
 /// Whether a reply was cancelled.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CancelResult)]
 pub(super) struct CancelOut {
     status: bool,
     /// False if nothing was running, or the turn belongs to another conversation.

@@ -33,7 +33,7 @@ impl Choice for Ratings {
 
 request! {
     /// A rating of a message.
-    pub(super) struct FeedbackIn as FeedbackIn {
+    pub(super) struct FeedbackIn as NewFeedback {
         /// `up` or `down`.
         rating: Word<Ratings> = "up",
         /// At most 1,000 characters.
@@ -43,6 +43,7 @@ request! {
 
 /// The rating of a message.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MessageFeedback)]
 pub(super) struct FeedbackOut {
     status: bool,
     /// Null if it was withdrawn.
