@@ -187,13 +187,13 @@ impl Envelope for Platform {
     }
 
     fn field_error(field: &str, violation: &Violation) -> String {
-        match violation {
-            Violation::Within(path, inner) => Self::field_error(&format!("{field}.{path}"), inner),
-            Violation::UnknownField(known) => {
-                format!("Unknown field '{field}'. Known fields: {}.", quoted(known))
-            }
-            violation => format!("Field '{field}' {violation}"),
+        if let Violation::Within(path, inner) = violation {
+            return Self::field_error(&format!("{field}.{path}"), inner);
         }
+        if let Violation::UnknownField(known) = violation {
+            return format!("Unknown field '{field}'. Known fields: {}.", quoted(known));
+        }
+        format!("Field '{field}' {violation}")
     }
 
     fn unreadable_body(error: BodyError) -> Option<Error> {

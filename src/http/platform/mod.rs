@@ -125,12 +125,17 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::read))
         .routes(routes!(deliveries::resend))
         .routes(routes!(deliveries::replay))
+        .merge(calendar_routes());
+    warn_of_ignored_key("/v1", routes)
+}
+
+fn calendar_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .routes(routes!(calendars::list, calendars::create))
         .routes(routes!(calendars::read, calendars::update, calendars::archive))
         .routes(routes!(availability::list))
         .routes(routes!(bookings::list, bookings::create))
         .routes(routes!(bookings::read))
         .routes(routes!(bookings::cancel))
-        .routes(routes!(calendars::renew_link, calendars::remove_link));
-    warn_of_ignored_key("/v1", routes)
+        .routes(routes!(calendars::renew_link, calendars::remove_link))
 }

@@ -168,7 +168,7 @@ both_backends!(
             server.request("DELETE", &format!("/v1/keys/{other}")).bearer(&maker).send().await,
             post(&server, &maker, "/v1/erasures", &json!({ "sender_id": "ada" })).await,
             server
-                .request("DELETE", &"/v1/conversations/con_01k9z3x8f5e4r9t2m6q7w8y0ab")
+                .request("DELETE", "/v1/conversations/con_01k9z3x8f5e4r9t2m6q7w8y0ab")
                 .bearer(&maker)
                 .send()
                 .await,
