@@ -131,9 +131,10 @@ pub async fn flush_last_used(services: &Services) -> Result<(), Error> {
     // Sorted, so that two processes do not deadlock on the rows.
     used.sort_unstable();
     used_by_operators.sort_unstable();
+    // Operators' keys first, as in a change that an operator makes to a key of a workspace.
     let touch = async |mut conn: Conn<'_>| {
-        keys::touch(conn.reborrow(), &used).await?;
-        operator_keys::touch(conn, &used_by_operators).await
+        operator_keys::touch(conn.reborrow(), &used_by_operators).await?;
+        keys::touch(conn, &used).await
     };
     Ok(services.db.write(Tenant::Process, touch).await?)
 }
