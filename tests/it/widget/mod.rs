@@ -1,7 +1,15 @@
 //! The chat as a guest on a page of another origin, in a real browser.
 
+mod calls;
+mod conversation;
+mod failures;
 mod host_page;
+mod human;
+mod identified;
 mod loading;
+mod plain_http;
+mod reconnecting;
+mod state;
 
 use serde_json::Value;
 
@@ -90,6 +98,16 @@ impl Guest {
         self.browser.evaluate(&script).await
     }
 
+    /// Clicks the first element of a selector.
+    pub async fn click(&self, css: &str) {
+        self.browser.find(css).await.click().await;
+    }
+
+    /// The texts of all messages that are shown.
+    pub async fn messages(&self) -> Value {
+        self.evaluate("[...root.querySelectorAll('.bubble, .prose')].map((text) => text.textContent)").await
+    }
+
     /// What the widget has stored under a name for the anonymous visitor; null if nothing.
     pub async fn stored(&self, name: &str) -> Value {
         let script = format!(
@@ -108,6 +126,11 @@ impl Guest {
 
 /// The script tag for the default assistant; `attributes` are more of its attributes.
 pub(super) fn script_tag(server: &TestServer, attributes: &str) -> String {
-    let source = format!("{}/widget.js", server.url());
+    script_tag_from(&server.url(), attributes)
+}
+
+/// The same, for a server that is reached at another URL.
+pub(super) fn script_tag_from(url: &str, attributes: &str) -> String {
+    let source = format!("{}/widget.js", url.trim_end_matches('/'));
     format!("<script async src=\"{source}\" data-assistant=\"{ASSISTANT}\" {attributes}></script>")
 }
