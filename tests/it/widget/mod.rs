@@ -1,7 +1,15 @@
 //! The chat as a guest on a page of another origin, in a real browser.
 
+mod accessibility;
+mod announcements;
+mod devices;
+mod figures;
 mod host_page;
+mod leaks;
 mod loading;
+mod looks;
+mod policies;
+mod scene;
 
 use serde_json::Value;
 
@@ -36,6 +44,11 @@ impl Guest {
         let page = HostPage::start().await;
         page.serve("/", &host_page::html("", &script_tag(&server, "")));
         Self { browser: Browser::open().await, page, server, db }
+    }
+
+    /// Sets a page of the site, with attributes of its root element.
+    pub fn serve(&self, path: &str, attributes: &str, script: &str) {
+        self.page.serve(path, &host_page::html(attributes, script));
     }
 
     /// Shows the site's page and waits for the launcher. The chat is not loaded.
@@ -108,6 +121,11 @@ impl Guest {
 
 /// The script tag for the default assistant; `attributes` are more of its attributes.
 pub(super) fn script_tag(server: &TestServer, attributes: &str) -> String {
+    script_tag_of(server, ASSISTANT, attributes)
+}
+
+/// The same for another assistant.
+pub(super) fn script_tag_of(server: &TestServer, assistant: &str, attributes: &str) -> String {
     let source = format!("{}/widget.js", server.url());
-    format!("<script async src=\"{source}\" data-assistant=\"{ASSISTANT}\" {attributes}></script>")
+    format!("<script async src=\"{source}\" data-assistant=\"{assistant}\" {attributes}></script>")
 }
