@@ -149,7 +149,7 @@ impl Browser {
         self.driver.call(Method::DELETE, &format!("/session/{}/window", self.session), &Value::Null).await;
     }
 
-    /// Runs a command of the Chrome DevTools Protocol in the tab that is shown.
+    /// Runs a command of the browser's debugging protocol (CDP) in the tab that is shown.
     pub async fn devtools(&self, command: &str, parameters: &Value) -> Value {
         self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters })).await
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Guest, host_page, script_tag};
+use super::Guest;
 use crate::support::fake_model::Reply;
 use crate::support::script::Gate;
 use crate::support::server::ASSISTANT;
@@ -28,11 +28,11 @@ async fn wait_for_panel(guest: &Guest, is_open: bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_controls_the_chat_before_and_after_it_has_loaded() {
     let guest = Guest::start().await;
-    let tag = script_tag(&guest.server, "").replace(&format!("data-assistant=\"{ASSISTANT}\""), "");
+    let tag = format!("<script async src=\"{}/widget.js\"></script>", guest.server.url());
     let mount =
         format!("['mount', {{ assistant: '{ASSISTANT}', title: 'Ask us', variables: {{ name: 'Ada' }} }}]");
     let queued = format!("<script>RejoinderQueue.push({mount}, ['send', 'Hello']);</script>");
-    guest.page.serve("/", &host_page::html("", &format!("{LISTEN}{queued}{tag}")));
+    guest.serve("/", "", &format!("{LISTEN}{queued}{tag}"));
     let call = async |script: &str| guest.evaluate(script).await;
 
     // Before: what was queued is done.
@@ -122,7 +122,7 @@ async fn a_page_controls_the_chat_before_and_after_it_has_loaded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_element_has_a_chat_with_the_options_of_its_attributes() {
     let guest = Guest::start().await;
-    let tag = script_tag(&guest.server, "").replace(&format!("data-assistant=\"{ASSISTANT}\""), "");
+    let tag = format!("<script async src=\"{}/widget.js\"></script>", guest.server.url());
     let element = format!(
         "<style>rejoinder-chat {{ block-size: 400px }}</style>
          <rejoinder-chat assistant=\"{ASSISTANT}\" locale=\"de\" data-title=\"Hilfe\" subtitle=\"Sofort\" class=\"wide\"
@@ -135,7 +135,7 @@ async fn an_element_has_a_chat_with_the_options_of_its_attributes() {
         for (const name of ['ready', 'open', 'message'])
             document.querySelector('rejoinder-chat').addEventListener(`rejoinder-${name}`, ({ detail }) => heard.push([name, detail]));
     </script>";
-    guest.page.serve("/", &host_page::html("", &format!("{element}{listen}{tag}")));
+    guest.serve("/", "", &format!("{element}{listen}{tag}"));
 
     guest.browser.visit(&guest.page.url("/")).await;
     guest.browser.wait_for_text(".log", "Hello Ada!").await;

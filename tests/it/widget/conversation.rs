@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Guest, host_page, human, script_tag};
+use super::{Guest, human, script_tag};
 use crate::support::fake_model::{Reply, ToolCall};
 use crate::support::script::Gate;
 use crate::support::server::Setup;
@@ -189,11 +189,9 @@ async fn a_message_that_is_not_seen_is_counted_and_makes_no_sound_unless_the_sit
         window.titles = [];
         const note = () => titles.push(document.title);
         new MutationObserver(note).observe(document.querySelector('title'), { childList: true });";
-    let page = |attributes: &str| {
-        host_page::html("", &format!("{count_sounds}{}", script_tag(&guest.server, attributes)))
-    };
-    guest.page.serve("/", &page(""));
-    guest.page.serve("/sound", &page("data-sound"));
+    let page = |attributes: &str| format!("{count_sounds}{}", script_tag(&guest.server, attributes));
+    guest.serve("/", "", &page(""));
+    guest.serve("/sound", "", &page("data-sound"));
     guest.browser.set_viewport(1024, 768).await;
     guest.visit().await;
     guest.open().await;

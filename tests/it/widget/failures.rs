@@ -3,12 +3,12 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::{Guest, host_page, human, script_tag_from};
+use super::{Guest, human, script_tag_from};
 use crate::support::fake_model::{ModelRequest, Reply};
 use crate::support::gateway::{Action, Gateway};
 use crate::support::proxy::{LinkState, Proxy};
 use crate::support::script::Gate;
-use crate::support::server::Setup;
+use crate::support::server::{ASSISTANT, Setup};
 
 /// Words of the server that are none of a visitor's business.
 const INTERNAL: [&str; 7] = ["balance", "top up", "Attempts", "Failed to", "model", "400", "429"];
@@ -30,7 +30,7 @@ fn keys(gateway: &Gateway) -> Vec<String> {
 async fn a_message_can_be_tried_again_and_is_stored_and_charged_once() {
     let guest = Guest::start().await;
     let gateway = Gateway::start(&guest.server.url()).await;
-    guest.page.serve("/", &host_page::html("", &script_tag_from(&gateway.url(), "")));
+    guest.serve("/", "", &script_tag_from(&gateway.url(), ASSISTANT, ""));
     let never = Gate::closed();
     let hold_events = move |request: &crate::support::gateway::Passage| match request.is("GET", "/events") {
         true => Action::Hold(never.clone()),
@@ -94,7 +94,7 @@ async fn a_message_can_be_tried_again_and_is_stored_and_charged_once() {
 async fn a_server_that_is_away_when_the_chat_is_opened_can_be_tried_again() {
     let guest = Guest::start().await;
     let link = Proxy::start(&guest.server.url()).await;
-    guest.page.serve("/", &host_page::html("", &script_tag_from(link.url(), "")));
+    guest.serve("/", "", &script_tag_from(link.url(), ASSISTANT, ""));
     guest.browser.set_viewport(1024, 768).await;
     guest.visit().await;
     let listen = "Rejoinder.on('error', ({ code, detail }) => (window.failed = [code, detail !== '']));";

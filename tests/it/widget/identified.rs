@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Guest, host_page, human, script_tag_from};
+use super::{Guest, human, script_tag_from};
 use crate::support::browser::Browser;
 use crate::support::gateway::Gateway;
 use crate::support::identity::sign;
@@ -47,8 +47,8 @@ impl Site {
         let secret = post(&format!("/v1/assistants/{assistant}/identity_secrets"), json!({})).await;
         let secret = secret["secret"].as_str().unwrap().to_owned();
         let gateway = Gateway::start(&guest.server.url()).await;
-        let tag = script_tag_from(&gateway.url(), "").replace(crate::support::server::ASSISTANT, &assistant);
-        guest.page.serve("/", &host_page::html("", &format!("{PAGE}{tag}")));
+        let tag = script_tag_from(&gateway.url(), &assistant, "");
+        guest.serve("/", "", &format!("{PAGE}{tag}"));
         Self { guest, gateway, assistant, secret }
     }
 

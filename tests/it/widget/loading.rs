@@ -49,7 +49,7 @@ async fn the_loader_is_checked_again_and_the_core_is_kept_for_ever() {
     {
         let file = get(path, "\"other\"").await;
         let tag = file.header("etag").unwrap().to_owned();
-        assert_eq!((file.status.as_u16(), file.header("cache-control")), (200, Some(policy)), "{path}");
+        assert_eq!((file.status, file.header("cache-control")), (200, Some(policy)), "{path}");
         assert_eq!(get(path, &tag).await.status, 304, "{path}");
     }
     assert_eq!(guest.evaluate("typeof customElements.get('rejoinder-chat')").await, json!("function"));

@@ -1,14 +1,22 @@
 //! The chat as a guest on a page of another origin, in a real browser.
 
+mod accessibility;
+mod announcements;
 mod calls;
 mod conversation;
+mod devices;
 mod failures;
+mod figures;
 mod host_page;
 mod human;
 mod identified;
+mod leaks;
 mod loading;
+mod looks;
 mod plain_http;
+mod policies;
 mod reconnecting;
+mod scene;
 mod state;
 
 use serde_json::Value;
@@ -44,6 +52,11 @@ impl Guest {
         let page = HostPage::start().await;
         page.serve("/", &host_page::html("", &script_tag(&server, "")));
         Self { browser: Browser::open().await, page, server, db }
+    }
+
+    /// Sets a page of the site, with attributes of its root element.
+    pub fn serve(&self, path: &str, attributes: &str, script: &str) {
+        self.page.serve(path, &host_page::html(attributes, script));
     }
 
     /// Shows the site's page and waits for the launcher. The chat is not loaded.
@@ -126,11 +139,16 @@ impl Guest {
 
 /// The script tag for the default assistant; `attributes` are more of its attributes.
 pub(super) fn script_tag(server: &TestServer, attributes: &str) -> String {
-    script_tag_from(&server.url(), attributes)
+    script_tag_of(server, ASSISTANT, attributes)
 }
 
-/// The same, for a server that is reached at another URL.
-pub(super) fn script_tag_from(url: &str, attributes: &str) -> String {
+/// The same for another assistant.
+pub(super) fn script_tag_of(server: &TestServer, assistant: &str, attributes: &str) -> String {
+    script_tag_from(&server.url(), assistant, attributes)
+}
+
+/// The same for a server that is reached at another URL.
+pub(super) fn script_tag_from(url: &str, assistant: &str, attributes: &str) -> String {
     let source = format!("{}/widget.js", url.trim_end_matches('/'));
-    format!("<script async src=\"{source}\" data-assistant=\"{ASSISTANT}\" {attributes}></script>")
+    format!("<script async src=\"{source}\" data-assistant=\"{assistant}\" {attributes}></script>")
 }

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::{Guest, host_page, human, script_tag_from};
+use super::{Guest, human, script_tag_from};
 use crate::support::browser::Browser;
 use crate::support::gateway::Gateway;
+use crate::support::server::ASSISTANT;
 use crate::support::wait::wait_for;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -16,9 +17,7 @@ async fn without_tls_the_chat_works_and_the_visible_tab_looks_for_messages() {
     for path in ["/hidden", "/visible"] {
         // The server sees which page has sent a request.
         let referrer = "<meta name=\"referrer\" content=\"unsafe-url\">";
-        guest
-            .page
-            .serve(path, &host_page::html("", &format!("{referrer}{}", script_tag_from(&gateway.url(), ""))));
+        guest.serve(path, "", &format!("{referrer}{}", script_tag_from(&gateway.url(), ASSISTANT, "")));
     }
     let visit = async |path: &str| {
         browser.visit(&guest.page.url(path).replace("127.0.0.1", "shop.test")).await;

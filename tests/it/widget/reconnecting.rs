@@ -2,15 +2,15 @@
 
 use serde_json::json;
 
-use super::{Guest, host_page, human, script_tag_from};
+use super::{Guest, human, script_tag_from};
 use crate::support::proxy::{LinkState, Proxy};
-use crate::support::server::Setup;
+use crate::support::server::{ASSISTANT, Setup};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_an_interruption_the_messages_and_the_status_are_read_again() {
     let guest = Guest::start().await;
     let link = Proxy::start(&guest.server.url()).await;
-    guest.page.serve("/", &host_page::html("", &script_tag_from(link.url(), "")));
+    guest.serve("/", "", &script_tag_from(link.url(), ASSISTANT, ""));
     guest.visit().await;
     guest.open().await;
     guest.say("Hello").await;

@@ -2,16 +2,17 @@
 
 use serde_json::json;
 
-use super::{Guest, host_page, human, script_tag_from};
+use super::{Guest, human, script_tag_from};
 use crate::support::gateway::{Action, Gateway};
 use crate::support::script::Gate;
+use crate::support::server::ASSISTANT;
 use crate::support::wait::wait_for;
 
 /// A guest whose page has the chat of a gateway to the server.
 async fn start() -> (Guest, Gateway) {
     let guest = Guest::start().await;
     let gateway = Gateway::start(&guest.server.url()).await;
-    guest.page.serve("/", &host_page::html("", &script_tag_from(&gateway.url(), "")));
+    guest.serve("/", "", &script_tag_from(&gateway.url(), ASSISTANT, ""));
     (guest, gateway)
 }
 
