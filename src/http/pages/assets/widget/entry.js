@@ -66,7 +66,9 @@ export function startWidget({ host, launcher, options: given, emit }) {
     toggle: () => setOpen(!isShown),
     send: (text) => {
       setOpen(true);
-      if (!chat.send(text)) chat.setDraft(text);
+      if (chat.send(text)) return;
+      chat.setDraft(text);
+      chat.notifyState();
     },
     update: () => {
       options = readOptions(given, host);

@@ -76,7 +76,7 @@
       this.launcher = make("button", attributes, picture);
       this.launcher.hidden = isOn(hidden);
       this.launcher.onclick = () => this.call("toggle");
-      this.sorry = sorry;
+      this.sorry = texts?.launcherFailed ?? sorry;
       this.status = make("p", { role: "status" });
       this.aside = make("aside", { "aria-label": texts?.title ?? "Chat" }, this.status, this.launcher);
       this.root.append(this.aside);
@@ -103,7 +103,7 @@
         tries += "?";
         reportError(error);
         this.status?.append(this.sorry);
-        this.emit("error", { code: "offline", detail: "" });
+        this.emit("error", { code: "offline", detail: error.message });
       }
       this.launcher?.removeAttribute("aria-busy");
       return this.core;
