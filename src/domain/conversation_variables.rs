@@ -16,8 +16,8 @@ use super::json_number;
 use super::template::is_variable;
 
 /// The most variables that an assistant declares for visitors.
-const MAX_DECLARED: usize = 32;
-/// The longest name of one, in bytes.
+pub const MAX_DECLARED: usize = 32;
+/// The longest name of one, in characters.
 const MAX_NAME: usize = 64;
 /// The largest `max_length`, in characters.
 const MAX_LENGTH: usize = 4_096;
@@ -41,10 +41,9 @@ fn default_max_length() -> usize {
 
 impl VisitorVariable {
     fn check_declaration(&self, name: &str) -> Result<(), InvalidField> {
-        if name.len() > MAX_NAME || !is_variable(name) {
-            let problem = format!(
-                "not a name of a variable: 1 to {MAX_NAME} bytes of letters, digits, `_`, `-` and `.`"
-            );
+        if name.chars().count() > MAX_NAME || !is_variable(name) {
+            let problem =
+                format!("not a name of a variable: 1 to {MAX_NAME} letters, digits, `_`, `-` and `.`");
             return Err(InvalidField::new(name, problem));
         }
         let max = self.max_length;

@@ -12,7 +12,7 @@ use super::link::link;
 use crate::domain::error::Error;
 use crate::domain::event::EventCursor;
 use crate::domain::ids::ConversationId;
-use crate::domain::schema::FeedPosition;
+use crate::domain::schema::{FeedPosition, LastEventId};
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WorkspaceSuspended, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::event_stream::{Frame, FrameSource, STORE_RETRY_DELAY, last_event_id, respond};
@@ -102,7 +102,7 @@ type EventsErrors = Errors<
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
         EventsQuery,
-        ("Last-Event-ID" = Option<String>, Header, description = "The last `id` that the client received. Takes precedence over `after`"),
+        ("Last-Event-ID" = inline(Option<LastEventId>), Header, description = "The last `id` that the client received. Takes precedence over `after`"),
     ),
     responses(
         (
