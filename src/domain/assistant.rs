@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::clock::Micros;
 use super::conversation_variables::VisitorVariable;
 use super::error::Error;
+use super::from_object::from_object;
 use super::ids::{AssistantId, WorkspaceId};
 use super::invalid_field::{InvalidField, check_text};
 use super::schema::Origin;
@@ -253,11 +254,13 @@ pub fn version_not_found(name: &str) -> Error {
 
 /// A model on a named connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "{ connection = \"NAME\", model = \"NAME\" }")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ModelRef {
     pub connection: String,
     pub model: String,
 }
+
+from_object!(ModelRef, "{ connection = \"NAME\", model = \"NAME\" }");
 
 /// What admission needs to know of an assistant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

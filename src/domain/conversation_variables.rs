@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::assistant::AssistantVersion;
 use super::error::Error;
+use super::from_object::from_object;
 use super::ignored_names::{IgnoredNames, NameSource, encode_name};
 use super::invalid_field::InvalidField;
 use super::json_number;
@@ -24,7 +25,7 @@ const MAX_LENGTH: usize = 4_096;
 
 /// A variable that visitors may set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "{ default = \"TEXT\", max_length = NUMBER }")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct VisitorVariable {
     /// The value if none is set.
     #[serde(default)]
@@ -34,6 +35,8 @@ pub struct VisitorVariable {
     #[schema(minimum = 1, maximum = 4096)]
     pub max_length: usize,
 }
+
+from_object!(VisitorVariable, "{ default = \"TEXT\", max_length = NUMBER }");
 
 fn default_max_length() -> usize {
     200

@@ -7,6 +7,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::conversation_variables::VisitorVariable;
+use super::from_object::from_object;
 use super::invalid_field::{InvalidField, check_text};
 use super::schema::pattern;
 use super::string_enum::string_enum;
@@ -19,7 +20,7 @@ const MAX_FORM_FIELDS: usize = 8;
 
 /// The settings of an assistant's widget. A page that embeds it may replace each of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "a table of widget settings")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct WidgetSettings {
     /// The heading; by default the assistant's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,7 +53,7 @@ pub struct WidgetSettings {
 
 /// A field of the form in front of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "{ variable = \"NAME\", label = \"TEXT\" }")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct FormField {
     /// The name of the visitor variable that gets the value.
     #[schema(example = "customer_name")]
@@ -66,6 +67,9 @@ pub struct FormField {
     #[serde(default)]
     pub required: bool,
 }
+
+from_object!(WidgetSettings, "a table of widget settings");
+from_object!(FormField, "{ variable = \"NAME\", label = \"TEXT\" }");
 
 /// A message that a visitor sends with one click.
 #[derive(Debug)]

@@ -46,14 +46,14 @@ const OPTIONAL: [&str; 6] =
 fn fields_schema(edit: impl FnOnce(&mut Object)) -> RefOr<Schema> {
     let mut schema = AssistantVersion::<String>::schema();
     if let RefOr::T(Schema::Object(object)) = &mut schema {
-        restrict_names(object);
+        restrict_entries(object);
         edit(object);
     }
     schema
 }
 
-/// Says which names the entries of parameters and of visitor variables may have.
-fn restrict_names(object: &mut Object) {
+/// Says which names the entries of parameters and of visitor variables may have, and that no tool is there twice.
+fn restrict_entries(object: &mut Object) {
     if let Some(RefOr::T(Schema::Object(parameters))) = object.properties.get_mut("parameters") {
         let reserved = Extensions::from_iter([("not", json!({ "enum": RESERVED_PARAMETERS }))]);
         let name = ObjectBuilder::new().schema_type(Type::String).extensions(Some(reserved));
@@ -62,6 +62,9 @@ fn restrict_names(object: &mut Object) {
     if let Some(RefOr::T(Schema::Object(variables))) = object.properties.get_mut("visitor_variables") {
         variables.property_names = Some(Box::new(formatted("variable-name").into()));
         variables.max_properties = Some(MAX_DECLARED);
+    }
+    if let Some(RefOr::T(Schema::Array(tools))) = object.properties.get_mut("tools") {
+        tools.unique_items = true;
     }
 }
 
@@ -162,6 +165,8 @@ pub(super) fn set_nullable(property: &mut RefOr<Schema>) {
     match property {
         RefOr::T(Schema::Object(object)) => nullable(&mut object.schema_type),
         RefOr::T(Schema::Array(array)) => nullable(&mut array.schema_type),
+        // An inlined schema with a description of its own.
+        RefOr::T(Schema::AllOf(all_of)) => all_of.items.iter_mut().for_each(set_nullable),
         RefOr::T(_) | RefOr::Ref(_) => {}
     }
 }
