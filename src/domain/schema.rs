@@ -127,6 +127,18 @@ impl PartialSchema for FeedPosition {
 
 impl ToSchema for FeedPosition {}
 
+/// The header `Last-Event-ID` of a stream whose frames have such ids. A client that has received no event may send an empty value.
+#[derive(Debug)]
+pub enum LastEventId {}
+
+impl PartialSchema for LastEventId {
+    fn schema() -> RefOr<Schema> {
+        pattern(format!("^(latest|{EVENT_CURSOR})?$")).into()
+    }
+}
+
+impl ToSchema for LastEventId {}
+
 /// Types of events, separated by commas.
 #[derive(Debug)]
 pub enum EventTypeList {}

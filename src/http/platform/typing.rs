@@ -22,7 +22,7 @@ request! {
     }
 }
 
-/// Whether a person types.
+/// Whether visitors see that a person types.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Typing)]
 pub(super) struct TypingOut {

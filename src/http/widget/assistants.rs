@@ -124,7 +124,13 @@ type AssistantErrors = Errors<Widget, (Guarded, NotFound<AssistantId>, Unavailab
 #[utoipa::path(
     get, path = "/assistants/{assistant}", tag = "widget", operation_id = "readWidgetAssistant",
     params(("assistant" = inline(AssistantIdOrUuid), Path, description = "The assistant's UUID or `ast_…` id", example = "550e8400-e29b-41d4-a716-446655440000")),
-    responses((status = 200, description = "The assistant, to be kept for a minute", body = WidgetAssistantRead), AssistantErrors),
+    responses(
+        (
+            status = 200, description = "The assistant", body = WidgetAssistantRead,
+            headers(("Cache-Control" = String, description = "`private, max-age=60`: a browser keeps it for a minute")),
+        ),
+        AssistantErrors,
+    ),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,

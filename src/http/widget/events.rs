@@ -12,7 +12,7 @@ use super::link::link;
 use crate::domain::error::Error;
 use crate::domain::event::EventCursor;
 use crate::domain::ids::ConversationId;
-use crate::domain::schema::FeedPosition;
+use crate::domain::schema::{FeedPosition, LastEventId};
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WorkspaceSuspended, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::event_stream::{Frame, FrameSource, STORE_RETRY_DELAY, last_event_id, respond};
@@ -102,12 +102,13 @@ type EventsErrors = Errors<
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
         EventsQuery,
-        ("Last-Event-ID" = Option<String>, Header, description = "The last `id` that the client received. Takes precedence over `after`"),
+        ("Last-Event-ID" = inline(Option<LastEventId>), Header, description = "The last `id` that the client received. Takes precedence over `after`"),
     ),
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
-            description = "An endless stream, with a comment at least every 10 s. It ends when the conversation is deleted or the server stops",
+            description = "An endless stream, with a comment at least every 10 s. It ends when the conversation is deleted, the identity token of \
+                the request is no longer accepted, or the server stops",
             example = "id: 42\nevent: status\ndata: {\"ai_enabled\":true,\"ended\":false}\n\n",
         ),
         EventsErrors,

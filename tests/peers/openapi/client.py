@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from rejoinder_client import AuthenticatedClient
 from rejoinder_client.api.platform import (
-    update_webhook_endpoint,
     create_conversation,
     create_webhook_endpoint,
     delete_webhook_endpoint,
@@ -17,6 +16,7 @@ from rejoinder_client.api.platform import (
     read_conversation,
     send_message,
     test_webhook_endpoint,
+    update_webhook_endpoint,
 )
 from rejoinder_client.models import (
     MessageCreatedEvent,

@@ -13,7 +13,7 @@ use super::{FeedErrors, query};
 use crate::domain::error::Error;
 use crate::domain::event::{Event, EventCursor};
 use crate::domain::ids::ConversationId;
-use crate::domain::schema::{EventPosition, EventTypeList};
+use crate::domain::schema::{EventPosition, EventTypeList, LastEventId};
 use crate::http::describe::WorkspaceSuspended;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::event_stream::{Frame, FrameSource, STORE_RETRY_DELAY, last_event_id, respond};
@@ -44,7 +44,7 @@ pub(in crate::http::platform) struct StreamQuery {
 /// The response is a stream of server-sent events: `id` is the cursor, `event` the type, `data` the event.
 #[utoipa::path(
     get, path = "/events/stream", tag = "platform", operation_id = "streamEvents", security(("bearer" = ["read"])),
-    params(StreamQuery, ("Last-Event-ID" = Option<String>, Header, description = "The last `id` that the client received. Takes precedence over `after`")),
+    params(StreamQuery, ("Last-Event-ID" = inline(Option<LastEventId>), Header, description = "The last `id` that the client received. Takes precedence over `after`")),
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
