@@ -82,6 +82,9 @@ pub(super) struct ToolLabelOut {
 impl WidgetAssistantOut {
     fn new(id: AssistantId, version: &AssistantVersion) -> Self {
         let widget = &version.widget;
+        let tools = widget.tools.unwrap_or(ToolDisplay::Label);
+        // The names of tools that are not shown are nobody's business.
+        let shown = if tools == ToolDisplay::Hidden { &[][..] } else { &version.tools[..] };
         let form = widget.form.iter().filter_map(|field| {
             Some(FormFieldOut {
                 variable: field.variable.clone(),
@@ -98,8 +101,8 @@ impl WidgetAssistantOut {
             accent: widget.accent.clone(),
             quick_replies: widget.quick_replies.clone(),
             form: form.collect(),
-            tools: widget.tools.unwrap_or(ToolDisplay::Label),
-            tool_labels: version.tools.iter().map(tool_label).collect(),
+            tools,
+            tool_labels: shown.iter().map(tool_label).collect(),
         }
     }
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::guard::{FromVisitor, GuardedChange};
+use super::identity::IdentityHeader;
 use super::link::link;
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, MessageId};
@@ -65,6 +66,7 @@ type WithdrawErrors = Errors<Widget, (GuardedChange, ChangeErrors)>;
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
         ("message_id" = inline(MessageId), Path, description = "msg_…"),
+        IdentityHeader,
     ),
     request_body = FeedbackIn,
     responses((status = 200, description = "The rating", body = FeedbackOut), RateErrors),
@@ -86,6 +88,7 @@ pub(super) async fn put(
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
         ("message_id" = inline(MessageId), Path, description = "msg_…"),
+        IdentityHeader,
     ),
     responses((status = 200, description = "The message has no rating", body = FeedbackOut), WithdrawErrors),
 )]

@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::header;
 use http::request::Parts;
+use uuid::Uuid;
 
 use super::identity::identity_token;
 use super::link::link;
@@ -159,14 +160,18 @@ async fn count(
 ) -> Option<RateLimitStatus> {
     let limits = state.limits.as_ref()?;
     let kind = match class {
-        RouteClass::Request | RouteClass::Change => RequestKind::Request,
+        RouteClass::Request => RequestKind::Request,
         RouteClass::NewConversation => RequestKind::NewConversation,
-        RouteClass::Message => {
-            let Ok(PathParam(name)) = request.extract_parts().await;
-            RequestKind::Message(link(&name).ok().map(|link| link.0))
-        }
+        RouteClass::Message => RequestKind::Message(uuid_of(request).await),
+        RouteClass::Change => RequestKind::Change(uuid_of(request).await),
     };
     let peer = request.extensions().get::<Peer>().copied();
     let visitor = || Caller::Visitor(limits.address(peer, request.headers()));
     limits.count(kind, account.map_or_else(visitor, Caller::from))
+}
+
+/// The UUID of the conversation in the request's path, if it is one.
+async fn uuid_of(request: &mut Request) -> Option<Uuid> {
+    let Ok(PathParam(name)) = request.extract_parts().await;
+    link(&name).ok().map(|link| link.0)
 }

@@ -85,7 +85,7 @@ impl FrameSource for EventFrames {
         while !self.follower.has_ended() {
             if let Some(event) = self.events.pop_front() {
                 self.position = self.follower.position(event.cursor);
-                return Some(Frame::new(self.position, event.kind.as_str(), &event.body));
+                return Some(Frame::new(Some(self.position.to_string()), event.kind.as_str(), &event.body));
             }
             match self.follower.next_batch(&self.services).await {
                 Ok(events) => self.events = events?.into(),
@@ -97,7 +97,8 @@ impl FrameSource for EventFrames {
         None
     }
 
-    fn cursor(&self) -> EventCursor {
-        if self.events.is_empty() { self.follower.cursor() } else { self.position }
+    fn position(&self) -> Option<String> {
+        let position = if self.events.is_empty() { self.follower.cursor() } else { self.position };
+        Some(position.to_string())
     }
 }
