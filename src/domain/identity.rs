@@ -58,6 +58,14 @@ pub struct Identity {
     pub expires_at: Micros,
 }
 
+impl Identity {
+    /// When its token is no longer accepted.
+    #[must_use]
+    pub fn ends_at(&self) -> Micros {
+        self.expires_at.plus(LEEWAY)
+    }
+}
+
 /// A secret that signs the tokens of an assistant's visitors.
 #[derive(Clone, Debug)]
 pub struct IdentitySecret {

@@ -11,12 +11,13 @@ use super::Services;
 use super::follow_events::Follower;
 use super::read_conversation::is_visible;
 use super::read_events::{FeedReader, StartPosition, open_at};
-use super::visitors::{Visitor, find_conversation};
-use crate::domain::clock::Micros;
+use super::visitors::{FoundConversation, Visitor, find_conversation};
+use crate::domain::clock::{Clock, Micros};
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
 use crate::domain::event::{Event, EventCursor, EventFilter, EventType};
 use crate::domain::failure::Failure;
+use crate::domain::identity::Identity;
 use crate::domain::ids::{ConversationId, ResourceId as _, WidgetUuid, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::render::message_of_event;
@@ -68,6 +69,8 @@ pub struct ConversationFollower {
     follower: Follower,
     workspace: WorkspaceId,
     conversation: ConversationId,
+    /// When the token of an identified visitor is no longer accepted.
+    ends_at: Option<Micros>,
     /// What comes first.
     first: VecDeque<ConversationNews>,
     /// Events that were read, and whose news are not yet returned.
@@ -97,7 +100,8 @@ enum Found {
 /// workspace is suspended.
 pub async fn follow(services: &Services, request: FollowRequest) -> Result<ConversationFollower, Error> {
     let FollowRequest { link, visitor, after } = request;
-    let Conversation { workspace, id, .. } = find_conversation(services, link, &visitor).await?.conversation;
+    let FoundConversation { conversation, identity } = find_conversation(services, link, &visitor).await?;
+    let Conversation { workspace, id, .. } = conversation;
     let following = async |conn: Conn<'_>| conversations::list_following(conn, &[link]).await;
     if services.db.read(workspace, following).await?.is_empty() {
         return Err(Error::Processing(Failure::WorkspaceSuspended));
@@ -119,6 +123,7 @@ pub async fn follow(services: &Services, request: FollowRequest) -> Result<Conve
         follower,
         workspace,
         conversation: id,
+        ends_at: identity.as_ref().map(Identity::ends_at),
         first,
         events: VecDeque::new(),
         status,
@@ -147,6 +152,14 @@ async fn open(
     }
 }
 
+/// Waits until this time; for ever if there is none.
+async fn wait_until(time: Option<Micros>, clock: &dyn Clock) {
+    match time {
+        Some(time) => tokio::time::sleep(time.since(clock.now())).await,
+        None => std::future::pending().await,
+    }
+}
+
 impl ConversationFollower {
     /// All news up to here were returned.
     #[must_use]
@@ -154,13 +167,14 @@ impl ConversationFollower {
         if self.first.is_empty() && self.events.is_empty() { self.follower.cursor() } else { self.position }
     }
 
-    /// Waits for the next news, with their position. `None` once the conversation is deleted, its link is replaced, the workspace is
-    /// suspended or the process stops. Cancel safe.
+    /// Waits for the next news, with their position. `None` once the conversation is deleted, its link is replaced, the token of an
+    /// identified visitor has expired, the workspace is suspended or the process stops. Cancel safe.
     pub async fn next(
         &mut self,
         services: &Services,
     ) -> Result<Option<(ConversationNews, EventCursor)>, Error> {
-        while !self.follower.has_ended() {
+        let clock = services.clock.as_ref();
+        while !self.follower.has_ended() && self.ends_at.is_none_or(|ends_at| clock.now() < ends_at) {
             if let Some(news) = self.first.pop_front() {
                 return Ok(Some((news, self.position)));
             }
@@ -180,6 +194,7 @@ impl ConversationFollower {
             tokio::select! {
                 // The sender lives as long as the subscription.
                 _ = self.typed_at.changed() => {}
+                () = wait_until(self.ends_at, clock) => {}
                 events = self.follower.next_batch(services) => match events? {
                     Some(events) => self.events = events.into(),
                     None => return Ok(None),

@@ -107,7 +107,8 @@ type EventsErrors = Errors<
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
-            description = "An endless stream, with a comment at least every 10 s. It ends when the conversation is deleted or the server stops",
+            description = "An endless stream, with a comment at least every 10 s. It ends when the conversation is deleted, the identity token of \
+                the request is no longer accepted, or the server stops",
             example = "id: 42\nevent: status\ndata: {\"ai_enabled\":true,\"ended\":false}\n\n",
         ),
         EventsErrors,

@@ -1,10 +1,14 @@
 //! The stream of a conversation's events for its visitor: what comes, what does not, and where it resumes.
 
+use std::time::Duration;
+
 use rejoinder::domain::account::Scope;
 use serde_json::{Value, json};
 
+use super::identities::{self, HEADER};
 use crate::support::db::both_backends;
 use crate::support::http::Request;
+use crate::support::identity::{NOW, claims, token};
 use crate::support::seed;
 use crate::support::server::{RESTRICTED, Setup, TEST, TestServer, WIDGET};
 use crate::support::sse::{Block, Stream};
@@ -248,6 +252,46 @@ both_backends!(
         assert_eq!(of_suspended.block().await, None);
         let refused = request(&server, WIDGET).send().await;
         assert_eq!((refused.status, refused.header("rejoinder-error")), (400, Some("workspace_suspended")));
+    }
+);
+
+/// Waits until the stream ends, without another frame.
+async fn wait_for_end(stream: &mut Stream) {
+    while let Some(block) = stream.block().await {
+        assert_eq!(block.data, None, "{block:?}");
+    }
+}
+
+both_backends!(
+    async fn a_stream_ends_with_its_token_and_a_newer_one_resumes_it(db: TestDb) {
+        let server = identities::start(&db).await;
+        let mut short = claims("42");
+        short["exp"] = json!(NOW + 60);
+        let (short, long) = (token(&short), token(&claims("42")));
+        let uuid = identities::create(&server, &short).await;
+        let con = server.conversation_id(&uuid).await;
+        let with = |token: &str| request(&server, &uuid).header(HEADER, token);
+        let (mut ending, _) = open(with(&short), &begun()).await;
+        let (mut lasting, _) = open(with(&long), &begun()).await;
+
+        // Clocks may differ by a minute.
+        server.advance_clock(&db, Duration::from_secs(119)).await;
+        send(&server, &con, "agent", "one").await;
+        let last = ending.event().await;
+        assert_eq!(data(&last)["content"], "one");
+        server.advance_clock(&db, Duration::from_secs(1)).await;
+        send(&server, &con, "agent", "two").await;
+
+        wait_for_end(&mut ending).await;
+        for content in ["one", "two"] {
+            assert_eq!(next(&mut lasting, "message").await["content"], content);
+        }
+        let expired = with(&short).send().await;
+        let code = expired.header("rejoinder-error");
+        assert_eq!((expired.status, code), (404, Some("conversation_not_found")));
+        let resumed = with(&long).header("last-event-id", last.id.as_deref().unwrap());
+        let (mut resumed, _) = open(resumed, &begun()).await;
+        assert_eq!(next(&mut resumed, "message").await["content"], "two");
     }
 );
 
