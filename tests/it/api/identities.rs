@@ -100,6 +100,7 @@ fn invalid_tokens() -> Vec<(String, &'static str)> {
         (sign(&json!({ "alg": HS256 }), &claims("42"), NEXT_SECRET), signature),
         (token(&with("42", "exp", NOW - 60)), "it has expired (exp)"),
         (token(&with("42", "exp", NOW + 86_400 + 61)), "it expires (exp) more than 24 hours ahead"),
+        (token(&with("42", "exp", "tomorrow")), "its claim 'exp' is not a time in seconds since 1970"),
         (token(&with("42", "nbf", NOW + 61)), "it is not valid yet (nbf or iat)"),
         (token(&with("42", "aud", RESTRICTED)), audience),
         (token(&with("42", "aud", json!([]))), audience),
