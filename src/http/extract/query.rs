@@ -1,4 +1,4 @@
-//! The extractor of a query. Unknown parameters are refused before, by `http::query`.
+//! The extractor of a query. Unknown parameters are refused before, by the extractor of the caller (`http::query`).
 
 use std::marker::PhantomData;
 

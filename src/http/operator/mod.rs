@@ -50,7 +50,7 @@ impl WorkspaceFilter {
 
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    query::refuse_unknown::<Platform>("/operator/v1", all_routes())
+    query::refuse_unknown("/operator/v1", all_routes())
 }
 
 fn all_routes() -> OpenApiRouter<AppState> {

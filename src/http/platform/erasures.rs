@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
 use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
-use crate::domain::erasure::{Erasure, ErasureReason, ErasureState};
+use crate::domain::erasure::{Erasure, ErasureReason, ErasureState, Person};
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, ErasureId};
 use crate::domain::render::Success;
 use crate::domain::schema::words;
@@ -18,8 +18,7 @@ use crate::http::extract::{Erase, Input, NoInput, PathParam, QueryParams};
 use crate::http::fields::{Text, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
-use crate::service::erasures::{self, Person};
-use crate::service::resources;
+use crate::service::{erasures, resources};
 
 /// Of an external identifier or the id of a sender, in characters.
 const MAX_NAME: usize = 255;

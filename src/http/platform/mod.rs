@@ -68,7 +68,7 @@ pub(super) fn routes(with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
     let sending = OpenApiRouter::new().routes(routes!(messages::send));
     OpenApiRouter::new()
         .merge(with_key(refuse::<EnqueueOptions>, sending))
-        .merge(with_key(refuse::<Platform>, query::refuse_unknown::<Platform>("/v1", other_routes())))
+        .merge(with_key(refuse::<Platform>, query::refuse_unknown("/v1", other_routes())))
 }
 
 fn other_routes() -> OpenApiRouter<AppState> {

@@ -20,6 +20,7 @@ use crate::http::authentication::{RequestHead, authenticate_request, bearer, ref
 use crate::http::describe::{ErrorCase, ErrorSet, LimitReached, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::PathParam;
+use crate::http::query;
 use crate::http::server::{Caller, Peer, RateLimitStatus, RequestKind, insert_headers};
 use crate::http::state::AppState;
 use crate::service::visitors::Visitor;
@@ -70,7 +71,9 @@ impl FromRequestParts<AppState> for FromVisitor {
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Widget>> {
         // Only a route that was mounted without the guard lacks it, which is a bug.
         let missing_guard = || Error::internal("the route has no guard");
-        parts.extensions.remove::<Self>().ok_or_else(|| missing_guard().into())
+        let visitor = parts.extensions.remove::<Self>().ok_or_else(missing_guard)?;
+        query::check(parts)?;
+        Ok(visitor)
     }
 }
 

@@ -11,7 +11,7 @@ use super::current_key;
 use super::write_error::write_error;
 use crate::domain::account::Account;
 use crate::domain::audit::Actor;
-use crate::domain::erasure::{Erasure, ErasureReason, ErasureTarget, NewErasure};
+use crate::domain::erasure::{Erasure, ErasureReason, ErasureTarget, NewErasure, Person};
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, ConversationId, ErasureId, ResourceId as _, WorkspaceId};
 use crate::store::{Conn, StoreError, erasures};
@@ -20,17 +20,6 @@ use crate::writer::DeleteConversation;
 /// How many erasures of a workspace may run at once.
 const MAX_RUNNING: i64 = 1000;
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// A person, as a back end names them.
-#[derive(Clone, Debug)]
-pub enum Person {
-    /// The `external_identifier` of their conversations.
-    ExternalIdentifier(String),
-    /// The `sender_id` of their messages.
-    Sender(String),
-    /// The `sub` of their identity tokens.
-    Identity(String),
-}
 
 /// Deletes the conversation with this id, as it was sent.
 pub async fn erase_conversation(
@@ -49,11 +38,7 @@ pub async fn erase_conversation(
 /// Deletes all conversations of a person that exist now.
 pub async fn erase_person(services: &Services, account: &Account, person: Person) -> Result<Erasure, Error> {
     check_running(services, account).await?;
-    let target = match person {
-        Person::ExternalIdentifier(name) => ErasureTarget::ExternalIdentifier(name),
-        Person::Sender(name) => ErasureTarget::Sender { name, scanned: None },
-        Person::Identity(name) => ErasureTarget::Identity(name),
-    };
+    let target = ErasureTarget::Person { person, scanned: None };
     let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
     store(services, &erasure, &account.actor).await.map_err(write_error)?;
     Ok(Erasure::new(&erasure))
