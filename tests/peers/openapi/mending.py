@@ -207,13 +207,33 @@ def tool_change(case):
     case.body = body or {"description": "Looks up an order"}
 
 
+def booking(case):
+    """Its conversation exists."""
+    if case.body.get("conversation_id") and exists():
+        case.body["conversation_id"] = resources.talks.take()["id"]
+
+
 def list_widget_conversations(case):
     """They are those of a visitor whom a token names."""
     case.query["assistant_id"], case.headers["Rejoinder-Identity"] = resources.identity()
 
 
+def exists():
+    """Whether a body is to name what exists: every fourth case keeps its own id."""
+    return next(resources.numbers) % 4 > 0
+
+
+def message(case):
+    """Its conversation exists, and a reply is to a message of it."""
+    if "conversation_id" in case.body and exists():
+        case.body["conversation_id"] = resources.talks.take()["id"]
+        case.body.pop("reply_to_message_id", None)
+
+
 def chat(case):
-    """The last message of the user counts."""
+    """Its conversation exists, and the last message of the user counts."""
+    if exists():
+        case.body["id"] = resources.talks.take()["uuid"]
     case.body["messages"].append({"role": "user", "parts": [{"type": "text", "text": "Hello"}]})
     if case.body.get("trigger") == "regenerate-message":
         case.body.pop("trigger")
@@ -235,8 +255,10 @@ MENDED = {
     "updateAssistant": assistant,
     "createTool": new_tool,
     "updateTool": tool_change,
+    "sendMessage": message,
     "chat": chat,
     "listWidgetConversations": list_widget_conversations,
+    "createBooking": booking,
 }
 
 
