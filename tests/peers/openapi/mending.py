@@ -43,6 +43,11 @@ FILES = {
 }
 
 
+def is_replaced():
+    """Whether a body gets an id of what exists, or a slug of its own: every fourth case keeps what it has."""
+    return next(resources.numbers) % 4 > 0
+
+
 def list_conversations(case):
     """A cursor belongs to one order."""
     if "cursor" in case.query:
@@ -88,6 +93,11 @@ def calendar(case):
         caldav.setdefault("password", "secret")
 
 
+def new_calendar(case):
+    new_slug(case)
+    calendar(case)
+
+
 def document(case):
     """A file is a document with text, and its type is that of its content. The fields of a form are not in the query."""
     if case.media_type == "multipart/form-data":
@@ -101,8 +111,16 @@ def document(case):
         case.body = FILES[case.media_type]
 
 
+def new_slug(case):
+    """Nothing else has it."""
+    slug = (case.body.get("slug") or "").strip()
+    if slug and is_replaced():
+        case.body["slug"] = f"{slug[:50]}-{next(resources.numbers)}"
+
+
 def new_document(case):
     """A title such as "!" makes no slug."""
+    new_slug(case)
     document(case)
     if not (case.body.get("slug") or "").strip():
         case.body["slug"] = "returns"
@@ -173,6 +191,7 @@ def tool(body, kind):
 
 def new_tool(case):
     """Every second MCP server exists."""
+    new_slug(case)
     tool(case.body, case.body["kind"])
     if case.body["kind"] == "mcp" and len(case.body["slug"]) % 2 == 0:
         case.body["url"] = f"{resources.TOOL_SERVER}/mcp"
@@ -207,13 +226,28 @@ def tool_change(case):
     case.body = body or {"description": "Looks up an order"}
 
 
+def booking(case):
+    """Its conversation exists."""
+    if case.body.get("conversation_id") and is_replaced():
+        case.body["conversation_id"] = resources.talks.take()["id"]
+
+
 def list_widget_conversations(case):
     """They are those of a visitor whom a token names."""
     case.query["assistant_id"], case.headers["Rejoinder-Identity"] = resources.identity()
 
 
+def message(case):
+    """Its conversation exists, and a reply is to a message of it."""
+    if "conversation_id" in case.body and is_replaced():
+        case.body["conversation_id"] = resources.talks.take()["id"]
+        case.body.pop("reply_to_message_id", None)
+
+
 def chat(case):
-    """The last message of the user counts."""
+    """Its conversation exists, and the last message of the user counts."""
+    if is_replaced():
+        case.body["id"] = resources.talks.take()["uuid"]
     case.body["messages"].append({"role": "user", "parts": [{"type": "text", "text": "Hello"}]})
     if case.body.get("trigger") == "regenerate-message":
         case.body.pop("trigger")
@@ -227,7 +261,9 @@ MENDED = {
     "operatorReadUsage": read_usage,
     "createKey": expiry,
     "operatorCreateKey": expiry,
-    "createCalendar": calendar,
+    "createCalendar": new_calendar,
+    "createKnowledgeBase": new_slug,
+    "operatorCreateWorkspace": new_slug,
     "updateCalendar": calendar,
     "createDocument": new_document,
     "putDocument": document,
@@ -235,8 +271,10 @@ MENDED = {
     "updateAssistant": assistant,
     "createTool": new_tool,
     "updateTool": tool_change,
+    "sendMessage": message,
     "chat": chat,
     "listWidgetConversations": list_widget_conversations,
+    "createBooking": booking,
 }
 
 

@@ -236,6 +236,7 @@ class Supply:
 
 booked = Supply(calendar, 40)
 identified = Supply(identity_secret, 50)
+talks = Supply(conversation)
 supplies = {}
 cases = {}
 
