@@ -103,7 +103,7 @@
         tries += "?";
         reportError(error);
         this.status?.append(this.sorry);
-        this.emit("error", { code: "offline", detail: error.message });
+        this.emit("error", { code: "offline", detail: "" });
       }
       this.launcher?.removeAttribute("aria-busy");
       return this.core;
