@@ -37,9 +37,10 @@ export function followConversation(chat, uuid, signal) {
     for (let breaks = 0; !signal.aborted; breaks += 1) {
       const failure = await readStream(() => (breaks = 0)).catch((error) => error);
       if (signal.aborted || FINAL.includes(failure.code)) return;
+      // Without a stream the history is read, which shows whether the server can be reached.
+      if (failure.code === "limit" || failure.code === "busy") share({ event: "opened" });
       // The first attempt to connect again is a matter of course.
-      if (breaks > 0 && failure.code !== "limit") share({ connection: "reconnecting" });
-      if (failure.code === "limit") share({ event: "opened" });
+      else if (breaks > 0) share({ connection: "reconnecting" });
       const wait = Math.min(250 * 2 ** breaks, MAX_PAUSE_MS) * (0.75 + environment.random() / 2);
       await untilOnline(Math.max(wait, 1000 * failure.after));
     }

@@ -102,6 +102,7 @@ export class LogView {
     if (!known) return this.updateItems();
     known.entry.update(item);
     this.updateState();
+    this.#follow();
   }
 
   append(item, delta) {
@@ -145,6 +146,8 @@ export class LogView {
 
   #jumpToEnd() {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    // A log that has become shorter was not scrolled by its reader.
+    this.#scrolled = this.#scroller.scrollTop;
   }
 
   /** Keeps a reader who is at the end there. Once the newest entry is longer than the view, it is read from its beginning, unless the reader
