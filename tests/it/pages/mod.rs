@@ -63,22 +63,6 @@ async fn the_demo_page_answers_shows_the_call_and_survives_a_reload() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_demo_page_shows_the_message_of_a_human() {
-    let (_db, server) = start_without_settings().await;
-    let browser = Browser::open().await;
-    browser.visit(&server.url()).await;
-    browser.wait_for_text(".chips", QUESTION).await;
-    let uuid = browser.evaluate(&stored("conversation")).await;
-    let con = server.conversation_id(uuid.as_str().unwrap()).await;
-
-    let body = json!({"conversation_id": con, "sender_id": "ada", "sender_type": "agent", "text": "I am Ada.", "auto_reply": false});
-    let sent = server.enqueue(body.to_string()).send().await;
-
-    assert_eq!(sent.status, 200, "{}", sent.text());
-    browser.wait_for_text(".log", "I am Ada.").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_reference_shows_every_operation_of_the_document() {
     let (_db, server) = start_without_settings().await;
     let browser = Browser::open().await;

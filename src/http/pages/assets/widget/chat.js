@@ -2,12 +2,13 @@
 import { Api } from "./api.js";
 import { Delivery } from "./deliver.js";
 import { browserEnvironment } from "./environment.js";
-import { Failure, failureFrom } from "./failures.js";
+import { failureFrom } from "./failures.js";
 import { followConversation, readNews } from "./follow.js";
 import { readIdentity } from "./identity.js";
 import { previewOf, touchList, visitorsList } from "./list.js";
 import { Log, newItem, textOfItem, textPart } from "./log.js";
 import { newPending, storedPending } from "./pending.js";
+import { pause } from "./sse.js";
 import { blankState } from "./state.js";
 import { Storage } from "./storage.js";
 
@@ -30,8 +31,8 @@ export class Chat {
   #isVisible = false;
   /** A text to send once a conversation is open. */
   #queued = null;
-  /** Whether the conversation that was shown before no longer exists. */
-  #isReplaced = false;
+  /** The conversation that was shown before, if it no longer exists. */
+  #lost = null;
   #mayBegin = false;
 
   constructor({ server, assistant, variables = {}, identity = null, environment = browserEnvironment() }) {
@@ -258,15 +259,14 @@ export class Chat {
   }
 
   /** Shows that a delivery has failed, or sends its message in a new conversation if the old one no longer exists. */
-  fail({ item, pending, reply }, failure) {
+  fail(delivery, failure) {
+    const { item, pending, reply } = delivery;
     reply.remove();
     this.releaseHeld();
-    const isGone = failure.code === "gone";
-    if (isGone && pending && !this.#isExpired) return void this.#resend(pending);
-    const shown = isGone && this.#isExpired ? new Failure("identity", "same") : failure;
-    if (shown.retry !== "same") this.storage.write("pending", null);
-    if (item) this.notify({ kind: "item", item: Object.assign(item, { progress: "failed", failure: shown, pending }) });
-    this.notify({ kind: "failure", failure: shown });
+    if (failure.code === "gone") return void this.#resend(delivery);
+    if (failure.retry !== "same") this.storage.write("pending", null);
+    if (item) this.notify({ kind: "item", item: Object.assign(item, { progress: "failed", failure, pending }) });
+    this.notify({ kind: "failure", failure });
     this.#settle();
   }
 
@@ -279,7 +279,7 @@ export class Chat {
     this.storage = new Storage(environment.localStorage, server, assistant, identity?.subject ?? "");
   }
 
-  /** Whether the identified visitor's token no longer holds. The server then knows none of their conversations. */
+  /** Whether the identified visitor's token no longer holds. */
   get #isExpired() {
     return this.#identity !== null && this.#identity.expires <= this.environment.now();
   }
@@ -327,7 +327,8 @@ export class Chat {
       answer = await this.api.history(uuid, null, scope);
     } catch (error) {
       if (error.code !== "gone" || scope.aborted) throw error;
-      return this.#forget();
+      await this.#forget(scope);
+      return scope.aborted;
     }
     if (scope.aborted) return true;
     this.#become(uuid, answer);
@@ -336,27 +337,37 @@ export class Chat {
   }
 
   /** The stored conversation no longer exists. Its message without a reply is sent in the next. */
-  #forget() {
-    if (this.#isExpired) throw new Failure("identity", "same");
+  async #forget(scope) {
+    // The server knows none of the visitor's conversations if their token is not valid, and then refuses the list.
+    if (this.#identity) await this.api.list(scope);
+    if (scope.aborted) return;
     const pending = this.storage.read("pending");
     if (pending) this.#queued ??= pending.text;
     this.storage.write("pending", null);
     touchList(this, null);
+    this.#lost = this.conversation;
     this.conversation = null;
-    this.#isReplaced = true;
-    return false;
   }
 
+  /** Starts a conversation, in one tab at a time: the next shows what the first has started. */
   async #begin(scope) {
+    const { locks } = this.environment;
+    if (locks) await locks.request(this.storage.prefix, { signal: scope }, () => this.#beginAlone(scope));
+    else await this.#beginAlone(scope);
+  }
+
+  async #beginAlone(scope) {
+    const started = this.storage.read("conversation");
+    if (started && started !== this.#lost && (await this.#show(started, scope))) return;
     const filled = Object.entries(this.storage.read("form") ?? {}).filter(([name]) => this.#form.some(({ variable }) => variable === name));
     const variables = { ...Object.fromEntries(filled), ...this.variables };
     const { conversation_id: uuid, history } = await this.api.begin(variables, scope);
     if (scope.aborted) return;
     this.storage.write("seen", null);
     this.#become(uuid, { history, ai_enabled: true });
-    if (this.#isReplaced) this.#note("new_conversation");
-    this.#isReplaced = false;
     this.#sendQueued();
+    // Another process sees what is stored a moment later.
+    await pause(50, scope);
   }
 
   #become(uuid, { history, ai_enabled: aiEnabled, ended = false }) {
@@ -368,6 +379,8 @@ export class Chat {
     Object.assign(this.viewState, { unread, failure: null, status: { aiEnabled, ended, isTyping: false } });
     touchList(this, { ended });
     this.#setPhase("ready");
+    if (this.#lost) this.#note("new_conversation");
+    this.#lost = null;
     this.notify({ kind: "items" });
     if (this.#isVisible) this.#markSeen();
     followConversation(this, uuid, this.scope);
@@ -404,13 +417,20 @@ export class Chat {
   #deliver(item, pending, body = null) {
     if (pending) this.storage.write("pending", pending);
     touchList(this, item ? { preview: previewOf(item) } : {});
-    void new Delivery(this, item, pending, body).run();
+    void new Delivery(this, item, pending, body).run().then(() => this.#sendQueued());
   }
 
-  /** Sends the message in a new conversation, because the old one no longer exists. */
-  async #resend({ text }) {
-    this.#forget();
-    this.#queued = text;
+  /** Sends the message of a delivery in a new conversation, because the old one no longer exists. */
+  async #resend(delivery) {
+    const { scope } = this;
+    try {
+      await this.#forget(scope);
+    } catch (error) {
+      if (!scope.aborted) this.fail(delivery, failureFrom(error));
+      return;
+    }
+    if (scope.aborted) return;
+    this.#queued = delivery.pending?.text ?? this.#queued;
     await this.switchTo("");
   }
 
@@ -483,6 +503,8 @@ export class Chat {
     if (name !== "conversation" || this.#phase === "closed") return;
     const uuid = this.storage.read("conversation");
     if (uuid === this.conversation || uuid === "") return;
+    // Logged out there.
+    if (uuid === null) this.#setIdentity(null);
     this.#enter("closed");
     this.#continue();
   }

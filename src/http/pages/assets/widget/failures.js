@@ -6,7 +6,7 @@ const LONG_WAIT = 3600;
 const NEVER = 86_400;
 
 /** `retry`: `same` sends the request again with its key, because it may have been carried out; `new` needs a new key; null: in vain.
- * `after`: seconds to wait before. `detail`: the server's own text, where a visitor can use it. */
+ * `after`: seconds to wait before. `detail`: the server's own text, where a visitor or the site's developer can use it. */
 export class Failure extends Error {
   constructor(code, retry = null, { after = 0, detail = "" } = {}) {
     super(code);
@@ -50,7 +50,7 @@ export function refusalOf({ headers, status }, answer) {
   const [code, retry] = REFUSALS[reason] ?? refusalByStatus(status, after);
   const failure = new Failure(code, retry, { after: code === "no_credit" ? 0 : after });
   if (!["busy", "limit", "gone", "ended", "full"].includes(code)) console.warn(`[rejoinder] ${status} ${reason}: ${text}`);
-  if (code === "invalid") failure.detail = Object.values(answer?.errors ?? {})[0]?.[0] ?? text;
+  if (code === "invalid" || code === "identity") failure.detail = Object.values(answer?.errors ?? {})[0]?.[0] ?? text;
   return Object.assign(failure, { reason });
 }
 

@@ -21,7 +21,8 @@ export function followConversation(chat, uuid, signal) {
   function receive({ event, data, id, connection }) {
     cursor = id ?? cursor;
     if (connection) chat.setConnection(connection);
-    // A new connection may have missed something.
+    // A new connection may have missed something, such as the end of typing: it begins with what is typed now.
+    if (event === "opened") chat.setStatus({ isTyping: false });
     if (event === "opened" || event === "reset") void chat.refresh(event === "reset");
     if (event === "status") chat.setStatus({ aiEnabled: data.ai_enabled, ended: data.ended });
     if (event === "typing") chat.setStatus({ isTyping: data.typing });

@@ -80,7 +80,7 @@
       const { locale, texts, theme, position, accent, zIndex } = this.options;
       const language = locale ?? (document.documentElement.lang || navigator.language);
       const [label, sorry] = WORDS[language.slice(0, 2)] ?? WORDS.en;
-      this.sorry = sorry;
+      this.sorry = texts?.launcherFailed ?? sorry;
       this.launcher.ariaLabel = texts?.launcher ?? label;
       this.aside.ariaLabel = texts?.title ?? "Chat";
       this.host.dataset.position = position;
@@ -111,7 +111,7 @@
         tries += "?";
         reportError(error);
         this.status?.append(this.sorry);
-        this.emit("error", { code: "offline", detail: "" });
+        this.emit("error", { code: "offline", detail: error.message });
       }
       this.launcher?.removeAttribute("aria-busy");
       return this.core;

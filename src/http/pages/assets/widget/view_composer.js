@@ -31,7 +31,7 @@ export class ComposerView {
     this.#endButton.addEventListener("click", () => void frame.chat.startNew());
     // The second click of a double click would stop what the first has sent.
     this.#send.addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
-    this.element = el("footer", { class: "dock", part: "composer" }, this.#strip, this.#form, this.#end);
+    this.element = el("div", { class: "dock", part: "composer" }, this.#strip, this.#form, this.#end);
     this.relabel();
   }
 
