@@ -48,7 +48,7 @@ export class Chat {
 
   get state() {
     const running = this.running?.state ?? null;
-    return { phase: this.#phase, items: this.log.items, running, isIdentified: this.#identity !== null, ...this.viewState };
+    return { phase: this.#phase, items: this.log.items, running, ...this.viewState };
   }
 
   get draft() {
@@ -154,10 +154,13 @@ export class Chat {
 
   /** Shows another conversation; "" starts one. */
   async switchTo(uuid) {
+    const before = this.conversation;
     this.storage.write("conversation", uuid);
     this.storage.write("pending", null);
     this.#setPhase("closed");
     await this.open();
+    // Without a new one, the earlier one is still theirs.
+    if (before && this.#phase === "failed" && !uuid) this.storage.write("conversation", before);
   }
 
   /** Reads the visitor's conversations. */
@@ -264,7 +267,8 @@ export class Chat {
     reply.remove();
     this.releaseHeld();
     if (failure.code === "gone") return void this.#resend(delivery);
-    if (failure.retry !== "same") this.storage.write("pending", null);
+    // It shows again after a reload.
+    if (pending && failure.retry !== "same") this.storage.write("pending", { ...pending, failure });
     if (item) this.notify({ kind: "item", item: Object.assign(item, { progress: "failed", failure, pending }) });
     this.notify({ kind: "failure", failure });
     this.#settle();
@@ -390,11 +394,16 @@ export class Chat {
    * twice. */
   #resumeDelivery(body) {
     const { pending, item } = storedPending(this);
-    if (pending) {
-      void body?.cancel();
-      return this.#deliver(item ?? this.#pushVisitor(pending.text), pending);
+    const failure = pending?.failure;
+    if (!pending || (failure && body)) this.storage.write("pending", null);
+    else {
+      const shown = item ?? this.#pushVisitor(pending.text);
+      if (!failure) {
+        void body?.cancel();
+        return this.#deliver(shown, pending);
+      }
+      this.notify({ kind: "item", item: Object.assign(shown, { progress: "failed", failure, pending }) });
     }
-    this.storage.write("pending", null);
     if (body) this.#deliver(this.log.last("visitor") ?? null, null, body);
     else this.#sendQueued();
   }

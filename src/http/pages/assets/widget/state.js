@@ -10,7 +10,6 @@
  * @property {{ turn: string | null, isStopping: boolean } | null} running A reply is being made.
  * @property {"online" | "reconnecting"} connection
  * @property {number} unread
- * @property {boolean} isIdentified
  * @property {object[] | null} conversations `{ id, createdAt, updatedAt, preview, ended, isCurrent }`, newest first, after `chat.list()`.
  */
 
