@@ -80,7 +80,7 @@ function readOptions() {
       options[field.name] = valueOf(field);
       input.removeAttribute("aria-invalid");
     } catch {
-      // What is being typed keeps its last value.
+      // A value that is still being typed counts as the last one.
       options[field.name] = current[field.name];
       input.setAttribute("aria-invalid", "true");
     }

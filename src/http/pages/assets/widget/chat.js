@@ -22,7 +22,7 @@ export class Chat {
   /** The state that the view reads, except what follows from other fields. */
   viewState = { settings: null, conversations: null, ...blankState() };
   /** Messages of the assistant that came while it is unknown whether they are the reply that is awaited. */
-  held = [];
+  deferredReplies = [];
   #phase = "closed";
   #listeners = new Set();
   #life = new AbortController();
@@ -235,17 +235,17 @@ export class Chat {
   take(entries) {
     const awaitsReply = this.running !== null && this.running.reply.item.id === null;
     const isReply = (entry) => awaitsReply && entry.sender_type === "assistant";
-    this.held.push(...entries.filter(isReply));
+    this.deferredReplies.push(...entries.filter(isReply));
     const fresh = this.log.add(entries.filter((entry) => !isReply(entry)));
     if (entries.length > 0) this.notify({ kind: "items" });
     fresh.filter((item) => item.sender !== "visitor").forEach((item) => this.announce(item));
     if (fresh.length > 0 && this.viewState.status.isTyping) this.setStatus({ isTyping: false });
-    this.#settle();
+    this.#reconcileFailed();
     if (fresh.at(-1)?.sender === "visitor" && this.#phase === "ready") void this.#join();
   }
 
-  releaseHeld() {
-    this.take(this.held.splice(0));
+  releaseDeferred() {
+    this.take(this.deferredReplies.splice(0));
   }
 
   /** A finished message of the other side: counts it as unread unless it is seen. */
@@ -265,13 +265,13 @@ export class Chat {
   fail(delivery, failure) {
     const { item, pending, reply } = delivery;
     reply.remove();
-    this.releaseHeld();
+    this.releaseDeferred();
     if (failure.code === "gone") return void this.#resend(delivery);
     // It shows again after a reload.
     if (pending && failure.retry !== "same") this.storage.write("pending", { ...pending, failure });
     if (item) this.notify({ kind: "item", item: Object.assign(item, { progress: "failed", failure, pending }) });
     this.notify({ kind: "failure", failure });
-    this.#settle();
+    this.#reconcileFailed();
   }
 
   #setIdentity(identity) {
@@ -461,7 +461,7 @@ export class Chat {
   }
 
   /** A message that failed for want of a connection has its reply after all. */
-  #settle() {
+  #reconcileFailed() {
     const item = this.log.last("visitor");
     if (item?.failure?.retry !== "same" || !this.log.isAnswered(item)) return;
     this.storage.write("pending", null);
@@ -490,7 +490,7 @@ export class Chat {
     this.#scope.abort();
     this.#scope = new AbortController();
     this.running = null;
-    this.held = [];
+    this.deferredReplies = [];
     this.log = new Log();
     this.conversation = null;
     Object.assign(this.viewState, { conversations: null, ...blankState() });

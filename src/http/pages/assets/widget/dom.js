@@ -30,9 +30,9 @@ export function icon(line, isSolid = false) {
  * focus in them; the listeners of an element that stays are its own. */
 export function patchChildren(parent, fresh, from = 0) {
   const old = [...parent.childNodes].slice(from);
-  const wanted = [...fresh.childNodes];
-  wanted.forEach((node, index) => (old[index] ? patch(old[index], node) : parent.append(node)));
-  old.slice(wanted.length).forEach((node) => node.remove());
+  const desired = [...fresh.childNodes];
+  desired.forEach((node, index) => (old[index] ? patch(old[index], node) : parent.append(node)));
+  old.slice(desired.length).forEach((node) => node.remove());
 }
 
 export function patch(old, fresh) {

@@ -1,8 +1,8 @@
-// What happens in a conversation besides this page's own messages: those of a human or another device, and its status.
+// Follows a conversation beside this page's own messages: those of a human or another device, and its status.
 import { Failure, failureFrom, lostConnection } from "./failures.js";
 import { pause, readEvents } from "./sse.js";
 import { joinTabs } from "./tabs.js";
-import { SILENCE_MS } from "./turn_stream.js";
+import { IDLE_TIMEOUT_MS } from "./turn_stream.js";
 
 /** Time between looks for messages where tabs cannot share a connection. */
 const POLL_MS = 5000;
@@ -52,7 +52,7 @@ export function followConversation(chat, uuid, signal) {
     const body = await api.events(uuid, cursor, signal).catch((error) => Promise.reject(failureFrom(error)));
     let isOpen = false;
     try {
-      for await (const { event, data, id } of readEvents(body, SILENCE_MS)) {
+      for await (const { event, data, id } of readEvents(body, IDLE_TIMEOUT_MS)) {
         if (signal.aborted) break;
         share({ event, data: JSON.parse(data), id });
         if (!isOpen) share({ event: "opened", connection: "online" });

@@ -79,8 +79,8 @@
     paint() {
       const { locale, texts, theme, position, accent, zIndex } = this.options;
       const language = locale ?? (document.documentElement.lang || navigator.language);
-      const [label, sorry] = WORDS[language.slice(0, 2)] ?? WORDS.en;
-      this.sorry = texts?.launcherFailed ?? sorry;
+      const [label, loadError] = WORDS[language.slice(0, 2)] ?? WORDS.en;
+      this.loadError = texts?.launcherFailed ?? loadError;
       this.launcher.ariaLabel = texts?.launcher ?? label;
       this.aside.ariaLabel = texts?.title ?? "Chat";
       this.host.dataset.position = position;
@@ -110,7 +110,7 @@
       } catch (error) {
         tries += "?";
         reportError(error);
-        this.status?.append(this.sorry);
+        this.status?.append(this.loadError);
         this.emit("error", { code: "offline", detail: error.message });
       }
       this.launcher?.removeAttribute("aria-busy");
@@ -174,9 +174,9 @@
       main = null;
     },
     on: (event, listener) => {
-      const hear = ({ detail }) => listener(detail);
-      events.addEventListener(event, hear);
-      return () => events.removeEventListener(event, hear);
+      const forward = ({ detail }) => listener(detail);
+      events.addEventListener(event, forward);
+      return () => events.removeEventListener(event, forward);
     },
   };
 

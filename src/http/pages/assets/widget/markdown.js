@@ -36,7 +36,7 @@ export function markdownWriter({ heading = "h4", codeActions = () => null, codeL
   function render(isComplete) {
     const last = lines.length - 1;
     const fresh = el("div");
-    const first = finalBlocks;
+    const finalCount = finalBlocks;
     let lastFinal = null;
     for (let at = from; at <= last; ) {
       at = markdownBlock({ lines, open: isComplete ? -1 : last, ...context }, at, fresh);
@@ -47,7 +47,7 @@ export function markdownWriter({ heading = "h4", codeActions = () => null, codeL
       }
     }
     finalBlocks += [...fresh.childNodes].indexOf(lastFinal) + 1;
-    patchChildren(prose, fresh, first);
+    patchChildren(prose, fresh, finalCount);
   }
 
   return { prose, append, render };

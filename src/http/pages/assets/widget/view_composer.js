@@ -76,7 +76,7 @@ export class ComposerView {
   /** Takes over a draft that the chat has changed. */
   #readDraft() {
     const draft = this.#frame.chat.draft ?? "";
-    // What is being written may be continued, but not replaced.
+    // A text that is being written may be continued, but not replaced.
     if (draft === this.#draft || (this.#field.matches(":focus") && !draft.startsWith(this.#field.value))) return;
     this.#draft = draft;
     this.#field.value = draft;

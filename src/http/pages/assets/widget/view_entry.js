@@ -112,7 +112,7 @@ class ReplyEntry {
     this.#slow?.();
   }
 
-  /** Shows something of the message. What fails must not keep the visitor from the rest of the chat: the message is plain text then. */
+  /** Shows something of the message. A failure must not keep the visitor from the rest of the chat: the message is plain text then. */
   #attempt(show) {
     try {
       show();
@@ -123,11 +123,11 @@ class ReplyEntry {
     }
   }
 
-  #showBlocks(wanted, isGoing) {
+  #showBlocks(desired, isGoing) {
     if (this.#blocks.length === 0) this.#body.replaceChildren();
-    this.#blocks.splice(wanted.length).forEach((block) => block.element.remove());
-    wanted.forEach((block, index) => {
-      const isLast = index === wanted.length - 1;
+    this.#blocks.splice(desired.length).forEach((block) => block.element.remove());
+    desired.forEach((block, index) => {
+      const isLast = index === desired.length - 1;
       const shown = this.#blocks[index];
       const isSame = shown?.kind === block.kind && (block.kind === "calls" || block.text.startsWith(shown.text));
       if (isSame) this.#growBlock(shown, block, isGoing && isLast);
@@ -196,9 +196,9 @@ class ReplyEntry {
     const meta = isReadable ? [this.#meta()] : [];
     if (!isReadable) this.#rating = null;
     const said = progress === "stopped" ? [el("p", { class: "stopped" }, stopped)] : [];
-    const wanted = [...said, ...failureOf(this.#frame, this.#item), ...meta];
-    const isShown = wanted.length === this.#foot.childNodes.length && wanted.every((node, index) => node === this.#foot.childNodes[index]);
-    if (!isShown) this.#foot.replaceChildren(...wanted);
+    const desired = [...said, ...failureOf(this.#frame, this.#item), ...meta];
+    const isShown = desired.length === this.#foot.childNodes.length && desired.every((node, index) => node === this.#foot.childNodes[index]);
+    if (!isShown) this.#foot.replaceChildren(...desired);
   }
 
   /** Whether the visitor can rate the message. A greeting has nothing to rate before they have written. */

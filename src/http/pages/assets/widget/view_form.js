@@ -5,7 +5,7 @@ import { failureTexts, fillText } from "./texts.js";
 
 const EMAIL = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
 const TELEPHONE = /^[+()\d][\d\s()/.-]{4,}$/;
-/** What a browser may fill in by itself. */
+/** The values that a browser may fill in by itself. */
 const COMPLETES = { email: "email", tel: "tel" };
 
 export class FormView {
@@ -13,7 +13,7 @@ export class FormView {
   #fields = [];
   #submit;
   #intro;
-  #refusal = el("p", { class: "mistake", role: "alert" });
+  #refusal = el("p", { class: "field-error", role: "alert" });
 
   constructor(frame) {
     this.#frame = frame;
@@ -61,16 +61,16 @@ export class FormView {
   }
 }
 
-/** A field with its label, and its mistake once it has been checked. */
+/** A field with its label, and its error once it has been checked. */
 function formField(frame, { variable, label, type, required, max_length: limit }, id) {
-  const mistake = el("p", { id: `${id}-mistake`, class: "mistake" });
+  const fieldError = el("p", { id: `${id}-error`, class: "field-error" });
   const input = el("input", {
     id,
     type,
     name: variable,
     class: "input",
     "aria-required": required ? "true" : null,
-    "aria-describedby": mistake.id,
+    "aria-describedby": fieldError.id,
     autocomplete: COMPLETES[type] ?? (/name/i.test(variable) ? "name" : "off"),
     oninput: () => recheck(),
   });
@@ -79,7 +79,7 @@ function formField(frame, { variable, label, type, required, max_length: limit }
   const field = {
     variable,
     input,
-    element: el("div", { class: "form-field" }, el("label", { for: id }, label, optional), input, mistake),
+    element: el("div", { class: "form-field" }, el("label", { for: id }, label, optional), input, fieldError),
     relabel() {
       if (optional) optional.textContent = ` (${frame.texts.optional})`;
       recheck();
@@ -89,15 +89,15 @@ function formField(frame, { variable, label, type, required, max_length: limit }
     },
     /** Shows what is wrong. Returns whether nothing is. */
     check() {
-      mistake.textContent = mistakeOf(frame.texts, this.value, { type, required, limit });
-      input.setAttribute("aria-invalid", String(mistake.textContent !== ""));
-      return mistake.textContent === "";
+      fieldError.textContent = fieldErrorOf(frame.texts, this.value, { type, required, limit });
+      input.setAttribute("aria-invalid", String(fieldError.textContent !== ""));
+      return fieldError.textContent === "";
     },
   };
   return field;
 }
 
-function mistakeOf(texts, value, { type, required, limit }) {
+function fieldErrorOf(texts, value, { type, required, limit }) {
   if (value === "") return required ? texts.formRequired : "";
   if (limit && [...value].length > limit) return fillText(texts.formLong, { count: limit });
   if (type === "email" && !EMAIL.test(value)) return texts.formEmail;

@@ -1,9 +1,9 @@
-// What tells a visitor of a message elsewhere: the launcher's count, the tab's title, and a sound.
+// Notices of a message for a visitor who is elsewhere: the launcher's count, the tab's title, and a sound.
 
 import { el } from "./dom.js";
 import { fillText } from "./texts.js";
 
-/** What stands before the page's title. A site may have a count of its own there. */
+/** The count that stands before the page's title. A site may have one of its own there. */
 let prefix = "";
 
 /** Shows on the launcher whether the panel is open, and the number of new messages. */
