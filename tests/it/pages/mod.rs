@@ -353,4 +353,14 @@ async fn the_options_page_shows_a_change_in_the_code_and_in_the_chat() {
 
     browser.wait_for_text(".title", "Ask us").await;
     browser.wait_for_text("#events", "open").await;
+
+    // Options that have their defaults do not change what the chat is.
+    let choose = "const theme = document.querySelector('#option-theme');
+        theme.value = 'dark';
+        theme.dispatchEvent(new Event('input', { bubbles: true }));";
+    browser.evaluate(choose).await;
+    browser.wait_for_text("#snippet", "data-theme=\"dark\"").await;
+    browser.find("[data-action=close]").await.click().await;
+    browser.wait_for_text("#events", "close").await;
+    assert!(browser.find_all("dialog[open]").await.is_empty());
 }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use futures::{StreamExt as _, stream};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::calls::Calls;
 use super::http::client;
@@ -36,6 +36,8 @@ pub enum Action {
     Pass,
     /// Passes the request on when the test opens the gate.
     Hold(Gate),
+    /// Answers with this status, as a server that is overloaded.
+    Refuse(StatusCode),
     /// Passes the request on. Of the answer only the head arrives.
     CutAnswer,
 }
@@ -96,6 +98,13 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let action = shared.script.next(&passage);
     if let Action::Hold(gate) = &action {
         gate.wait_until_open().await;
+    }
+    if let Action::Refuse(status) = action {
+        let headers = HeaderMap::from_iter([(
+            header::ACCESS_CONTROL_ALLOW_ORIGIN,
+            HeaderValue::from_static("*"),
+        )]);
+        return response(status, headers, Body::empty());
     }
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
     let Passage { method, path, mut headers } = passage;

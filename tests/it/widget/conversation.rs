@@ -41,10 +41,10 @@ async fn a_form_begins_a_conversation_with_suggestions_calls_and_ratings() {
     // The form: what is missing or wrong is said, and nothing is sent.
     guest.browser.wait_for_text("[part=form]", "Your name").await;
     guest.click("[part=submit]").await;
-    guest.browser.wait_for_text("#field-0-mistake", "Please fill in this field.").await;
+    guest.browser.wait_for_text("#field-0-error", "Please fill in this field.").await;
     guest.browser.find("#field-1").await.type_text("ada").await;
     guest.click("[part=submit]").await;
-    guest.browser.wait_for_text("#field-1-mistake", "Please enter an e-mail address").await;
+    guest.browser.wait_for_text("#field-1-error", "Please enter an e-mail address").await;
     assert_eq!(guest.server.query_number(conversations).await, before);
     guest.browser.find("#field-0").await.type_text("Ada").await;
     guest.browser.find("#field-1").await.type_text("@example.com").await;

@@ -3,9 +3,9 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::{Guest, human, script_tag_from};
+use super::{Guest, REPLY, human, script_tag_from};
 use crate::support::fake_model::{ModelRequest, Reply};
-use crate::support::gateway::{Action, Gateway};
+use crate::support::gateway::{Action, Gateway, Passage};
 use crate::support::proxy::{LinkState, Proxy};
 use crate::support::script::Gate;
 use crate::support::server::{ASSISTANT, Setup};
@@ -169,4 +169,74 @@ async fn limits_and_an_empty_balance_are_told_in_words_for_visitors() {
     let text = failure(&guest, "no_credit").await;
     assert!(text.contains("Please try again later."), "{text}");
     assert_eq!(guest.server.balance().await, "0.00");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_has_failed_is_in_view_and_is_there_after_a_reload() {
+    let guest = Guest::start().await;
+    guest.browser.set_viewport(1024, 520).await;
+    guest.visit().await;
+    guest.open().await;
+    for text in ["One", "Two", "Three"] {
+        guest.say(text).await;
+        guest.browser.wait_for_text(".entry.visitor:nth-last-of-type(2)", text).await;
+        guest.wait_until_idle().await;
+    }
+    let script = guest.server.model.script();
+    script.respond_with(|_: &ModelRequest| Reply::error(StatusCode::BAD_REQUEST, "No."));
+
+    guest.say("Four").await;
+    failure(&guest, "no_reply").await;
+    let in_view = "root.querySelector('[data-action=retry]').getBoundingClientRect().bottom
+        <= root.querySelector('.chat .scroll').getBoundingClientRect().bottom";
+    guest.wait_until(in_view).await;
+    guest.browser.reload().await;
+    failure(&guest, "no_reply").await;
+    guest.wait_until(in_view).await;
+    assert_eq!(guest.browser.find_all(".entry.visitor").await.len(), 4);
+
+    script.respond_with(|_: &ModelRequest| Reply::text("At last."));
+    guest.click("[data-action=retry]").await;
+    guest.wait_for_reply("At last.").await;
+    guest.browser.reload().await;
+    guest.browser.wait_for_text(REPLY, "At last.").await;
+    assert_eq!(guest.browser.find_all("[part=failure]").await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_reply_and_no_failing_conversation_locks_a_visitor_out() {
+    let guest = Guest::start().await;
+    let gateway = Gateway::start(&guest.server.url()).await;
+    guest.serve("/", "", &script_tag_from(&gateway.url(), ASSISTANT, ""));
+    guest.browser.set_viewport(1024, 768).await;
+    guest.visit().await;
+    guest.open().await;
+    let replies = [">".repeat(3000), "- ".repeat(3000) + "x", "**".repeat(3000) + "x" + &"**".repeat(3000)];
+    for (at, reply) in replies.into_iter().enumerate() {
+        guest.server.model.script().queue([Reply::text(&reply)]);
+        guest.say("Hello").await;
+        guest.wait_until(&format!("root.querySelectorAll('.entry.assistant .meta').length === {}", at + 2)).await;
+        guest.wait_until_idle().await;
+    }
+    guest.browser.reload().await;
+    guest.wait_until_idle().await;
+    assert_eq!(guest.browser.find_all(".entry").await.len(), 7);
+    guest.say("And now?").await;
+    guest.wait_for_reply("A reply of the fake model.").await;
+
+    // The server cannot read the conversation.
+    let con = guest.conversation_id().await;
+    gateway.on(|request: &Passage| {
+        let is_history = request.path.starts_with("/api/conversations/") && !request.is("GET", "/events");
+        if request.method == "GET" && is_history {
+            Action::Refuse(StatusCode::INTERNAL_SERVER_ERROR)
+        } else {
+            Action::Pass
+        }
+    });
+    guest.browser.reload().await;
+    guest.browser.find(".screen.centre [data-action=retry]").await;
+    guest.click(".screen.centre [data-action=new]").await;
+    guest.wait_until_idle().await;
+    assert_ne!(guest.conversation_id().await, con);
 }

@@ -13,6 +13,7 @@ mod identified;
 mod leaks;
 mod loading;
 mod looks;
+mod options;
 mod plain_http;
 mod policies;
 mod reconnecting;

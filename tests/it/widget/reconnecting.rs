@@ -1,8 +1,10 @@
 //! The chat when its connection breaks, or the server restarts.
 
+use http::StatusCode;
 use serde_json::json;
 
 use super::{Guest, human, script_tag_from};
+use crate::support::gateway::{Action, Gateway, Passage};
 use crate::support::proxy::{LinkState, Proxy};
 use crate::support::server::{ASSISTANT, Setup};
 
@@ -48,4 +50,24 @@ async fn after_an_interruption_the_messages_and_the_status_are_read_again() {
     let sent: Vec<_> = sent.iter().map(|message| message["text"].clone()).collect();
     assert_eq!(guest.messages().await, json!(sent));
     assert_eq!(sent.len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_a_person_arrives_while_the_server_refuses_streams() {
+    let guest = Guest::start().await;
+    let gateway = Gateway::start(&guest.server.url()).await;
+    gateway.on(|request: &Passage| match request.is("GET", "/events") {
+        true => Action::Refuse(StatusCode::SERVICE_UNAVAILABLE),
+        false => Action::Pass,
+    });
+    guest.serve("/", "", &script_tag_from(&gateway.url(), ASSISTANT, ""));
+    guest.visit().await;
+    guest.open().await;
+    guest.say("Hello").await;
+    guest.wait_for_reply("A reply of the fake model.").await;
+
+    human::write(&guest.server, &guest.conversation_id().await, "I am Ada.").await;
+    guest.browser.wait_for_text(".log", "I am Ada.").await;
+    assert_eq!(guest.evaluate("root.querySelector('.strip').textContent").await, json!(""));
+    assert!(gateway.requests("GET", "/events").len() > 1);
 }

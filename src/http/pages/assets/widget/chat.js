@@ -22,7 +22,7 @@ export class Chat {
   /** The state that the view reads, except what follows from other fields. */
   viewState = { settings: null, conversations: null, ...blankState() };
   /** Messages of the assistant that came while it is unknown whether they are the reply that is awaited. */
-  held = [];
+  deferredReplies = [];
   #phase = "closed";
   #listeners = new Set();
   #life = new AbortController();
@@ -48,7 +48,7 @@ export class Chat {
 
   get state() {
     const running = this.running?.state ?? null;
-    return { phase: this.#phase, items: this.log.items, running, isIdentified: this.#identity !== null, ...this.viewState };
+    return { phase: this.#phase, items: this.log.items, running, ...this.viewState };
   }
 
   get draft() {
@@ -154,10 +154,13 @@ export class Chat {
 
   /** Shows another conversation; "" starts one. */
   async switchTo(uuid) {
+    const before = this.conversation;
     this.storage.write("conversation", uuid);
     this.storage.write("pending", null);
     this.#setPhase("closed");
     await this.open();
+    // Without a new one, the earlier one is still theirs.
+    if (before && this.#phase === "failed" && !uuid) this.storage.write("conversation", before);
   }
 
   /** Reads the visitor's conversations. */
@@ -232,17 +235,17 @@ export class Chat {
   take(entries) {
     const awaitsReply = this.running !== null && this.running.reply.item.id === null;
     const isReply = (entry) => awaitsReply && entry.sender_type === "assistant";
-    this.held.push(...entries.filter(isReply));
+    this.deferredReplies.push(...entries.filter(isReply));
     const fresh = this.log.add(entries.filter((entry) => !isReply(entry)));
     if (entries.length > 0) this.notify({ kind: "items" });
     fresh.filter((item) => item.sender !== "visitor").forEach((item) => this.announce(item));
     if (fresh.length > 0 && this.viewState.status.isTyping) this.setStatus({ isTyping: false });
-    this.#settle();
+    this.#reconcileFailed();
     if (fresh.at(-1)?.sender === "visitor" && this.#phase === "ready") void this.#join();
   }
 
-  releaseHeld() {
-    this.take(this.held.splice(0));
+  releaseDeferred() {
+    this.take(this.deferredReplies.splice(0));
   }
 
   /** A finished message of the other side: counts it as unread unless it is seen. */
@@ -262,12 +265,13 @@ export class Chat {
   fail(delivery, failure) {
     const { item, pending, reply } = delivery;
     reply.remove();
-    this.releaseHeld();
+    this.releaseDeferred();
     if (failure.code === "gone") return void this.#resend(delivery);
-    if (failure.retry !== "same") this.storage.write("pending", null);
+    // It shows again after a reload.
+    if (pending && failure.retry !== "same") this.storage.write("pending", { ...pending, failure });
     if (item) this.notify({ kind: "item", item: Object.assign(item, { progress: "failed", failure, pending }) });
     this.notify({ kind: "failure", failure });
-    this.#settle();
+    this.#reconcileFailed();
   }
 
   #setIdentity(identity) {
@@ -390,11 +394,16 @@ export class Chat {
    * twice. */
   #resumeDelivery(body) {
     const { pending, item } = storedPending(this);
-    if (pending) {
-      void body?.cancel();
-      return this.#deliver(item ?? this.#pushVisitor(pending.text), pending);
+    const failure = pending?.failure;
+    if (!pending || (failure && body)) this.storage.write("pending", null);
+    else {
+      const shown = item ?? this.#pushVisitor(pending.text);
+      if (!failure) {
+        void body?.cancel();
+        return this.#deliver(shown, pending);
+      }
+      this.notify({ kind: "item", item: Object.assign(shown, { progress: "failed", failure, pending }) });
     }
-    this.storage.write("pending", null);
     if (body) this.#deliver(this.log.last("visitor") ?? null, null, body);
     else this.#sendQueued();
   }
@@ -452,7 +461,7 @@ export class Chat {
   }
 
   /** A message that failed for want of a connection has its reply after all. */
-  #settle() {
+  #reconcileFailed() {
     const item = this.log.last("visitor");
     if (item?.failure?.retry !== "same" || !this.log.isAnswered(item)) return;
     this.storage.write("pending", null);
@@ -481,7 +490,7 @@ export class Chat {
     this.#scope.abort();
     this.#scope = new AbortController();
     this.running = null;
-    this.held = [];
+    this.deferredReplies = [];
     this.log = new Log();
     this.conversation = null;
     Object.assign(this.viewState, { conversations: null, ...blankState() });

@@ -1,4 +1,4 @@
-// What can go wrong, in one word that the view puts into a visitor's language. `docs/errors.md` lists the server's codes.
+// Failures, each with a code that the view puts into a visitor's language. `docs/errors.md` lists the server's codes.
 
 /** From this time on, in seconds, nobody waits for a limit to refill. */
 const LONG_WAIT = 3600;
@@ -26,7 +26,7 @@ export function failureFrom(error) {
   return new Failure("defect", "same");
 }
 
-/** What the server's codes mean: the code and `retry` of a failure. */
+/** The code and `retry` of a failure, by the server's codes. */
 const REFUSALS = {
   assistant_not_found: ["absent"],
   conversation_not_found: ["gone"],
