@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use rejoinder::domain::audit::{AuditAction, AuditFilter};
+use rejoinder::domain::audit::{AuditAction, AuditFilter, ObjectKind};
 use rejoinder::domain::clock::Clock as _;
 use rejoinder::domain::conversation::{Conversation, ConversationKind};
 use rejoinder::domain::erasure::Person;
@@ -144,7 +144,7 @@ async fn a_filter_of_the_audit_log_of_all_workspaces_reads_only_what_matches() {
         analyze audit_log";
     seed::execute(&db, entries).await;
     let by_action = AuditFilter { action: Some(AuditAction::Deleted), ..AuditFilter::default() };
-    let by_kind = AuditFilter { object_kind: Some("tool".to_owned()), ..AuditFilter::default() };
+    let by_kind = AuditFilter { object_kind: Some(ObjectKind::Tool), ..AuditFilter::default() };
     let mut tx = store.begin().await.unwrap();
 
     for filter in [by_action, by_kind] {
