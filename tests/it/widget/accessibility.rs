@@ -190,6 +190,6 @@ async fn the_page_of_its_own_is_accessible_and_a_mistake_in_it_would_be_found() 
                     document.body.append(document.createElement('img')))";
     scene.probe(mistakes).await;
     let found = judge.inspect().await.violations.join("\n");
-    assert!(found.contains("button-name: ") && found.contains("rejoinder-chat >>> button"), "{found}");
+    assert!(found.contains("button-name: ") && found.contains("rejoinder-chat >>> .log > button"), "{found}");
     assert!(found.contains("image-alt: "), "{found}");
 }
