@@ -12,6 +12,7 @@ pub mod document_extractor;
 pub mod fake_embeddings;
 pub mod fake_model;
 pub mod fake_tool;
+pub mod gateway;
 pub mod http;
 pub mod identity;
 pub mod pdf;

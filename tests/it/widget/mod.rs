@@ -2,14 +2,23 @@
 
 mod accessibility;
 mod announcements;
+mod calls;
+mod conversation;
 mod devices;
+mod failures;
 mod figures;
 mod host_page;
+mod human;
+mod identified;
 mod leaks;
 mod loading;
 mod looks;
+mod options;
+mod plain_http;
 mod policies;
+mod reconnecting;
 mod scene;
+mod state;
 
 use serde_json::Value;
 
@@ -103,6 +112,16 @@ impl Guest {
         self.browser.evaluate(&script).await
     }
 
+    /// Clicks the first element of a selector.
+    pub async fn click(&self, css: &str) {
+        self.browser.find(css).await.click().await;
+    }
+
+    /// The texts of all messages that are shown.
+    pub async fn messages(&self) -> Value {
+        self.evaluate("[...root.querySelectorAll('.bubble, .prose')].map((text) => text.textContent)").await
+    }
+
     /// What the widget has stored under a name for the anonymous visitor; null if nothing.
     pub async fn stored(&self, name: &str) -> Value {
         let script = format!(
@@ -126,6 +145,11 @@ pub(super) fn script_tag(server: &TestServer, attributes: &str) -> String {
 
 /// The same for another assistant.
 pub(super) fn script_tag_of(server: &TestServer, assistant: &str, attributes: &str) -> String {
-    let source = format!("{}/widget.js", server.url());
+    script_tag_from(&server.url(), assistant, attributes)
+}
+
+/// The same for a server that is reached at another URL.
+pub(super) fn script_tag_from(url: &str, assistant: &str, attributes: &str) -> String {
+    let source = format!("{}/widget.js", url.trim_end_matches('/'));
     format!("<script async src=\"{source}\" data-assistant=\"{assistant}\" {attributes}></script>")
 }

@@ -19,7 +19,7 @@ async fn a_strict_policy_of_the_page_is_not_violated() {
     let browser = &guest.browser;
     browser.devtools("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": RECORD })).await;
     let origin = guest.server.url();
-    let sources = format!("connect-src {origin}; img-src {origin}; report-uri /reports");
+    let sources = format!("connect-src {origin}; report-uri /reports");
     let policies = [
         ("/strict", format!("script-src {origin}"), ""),
         ("/nonce", "script-src 'nonce-abc' 'strict-dynamic'".to_owned(), "nonce=\"abc\""),

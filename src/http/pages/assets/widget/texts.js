@@ -12,7 +12,7 @@ export function textsFor(wanted, replaced = {}) {
   const language = locale.split("-")[0].toLowerCase();
   const texts = { ...(LANGUAGES[language] ?? ENGLISH) };
   for (const [name, text] of Object.entries(replaced ?? {})) {
-    texts[name] = typeof text === "object" && !Array.isArray(text) ? { ...texts[name], ...text } : text;
+    texts[name] = typeof texts[name] === "object" ? { ...texts[name], ...text } : (text ?? texts[name]);
   }
   const isKnown = language in LANGUAGES || Object.keys(replaced ?? {}).length > 0;
   return { ...texts, locale, language: isKnown ? language : "en" };
@@ -38,6 +38,6 @@ const SAME_FAILURES = { suspended: "no_credit", gone: "ended" };
 
 /** Title and detail of a failure. The server's own words are shown where a visitor can use them. */
 export function failureTexts(texts, failure) {
-  const [title, detail] = texts.failures[SAME_FAILURES[failure.code] ?? failure.code] ?? texts.failures.defect;
+  const [title, detail = ""] = [texts.failures[SAME_FAILURES[failure.code] ?? failure.code] ?? texts.failures.defect].flat();
   return { title, detail: failure.code === "invalid" && failure.detail ? failure.detail : detail };
 }

@@ -50,11 +50,6 @@ export class ComposerView {
     (this.#form.hidden ? this.#endButton : this.#field).focus({ preventScroll: true });
   }
 
-  /** Whether the focus is at the field or its button. */
-  get hasFocus() {
-    return this.element.matches(":focus-within");
-  }
-
   update() {
     const { chat, texts } = this.#frame;
     const { phase, status, connection, running } = chat.state;
@@ -81,7 +76,8 @@ export class ComposerView {
   /** Takes over a draft that the chat has changed. */
   #readDraft() {
     const draft = this.#frame.chat.draft ?? "";
-    if (draft === this.#draft || (this.#field.value !== "" && this.#field.matches(":focus"))) return;
+    // A text that is being written may be continued, but not replaced.
+    if (draft === this.#draft || (this.#field.matches(":focus") && !draft.startsWith(this.#field.value))) return;
     this.#draft = draft;
     this.#field.value = draft;
     this.fit();

@@ -1,9 +1,10 @@
-// What tells a visitor of a message elsewhere: the launcher's count, the tab's title, and a sound.
+// Notices of a message for a visitor who is elsewhere: the launcher's count, the tab's title, and a sound.
 
 import { el } from "./dom.js";
 import { fillText } from "./texts.js";
 
-const COUNT = /^\(\d+\) /;
+/** The count that stands before the page's title. A site may have one of its own there. */
+let prefix = "";
 
 /** Shows on the launcher whether the panel is open, and the number of new messages. */
 export function markLauncher(launcher, texts, isOpen, unread) {
@@ -19,9 +20,9 @@ export function markLauncher(launcher, texts, isOpen, unread) {
 
 /** Puts the number of new messages before the page's title; 0 removes it. */
 export function markTitle(unread) {
-  const bare = document.title.replace(COUNT, "");
-  const wanted = unread > 0 ? `(${unread}) ${bare}` : bare;
-  if (document.title !== wanted) document.title = wanted;
+  const bare = document.title.startsWith(prefix) ? document.title.slice(prefix.length) : document.title;
+  prefix = unread > 0 ? `(${unread}) ` : "";
+  if (document.title !== prefix + bare) document.title = prefix + bare;
 }
 
 /** Plays two short tones. A browser may refuse before the visitor has used the page. */

@@ -5,7 +5,7 @@ import { CSS } from "./styles.js";
 import { failureTexts, textsFor } from "./texts.js";
 import { ComposerView } from "./view_composer.js";
 import { messageMarkdown, waitingDots } from "./view_entry.js";
-import { failureButton } from "./view_failure.js";
+import { failureButton, newButton } from "./view_failure.js";
 import { FormView } from "./view_form.js";
 import { HeaderView } from "./view_header.js";
 import { ListView } from "./view_list.js";
@@ -21,6 +21,7 @@ export class ChatView {
   #chat;
   #launcher;
   #onClose;
+  #isFloating;
   #frame;
   #panel;
   #header;
@@ -50,6 +51,7 @@ export class ChatView {
     this.#chat = chat;
     this.#launcher = launcher;
     this.#onClose = onClose;
+    this.#isFloating = options.mode === "floating";
     this.#frame = this.#createFrame(options);
     this.#sheet.replaceSync(CSS);
     root.adoptedStyleSheets = [...root.adoptedStyleSheets, this.#sheet, this.#colours];
@@ -58,10 +60,6 @@ export class ChatView {
     this.#applyOptions();
     this.#unsubscribe = chat.subscribe((change) => this.#onChange(change));
     this.#showState();
-  }
-
-  get isShown() {
-    return this.#isShown;
   }
 
   /** Shows the panel. A floating one takes the focus, unless `focus` is false. */
@@ -88,11 +86,11 @@ export class ChatView {
   }
 
   update(options) {
+    const labels = () => JSON.stringify([this.#frame.texts, this.#frame.toolMode]);
+    const before = labels();
     Object.assign(this.#frame, this.#frameOf(options));
     this.#applyOptions();
-    this.#leaveOther();
-    this.#log.relabel();
-    this.#composer.relabel();
+    if (labels() !== before) this.#relabel();
     this.#showState();
   }
 
@@ -111,8 +109,12 @@ export class ChatView {
     this.#root.adoptedStyleSheets = this.#root.adoptedStyleSheets.filter((sheet) => !ours.includes(sheet));
   }
 
-  get #isFloating() {
-    return this.#frame.options.mode === "floating";
+  /** Shows everything anew in other texts. A form keeps its values. */
+  #relabel() {
+    this.#log.relabel();
+    this.#composer.relabel();
+    if (this.#other?.relabel) this.#other.relabel();
+    else if (this.#other) this.#otherName = null;
   }
 
   /** What every part of the view works with. */
@@ -198,7 +200,7 @@ export class ChatView {
   #applyOptions() {
     const { options, texts } = this.#frame;
     const colour = options.accent ?? this.#chat.state.settings?.accent ?? "";
-    const accent = /^#[0-9a-f]{6}$/i.test(colour) ? `--rejoinder-accent:${colour};` : "";
+    const accent = colour && `--rejoinder-accent:${colour};`;
     const zIndex = Number.isFinite(Number(options.zIndex ?? NaN)) ? `--rejoinder-z-index:${Number(options.zIndex)};` : "";
     this.#colours.replaceSync(`:host{${accent}${zIndex}}`);
     this.#host.dataset.mode = options.mode;
@@ -280,17 +282,11 @@ export class ChatView {
     if (name !== "failed") return null;
     const { title, detail } = failureTexts(texts, chat.state.failure);
     const button = failureButton(this.#frame, chat.state.failure, () => void chat.open());
+    const hasOld = chat.storage.read("conversation") && button?.dataset.action !== "new";
     this.#announce(`${title} ${detail}`);
     const words = [el("p", { class: "lead" }, title), detail ? el("p", {}, detail) : null];
-    const element = el("div", { class: "screen centre", part: "failure", "data-code": chat.state.failure.code }, words, button);
-    return { element, focus: () => button?.focus({ preventScroll: true }) };
-  }
-
-  #leaveOther() {
-    this.#other?.element.remove();
-    this.#other = null;
-    this.#otherName = "";
-    this.#log.element.hidden = false;
+    const element = el("div", { class: "screen centre", part: "failure", "data-code": chat.state.failure.code }, words, button, hasOld && newButton(this.#frame));
+    return { element, focus: () => element.querySelector("button")?.focus({ preventScroll: true }) };
   }
 
   #openList() {
