@@ -43,3 +43,4 @@ mod streams;
 mod support;
 mod telemetry;
 mod v1;
+mod widget;

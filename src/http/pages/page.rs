@@ -8,14 +8,18 @@ use sha2::{Digest as _, Sha256};
 
 use super::static_file::StaticFile;
 
-/// The placeholders for style and script in the HTML.
+/// What the head of each page begins with: its encoding, its icon and its style.
+const HEAD: &str = include_str!("assets/head.html");
+
+/// The placeholders for it, for the style in it, and for the script.
+const HEAD_SLOT: &str = "<!--head-->\n";
 const STYLE_SLOT: &str = "/*style*/";
 const SCRIPT_SLOT: &str = "/*script*/";
 
 /// The source files of a page.
 #[derive(Debug)]
 pub(super) struct PageSources {
-    /// Contains one [`STYLE_SLOT`] as the text of a `style`, and if there is a script one [`SCRIPT_SLOT`] as the text of a `script`.
+    /// Contains one [`HEAD_SLOT`], and if there is a script one [`SCRIPT_SLOT`] as the text of a `script`.
     pub html: &'static str,
     pub styles: &'static [&'static str],
     /// Empty if the page has none of its own.
@@ -38,7 +42,8 @@ impl HtmlPage {
         let style = sources.styles.join("\n");
         let script = Some(sources.script).filter(|text| !text.is_empty());
         let policy = policy(&style, script, sources.has_widget);
-        let html = sources.html.replacen(STYLE_SLOT, &style, 1).replacen(SCRIPT_SLOT, sources.script, 1);
+        let head = HEAD.replacen(STYLE_SLOT, &style, 1);
+        let html = sources.html.replacen(HEAD_SLOT, &head, 1).replacen(SCRIPT_SLOT, sources.script, 1);
         Self { html, policy }
     }
 

@@ -108,12 +108,11 @@ both_backends!(
         proxy.script().respond_with(|_| ProxyAction::Disconnect);
 
         let erasing = Erasing::begin(&server).await;
-        let is_noted = async || {
-            let failing =
-                server.query_number("select count(*) from erasures where failing_calendars <> '{}'");
-            (failing.await == 1).then_some(())
-        };
-        wait_for("the failure to be noted", is_noted).await;
+        // The pause before the next attempt is set by the clock, so the clock may advance only after that: a claim lasts 15 s, a pause 5 s.
+        let paused = "select count(*) from erasures \
+            where failing_calendars <> '{}' and claimed_until < created_at + 15000000";
+        let is_paused = async || (server.query_number(paused).await == 1).then_some(());
+        wait_for("the failure to be noted", is_paused).await;
         server.advance_clock(&db, Duration::from_secs(31)).await;
         let erasure = erasing.wait_until_done().await;
 

@@ -1,6 +1,7 @@
 //! The pages in a real browser, served with the demo and the offline model.
 
 mod modules;
+mod other_sites;
 mod streaming;
 
 use rejoinder::domain::account::Scope;
@@ -60,22 +61,6 @@ async fn the_demo_page_answers_shows_the_call_and_survives_a_reload() {
     assert!(reply.contains("found"), "{reply}");
     assert_eq!(browser.evaluate(MESSAGES).await, before);
     assert_eq!(server.query_number("select count(*) from turns where state = 'completed'").await, 1);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_demo_page_shows_the_message_of_a_human() {
-    let (_db, server) = start_without_settings().await;
-    let browser = Browser::open().await;
-    browser.visit(&server.url()).await;
-    browser.wait_for_text(".chips", QUESTION).await;
-    let uuid = browser.evaluate(&stored("conversation")).await;
-    let con = server.conversation_id(uuid.as_str().unwrap()).await;
-
-    let body = json!({"conversation_id": con, "sender_id": "ada", "sender_type": "agent", "text": "I am Ada.", "auto_reply": false});
-    let sent = server.enqueue(body.to_string()).send().await;
-
-    assert_eq!(sent.status, 200, "{}", sent.text());
-    browser.wait_for_text(".log", "I am Ada.").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -368,4 +353,14 @@ async fn the_options_page_shows_a_change_in_the_code_and_in_the_chat() {
 
     browser.wait_for_text(".title", "Ask us").await;
     browser.wait_for_text("#events", "open").await;
+
+    // Options that have their defaults do not change what the chat is.
+    let choose = "const theme = document.querySelector('#option-theme');
+        theme.value = 'dark';
+        theme.dispatchEvent(new Event('input', { bubbles: true }));";
+    browser.evaluate(choose).await;
+    browser.wait_for_text("#snippet", "data-theme=\"dark\"").await;
+    browser.find("[data-action=close]").await.click().await;
+    browser.wait_for_text("#events", "close").await;
+    assert!(browser.find_all("dialog[open]").await.is_empty());
 }

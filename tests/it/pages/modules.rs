@@ -192,3 +192,45 @@ async fn german_texts_are_loaded_when_they_are_wanted() {
     let (before, after) = (json!(["Send", "en", "de-AT"]), json!(["Los", "de", "de-AT"]));
     assert_eq!(spoken, json!([before, true, after, "Senden", null, null, ["Send", "en", "fr"]]));
 }
+
+/// Renders texts that a pattern could be slow or endless with, whole and with a line that is not complete. Returns those that took long.
+const HOSTILE: &str = r"
+    const { markdown, markdownWriter } = await import('/markdown.js');
+    const repeat = (text) => text.repeat(30000 / text.length);
+    const texts = [
+        '# a' + repeat(' ') + 'b', repeat('**a '), repeat('__a '), repeat('~~a '), repeat('`') + 'a', repeat('~') + '`',
+        '```' + repeat('a') + '`', '[a](' + repeat(' ') + 'x', repeat('[a](') + ' x', 'https://a/' + repeat(')') + 'x)',
+        '` ' + repeat('a') + '`', 'a|b\n-' + repeat(' ') + 'x', repeat('a|') + '\n' + repeat('-|') + '\n' + repeat('|\n'),
+        repeat('>') , repeat('- ') + 'x', repeat('- '), repeat('> - ') + 'x', repeat('**') + 'a' + repeat('**'), '- - -', '* * *', '- a\n\n- - -',
+        Array.from({ length: 240 }, (_, length) => '`'.repeat(length + 1) + 'a').join(''),
+    ];
+    return texts.filter((text) => {
+        const start = performance.now();
+        markdown(text);
+        const writer = markdownWriter();
+        writer.append(text);
+        writer.render(false);
+        return performance.now() - start > 1500;
+    });";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_text_takes_long_to_render() {
+    assert_eq!(evaluate(HOSTILE).await, json!([]));
+}
+
+/// The names of texts, by language, and those that the types do not describe.
+const TEXTS: &str = r"
+    const { ENGLISH } = await import('/texts_en.js');
+    const { GERMAN } = await import('/texts_de.js');
+    const isGroup = (text) => typeof text === 'object' && !Array.isArray(text);
+    const entries = (texts) => Object.entries(texts).flatMap(([name, text]) => (isGroup(text) ? entries(text) : [[name, text]]));
+    const names = (texts) => entries(texts).map(([name]) => name).sort();
+    const comment = (text) => [text].flat().filter(Boolean).join(' | ');
+    const types = (await (await fetch('/widget.d.ts')).text()).replace(/\s+/g, ' ');
+    const isTyped = ([name, text]) => types.includes(`/** ${comment(text)} */ ${name}?:`);
+    return [names(ENGLISH).join() === names(GERMAN).join(), entries(ENGLISH).filter((entry) => !isTyped(entry))];";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_types_name_every_text_with_the_english_one() {
+    assert_eq!(evaluate(TEXTS).await, json!([true, []]));
+}

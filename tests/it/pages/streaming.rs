@@ -1,6 +1,5 @@
 //! The demo page while a reply is written. The model stops in the middle of its text until the test lets it continue.
 
-use http::StatusCode;
 use rejoinder::service::demo::DEMO_FILE;
 use serde_json::{Value, json};
 
@@ -273,21 +272,6 @@ async fn a_reply_that_outgrows_the_screen_is_read_from_its_beginning() {
 
     let top = chat.top().await;
     assert!((0.0..300.0).contains(&top), "{top}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reply_that_fails_can_be_tried_again() {
-    let chat = Chat::open().await;
-    let script = chat.server.model.script();
-    script.respond_with(|_: &ModelRequest| Reply::error(StatusCode::BAD_REQUEST, "No."));
-
-    chat.say("Hello").await;
-    chat.browser.wait_for_text(".failure", "There was no reply.").await;
-    script.respond_with(|_: &ModelRequest| Reply::text("At last."));
-    chat.browser.find(".failure button").await.click().await;
-    chat.browser.wait_for_text(LAST, "At last.").await;
-
-    assert_eq!(chat.browser.find_all(".failure").await.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

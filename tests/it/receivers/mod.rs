@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::support::db::TestDb;
 use crate::support::http::Http;
+use crate::support::installed;
 use crate::support::server::{Setup, TestServer};
 use crate::support::store;
 use crate::support::wait::{wait_for, within};
@@ -25,13 +26,6 @@ fn listing(language: &str) -> &'static str {
     let fence = format!("```{language}\n");
     let (_, rest) = PAGE.split_once(&fence).expect("the page has the listing");
     rest.split_once("```").expect("the listing ends").0
-}
-
-/// The folder in which `scripts/setup` installs the receivers' packages.
-fn installed(path: &str) -> PathBuf {
-    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(path);
-    assert!(found.exists(), "{} is missing: scripts/setup installs it", found.display());
-    found
 }
 
 /// A running receiver, killed when this is dropped.

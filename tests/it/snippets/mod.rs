@@ -29,7 +29,7 @@ const PROGRAMS: [(&str, &str, usize, &str); 22] = [
     ("docs/chat-vue.md", "vue", 2, FRAMEWORKS),
     ("docs/chat.md", "css", 1, "pages"),
     ("docs/chat.md", "html", 2, "pages"),
-    ("docs/chat.md", "js", 2, "pages"),
+    ("docs/chat.md", "js", 2, "widget::calls"),
     ("docs/events.md", "js", 1, "v1::events::snippets"),
     ("docs/events.md", "python", 1, "v1::events::snippets"),
     ("docs/events.md", "rust", 1, "v1::events::snippets"),

@@ -18,6 +18,12 @@ use super::wait::wait_for;
 /// The field of an element's reference in WebDriver.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// Keys that are not characters, for [`Browser::press`].
+pub mod keys {
+    pub const TAB: &str = "\u{e004}";
+    pub const ESCAPE: &str = "\u{e00c}";
+}
+
 /// The number of attempts to start the driver.
 const STARTS: usize = 5;
 
@@ -105,9 +111,78 @@ impl Browser {
         wait_for(&format!("{text:?} in {css}"), look).await
     }
 
-    /// Runs the body of a JavaScript function in the page, and returns its result.
+    /// Runs the body of a JavaScript function in the page, and returns its result. A promise is awaited.
     pub async fn evaluate(&self, script: &str) -> Value {
         self.post("/execute/sync", &json!({ "script": script, "args": [] })).await
+    }
+
+    /// Presses and releases a key: a character, or one of [`keys`].
+    pub async fn press(&self, key: &str) {
+        let action = |kind: &str| json!({ "type": kind, "value": key });
+        let keys = json!({ "type": "key", "id": "keys", "actions": [action("keyDown"), action("keyUp")] });
+        self.post("/actions", &json!({ "actions": [keys] })).await;
+    }
+
+    /// Opens another tab with an empty page, shows it, and returns its handle.
+    pub async fn open_tab(&self) -> String {
+        let opened = self.post("/window/new", &json!({ "type": "tab" })).await;
+        let handle = opened["handle"].as_str().expect("a tab has a handle").to_owned();
+        self.switch_to(&handle).await;
+        handle
+    }
+
+    /// The handle of the tab that is shown.
+    pub async fn tab(&self) -> String {
+        self.get("/window").await.as_str().expect("a tab has a handle").to_owned()
+    }
+
+    /// Shows another tab, to which the next calls go.
+    pub async fn switch_to(&self, handle: &str) {
+        self.post("/window", &json!({ "handle": handle })).await;
+        // Chromium hides the others only when one is brought to the front.
+        self.devtools("Page.bringToFront", &json!({})).await;
+    }
+
+    /// Closes the tab that is shown. The caller switches to another.
+    pub async fn close_tab(&self) {
+        self.driver.call(Method::DELETE, &format!("/session/{}/window", self.session), &Value::Null).await;
+    }
+
+    /// Runs a command of the browser's debugging protocol (CDP) in the tab that is shown.
+    pub async fn devtools(&self, command: &str, parameters: &Value) -> Value {
+        self.post("/goog/cdp/execute", &json!({ "cmd": command, "params": parameters })).await
+    }
+
+    /// Sets the size of the page in CSS pixels. A screen of less than 640 px is one of a telephone, with touch.
+    pub async fn set_viewport(&self, width: u32, height: u32) {
+        let is_phone = width < 640;
+        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": is_phone });
+        self.devtools("Emulation.setDeviceMetricsOverride", &metrics).await;
+        self.devtools("Emulation.setTouchEmulationEnabled", &json!({ "enabled": is_phone })).await;
+    }
+
+    /// Sets media features, such as `prefers-color-scheme` to `dark`. All others are the system's again.
+    pub async fn emulate_media(&self, features: &[(&str, &str)]) {
+        let features: Vec<_> =
+            features.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        self.devtools("Emulation.setEmulatedMedia", &json!({ "features": features })).await;
+    }
+
+    /// Slows the page down to a "Slow 4G" connection and a processor that is four times slower.
+    pub async fn throttle(&self) {
+        // 1.6 Mbit/s down, 750 kbit/s up, 150 ms.
+        let network = json!({
+            "offline": false, "latency": 150, "downloadThroughput": 200_000, "uploadThroughput": 93_750,
+        });
+        self.devtools("Network.enable", &json!({})).await;
+        self.devtools("Network.emulateNetworkConditions", &network).await;
+        self.devtools("Emulation.setCPUThrottlingRate", &json!({ "rate": 4 })).await;
+    }
+
+    /// Collects garbage and counts what is left: `documents`, `nodes` and `jsEventListeners` of the page's process.
+    pub async fn dom_counters(&self) -> Value {
+        self.devtools("HeapProfiler.collectGarbage", &json!({})).await;
+        self.devtools("Memory.getDOMCounters", &json!({})).await
     }
 
     /// A screenshot of the window, as PNG.

@@ -12,6 +12,7 @@ pub mod document_extractor;
 pub mod fake_embeddings;
 pub mod fake_model;
 pub mod fake_tool;
+pub mod gateway;
 pub mod http;
 pub mod identity;
 pub mod pdf;
@@ -33,6 +34,7 @@ pub mod wait;
 pub mod workspaces;
 pub mod writer_process;
 
+use std::path::{Path, PathBuf};
 use std::sync::Once;
 
 /// Installs the TLS provider once, as `main` does. Without it, building a client panics.
@@ -42,4 +44,11 @@ pub fn install_tls_provider() {
         // Fails if the server's own client has installed it before.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
+}
+
+/// A file or folder of the third-party programs that `scripts/setup` installs.
+pub fn installed(path: &str) -> PathBuf {
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers").join(path);
+    assert!(found.exists(), "{} is missing: scripts/setup installs it", found.display());
+    found
 }

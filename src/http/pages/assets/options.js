@@ -3,7 +3,7 @@ import { el } from "./widget/dom.js";
 import { SERVER, showSnippet } from "./snippet.js";
 
 const DEMO = "550e8400-e29b-41d4-a716-446655440000";
-/** Options whose change begins anew; the others are set. */
+/** Options whose change begins anew; the others are set, and undefined where they have their default. */
 const STRUCTURAL = ["assistant", "server", "mode", "open"];
 const TYPING_MS = 300;
 const MAX_EVENTS = 50;
@@ -36,6 +36,7 @@ const GROUPS = [
 ];
 const FIELDS = GROUPS.flatMap(([, fields]) => fields);
 const CALLS = [["open"], ["close"], ["toggle"], ["show"], ["hide"], ["send", "Hello!"], ["reset"], ["destroy"]];
+const TOKEN_QUESTION = "A token that names the visitor; none for nobody";
 const EVENTS = ["ready", "open", "close", "message", "unread", "error"];
 
 window.RejoinderQueue ||= [];
@@ -79,7 +80,7 @@ function readOptions() {
       options[field.name] = valueOf(field);
       input.removeAttribute("aria-invalid");
     } catch {
-      // What is being typed keeps its last value.
+      // A value that is still being typed counts as the last one.
       options[field.name] = current[field.name];
       input.setAttribute("aria-invalid", "true");
     }
@@ -93,9 +94,18 @@ function apply() {
   const isInline = options.mode === "inline";
   current = options;
   document.getElementById("stage").hidden = !isInline;
-  showSnippet(document.getElementById("snippet"), isInline ? { ...options, target: "#chat" } : options);
+  showSnippet(document.getElementById("snippet"), options);
   if (isNew) mount();
-  else queueCall("set", options);
+  else set();
+}
+
+function set() {
+  queueCall("set", Object.fromEntries(Object.entries(current).filter(([name]) => !STRUCTURAL.includes(name))));
+}
+
+function identify() {
+  const token = prompt(TOKEN_QUESTION);
+  if (token !== null) queueCall("identify", token === "" ? null : { token });
 }
 
 function mount() {
@@ -125,6 +135,8 @@ document.getElementById("options").addEventListener("input", applySoon);
 document.getElementById("options").addEventListener("submit", (event) => event.preventDefault());
 document.getElementById("calls").append(
   ...CALLS.map((call) => callButton(call[0], () => queueCall(...call))),
+  callButton("identify", identify),
+  callButton("set", set),
   callButton("mount", mount),
 );
 

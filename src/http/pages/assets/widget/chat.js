@@ -2,12 +2,13 @@
 import { Api } from "./api.js";
 import { Delivery } from "./deliver.js";
 import { browserEnvironment } from "./environment.js";
-import { Failure, failureFrom } from "./failures.js";
+import { failureFrom } from "./failures.js";
 import { followConversation, readNews } from "./follow.js";
 import { readIdentity } from "./identity.js";
 import { previewOf, touchList, visitorsList } from "./list.js";
 import { Log, newItem, textOfItem, textPart } from "./log.js";
 import { newPending, storedPending } from "./pending.js";
+import { pause } from "./sse.js";
 import { blankState } from "./state.js";
 import { Storage } from "./storage.js";
 
@@ -21,7 +22,7 @@ export class Chat {
   /** The state that the view reads, except what follows from other fields. */
   viewState = { settings: null, conversations: null, ...blankState() };
   /** Messages of the assistant that came while it is unknown whether they are the reply that is awaited. */
-  held = [];
+  deferredReplies = [];
   #phase = "closed";
   #listeners = new Set();
   #life = new AbortController();
@@ -30,8 +31,8 @@ export class Chat {
   #isVisible = false;
   /** A text to send once a conversation is open. */
   #queued = null;
-  /** Whether the conversation that was shown before no longer exists. */
-  #isReplaced = false;
+  /** The conversation that was shown before, if it no longer exists. */
+  #lost = null;
   #mayBegin = false;
 
   constructor({ server, assistant, variables = {}, identity = null, environment = browserEnvironment() }) {
@@ -47,7 +48,7 @@ export class Chat {
 
   get state() {
     const running = this.running?.state ?? null;
-    return { phase: this.#phase, items: this.log.items, running, isIdentified: this.#identity !== null, ...this.viewState };
+    return { phase: this.#phase, items: this.log.items, running, ...this.viewState };
   }
 
   get draft() {
@@ -153,10 +154,13 @@ export class Chat {
 
   /** Shows another conversation; "" starts one. */
   async switchTo(uuid) {
+    const before = this.conversation;
     this.storage.write("conversation", uuid);
     this.storage.write("pending", null);
     this.#setPhase("closed");
     await this.open();
+    // Without a new one, the earlier one is still theirs.
+    if (before && this.#phase === "failed" && !uuid) this.storage.write("conversation", before);
   }
 
   /** Reads the visitor's conversations. */
@@ -231,17 +235,17 @@ export class Chat {
   take(entries) {
     const awaitsReply = this.running !== null && this.running.reply.item.id === null;
     const isReply = (entry) => awaitsReply && entry.sender_type === "assistant";
-    this.held.push(...entries.filter(isReply));
+    this.deferredReplies.push(...entries.filter(isReply));
     const fresh = this.log.add(entries.filter((entry) => !isReply(entry)));
     if (entries.length > 0) this.notify({ kind: "items" });
     fresh.filter((item) => item.sender !== "visitor").forEach((item) => this.announce(item));
     if (fresh.length > 0 && this.viewState.status.isTyping) this.setStatus({ isTyping: false });
-    this.#settle();
+    this.#reconcileFailed();
     if (fresh.at(-1)?.sender === "visitor" && this.#phase === "ready") void this.#join();
   }
 
-  releaseHeld() {
-    this.take(this.held.splice(0));
+  releaseDeferred() {
+    this.take(this.deferredReplies.splice(0));
   }
 
   /** A finished message of the other side: counts it as unread unless it is seen. */
@@ -258,16 +262,16 @@ export class Chat {
   }
 
   /** Shows that a delivery has failed, or sends its message in a new conversation if the old one no longer exists. */
-  fail({ item, pending, reply }, failure) {
+  fail(delivery, failure) {
+    const { item, pending, reply } = delivery;
     reply.remove();
-    this.releaseHeld();
-    const isGone = failure.code === "gone";
-    if (isGone && pending && !this.#isExpired) return void this.#resend(pending);
-    const shown = isGone && this.#isExpired ? new Failure("identity", "same") : failure;
-    if (shown.retry !== "same") this.storage.write("pending", null);
-    if (item) this.notify({ kind: "item", item: Object.assign(item, { progress: "failed", failure: shown, pending }) });
-    this.notify({ kind: "failure", failure: shown });
-    this.#settle();
+    this.releaseDeferred();
+    if (failure.code === "gone") return void this.#resend(delivery);
+    // It shows again after a reload.
+    if (pending && failure.retry !== "same") this.storage.write("pending", { ...pending, failure });
+    if (item) this.notify({ kind: "item", item: Object.assign(item, { progress: "failed", failure, pending }) });
+    this.notify({ kind: "failure", failure });
+    this.#reconcileFailed();
   }
 
   #setIdentity(identity) {
@@ -279,7 +283,7 @@ export class Chat {
     this.storage = new Storage(environment.localStorage, server, assistant, identity?.subject ?? "");
   }
 
-  /** Whether the identified visitor's token no longer holds. The server then knows none of their conversations. */
+  /** Whether the identified visitor's token no longer holds. */
   get #isExpired() {
     return this.#identity !== null && this.#identity.expires <= this.environment.now();
   }
@@ -327,7 +331,8 @@ export class Chat {
       answer = await this.api.history(uuid, null, scope);
     } catch (error) {
       if (error.code !== "gone" || scope.aborted) throw error;
-      return this.#forget();
+      await this.#forget(scope);
+      return scope.aborted;
     }
     if (scope.aborted) return true;
     this.#become(uuid, answer);
@@ -336,27 +341,37 @@ export class Chat {
   }
 
   /** The stored conversation no longer exists. Its message without a reply is sent in the next. */
-  #forget() {
-    if (this.#isExpired) throw new Failure("identity", "same");
+  async #forget(scope) {
+    // The server knows none of the visitor's conversations if their token is not valid, and then refuses the list.
+    if (this.#identity) await this.api.list(scope);
+    if (scope.aborted) return;
     const pending = this.storage.read("pending");
     if (pending) this.#queued ??= pending.text;
     this.storage.write("pending", null);
     touchList(this, null);
+    this.#lost = this.conversation;
     this.conversation = null;
-    this.#isReplaced = true;
-    return false;
   }
 
+  /** Starts a conversation, in one tab at a time: the next shows what the first has started. */
   async #begin(scope) {
+    const { locks } = this.environment;
+    if (locks) await locks.request(this.storage.prefix, { signal: scope }, () => this.#beginAlone(scope));
+    else await this.#beginAlone(scope);
+  }
+
+  async #beginAlone(scope) {
+    const started = this.storage.read("conversation");
+    if (started && started !== this.#lost && (await this.#show(started, scope))) return;
     const filled = Object.entries(this.storage.read("form") ?? {}).filter(([name]) => this.#form.some(({ variable }) => variable === name));
     const variables = { ...Object.fromEntries(filled), ...this.variables };
     const { conversation_id: uuid, history } = await this.api.begin(variables, scope);
     if (scope.aborted) return;
     this.storage.write("seen", null);
     this.#become(uuid, { history, ai_enabled: true });
-    if (this.#isReplaced) this.#note("new_conversation");
-    this.#isReplaced = false;
     this.#sendQueued();
+    // Another process sees what is stored a moment later.
+    await pause(50, scope);
   }
 
   #become(uuid, { history, ai_enabled: aiEnabled, ended = false }) {
@@ -368,6 +383,8 @@ export class Chat {
     Object.assign(this.viewState, { unread, failure: null, status: { aiEnabled, ended, isTyping: false } });
     touchList(this, { ended });
     this.#setPhase("ready");
+    if (this.#lost) this.#note("new_conversation");
+    this.#lost = null;
     this.notify({ kind: "items" });
     if (this.#isVisible) this.#markSeen();
     followConversation(this, uuid, this.scope);
@@ -377,11 +394,16 @@ export class Chat {
    * twice. */
   #resumeDelivery(body) {
     const { pending, item } = storedPending(this);
-    if (pending) {
-      void body?.cancel();
-      return this.#deliver(item ?? this.#pushVisitor(pending.text), pending);
+    const failure = pending?.failure;
+    if (!pending || (failure && body)) this.storage.write("pending", null);
+    else {
+      const shown = item ?? this.#pushVisitor(pending.text);
+      if (!failure) {
+        void body?.cancel();
+        return this.#deliver(shown, pending);
+      }
+      this.notify({ kind: "item", item: Object.assign(shown, { progress: "failed", failure, pending }) });
     }
-    this.storage.write("pending", null);
     if (body) this.#deliver(this.log.last("visitor") ?? null, null, body);
     else this.#sendQueued();
   }
@@ -404,13 +426,20 @@ export class Chat {
   #deliver(item, pending, body = null) {
     if (pending) this.storage.write("pending", pending);
     touchList(this, item ? { preview: previewOf(item) } : {});
-    void new Delivery(this, item, pending, body).run();
+    void new Delivery(this, item, pending, body).run().then(() => this.#sendQueued());
   }
 
-  /** Sends the message in a new conversation, because the old one no longer exists. */
-  async #resend({ text }) {
-    this.#forget();
-    this.#queued = text;
+  /** Sends the message of a delivery in a new conversation, because the old one no longer exists. */
+  async #resend(delivery) {
+    const { scope } = this;
+    try {
+      await this.#forget(scope);
+    } catch (error) {
+      if (!scope.aborted) this.fail(delivery, failureFrom(error));
+      return;
+    }
+    if (scope.aborted) return;
+    this.#queued = delivery.pending?.text ?? this.#queued;
     await this.switchTo("");
   }
 
@@ -432,7 +461,7 @@ export class Chat {
   }
 
   /** A message that failed for want of a connection has its reply after all. */
-  #settle() {
+  #reconcileFailed() {
     const item = this.log.last("visitor");
     if (item?.failure?.retry !== "same" || !this.log.isAnswered(item)) return;
     this.storage.write("pending", null);
@@ -461,7 +490,7 @@ export class Chat {
     this.#scope.abort();
     this.#scope = new AbortController();
     this.running = null;
-    this.held = [];
+    this.deferredReplies = [];
     this.log = new Log();
     this.conversation = null;
     Object.assign(this.viewState, { conversations: null, ...blankState() });
@@ -483,6 +512,8 @@ export class Chat {
     if (name !== "conversation" || this.#phase === "closed") return;
     const uuid = this.storage.read("conversation");
     if (uuid === this.conversation || uuid === "") return;
+    // Logged out there.
+    if (uuid === null) this.#setIdentity(null);
     this.#enter("closed");
     this.#continue();
   }

@@ -7,7 +7,7 @@ import { readTurn } from "./turn_stream.js";
 /** The most connections that may break before the visitor is asked: of a turn that has begun, and before that. */
 const MAX_BREAKS = 7;
 const MAX_TRIES = 2;
-const PASSING = ["busy", "offline", "limit"];
+const RETRYABLE = ["busy", "offline", "limit"];
 /** The longest wait, in seconds, that a visitor is not asked about. */
 const SHORT_WAIT = 5;
 
@@ -63,7 +63,7 @@ export class Delivery {
       this.#showItem({ progress: "done" });
     }
     if (pending && pending.id !== id) chat.storage.write("pending", Object.assign(pending, { id }));
-    chat.releaseHeld();
+    chat.releaseDeferred();
     chat.notifyState();
     if (this.isStopping) void this.stop();
   }
@@ -86,7 +86,7 @@ export class Delivery {
         failure = failureFrom(error);
       }
       const isLate = reply.turn === null ? breaks > MAX_TRIES || failure.after > SHORT_WAIT : breaks > MAX_BREAKS;
-      if (scope.aborted || !PASSING.includes(failure.code) || isLate) throw failure;
+      if (scope.aborted || !RETRYABLE.includes(failure.code) || isLate) throw failure;
       if (reply.turn !== null) chat.setConnection("reconnecting");
       await pause(Math.max(250 * 2 ** Math.min(breaks, 5), 1000 * failure.after), scope);
     }
@@ -104,7 +104,7 @@ export class Delivery {
       reply.remove();
       void chat.refresh();
     } else if (!isOff) reply.end(kind === "stopped" ? "stopped" : "done");
-    chat.releaseHeld();
+    chat.releaseDeferred();
   }
 
   #showItem(fields) {

@@ -8,7 +8,8 @@ export function el(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  // A call takes only so many arguments.
+  for (const child of children.flat(Infinity)) if (child !== null && child !== undefined && child !== false) element.append(child);
   return element;
 }
 
@@ -29,9 +30,9 @@ export function icon(line, isSolid = false) {
  * focus in them; the listeners of an element that stays are its own. */
 export function patchChildren(parent, fresh, from = 0) {
   const old = [...parent.childNodes].slice(from);
-  const wanted = [...fresh.childNodes];
-  wanted.forEach((node, index) => (old[index] ? patch(old[index], node) : parent.append(node)));
-  old.slice(wanted.length).forEach((node) => node.remove());
+  const desired = [...fresh.childNodes];
+  desired.forEach((node, index) => (old[index] ? patch(old[index], node) : parent.append(node)));
+  old.slice(desired.length).forEach((node) => node.remove());
 }
 
 export function patch(old, fresh) {

@@ -11,29 +11,35 @@ const FLAGS = ["open", "hidden", "sound"];
 const OBJECTS = ["texts", "variables", "quickReplies"];
 const OTHERS = "assistant server mode target locale theme accent position title subtitle tools zIndex identity".split(" ");
 
-/** The options with the types that they have here, whether they come from attributes or a call. */
-function readOptions(given, host) {
+/** Attributes of an element that are no options, besides those that are its properties. */
+const FOREIGN = /^(aria|class$|tabindex$|_)/;
+
+/** The options with the types that they have here, whether they come from attributes or a call. An option without a value has its default. */
+function readOptions({ options: given, host, isOn }) {
   const options = {};
   for (const [name, value] of Object.entries(given)) {
-    if (FLAGS.includes(name)) options[name] = String(value) !== "false";
+    const isForeign = name in host || name in host.dataset || FOREIGN.test(name);
+    if (FLAGS.includes(name)) options[name] = isOn(value);
+    else if (value === undefined || value === null) continue;
+    else if (name === "accent" && !/^#[0-9a-f]{6}$/i.test(value)) console.warn(`Rejoinder: accent "${value}" is not #rrggbb.`);
     else if (OBJECTS.includes(name)) options[name] = typeof value === "string" ? JSON.parse(value) : value;
     else if (OTHERS.includes(name)) options[name] = value;
-    // An element has other attributes, too.
-    else if (!host.hasAttribute(name)) console.warn(`Rejoinder: unknown option "${name}".`);
+    else if (!isForeign) console.warn(`Rejoinder: unknown option "${name}".`);
   }
   return options;
 }
 
 /** Starts the chat of a widget of `loader.js`, as its `core`: in `host`, whose shadow root is open. `launcher` is its button, if the chat
- * is floating. `emit(event, detail)` tells the page. `options` may change. */
+ * is floating. `emit(event, detail)` tells the page. The loader may change `options`; `isOn` reads a flag of them. */
 export async function startWidget(widget) {
   const loading = loadTexts(widget.options.locale);
   if (loading) await loading;
   if (!widget.isGone) widget.core = createCore(widget);
 }
 
-function createCore({ host, launcher, options: given, emit }) {
-  let options = readOptions(given, host);
+function createCore(widget) {
+  const { host, launcher, emit } = widget;
+  let options = readOptions(widget);
   const { server, assistant, variables, identity } = options;
   const chat = new Chat({ server, assistant, variables, identity });
   const close = () => setOpen(false);
@@ -73,10 +79,12 @@ function createCore({ host, launcher, options: given, emit }) {
     toggle: () => setOpen(!isShown),
     send: (text) => {
       setOpen(true);
-      if (!chat.send(text)) chat.setDraft(text);
+      if (chat.send(text)) return;
+      chat.setDraft([chat.draft, text].filter(Boolean).join("\n"));
+      chat.notifyState();
     },
     update: () => {
-      options = readOptions(given, host);
+      options = readOptions(widget);
       chat.variables = options.variables ?? {};
       view.update(options);
       void loadTexts(options.locale)?.then((isNew) => isNew && !view.isGone && view.update(options));

@@ -1,4 +1,4 @@
-// What the chat uses of the browser. Tests give their own.
+// The browser, as far as the chat uses it. Tests give their own.
 
 export function browserEnvironment() {
   return {

@@ -1,4 +1,4 @@
-// What can go wrong, in one word that the view puts into a visitor's language. `docs/errors.md` lists the server's codes.
+// Failures, each with a code that the view puts into a visitor's language. `docs/errors.md` lists the server's codes.
 
 /** From this time on, in seconds, nobody waits for a limit to refill. */
 const LONG_WAIT = 3600;
@@ -6,7 +6,7 @@ const LONG_WAIT = 3600;
 const NEVER = 86_400;
 
 /** `retry`: `same` sends the request again with its key, because it may have been carried out; `new` needs a new key; null: in vain.
- * `after`: seconds to wait before. `detail`: the server's own text, where a visitor can use it. */
+ * `after`: seconds to wait before. `detail`: the server's own text, where a visitor or the site's developer can use it. */
 export class Failure extends Error {
   constructor(code, retry = null, { after = 0, detail = "" } = {}) {
     super(code);
@@ -26,7 +26,7 @@ export function failureFrom(error) {
   return new Failure("defect", "same");
 }
 
-/** What the server's codes mean: the code and `retry` of a failure. */
+/** The code and `retry` of a failure, by the server's codes. */
 const REFUSALS = {
   assistant_not_found: ["absent"],
   conversation_not_found: ["gone"],
@@ -50,7 +50,7 @@ export function refusalOf({ headers, status }, answer) {
   const [code, retry] = REFUSALS[reason] ?? refusalByStatus(status, after);
   const failure = new Failure(code, retry, { after: code === "no_credit" ? 0 : after });
   if (!["busy", "limit", "gone", "ended", "full"].includes(code)) console.warn(`[rejoinder] ${status} ${reason}: ${text}`);
-  if (code === "invalid") failure.detail = Object.values(answer?.errors ?? {})[0]?.[0] ?? text;
+  if (code === "invalid" || code === "identity") failure.detail = Object.values(answer?.errors ?? {})[0]?.[0] ?? text;
   return Object.assign(failure, { reason });
 }
 

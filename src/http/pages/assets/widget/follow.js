@@ -1,8 +1,8 @@
-// What happens in a conversation besides this page's own messages: those of a human or another device, and its status.
+// Follows a conversation beside this page's own messages: those of a human or another device, and its status.
 import { Failure, failureFrom, lostConnection } from "./failures.js";
 import { pause, readEvents } from "./sse.js";
 import { joinTabs } from "./tabs.js";
-import { SILENCE_MS } from "./turn_stream.js";
+import { IDLE_TIMEOUT_MS } from "./turn_stream.js";
 
 /** Time between looks for messages where tabs cannot share a connection. */
 const POLL_MS = 5000;
@@ -21,7 +21,8 @@ export function followConversation(chat, uuid, signal) {
   function receive({ event, data, id, connection }) {
     cursor = id ?? cursor;
     if (connection) chat.setConnection(connection);
-    // A new connection may have missed something.
+    // A new connection may have missed something, such as the end of typing: it begins with what is typed now.
+    if (event === "opened") chat.setStatus({ isTyping: false });
     if (event === "opened" || event === "reset") void chat.refresh(event === "reset");
     if (event === "status") chat.setStatus({ aiEnabled: data.ai_enabled, ended: data.ended });
     if (event === "typing") chat.setStatus({ isTyping: data.typing });
@@ -37,9 +38,10 @@ export function followConversation(chat, uuid, signal) {
     for (let breaks = 0; !signal.aborted; breaks += 1) {
       const failure = await readStream(() => (breaks = 0)).catch((error) => error);
       if (signal.aborted || FINAL.includes(failure.code)) return;
+      // Without a stream the history is read, which shows whether the server can be reached.
+      if (failure.code === "limit" || failure.code === "busy") share({ event: "opened" });
       // The first attempt to connect again is a matter of course.
-      if (breaks > 0 && failure.code !== "limit") share({ connection: "reconnecting" });
-      if (failure.code === "limit") share({ event: "opened" });
+      else if (breaks > 0) share({ connection: "reconnecting" });
       const wait = Math.min(250 * 2 ** breaks, MAX_PAUSE_MS) * (0.75 + environment.random() / 2);
       await untilOnline(Math.max(wait, 1000 * failure.after));
     }
@@ -50,7 +52,7 @@ export function followConversation(chat, uuid, signal) {
     const body = await api.events(uuid, cursor, signal).catch((error) => Promise.reject(failureFrom(error)));
     let isOpen = false;
     try {
-      for await (const { event, data, id } of readEvents(body, SILENCE_MS)) {
+      for await (const { event, data, id } of readEvents(body, IDLE_TIMEOUT_MS)) {
         if (signal.aborted) break;
         share({ event, data: JSON.parse(data), id });
         if (!isOpen) share({ event: "opened", connection: "online" });

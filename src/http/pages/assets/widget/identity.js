@@ -1,18 +1,20 @@
-// The token of an identified visitor, as far as the browser reads it: only the server checks it.
+// The token of an identified visitor, as far as the browser reads it: only the server checks it, and says what is wrong with it.
 
-/** `{ token, subject, expires }` of a JWT, `expires` in milliseconds. Throws a `TypeError` if it has no subject. */
-export function readIdentity(token) {
-  let claims;
+/** `{ token, subject, expires }` of a JWT, `expires` in milliseconds. The subject of anything else is its text. */
+export function readIdentity(text) {
+  // A header cannot have other characters.
+  const token = String(text).replace(/[^!-~]/g, "");
+  const { sub, exp } = claimsOf(token) ?? {};
+  return { token, subject: String(sub || token), expires: exp ? exp * 1000 : Infinity };
+}
+
+function claimsOf(token) {
   try {
-    const [, payload] = String(token).split(".");
-    const text = atob(payload.replace(/-/g, "+").replace(/_/g, "/"));
-    const bytes = Uint8Array.from(text, (character) => character.charCodeAt(0));
-    claims = JSON.parse(new TextDecoder().decode(bytes));
-  } catch (error) {
-    throw new TypeError("Rejoinder: the identity token is not a JWT.", { cause: error });
+    const payload = atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"));
+    return JSON.parse(new TextDecoder().decode(Uint8Array.from(payload, (character) => character.charCodeAt(0))));
+  } catch {
+    return null;
   }
-  if (typeof claims?.sub !== "string" || claims.sub === "") throw new TypeError("Rejoinder: the identity token has no `sub`.");
-  return { token, subject: claims.sub, expires: claims.exp ? claims.exp * 1000 : Infinity };
 }
 
 /** A short name for `text` (FNV-1a). It keeps what visitors of one browser store apart; it is no secret. */

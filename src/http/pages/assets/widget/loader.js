@@ -23,13 +23,13 @@
   function optionsOf(element, prefix) {
     const options = {};
     for (const { name, value } of element?.attributes ?? []) {
-      const key = name.replace("data-", "").replace(/-(\w)/g, (_, letter) => letter.toUpperCase());
+      const key = name.replace("data-", "").replace(/-([a-z])/g, (_, letter) => letter.toUpperCase());
       if (name.startsWith(prefix)) options[key] = value;
     }
     return options;
   }
 
-  const isOn = (value) => value !== undefined && String(value) !== "false";
+  const isOn = (value) => String(value ?? false) !== "false";
 
   /** Whether the browser has a conversation of an anonymous visitor; `storage.js` writes it. */
   function hasConversation({ server, assistant }) {
@@ -52,34 +52,42 @@
     /** `target` hears of events, whose names have the `prefix`. */
     constructor(options, host, target, prefix) {
       options.server = (options.server ?? new URL(".", source).href).replace(/\/+$/, "");
-      Object.assign(this, { options, host });
+      Object.assign(this, { options, host, isOn });
       this.emit = (event, detail) => target.dispatchEvent(new CustomEvent(prefix + event, { detail }));
       this.root = host.shadowRoot ?? host.attachShadow({ mode: "open" });
-      if (options.mode === "floating") this.draw(options);
+      if (options.mode === "floating") this.draw();
       if (!this.launcher || isOn(options.open) || options.identity || hasConversation(options)) this.load();
     }
 
-    draw({ locale, texts, theme, position, accent, hidden }) {
-      const language = locale ?? (document.documentElement.lang || navigator.language);
-      const [label, sorry] = WORDS[language.slice(0, 2)] ?? WORDS.en;
-      const sheet = new CSSStyleSheet();
-      sheet.replaceSync(STYLES.join(""));
-      const own = sheet.cssRules[0].style;
-      own.colorScheme = /light|dark/.test(theme) ? theme : "light dark";
-      if (accent) own.setProperty("--rejoinder-accent", accent);
-      this.root.adoptedStyleSheets = [sheet];
-      this.host.dataset.position = position;
+    draw() {
+      this.sheet = new CSSStyleSheet();
+      this.sheet.replaceSync(STYLES.join(""));
+      this.root.adoptedStyleSheets = [this.sheet];
       const chat = make("path", { class: "chat", d: "M4 5.5h16v11H10L5.5 20v-3.5H4z" });
       const cross = make("path", { class: "cross", d: "M6 6l12 12M18 6L6 18" });
       const picture = make("svg", { viewBox: "0 0 24 24", "aria-hidden": true }, chat, cross);
-      const attributes = { class: "launcher", part: "launcher", "aria-expanded": false, "aria-label": texts?.launcher ?? label };
-      this.launcher = make("button", attributes, picture);
-      this.launcher.hidden = isOn(hidden);
+      this.launcher = make("button", { class: "launcher", part: "launcher", "aria-expanded": false }, picture);
+      this.launcher.hidden = isOn(this.options.hidden);
       this.launcher.onclick = () => this.call("toggle");
-      this.sorry = sorry;
       this.status = make("p", { role: "status" });
-      this.aside = make("aside", { "aria-label": texts?.title ?? "Chat" }, this.status, this.launcher);
+      this.aside = make("aside", {}, this.status, this.launcher);
+      this.paint();
       this.root.append(this.aside);
+    }
+
+    /** Shows the options at the launcher. */
+    paint() {
+      const { locale, texts, theme, position, accent, zIndex } = this.options;
+      const language = locale ?? (document.documentElement.lang || navigator.language);
+      const [label, loadError] = WORDS[language.slice(0, 2)] ?? WORDS.en;
+      this.loadError = texts?.launcherFailed ?? loadError;
+      this.launcher.ariaLabel = texts?.launcher ?? label;
+      this.aside.ariaLabel = texts?.title ?? "Chat";
+      this.host.dataset.position = position;
+      const { style } = this.sheet.cssRules[0];
+      style.colorScheme = /light|dark/.test(theme) ? theme : "light dark";
+      style.setProperty("--rejoinder-accent", /^#\w{6}$/.test(accent) ? accent : "");
+      style.setProperty("--rejoinder-z-index", isNaN(zIndex ?? NaN) ? "" : zIndex);
     }
 
     /** Calls a method of the core, which is loaded first. A chat that has yet to be loaded opens. */
@@ -102,16 +110,20 @@
       } catch (error) {
         tries += "?";
         reportError(error);
-        this.status?.append(this.sorry);
-        this.emit("error", { code: "offline", detail: "" });
+        this.status?.append(this.loadError);
+        this.emit("error", { code: "offline", detail: error.message });
       }
       this.launcher?.removeAttribute("aria-busy");
       return this.core;
     }
 
     set(changed) {
-      Object.assign(this.options, changed);
-      (this.launcher ?? this.host).hidden = isOn(this.options.hidden);
+      for (const name in changed) {
+        if (!/^(assistant|server|mode|target)$/.test(name)) this.options[name] = changed[name];
+        else console.warn(`Rejoinder: set cannot change "${name}".`);
+      }
+      if ("hidden" in changed) (this.launcher ?? this.host).hidden = isOn(changed.hidden);
+      if (this.launcher) this.paint();
       this.core?.update();
     }
 
@@ -126,11 +138,13 @@
   /** Replaces the chat of the page; `isScript`: only where there is none. */
   function mount(options, isScript) {
     if (!options.assistant || (isScript && main)) return;
-    api.destroy();
     const { mode = "floating", target } = options;
+    const place = target?.append ? target : document.querySelector(target ?? "body");
+    if (!place) throw new Error(`Rejoinder: no element is "${target}".`);
+    api.destroy();
     const host = document.createElement("rejoinder-chat");
-    if (!target && mode !== "floating" && script) script.after(host);
-    else (target?.append ? target : document.querySelector(target ?? "body")).append(host);
+    if (!target && mode !== "floating" && place.contains(script)) script.after(host);
+    else place.append(host);
     main = new Widget({ ...options, mode, identity: token }, host, events, "");
   }
 
@@ -160,9 +174,9 @@
       main = null;
     },
     on: (event, listener) => {
-      const hear = ({ detail }) => listener(detail);
-      events.addEventListener(event, hear);
-      return () => events.removeEventListener(event, hear);
+      const forward = ({ detail }) => listener(detail);
+      events.addEventListener(event, forward);
+      return () => events.removeEventListener(event, forward);
     },
   };
 
@@ -191,10 +205,19 @@
   }
 
   function start() {
-    api.mount(optionsOf(script, "data-"), true);
     const calls = window.RejoinderQueue ?? [];
-    window.RejoinderQueue = { push: (...more) => more.forEach(([method, ...values]) => api[method](...values)) };
-    window.RejoinderQueue.push(...calls);
+    const push = (...more) => more.forEach(carryOut);
+    window.RejoinderQueue = { push };
+    push(["mount", optionsOf(script, "data-"), true], ...calls);
+  }
+
+  /** Makes a call of the queue. One that fails does not keep the next ones. */
+  function carryOut([method, ...values]) {
+    try {
+      api[method](...values);
+    } catch (error) {
+      reportError(error);
+    }
   }
 
   if (window.Rejoinder) return window.Rejoinder.mount(optionsOf(script, "data-"), true);

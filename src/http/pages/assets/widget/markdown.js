@@ -18,7 +18,7 @@ export function markdown(text, options) {
  * `tableLabel`: names of what scrolls sideways. */
 export function markdownWriter({ heading = "h4", codeActions = () => null, codeLabel = "Code", tableLabel = "Table" } = {}) {
   const prose = el("div", { class: "prose", dir: "auto" });
-  const context = { heading, codeActions, codeLabel, tableLabel };
+  const context = { heading, codeActions, codeLabel, tableLabel, depth: 0 };
   const lines = [""];
   // The blocks before this line have their final form; they are the first `finalBlocks` children of `prose`.
   let from = 0;
@@ -36,27 +36,32 @@ export function markdownWriter({ heading = "h4", codeActions = () => null, codeL
   function render(isComplete) {
     const last = lines.length - 1;
     const fresh = el("div");
-    const kept = finalBlocks;
+    const finalCount = finalBlocks;
+    let lastFinal = null;
     for (let at = from; at <= last; ) {
       at = markdownBlock({ lines, open: isComplete ? -1 : last, ...context }, at, fresh);
       // The line after a block ends it, so that line must be complete.
       if (at < last) {
         from = at;
-        finalBlocks = kept + fresh.childNodes.length;
+        lastFinal = fresh.lastChild;
       }
     }
-    patchChildren(prose, fresh, kept);
+    finalBlocks += [...fresh.childNodes].indexOf(lastFinal) + 1;
+    patchChildren(prose, fresh, finalCount);
   }
 
   return { prose, append, render };
 }
 
-const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^\s`]*)[^`]*$/;
-const HEADING = /^ {0,3}#{1,6}\s+(.*?)(?:\s+#+)?\s*$/;
+/** Quotes and lists within each other; what is nested deeper is a paragraph. */
+const MAX_DEPTH = 32;
+// A text must not make these slow: no two neighbours in a pattern match the same character.
+const FENCE = /^ {0,3}(`{3,}(?!`)|~{3,}(?!~))(?=[^`]*$)\s*(\S*)/;
+const HEADING = /^ {0,3}#{1,6}\s+(.*)$/s;
 const RULE = /^ {0,3}(?:(?:\*\s*){3,}|(?:-\s*){3,}|(?:_\s*){3,})$/;
-const QUOTE = /^ {0,3}> ?(.*)$/;
-const ITEM = /^(\s*)([-*+•]|\d{1,9}[.)])(\s+|$)(.*)$/;
-const TABLE_MARKS = /^ {0,3}\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*$/;
+const QUOTE = /^ {0,3}> ?(.*)$/s;
+const ITEM = /^(\s*)([-*+•]|\d{1,9}[.)])(\s+|$)(.*)$/s;
+const TABLE_MARKS = /^ {0,3}\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*(?:\|\s*)?$/;
 /** The beginning of a block whose kind is not known yet. */
 const PARTIAL = /^\s*(?:[-*+_]{1,2}|#{1,6}|>|`{1,2}|~{1,2}|\d{1,2}[.)]?)$/;
 
@@ -73,14 +78,17 @@ function markdownBlock(source, at, parent) {
   const { lines, open } = source;
   const line = lines[at];
   if (isBlank(line) || (at === open && PARTIAL.test(line))) return at + 1;
+  if (source.depth > MAX_DEPTH) return paragraphBlock(source, at, parent);
   if (FENCE.test(line)) return codeBlock(source, at, parent);
   const heading = line.match(HEADING);
   if (heading) {
-    parent.append(el(source.heading, {}, ...inlineNodes(heading[1], at === open)));
+    const text = heading[1].trimEnd().replace(/(?<!\s)\s+#+$/, "");
+    parent.append(el(source.heading, {}, inlineNodes(text, at === open)));
     return at + 1;
   }
-  if (RULE.test(line) && at !== open) {
-    parent.append(el("hr"));
+  if (RULE.test(line)) {
+    // A line that is not complete may become a list.
+    if (at !== open) parent.append(el("hr"));
     return at + 1;
   }
   if (QUOTE.test(line)) return quoteBlock(source, at, parent);
@@ -90,7 +98,7 @@ function markdownBlock(source, at, parent) {
 
 /** Renders lines that a block contains. `open`: the index among them of the line that is not complete. */
 function nestedBlocks(source, lines, open, parent) {
-  const nested = { ...source, lines, open };
+  const nested = { ...source, lines, open, depth: source.depth + 1 };
   for (let at = 0; at < lines.length; ) at = markdownBlock(nested, at, parent);
 }
 
@@ -167,7 +175,10 @@ function itemEnd(lines, begin, indent) {
 
 /** The text of an item stands in it without a paragraph. */
 function unwrapFirst(item) {
-  if (item.firstChild?.nodeName === "P") item.firstChild.replaceWith(...item.firstChild.childNodes);
+  const first = item.firstChild;
+  if (first?.nodeName !== "P") return;
+  while (first.firstChild) first.before(first.firstChild);
+  first.remove();
 }
 
 /** Whether a table begins. While its second line is being written, the bars of the first decide. */
@@ -183,11 +194,10 @@ function tableBlock({ lines, open, tableLabel }, at, parent) {
   const sides = cellsOf(lines[at + 1] ?? "").map((marks) => (/^:?-+:$/.test(marks) ? (marks[0] === ":" ? "center" : "end") : null));
   const row = (index, tag, count) => {
     const cells = cellsOf(lines[index]);
-    const width = count || cells.length;
-    return el("tr", {}, Array.from({ length: width }, (_, column) => cell(tag, sides[column], cells[column] ?? "", index === open)));
+    return el("tr", {}, cells.slice(0, count).map((text, column) => cell(tag, sides[column], text, index === open)));
   };
   const cell = (tag, side, text, isOpen) =>
-    el(tag, { "data-align": side, scope: tag === "th" ? "col" : null }, ...inlineNodes(text, isOpen));
+    el(tag, { "data-align": side, scope: tag === "th" ? "col" : null }, inlineNodes(text, isOpen));
   const head = row(at, "th");
   const body = el("tbody");
   let end = at + 2;
@@ -203,6 +213,6 @@ function paragraphBlock({ lines, open }, at, parent) {
   let end = at + 1;
   while (end < lines.length && !isBlank(lines[end]) && !interrupts(lines[end]) && !(end === open && PARTIAL.test(lines[end]))) end += 1;
   const text = lines.slice(at, end).map((line) => line.trim()).join("\n");
-  parent.append(el("p", {}, ...inlineNodes(text, open >= at && open < end)));
+  parent.append(el("p", {}, inlineNodes(text, open >= at && open < end)));
   return end;
 }

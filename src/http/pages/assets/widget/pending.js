@@ -5,7 +5,8 @@ import { textOfItem } from "./log.js";
 /** The server keeps keys for 24 hours. */
 const KEY_MS = 86_000_000;
 
-/** A new message, with its key. `after` is the newest message before it; `id`, once it is known, its own. */
+/** A new message, with its key. `after` is the newest message before it; `id`, once it is known, its own. One that has failed for good
+ * gets its `failure`. */
 export function newPending({ conversation, log, environment }, text) {
   return { conversation, text, key: newKey(), after: log.newest, since: environment.now() };
 }

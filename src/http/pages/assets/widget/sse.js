@@ -1,16 +1,16 @@
 // A reader of server-sent events over `fetch`, which unlike `EventSource` can POST and send headers.
 
 /** Yields `{ event, data, id }` of each event of a response's body; `id` is the last that was sent, or null. Comments are skipped, as is an
- * event that the end of the body cuts off. Throws a `TimeoutError` if nothing, not even a comment, comes for `silence` milliseconds.
+ * event that the end of the body cuts off. Throws a `TimeoutError` if nothing, not even a comment, comes for `idleTimeout` milliseconds.
  * https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation */
-export async function* readEvents(body, silence) {
+export async function* readEvents(body, idleTimeout) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   let fields = {};
   let id = null;
   try {
     for (;;) {
-      const { value, done } = await within(reader.read(), silence);
+      const { value, done } = await within(reader.read(), idleTimeout);
       if (done) return;
       // A CR at the end of a chunk may be the first half of a CRLF.
       const lines = (rest + value).split(/\r\n|\n|\r(?!$)/);

@@ -1,4 +1,4 @@
-// What the view reads of the chat.
+// The state of the chat, which the view reads.
 
 /**
  * @typedef {object} State
@@ -10,7 +10,6 @@
  * @property {{ turn: string | null, isStopping: boolean } | null} running A reply is being made.
  * @property {"online" | "reconnecting"} connection
  * @property {number} unread
- * @property {boolean} isIdentified
  * @property {object[] | null} conversations `{ id, createdAt, updatedAt, preview, ended, isCurrent }`, newest first, after `chat.list()`.
  */
 
@@ -27,7 +26,7 @@
  * @property {string | null} note The name of a note's text.
  */
 
-/** What listeners hear is `{ kind }`: `state`; `items` (the list has changed); `item` with `item`; `delta` with `item` and `delta` (its
+/** Listeners hear of changes, as `{ kind }`: `state`; `items` (the list has changed); `item` with `item`; `delta` with `item` and `delta` (its
  * last text has grown); `message` with `item` (a message of the other side is complete); `failure` with `failure`. */
 export const blankState = () => ({
   status: { aiEnabled: true, ended: false, isTyping: false },

@@ -1,4 +1,4 @@
-// What survives a reload and is shared between tabs, for each server, assistant and identified visitor:
+// The values that survive a reload and are shared between tabs, for each server, assistant and identified visitor:
 // `conversation` (its UUID), `pending` (the message without a reply), `draft`, `form`, `seen`, `list`, and `open`.
 import { hashOf } from "./identity.js";
 

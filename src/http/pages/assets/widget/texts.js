@@ -18,7 +18,7 @@ export function textsFor(wanted, replaced = {}) {
   const languages = { en: ENGLISH, de: german.module?.GERMAN };
   const texts = { ...(languages[language] ?? ENGLISH) };
   for (const [name, text] of Object.entries(replaced ?? {})) {
-    texts[name] = typeof text === "object" && !Array.isArray(text) ? { ...texts[name], ...text } : text;
+    texts[name] = typeof texts[name] === "object" ? { ...texts[name], ...text } : (text ?? texts[name]);
   }
   const isKnown = languages[language] || Object.keys(replaced ?? {}).length > 0;
   return { ...texts, locale, language: isKnown ? language : "en" };

@@ -5,6 +5,7 @@ export const GERMAN = {
   launcher: "Chat öffnen",
   launcherClose: "Chat schließen",
   launcherUnread: "Chat öffnen, {count} neu",
+  launcherFailed: "Der Chat lädt nicht.",
   close: "Schließen",
   back: "Zurück",
   newConversation: "Neue Unterhaltung",

@@ -5,6 +5,7 @@ export const ENGLISH = {
   launcher: "Open chat",
   launcherClose: "Close chat",
   launcherUnread: "Open chat, {count} new",
+  launcherFailed: "The chat did not load.",
   close: "Close",
   back: "Back",
   newConversation: "New conversation",

@@ -2,12 +2,12 @@
 import { readEvents } from "./sse.js";
 
 /** The server sends at least a comment every 10 s. */
-export const SILENCE_MS = 30_000;
+export const IDLE_TIMEOUT_MS = 30_000;
 
 /** Passes the parts of a turn's stream to `reply`, and returns the end of the turn: `kind` is `finished`, `stopped`, or `failed` with
  * an `error`. Null if the stream has no such part, however it ended: the next stream of this turn then begins with its start. */
 export async function readTurn(body, reply) {
-  const events = readEvents(body, SILENCE_MS);
+  const events = readEvents(body, IDLE_TIMEOUT_MS);
   let end = null;
   try {
     for (;;) {

@@ -13,11 +13,11 @@ export function callsElement(frame, mode, calls, opened) {
 
 const hasFailed = (call) => !call.isRunning && (Boolean(call.result?.error) || call.result?.success === false);
 
-/** What the assistant does or did, in the visitor's words; null for a tool that has none. */
-function callTitle({ texts, chat }, call) {
+/** The call in the visitor's words; those of a tool that has none are `others`. */
+function callTitle({ texts, chat }, call, others) {
   const { kind, label } = chat.state.settings?.tool_labels?.[call.name] ?? {};
   if (label) return label;
-  const words = texts.tools[call.name] ?? texts.tools[kind];
+  const words = texts.tools[call.name] ?? texts.tools[kind] ?? others;
   if (!words) return null;
   const [running, done, failed = done] = [words].flat();
   return (call.isRunning ? running : hasFailed(call) ? failed : done) ?? running;
@@ -27,8 +27,7 @@ function callTitle({ texts, chat }, call) {
 function namedCalls(frame, calls) {
   const steps = new Map();
   for (const call of calls) {
-    const [running, done, failed] = frame.texts.tools.other;
-    const title = callTitle(frame, call) ?? (call.isRunning ? running : hasFailed(call) ? failed : done);
+    const title = callTitle(frame, call, frame.texts.tools.other);
     const state = call.isRunning ? "running" : hasFailed(call) ? "failed" : "done";
     steps.set(title, steps.get(title) === "running" ? "running" : state);
   }

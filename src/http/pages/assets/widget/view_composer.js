@@ -31,7 +31,7 @@ export class ComposerView {
     this.#endButton.addEventListener("click", () => void frame.chat.startNew());
     // The second click of a double click would stop what the first has sent.
     this.#send.addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
-    this.element = el("footer", { class: "dock", part: "composer" }, this.#strip, this.#form, this.#end);
+    this.element = el("div", { class: "dock", part: "composer" }, this.#strip, this.#form, this.#end);
     this.relabel();
   }
 
@@ -48,11 +48,6 @@ export class ComposerView {
   /** Focuses the field, or the button where the conversation has ended. */
   focus() {
     (this.#form.hidden ? this.#endButton : this.#field).focus({ preventScroll: true });
-  }
-
-  /** Whether the focus is at the field or its button. */
-  get hasFocus() {
-    return this.element.matches(":focus-within");
   }
 
   update() {
@@ -81,7 +76,8 @@ export class ComposerView {
   /** Takes over a draft that the chat has changed. */
   #readDraft() {
     const draft = this.#frame.chat.draft ?? "";
-    if (draft === this.#draft || (this.#field.value !== "" && this.#field.matches(":focus"))) return;
+    // A text that is being written may be continued, but not replaced.
+    if (draft === this.#draft || (this.#field.matches(":focus") && !draft.startsWith(this.#field.value))) return;
     this.#draft = draft;
     this.#field.value = draft;
     this.fit();

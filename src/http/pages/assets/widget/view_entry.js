@@ -46,14 +46,15 @@ class VisitorEntry {
 
   update(item) {
     const { texts } = this.#frame;
-    const text = item.parts.map((part) => part.text ?? "").join("\n\n");
-    if (this.#bubble.textContent !== text) this.#bubble.textContent = text;
+    if (this.#bubble.textContent !== textOf(item)) this.#bubble.textContent = textOf(item);
     const isSending = item.progress === "sending";
     this.element.classList.toggle("sending", isSending);
     this.#aside.replaceChildren(isSending ? texts.sending : timeElement(texts, item.createdAt));
     this.#failure.replaceChildren(...failureOf(this.#frame, item));
   }
 }
+
+const textOf = (item) => item.parts.map((part) => part.text ?? "").join("\n\n");
 
 const failureOf = (frame, item) => (item.failure ? [failureBox(frame, item.failure, () => void frame.chat.retry(item))] : []);
 
@@ -90,7 +91,7 @@ class ReplyEntry {
     if (block?.kind !== "text" || block.text.length + delta.length !== item.parts.at(-1)?.text?.length) return this.update(item);
     block.text += delta;
     block.writer.append(delta);
-    this.#animation ||= requestAnimationFrame(() => this.#render(block, false));
+    this.#animation ||= requestAnimationFrame(() => this.#attempt(() => this.#render(block, false)));
   }
 
   update(item) {
@@ -101,7 +102,7 @@ class ReplyEntry {
     // A turn that begins anew keeps its height, so that a reader who has scrolled up stays there.
     const height = isGoing && item.parts.length === 0 && this.#blocks.length > 0 ? `${this.element.offsetHeight}px` : "";
     if (height || !isGoing) this.element.style.setProperty("min-height", height);
-    this.#showBlocks(blocksOf(this.#frame, item.parts), isGoing);
+    this.#attempt(() => this.#showBlocks(blocksOf(this.#frame, item.parts), isGoing));
     this.#showWaiting(isGoing && item.parts.at(-1)?.kind !== "text");
     this.#showFoot(isGoing);
   }
@@ -111,10 +112,22 @@ class ReplyEntry {
     this.#slow?.();
   }
 
-  #showBlocks(wanted, isGoing) {
-    this.#blocks.splice(wanted.length).forEach((block) => block.element.remove());
-    wanted.forEach((block, index) => {
-      const isLast = index === wanted.length - 1;
+  /** Shows something of the message. A failure must not keep the visitor from the rest of the chat: the message is plain text then. */
+  #attempt(show) {
+    try {
+      show();
+    } catch (error) {
+      console.error("[rejoinder]", error);
+      this.#blocks = [];
+      this.#body.replaceChildren(el("div", { class: "prose" }, textOf(this.#item)));
+    }
+  }
+
+  #showBlocks(desired, isGoing) {
+    if (this.#blocks.length === 0) this.#body.replaceChildren();
+    this.#blocks.splice(desired.length).forEach((block) => block.element.remove());
+    desired.forEach((block, index) => {
+      const isLast = index === desired.length - 1;
       const shown = this.#blocks[index];
       const isSame = shown?.kind === block.kind && (block.kind === "calls" || block.text.startsWith(shown.text));
       if (isSame) this.#growBlock(shown, block, isGoing && isLast);
@@ -180,7 +193,7 @@ class ReplyEntry {
 
   #showFoot(isGoing) {
     const { progress, failure, id, createdAt, feedback } = this.#item;
-    const end = JSON.stringify([isGoing, progress, failure, id, createdAt, feedback]);
+    const end = JSON.stringify([isGoing, progress, failure, id, createdAt, feedback, this.#isRated]);
     if (end === this.#shownEnd) return;
     this.#shownEnd = end;
     const { texts } = this.#frame;
@@ -189,15 +202,20 @@ class ReplyEntry {
     const meta = isReadable ? [this.#meta()] : [];
     if (!isReadable) this.#rating = null;
     const said = progress === "stopped" ? [el("p", { class: "stopped" }, stopped)] : [];
-    const wanted = [...said, ...failureOf(this.#frame, this.#item), ...meta];
-    const isShown = wanted.length === this.#foot.childNodes.length && wanted.every((node, index) => node === this.#foot.childNodes[index]);
-    if (!isShown) this.#foot.replaceChildren(...wanted);
+    const desired = [...said, ...failureOf(this.#frame, this.#item), ...meta];
+    const isShown = desired.length === this.#foot.childNodes.length && desired.every((node, index) => node === this.#foot.childNodes[index]);
+    if (!isShown) this.#foot.replaceChildren(...desired);
+  }
+
+  /** Whether the visitor can rate the message. A greeting has nothing to rate before they have written. */
+  get #isRated() {
+    return this.#item.id !== null && this.#frame.chat.state.items.some((item) => item.sender === "visitor");
   }
 
   /** The line of time and rating, which keeps the focus when it changes. */
   #meta() {
     const { texts, chat } = this.#frame;
-    const { id, createdAt, feedback } = this.#item;
+    const { createdAt, feedback } = this.#item;
     this.#rating ??= el("div", { class: "meta", part: "meta" });
     const rate = (value, name) =>
       el(
@@ -215,7 +233,7 @@ class ReplyEntry {
       );
     const fresh = el("div", { class: "meta", part: "meta" });
     if (createdAt) fresh.append(timeElement(texts, createdAt));
-    if (id) fresh.append(rate("up", texts.helpful), rate("down", texts.notHelpful));
+    if (this.#isRated) fresh.append(rate("up", texts.helpful), rate("down", texts.notHelpful));
     if (this.#rating.childNodes.length === fresh.childNodes.length) patch(this.#rating, fresh);
     else this.#rating.replaceChildren(...fresh.childNodes);
     return this.#rating;

@@ -16,15 +16,15 @@ export function failureBox(frame, failure, retry) {
 }
 
 export function failureButton(frame, failure, retry) {
-  const { texts, chat } = frame;
-  if (NEEDS_NEW.includes(failure.code)) {
-    const startNew = () => void chat.startNew();
-    return el("button", { type: "button", class: "outline", "data-action": "new", onclick: startNew }, texts.newConversation);
-  }
+  if (NEEDS_NEW.includes(failure.code)) return newButton(frame);
   if (failure.retry === null) return null;
-  const button = el("button", { type: "button", class: "outline", "data-action": "retry", onclick: retry }, texts.tryAgain);
+  const button = el("button", { type: "button", class: "outline", "data-action": "retry", onclick: retry });
   countDown(frame, button, Math.ceil(failure.after ?? 0));
   return button;
+}
+
+export function newButton({ texts, chat }) {
+  return el("button", { type: "button", class: "outline", "data-action": "new", onclick: () => void chat.startNew() }, texts.newConversation);
 }
 
 function countDown(frame, button, seconds) {

@@ -5,25 +5,33 @@ import { failureTexts, fillText } from "./text_format.js";
 
 const EMAIL = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
 const TELEPHONE = /^[+()\d][\d\s()/.-]{4,}$/;
-/** What a browser may fill in by itself. */
+/** The values that a browser may fill in by itself. */
 const COMPLETES = { email: "email", tel: "tel" };
 
 export class FormView {
   #frame;
   #fields = [];
   #submit;
-  #refusal = el("p", { class: "mistake", role: "alert" });
+  #intro;
+  #refusal = el("p", { class: "field-error", role: "alert" });
 
   constructor(frame) {
     this.#frame = frame;
-    const { texts, chat } = frame;
-    this.#fields = chat.state.settings.form.map((field, index) => formField(texts, field, `field-${index}`));
-    this.#submit = el("button", { type: "submit", class: "solid", part: "submit" }, texts.formSubmit);
-    const intro = el(frame.heading, {}, texts.formIntro);
+    this.#fields = frame.chat.state.settings.form.map((field, index) => formField(frame, field, `field-${index}`));
+    this.#submit = el("button", { type: "submit", class: "solid", part: "submit" });
+    this.#intro = el(frame.heading);
     const fields = this.#fields.map((field) => field.element);
     const onsubmit = (event) => this.#onSubmit(event);
-    const form = el("form", { class: "column form", novalidate: true, part: "form", onsubmit }, intro, fields, this.#refusal, this.#submit);
+    const form = el("form", { class: "column form", novalidate: true, part: "form", onsubmit }, this.#intro, fields, this.#refusal, this.#submit);
     this.element = el("div", { class: "screen scroll" }, form);
+    this.relabel();
+  }
+
+  relabel() {
+    const { texts } = this.#frame;
+    this.#intro.textContent = texts.formIntro;
+    this.#submit.textContent = texts.formSubmit;
+    this.#fields.forEach((field) => field.relabel());
     this.update();
   }
 
@@ -53,38 +61,43 @@ export class FormView {
   }
 }
 
-/** A field with its label, and its mistake once it has been checked. */
-function formField(texts, { variable, label, type, required, max_length: limit }, id) {
-  const mistake = el("p", { id: `${id}-mistake`, class: "mistake" });
+/** A field with its label, and its error once it has been checked. */
+function formField(frame, { variable, label, type, required, max_length: limit }, id) {
+  const fieldError = el("p", { id: `${id}-error`, class: "field-error" });
   const input = el("input", {
     id,
     type,
     name: variable,
     class: "input",
     "aria-required": required ? "true" : null,
-    "aria-describedby": mistake.id,
+    "aria-describedby": fieldError.id,
     autocomplete: COMPLETES[type] ?? (/name/i.test(variable) ? "name" : "off"),
-    oninput: () => input.getAttribute("aria-invalid") === "true" && field.check(),
+    oninput: () => recheck(),
   });
-  const optional = required ? null : el("span", { class: "optional" }, ` (${texts.optional})`);
+  const recheck = () => input.getAttribute("aria-invalid") === "true" && field.check();
+  const optional = required ? null : el("span", { class: "optional" });
   const field = {
     variable,
     input,
-    element: el("div", { class: "form-field" }, el("label", { for: id }, label, optional), input, mistake),
+    element: el("div", { class: "form-field" }, el("label", { for: id }, label, optional), input, fieldError),
+    relabel() {
+      if (optional) optional.textContent = ` (${frame.texts.optional})`;
+      recheck();
+    },
     get value() {
       return input.value.trim();
     },
     /** Shows what is wrong. Returns whether nothing is. */
     check() {
-      mistake.textContent = mistakeOf(texts, this.value, { type, required, limit });
-      input.setAttribute("aria-invalid", String(mistake.textContent !== ""));
-      return mistake.textContent === "";
+      fieldError.textContent = fieldErrorOf(frame.texts, this.value, { type, required, limit });
+      input.setAttribute("aria-invalid", String(fieldError.textContent !== ""));
+      return fieldError.textContent === "";
     },
   };
   return field;
 }
 
-function mistakeOf(texts, value, { type, required, limit }) {
+function fieldErrorOf(texts, value, { type, required, limit }) {
   if (value === "") return required ? texts.formRequired : "";
   if (limit && [...value].length > limit) return fillText(texts.formLong, { count: limit });
   if (type === "email" && !EMAIL.test(value)) return texts.formEmail;

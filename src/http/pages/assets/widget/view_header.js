@@ -30,10 +30,6 @@ export class HeaderView {
     this.update(false);
   }
 
-  get title() {
-    return this.#title;
-  }
-
   /** The button that opens the list, which has the focus again afterwards. */
   focusList() {
     this.#list.focus({ preventScroll: true });

@@ -69,12 +69,12 @@ export class LogView {
     this.#log.setAttribute("aria-busy", String(isGoing));
     this.#typing.hidden = !status.isTyping;
     const isUntouched = phase === "ready" && !status.ended && !items.some((item) => item.sender === "visitor");
-    const wanted = isUntouched ? quickReplies : [];
-    if (JSON.stringify(wanted) !== this.#chips.dataset.shown) {
-      this.#chips.dataset.shown = JSON.stringify(wanted);
+    const desired = isUntouched ? quickReplies : [];
+    if (JSON.stringify(desired) !== this.#chips.dataset.shown) {
+      this.#chips.dataset.shown = JSON.stringify(desired);
       const send = (text) => () => this.#frame.send(text);
       const chip = (text) => el("button", { type: "button", class: "chip", dir: "auto", onclick: send(text) }, text);
-      this.#chips.replaceChildren(...wanted.map(chip));
+      this.#chips.replaceChildren(...desired.map(chip));
     }
     if (status.isTyping) this.#follow();
   }
@@ -103,6 +103,7 @@ export class LogView {
     if (!known) return this.updateItems();
     known.entry.update(item);
     this.updateState();
+    this.#follow();
   }
 
   append(item, delta) {
@@ -116,20 +117,20 @@ export class LogView {
 
   /** Puts the entries and the days between them in order. What stays in place is not moved. */
   #place(items) {
-    const wanted = [];
+    const desired = [];
     let day = dayOf(new Date().toISOString());
     for (const item of items) {
       const itemDay = dayOf(item.createdAt) ?? day;
-      if (itemDay !== day) wanted.push(this.#dayMark(itemDay, item.createdAt));
+      if (itemDay !== day) desired.push(this.#dayMark(itemDay, item.createdAt));
       day = itemDay;
       const known = this.#entries.get(item.key);
       if (known) known.entry.update(item);
       else this.#entries.set(item.key, { entry: createEntry(this.#frame, item) });
-      wanted.push(this.#entries.get(item.key).entry.element);
+      desired.push(this.#entries.get(item.key).entry.element);
     }
-    const kept = new Set(wanted);
-    for (const node of [...this.#log.childNodes]) if (!kept.has(node)) node.remove();
-    wanted.forEach((node, index) => {
+    const staying = new Set(desired);
+    for (const node of [...this.#log.childNodes]) if (!staying.has(node)) node.remove();
+    desired.forEach((node, index) => {
       if (this.#log.childNodes[index] !== node) this.#log.insertBefore(node, this.#log.childNodes[index] ?? null);
     });
   }
@@ -146,6 +147,8 @@ export class LogView {
 
   #jumpToEnd() {
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    // A log that has become shorter was not scrolled by its reader.
+    this.#scrolled = this.#scroller.scrollTop;
   }
 
   /** Keeps a reader who is at the end there. Once the newest entry is longer than the view, it is read from its beginning, unless the reader

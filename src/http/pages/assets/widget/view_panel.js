@@ -8,10 +8,10 @@ import { failureTexts } from "./text_format.js";
 import { textsFor } from "./texts.js";
 import { ComposerView } from "./view_composer.js";
 import { messageMarkdown } from "./view_entry.js";
-import { failureButton } from "./view_failure.js";
+import { failureButton, newButton } from "./view_failure.js";
 import { HeaderView } from "./view_header.js";
 import { LogView } from "./view_log.js";
-import { markLauncher, markTitle, playSound } from "./view_notice.js";
+import { markLauncher, markTitle } from "./view_notice.js";
 import { waitingDots } from "./view_waiting.js";
 
 /** Where the floating panel fills the screen, and is modal. */
@@ -28,6 +28,7 @@ export class ChatView {
   #chat;
   #launcher;
   #onClose;
+  #isFloating;
   #frame;
   #panel;
   #header;
@@ -61,6 +62,7 @@ export class ChatView {
     this.#chat = chat;
     this.#launcher = launcher;
     this.#onClose = onClose;
+    this.#isFloating = options.mode === "floating";
     this.#frame = this.#createFrame(options);
     this.#sheet.replaceSync(CSS);
     root.adoptedStyleSheets = [...root.adoptedStyleSheets, this.#sheet, this.#extraSheet, this.#colours];
@@ -69,10 +71,6 @@ export class ChatView {
     this.#applyOptions();
     this.#unsubscribe = chat.subscribe((change) => this.#onChange(change));
     this.#showState();
-  }
-
-  get isShown() {
-    return this.#isShown;
   }
 
   /** Shows the panel. A floating one takes the focus, unless `focus` is false. */
@@ -103,11 +101,11 @@ export class ChatView {
   }
 
   update(options) {
+    const labels = () => JSON.stringify([this.#frame.texts, this.#frame.toolMode]);
+    const before = labels();
     Object.assign(this.#frame, this.#frameOf(options));
     this.#applyOptions();
-    this.#leaveOther();
-    this.#log.relabel();
-    this.#composer.relabel();
+    if (labels() !== before) this.#relabel();
     this.#showState();
   }
 
@@ -126,8 +124,12 @@ export class ChatView {
     this.#root.adoptedStyleSheets = this.#root.adoptedStyleSheets.filter((sheet) => !ours.includes(sheet));
   }
 
-  get #isFloating() {
-    return this.#frame.options.mode === "floating";
+  /** Shows everything anew in other texts. A form keeps its values. */
+  #relabel() {
+    this.#log.relabel();
+    this.#composer.relabel();
+    if (this.#other?.relabel) this.#other.relabel();
+    else if (this.#other) this.#otherName = null;
   }
 
   /** What every part of the view works with. */
@@ -193,7 +195,7 @@ export class ChatView {
   }
 
   #renewScreen() {
-    this.#otherName = "";
+    this.#otherName = null;
     this.#showState();
   }
 
@@ -239,7 +241,7 @@ export class ChatView {
   #applyOptions() {
     const { options, texts } = this.#frame;
     const colour = options.accent ?? this.#chat.state.settings?.accent ?? "";
-    const accent = /^#[0-9a-f]{6}$/i.test(colour) ? `--rejoinder-accent:${colour};` : "";
+    const accent = colour && `--rejoinder-accent:${colour};`;
     const zIndex = Number.isFinite(Number(options.zIndex ?? NaN)) ? `--rejoinder-z-index:${Number(options.zIndex)};` : "";
     this.#colours.replaceSync(`:host{${accent}${zIndex}}`);
     this.#host.dataset.mode = options.mode;
@@ -278,7 +280,7 @@ export class ChatView {
     this.#log.updateItem(item);
     this.#announce(this.#log.textOf(item));
     const isSeen = this.#isShown && document.hasFocus();
-    if (this.#frame.options.sound && !isSeen) playSound();
+    if (this.#frame.options.sound && !isSeen) void extrasPart.get().then((extras) => extras?.playSound());
     this.#showNotices();
   }
 
@@ -314,7 +316,7 @@ export class ChatView {
   #createScreen(name) {
     const { texts, chat } = this.#frame;
     if (name === "") return null;
-    if (name === "failed") return this.#failedScreen(chat.state.failure, () => void chat.open());
+    if (name === "failed") return this.#failedScreen(chat.state.failure, () => void chat.open(), chat.storage.read("conversation"));
     if (EXTRA_SCREENS.includes(name)) {
       if (this.#isLost) return this.#failedScreen(new Failure("defect", "same"), () => this.#renewScreen());
       const extras = this.#extras();
@@ -323,21 +325,16 @@ export class ChatView {
     return { element: el("div", { class: "screen centre" }, waitingDots(), el("p", { class: "visually-hidden" }, texts.opening)) };
   }
 
-  #failedScreen(failure, retry) {
+  /** `hasOld`: a new conversation may help. */
+  #failedScreen(failure, retry, hasOld = false) {
     this.#isLost = false;
     const { title, detail } = failureTexts(this.#frame.texts, failure);
     const button = failureButton(this.#frame, failure, retry);
     this.#announce(`${title} ${detail}`);
     const words = [el("p", { class: "lead" }, title), detail ? el("p", {}, detail) : null];
-    const element = el("div", { class: "screen centre", part: "failure", "data-code": failure.code }, words, button);
-    return { element, focus: () => button?.focus({ preventScroll: true }) };
-  }
-
-  #leaveOther() {
-    this.#other?.element.remove();
-    this.#other = null;
-    this.#otherName = "";
-    this.#log.element.hidden = false;
+    const more = hasOld && button?.dataset.action !== "new" ? newButton(this.#frame) : null;
+    const element = el("div", { class: "screen centre", part: "failure", "data-code": failure.code }, words, button, more);
+    return { element, focus: () => element.querySelector("button")?.focus({ preventScroll: true }) };
   }
 
   #openList() {
