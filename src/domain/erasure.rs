@@ -1,4 +1,5 @@
-//! Erasures delete conversations with all their content: a single one, all those of a person, or those whose retention has ended.
+//! Erasures delete conversations with all their content (a single one, all those of a person, or those whose retention has ended), or the
+//! content of a single booking.
 
 use std::collections::BTreeMap;
 
@@ -26,26 +27,35 @@ string_enum! {
 string_enum! {
     /// How far an erasure is.
     ErasureState {
-        /// The conversations cannot be read any more, and their content is being removed.
+        /// The conversations cannot be read any more, and their content, or that of the booking, is being removed.
         Running = "running",
         /// Nothing of them is left in the database.
         Done = "done",
     }
 }
 
-/// Which conversations are erased.
+/// A person, as a back end names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Person {
+    /// The `external_identifier` of their conversations.
+    ExternalIdentifier(String),
+    /// The `sender_id` of their messages of the platform API.
+    Sender(String),
+    /// The `sub` of their identity tokens.
+    Identity(String),
+}
+
+/// What is erased: conversations, or a booking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErasureTarget {
     Conversation(ConversationId),
-    /// Those that a back end has given this name.
-    ExternalIdentifier(String),
-    /// Those in which a user of this name has written, through the platform API. Those up to `scanned` were looked at.
-    Sender {
-        name: String,
+    /// Those of a person. Those up to `scanned` were looked at.
+    Person {
+        person: Person,
         scanned: Option<ConversationId>,
     },
-    /// Those of an identified visitor.
-    Identity(String),
+    /// None, but a single booking.
+    Booking(CalendarId, BookingId),
     /// Those without a message since this time. Those up to `scanned` were looked at.
     Inactive {
         since: Micros,
@@ -82,6 +92,8 @@ pub struct Erasure {
     pub reason: ErasureReason,
     /// If it is of one conversation.
     pub conversation: Option<ConversationId>,
+    /// If it is of one booking.
+    pub booking: Option<(CalendarId, BookingId)>,
     pub created_at: Micros,
     pub ended_at: Option<Micros>,
     pub counts: ErasureCounts,
@@ -94,18 +106,17 @@ impl Erasure {
     /// A new erasure.
     #[must_use]
     pub fn new(new: &NewErasure) -> Self {
-        let conversation = match new.target {
-            ErasureTarget::Conversation(id) => Some(id),
-            ErasureTarget::ExternalIdentifier(_)
-            | ErasureTarget::Sender { .. }
-            | ErasureTarget::Identity(_)
-            | ErasureTarget::Inactive { .. } => None,
+        let (conversation, booking) = match new.target {
+            ErasureTarget::Conversation(id) => (Some(id), None),
+            ErasureTarget::Booking(calendar, id) => (None, Some((calendar, id))),
+            ErasureTarget::Person { .. } | ErasureTarget::Inactive { .. } => (None, None),
         };
         Self {
             workspace: new.workspace,
             id: new.id,
             reason: new.reason,
             conversation,
+            booking,
             created_at: new.created_at,
             ended_at: None,
             counts: ErasureCounts::default(),

@@ -7,8 +7,8 @@ use serde_json::{Deserializer, Map, Value};
 use super::surrogates::replace_lone;
 use super::thoughts::{FilteredText, LateThoughts, ShowText, TextFilter};
 use crate::domain::chat::{
-    ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, ModelErrorMessage, Part, ToolCall, Usage, VendorFields,
-    clean_map, clean_text,
+    ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, ModelErrorMessage, Part, ToolCall, Usage,
+    VendorFields, clean_map, clean_text,
 };
 
 /// The largest calls of an answer together, in bytes.

@@ -54,10 +54,7 @@ impl EmbeddingsError {
     fn foreign_message(&self) -> Option<&str> {
         match self {
             Self::Call(error) => error.foreign_message(),
-            Self::Malformed
-            | Self::CountMismatch { .. }
-            | Self::DimensionMismatch
-            | Self::NotFinite => None,
+            Self::Malformed | Self::CountMismatch { .. } | Self::DimensionMismatch | Self::NotFinite => None,
         }
     }
 

@@ -197,7 +197,10 @@ mod tests {
         for code in [-32_098, -32_603] {
             let error = server_error(code, "x".repeat(100_000));
             assert!(error.model_message(&secrets).starts_with("The MCP server answered with an error: xxx"));
-            assert!(error.model_message(&secrets).len() < 1_100 && error.administrator_message(&secrets).len() < 1_100);
+            assert!(
+                error.model_message(&secrets).len() < 1_100
+                    && error.administrator_message(&secrets).len() < 1_100
+            );
         }
     }
 }
