@@ -127,7 +127,11 @@ async fn reach(
     let client = HttpClient::new(config.model.connect_timeout).map_err(|error| error.to_string())?;
     let host = base_url.host_str().unwrap_or_default();
     let reached = probe(&client, base_url, key, timeout).await;
-    reached.map(|models| (format!("{host} reached"), models)).map_err(|error| format!("{host}: {error}"))
+    reached.map(|models| (format!("{host} reached"), models)).map_err(|error| {
+        // The request had nothing that people wrote.
+        let message = error.foreign_message().map(|text| format!(" “{text}”")).unwrap_or_default();
+        format!("{host}: {error}{message}")
+    })
 }
 
 /// The embedder, if an endpoint is configured.

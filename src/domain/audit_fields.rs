@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 /// Shown in place of a secret, and of a value that the log does not have.
 pub const REDACTED: &str = "***";
 
-/// The maps of tools whose values no API shows, because some are credentials.
+/// The maps of tools whose values are in no entry. They are not secret by design, but people put credentials into them.
 const HIDDEN: [&str; 2] = ["headers", "static"];
 
 /// The longest value of a field, in bytes of JSON.

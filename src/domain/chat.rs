@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::assistant::ModelRef;
 use super::failure::Failure;
+use super::foreign_text::ForeignText;
 
 /// One call of a model. Cheap to clone: a history is in memory once while the model thinks.
 #[derive(Debug, Clone, PartialEq)]
@@ -144,7 +145,7 @@ pub enum Part {
     },
 }
 
-/// Why a model call failed. It contains no key. Its text names the endpoint: it is for operators, not for visitors.
+/// Why a model call failed. It contains no key. Its text names the endpoint, without what that said: it is for the log, not for visitors.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{}", self.kind.failure().detail(), self.detail.as_deref().map(ToString::to_string).unwrap_or_default())]
 pub struct ModelError {
@@ -162,6 +163,14 @@ impl ModelError {
     /// Its detail, as it is stored with the turn.
     pub fn detail_json(&self) -> Option<String> {
         serde_json::to_string(self.detail.as_deref()?).ok()
+    }
+
+    /// What the endpoint said. It may quote the request, so it is never logged.
+    pub fn foreign_message(&self) -> Option<&str> {
+        match self.detail.as_deref()?.message.as_ref()? {
+            ModelErrorMessage::Foreign(text) => Some(text.expose()),
+            ModelErrorMessage::Own(_) => None,
+        }
     }
 }
 
@@ -185,7 +194,36 @@ pub struct ModelErrorDetail {
     pub code: Option<String>,
     /// The vendor's message, of bounded length, without the key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub message: Option<ModelErrorMessage>,
+}
+
+/// The words of an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ModelErrorMessage {
+    /// Of this server, about the connection or the response.
+    Own(String),
+    /// Of the endpoint.
+    Foreign(ForeignText),
+}
+
+impl ModelErrorMessage {
+    /// The text, whoever wrote it. Never for a log.
+    pub fn expose(&self) -> &str {
+        match self {
+            Self::Own(text) => text,
+            Self::Foreign(text) => text.expose(),
+        }
+    }
+
+    /// The same, to be masked or shortened.
+    pub fn expose_mut(&mut self) -> &mut String {
+        match self {
+            Self::Own(text) => text,
+            Self::Foreign(text) => text.expose_mut(),
+        }
+    }
 }
 
 impl fmt::Display for ModelErrorDetail {
@@ -194,14 +232,20 @@ impl fmt::Display for ModelErrorDetail {
         if let Some(status) = self.status {
             write!(f, ": {status}")?;
         }
-        if let Some(code) = &self.code {
+        // Some vendors put a sentence in its place.
+        if let Some(code) = self.code.as_deref().filter(|code| is_vendor_code(code)) {
             write!(f, " {code}")?;
         }
-        if let Some(message) = &self.message {
+        if let Some(ModelErrorMessage::Own(message)) = &self.message {
             write!(f, " “{message}”")?;
         }
         f.write_str(")")
     }
+}
+
+/// Whether a text is a single word, as codes of vendors are.
+pub fn is_vendor_code(code: &str) -> bool {
+    code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
 }
 
 /// The kind of a failure of a model call.
@@ -288,6 +332,29 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_text_of_an_error_has_nothing_that_the_endpoint_wrote() {
+        let detail = ModelErrorDetail {
+            url: "http://m".to_owned(),
+            status: Some(400),
+            code: Some("bad_request".to_owned()),
+            message: Some(ModelErrorMessage::Foreign("Ada's secret".to_owned().into())),
+            ..ModelErrorDetail::default()
+        };
+        let error = |detail: &ModelErrorDetail| ModelError {
+            kind: ModelErrorKind::Refused,
+            detail: Some(Box::new(detail.clone())),
+        };
+
+        assert!(error(&detail).to_string().ends_with(" (http://m: 400 bad_request)"));
+        assert!(!format!("{:?}", error(&detail)).contains("Ada"));
+        assert!(error(&detail).detail_json().unwrap().contains(r#""message":"Ada's secret""#));
+        let with_sentence = ModelErrorDetail { code: Some("Ada's secret".to_owned()), ..detail.clone() };
+        assert!(!error(&with_sentence).to_string().contains("Ada"));
+        let own = ModelErrorDetail { message: Some(ModelErrorMessage::Own("refused".to_owned())), ..detail };
+        assert!(error(&own).to_string().contains("“refused”"));
+    }
 
     #[test]
     fn an_answer_survives_the_journal() {

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+/// How far the clocks of processes may differ.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(30);
+
 /// An instant: microseconds since 1970-01-01T00:00:00Z, as both databases store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Micros(pub i64);

@@ -1,4 +1,5 @@
-//! Erasures delete conversations with all their content: a single one, all those of a person, or those whose retention has ended.
+//! Erasures delete conversations with all their content (a single one, all those of a person, or those whose retention has ended), or the
+//! content of a single booking.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,7 @@ string_enum! {
 string_enum! {
     /// How far an erasure is.
     ErasureState {
-        /// The conversations cannot be read any more, and their content is being removed.
+        /// The conversations cannot be read any more, and their content, or that of the booking, is being removed.
         Running = "running",
         /// Nothing of them is left in the database.
         Done = "done",
@@ -44,7 +45,7 @@ pub enum Person {
     Identity(String),
 }
 
-/// Which conversations are erased.
+/// What is erased: conversations, or a booking.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErasureTarget {
     Conversation(ConversationId),
@@ -53,6 +54,8 @@ pub enum ErasureTarget {
         person: Person,
         scanned: Option<ConversationId>,
     },
+    /// None, but a single booking.
+    Booking(CalendarId, BookingId),
     /// Those without a message since this time. Those up to `scanned` were looked at.
     Inactive {
         since: Micros,
@@ -89,6 +92,8 @@ pub struct Erasure {
     pub reason: ErasureReason,
     /// If it is of one conversation.
     pub conversation: Option<ConversationId>,
+    /// If it is of one booking.
+    pub booking: Option<(CalendarId, BookingId)>,
     pub created_at: Micros,
     pub ended_at: Option<Micros>,
     pub counts: ErasureCounts,
@@ -101,15 +106,17 @@ impl Erasure {
     /// A new erasure.
     #[must_use]
     pub fn new(new: &NewErasure) -> Self {
-        let conversation = match new.target {
-            ErasureTarget::Conversation(id) => Some(id),
-            ErasureTarget::Person { .. } | ErasureTarget::Inactive { .. } => None,
+        let (conversation, booking) = match new.target {
+            ErasureTarget::Conversation(id) => (Some(id), None),
+            ErasureTarget::Booking(calendar, id) => (None, Some((calendar, id))),
+            ErasureTarget::Person { .. } | ErasureTarget::Inactive { .. } => (None, None),
         };
         Self {
             workspace: new.workspace,
             id: new.id,
             reason: new.reason,
             conversation,
+            booking,
             created_at: new.created_at,
             ended_at: None,
             counts: ErasureCounts::default(),

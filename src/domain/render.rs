@@ -18,7 +18,9 @@ use super::tool_loop::FinishedCall;
 use super::turn::TurnEnd;
 
 pub use bookings::{BookingOut, booking_created};
-pub use events::{EventData, EventOut, event, message_of_event, redacted_event, variant_name, with_epoch};
+pub use events::{
+    EventData, EventOut, event, message_of_event, redacted_event, variant_name, with_epoch, without_calls,
+};
 
 /// A rendered response: sent now, and again to requests with its idempotency key.
 #[derive(Clone, Debug, PartialEq, Eq)]

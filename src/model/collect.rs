@@ -7,8 +7,8 @@ use serde_json::{Deserializer, Map, Value};
 use super::surrogates::replace_lone;
 use super::thoughts::{FilteredText, LateThoughts, ShowText, TextFilter};
 use crate::domain::chat::{
-    ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, Part, ToolCall, Usage, VendorFields,
-    clean_map, clean_text,
+    ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, ModelErrorMessage, Part, ToolCall, Usage,
+    VendorFields, clean_map, clean_text,
 };
 
 /// The largest calls of an answer together, in bytes.
@@ -146,7 +146,8 @@ fn unreadable(message: &str) -> ModelError {
 }
 
 fn with_message(kind: ModelErrorKind, message: &str) -> ModelError {
-    let detail = ModelErrorDetail { message: Some(message.to_owned()), ..ModelErrorDetail::default() };
+    let message = ModelErrorMessage::Own(message.to_owned());
+    let detail = ModelErrorDetail { message: Some(message), ..ModelErrorDetail::default() };
     ModelError { kind, detail: Some(Box::new(detail)) }
 }
 

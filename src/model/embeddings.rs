@@ -16,7 +16,7 @@ use super::openai::http::Patience;
 use super::openai::{Connection, Endpoint, HttpClient, SetupError, http};
 use crate::domain::chat::{ModelError, ModelErrorKind};
 use crate::domain::vector::Vector;
-use crate::telemetry::traces::{Span, SpanDescription};
+use crate::telemetry::traces::{Span, SpanDescription, content};
 
 /// The largest response: 512 vectors of 4096 numbers as text.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -47,6 +47,14 @@ impl EmbeddingsError {
             Self::Malformed | Self::CountMismatch { .. } | Self::DimensionMismatch | Self::NotFinite => {
                 "model_unreadable"
             }
+        }
+    }
+
+    /// What the endpoint said. It may quote the texts, so it is never logged.
+    fn foreign_message(&self) -> Option<&str> {
+        match self {
+            Self::Call(error) => error.foreign_message(),
+            Self::Malformed | Self::CountMismatch { .. } | Self::DimensionMismatch | Self::NotFinite => None,
         }
     }
 
@@ -127,6 +135,9 @@ impl Embedder {
         let embedded = embedded.unwrap_or_else(|_| Err(call_error(ModelErrorKind::Timeout.into())));
         if let Err(error) = &embedded {
             span.fail(error.as_str());
+            if let Some(message) = error.foreign_message().and_then(content) {
+                span.set("error.message", message);
+            }
         }
         embedded
     }

@@ -25,7 +25,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::domain::chat::{ChatRequest, ModelError, ModelErrorKind, Part};
+use crate::domain::chat::{ChatRequest, ModelError, ModelErrorKind, ModelErrorMessage, Part};
 
 use http::Patience;
 use request::Omitted;
@@ -148,8 +148,9 @@ impl Endpoint {
             }
         };
         let url = std::iter::once(&mut detail.url);
-        url.chain(&mut detail.code).chain(&mut detail.message).for_each(masked);
-        if let Some(message) = &mut detail.message {
+        let message = detail.message.as_mut().map(ModelErrorMessage::expose_mut);
+        url.chain(&mut detail.code).chain(message).for_each(masked);
+        if let Some(message) = detail.message.as_mut().map(ModelErrorMessage::expose_mut) {
             message.truncate(message.floor_char_boundary(MAX_ERROR_MESSAGE));
         }
         error
@@ -263,8 +264,8 @@ fn is_invalid(error: &ModelError) -> bool {
 fn refuses_field(error: &ModelError, field: &str) -> bool {
     let Some(detail) = error.detail.as_deref().filter(|_| is_invalid(error)) else { return false };
     let says_nothing = detail.message.is_none() && detail.code.is_none() && detail.status == Some(422);
-    let names_it = |text: &String| text.contains(field);
-    says_nothing || [&detail.message, &detail.code].into_iter().flatten().any(names_it)
+    let message = detail.message.as_ref().map(ModelErrorMessage::expose);
+    says_nothing || [message, detail.code.as_deref()].into_iter().flatten().any(|text| text.contains(field))
 }
 
 async fn read(

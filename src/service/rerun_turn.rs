@@ -34,6 +34,7 @@ pub async fn rerun(
         message: failed.message,
         turn,
         idempotency: idempotency.map(|sent| IdempotencyRequest::new(workspace, ROUTE, sent, None)),
+        key: account.key,
     };
     match services.writer.execute(command).await? {
         RerunOutcome::Opened(turn) => Ok((*turn, false)),

@@ -26,6 +26,14 @@ insert_row!(IdempotencyRecord, "idempotency", |record| {
     "created_at": record.created_at,
 });
 
+/// Without the response.
+macro_rules! record_columns {
+    () => {
+        "workspace_id, scope, key, fingerprint, turn_id, conversation_id, status is not null as is_answered, warning, \
+         created_at"
+    };
+}
+
 from_row!(IdempotencyRecord, |row| Self {
     key: IdempotencyKey {
         workspace: row.try_get("workspace_id")?,
@@ -47,9 +55,11 @@ pub async fn find_many(
 ) -> Result<Vec<IdempotencyRecord>, StoreError> {
     const KEYS: Columns<IdempotencyKey> =
         columns!(|key| { "key_workspace": key.workspace, "key_scope": &key.scope, "key_text": &key.key });
-    const FIND: &str = "select workspace_id, scope, key, fingerprint, turn_id, conversation_id, status is not null as is_answered, \
-        warning, created_at from new cross join idempotency \
-        where workspace_id = key_workspace and scope = key_scope and key = key_text";
+    const FIND: &str = concat!(
+        "select ",
+        record_columns!(),
+        " from new cross join idempotency where workspace_id = key_workspace and scope = key_scope and key = key_text"
+    );
     fetch(conn, &KEYS, keys, FIND).await
 }
 
@@ -97,9 +107,41 @@ pub async fn erase(
     conversation: ConversationId,
     limit: i64,
 ) -> Result<usize, StoreError> {
-    const FIND: &str = "select workspace_id, scope, key, fingerprint, turn_id, conversation_id, \
-        status is not null as is_answered, warning, created_at from idempotency \
-        where workspace_id = $1 and conversation_id = $2 and length(fingerprint) > 1 limit $3";
+    const FIND: &str = concat!(
+        "select ",
+        record_columns!(),
+        " from idempotency where workspace_id = $1 and conversation_id = $2 and length(fingerprint) > 1 limit $3"
+    );
+    let records: Vec<IdempotencyRecord> = on_conn!(conn.reborrow(), |c| {
+        sqlx::query_as(FIND).bind(workspace).bind(conversation).bind(limit).fetch_all(c).await?
+    });
+    replace_by_digests(conn, &records).await?;
+    Ok(records.len())
+}
+
+/// Replaces the records in a scope whose response has this JSON text by digests of their keys, so that a repeated request is refused.
+pub async fn erase_with_text(
+    mut conn: Conn<'_>,
+    workspace: WorkspaceId,
+    scope: &str,
+    text: &str,
+) -> Result<(), StoreError> {
+    const FIND: &str = concat!(
+        "select ",
+        record_columns!(),
+        " from idempotency where workspace_id = $1 and scope = $2 and body like '%' || $3 || '%' and length(fingerprint) > 1"
+    );
+    let mut records: Vec<IdempotencyRecord> = on_conn!(conn.reborrow(), |c| {
+        sqlx::query_as(FIND).bind(workspace).bind(scope).bind(text).fetch_all(c).await?
+    });
+    // Its conversation, if there is one, is not deleted.
+    for record in &mut records {
+        record.conversation = None;
+    }
+    replace_by_digests(conn, &records).await
+}
+
+async fn replace_by_digests(mut conn: Conn<'_>, records: &[IdempotencyRecord]) -> Result<(), StoreError> {
     const KEYS: Columns<IdempotencyRecord> = columns!(|record| {
         "key_workspace": record.key.workspace,
         "key_scope": &record.key.scope,
@@ -107,10 +149,7 @@ pub async fn erase(
     });
     const REMOVE: &str = "delete from idempotency where (workspace_id, scope, key) in \
         (select key_workspace, key_scope, key_text from new)";
-    let records: Vec<IdempotencyRecord> = on_conn!(conn.reborrow(), |c| {
-        sqlx::query_as(FIND).bind(workspace).bind(conversation).bind(limit).fetch_all(c).await?
-    });
-    execute(conn.reborrow(), &KEYS, &records, REMOVE).await?;
+    execute(conn.reborrow(), &KEYS, records, REMOVE).await?;
     let digests: Vec<IdempotencyRecord> = records
         .iter()
         .map(|record| IdempotencyRecord {
@@ -125,5 +164,5 @@ pub async fn erase(
         })
         .collect();
     insert_rows(conn, &digests, " on conflict (workspace_id, scope, key) do nothing").await?;
-    Ok(records.len())
+    Ok(())
 }

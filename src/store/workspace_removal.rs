@@ -7,12 +7,13 @@ use crate::domain::clock::Micros;
 use crate::domain::ids::WorkspaceId;
 
 /// The tables whose rows are removed in batches. Tables that refer to others come first.
-pub const REMOVED_TABLES: [&str; 26] = [
+pub const REMOVED_TABLES: [&str; 27] = [
     "attempts",
     "deliveries",
     "webhook_endpoints",
     "events",
     "idempotency",
+    "awaited_conversations",
     "erasures",
     "journal",
     "turns",

@@ -139,7 +139,7 @@ impl McpTool {
                 tracing::info!(
                     tool.name = self.spec.name,
                     call.id = call.id,
-                    error = error.log_message(&secrets),
+                    error = &error as &dyn std::error::Error,
                     "an MCP server gave no result"
                 );
                 CallResult::failed(error.model_message(&secrets))

@@ -36,6 +36,7 @@ use failure_log::FailureLog;
 pub use lease::Lease;
 use registry::TaskRegistry;
 use sweeps::message_index::UnindexedWorkspaces;
+use sweeps::remnants::Remnants;
 use sweeps::{
     embeddings, erasures, message_index, overdue_turns, retention, statistics, usage, workspace_retention,
     workspaces,
@@ -96,6 +97,7 @@ pub struct Worker {
     lease: LeaseStatus,
     failures: Arc<FailureLog>,
     unindexed: Arc<UnindexedWorkspaces>,
+    remnants: Arc<Remnants>,
 }
 
 impl Worker {
@@ -127,6 +129,7 @@ impl Worker {
             lease,
             failures,
             unindexed,
+            remnants: Arc::default(),
         }
     }
 

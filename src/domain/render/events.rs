@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
     Discriminator, KnownFormat, ObjectBuilder, OneOfBuilder, Ref, Schema, SchemaFormat, Type,
@@ -301,9 +302,33 @@ pub fn message_of_event(body: &str) -> Option<MessageId> {
     body.data.map(|data| data.message.id)
 }
 
+/// The body of the `message.created` event of a reply, without its calls, and the reply; `None` if it has none.
+#[must_use]
+pub fn without_calls(body: &str) -> Option<(MessageId, String)> {
+    let id = message_of_event(body)?;
+    let mut event: Value = serde_json::from_str(body).ok()?;
+    event.pointer_mut("/data/message")?.as_object_mut()?.shift_remove("function_calls")?;
+    Some((id, event.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_loses_only_the_calls_of_its_reply() {
+        let id = "msg_01k9z3x8f5e4r9t2m6q7w8y0ab";
+        let with = |calls: &str| {
+            format!(
+                r#"{{"id":"evt_1","data":{{"message":{{"id":"{id}","text":"function_calls"{calls},"truncated":true}}}}}}"#
+            )
+        };
+
+        let (message, body) = without_calls(&with(r#","function_calls":[{"name":"look"}]"#)).unwrap();
+
+        assert_eq!((Some(message), body), (id.parse().ok(), with("")));
+        assert_eq!(without_calls(&with("")), None);
+    }
 
     #[test]
     fn a_message_is_found_in_its_event_unless_that_was_redacted() {

@@ -1,4 +1,4 @@
-//! Erasures delete a conversation, or all conversations of a person, with all their content.
+//! Erasures delete a conversation, or all conversations of a person, with all their content, or the content of a booking.
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -14,7 +14,7 @@ use crate::domain::render::Success;
 use crate::domain::schema::words;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
-use crate::http::extract::{Erase, Input, NoInput, PathParam, QueryParams};
+use crate::http::extract::{Erase, Input, NestedPathParams, NoInput, PathParam, QueryParams};
 use crate::http::fields::{Text, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -41,6 +41,12 @@ pub(super) struct ErasureOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "con_9s2kd81")]
     conversation_id: Option<ConversationId>,
+    /// The calendar of the booking, if it is the erasure of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calendar_id: Option<CalendarId>,
+    /// The booking, if it is the erasure of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    booking_id: Option<BookingId>,
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -104,6 +110,8 @@ impl From<&Erasure> for ErasureOut {
             state: erasure.state(),
             reason: erasure.reason,
             conversation_id: erasure.conversation,
+            calendar_id: erasure.booking.map(|(calendar, _)| calendar),
+            booking_id: erasure.booking.map(|(_, id)| id),
             created_at: erasure.created_at.to_string(),
             ended_at: erasure.ended_at.map(|at| at.to_string()),
             removed: RemovedOut {
@@ -165,6 +173,26 @@ pub(super) async fn delete_conversation(
     Ok(accepted("Conversation deleted successfully.", &erasure))
 }
 
+/// Erase a booking.
+///
+/// Its title, name, e-mail address and notes are removed, and its copy on a CalDAV server. A booking that is still to come is cancelled. It
+/// may be of any conversation, whose messages stay. The response is the erasure; read it to see when it is done.
+#[utoipa::path(
+    delete, path = "/calendars/{id}/bookings/{booking_id}", tag = "platform", operation_id = "eraseBooking",
+    security(("bearer" = ["erase"])),
+    params(("id" = inline(CalendarId), Path, description = "cal_…"), ("booking_id" = inline(BookingId), Path, description = "bkg_…")),
+    responses((status = 202, description = "The erasure", body = Success<ErasureOut>), AcceptErrors<(NoInput, NotFound<CalendarId>, NotFound<BookingId>)>),
+)]
+pub(super) async fn erase_booking(
+    State(state): State<AppState>,
+    Erase(account, _): Erase,
+    NestedPathParams(calendar, name): NestedPathParams,
+    _: NoInput,
+) -> Result<Response, ApiError<Platform>> {
+    let erasure = erasures::erase_booking(&state.services, &account, &calendar, &name).await?;
+    Ok(accepted("Erasure accepted.", &erasure))
+}
+
 /// Erase a person.
 ///
 /// All conversations that the person has at this time are deleted. A person without conversations is accepted, too.
@@ -202,7 +230,7 @@ pub(super) async fn list(
 
 /// Read an erasure.
 ///
-/// When its state is `done`, the content of its conversations is removed, except for the appointments on CalDAV servers that it lists.
+/// When its state is `done`, the content of its conversations or its booking is removed, except for the appointments on CalDAV servers that it lists.
 #[utoipa::path(
     get, path = "/erasures/{id}", tag = "platform", operation_id = "readErasure",
     security(("bearer" = ["erase"])), params(("id" = inline(ErasureId), Path, description = "era_…")),

@@ -135,7 +135,7 @@ fn calendar_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(calendars::read, calendars::update, calendars::archive))
         .routes(routes!(availability::list))
         .routes(routes!(bookings::list, bookings::create))
-        .routes(routes!(bookings::read))
+        .routes(routes!(bookings::read, erasures::erase_booking))
         .routes(routes!(bookings::cancel))
         .routes(routes!(calendars::renew_link, calendars::remove_link))
 }

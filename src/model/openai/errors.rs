@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind};
+use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind, ModelErrorMessage};
 
 use super::http::status_kind;
 
@@ -51,7 +51,9 @@ fn detail(error: &Value, status: Option<StatusCode>) -> ModelErrorDetail {
             .iter()
             .find_map(|key| word(error.get(key)?))
             .or_else(|| text("code", MAX_CODE)),
-        message: message.or_else(|| error.as_str().map(|text| bounded(text, usize::MAX))),
+        message: message
+            .or_else(|| error.as_str().map(|text| bounded(text, usize::MAX)))
+            .map(|text| ModelErrorMessage::Foreign(text.into())),
         ..ModelErrorDetail::default()
     }
 }

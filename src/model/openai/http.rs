@@ -16,7 +16,7 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind};
+use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind, ModelErrorMessage};
 use crate::domain::retry;
 
 use super::{Endpoint, errors};
@@ -106,7 +106,8 @@ fn connection_error(error: &reqwest::Error) -> ModelError {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    let detail = ModelErrorDetail { message: Some(cause.to_string()), ..ModelErrorDetail::default() };
+    let message = ModelErrorMessage::Own(cause.to_string());
+    let detail = ModelErrorDetail { message: Some(message), ..ModelErrorDetail::default() };
     ModelError { kind: ModelErrorKind::Unavailable, detail: Some(Box::new(detail)) }
 }
 

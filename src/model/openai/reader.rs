@@ -5,7 +5,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
-use crate::domain::chat::{ModelError, ModelErrorDetail, ModelErrorKind, Part, Usage};
+use crate::domain::chat::{
+    ModelError, ModelErrorDetail, ModelErrorKind, ModelErrorMessage, Part, Usage, is_vendor_code,
+};
 use crate::model::collect::is_reasoning;
 
 use super::errors;
@@ -111,7 +113,7 @@ impl Reader {
             // Any JSON may be sent with status 200, such as the page of a proxy or an answer of another API.
             let lacks =
                 if self.choices == 0 { "the response has no choices" } else { "the response is empty" };
-            return Err(with_message(ModelErrorKind::Unreadable, lacks.to_owned()));
+            return Err(with_message(ModelErrorKind::Unreadable, ModelErrorMessage::Own(lacks.to_owned())));
         }
         let was_finished = std::mem::replace(&mut self.is_finished, true);
         Ok((!was_finished).then_some(Part::Finished { is_truncated: false }))
@@ -119,7 +121,8 @@ impl Reader {
 
     /// The connection has ended.
     pub(super) fn end(&self) -> Result<(), ModelError> {
-        let error = || with_message(ModelErrorKind::Unreadable, "the response was cut off".to_owned());
+        let message = || ModelErrorMessage::Own("the response was cut off".to_owned());
+        let error = || with_message(ModelErrorKind::Unreadable, message());
         self.is_finished.then_some(()).ok_or_else(error)
     }
 
@@ -277,10 +280,14 @@ fn is_filtered(reason: &str) -> bool {
 
 fn bad_reason(kind: ModelErrorKind, reason: &str) -> ModelError {
     let reason: String = reason.chars().take(64).collect();
-    with_message(kind, format!("the response ended with the reason '{reason}'"))
+    let message = format!("the response ended with the reason '{reason}'");
+    let is_code = is_vendor_code(&reason);
+    let message =
+        if is_code { ModelErrorMessage::Own(message) } else { ModelErrorMessage::Foreign(message.into()) };
+    with_message(kind, message)
 }
 
-fn with_message(kind: ModelErrorKind, message: String) -> ModelError {
+fn with_message(kind: ModelErrorKind, message: ModelErrorMessage) -> ModelError {
     let detail = ModelErrorDetail { message: Some(message), ..ModelErrorDetail::default() };
     ModelError { kind, detail: Some(Box::new(detail)) }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use server::{Action, Outcome, close, events, json_answer, respond, run, run_with, text_of};
 
 use super::*;
-use crate::domain::chat::{ChatMessage, ModelAnswer, ModelErrorKind, Usage};
+use crate::domain::chat::{ChatMessage, ModelAnswer, ModelErrorDetail, ModelErrorKind, Usage};
 
 fn call_names(answer: &ModelAnswer) -> Vec<(&str, &str)> {
     answer.calls.iter().map(|call| (call.name.as_str(), call.arguments.as_str())).collect()
@@ -184,7 +184,7 @@ async fn a_response_without_choices_is_not_reported_as_an_empty_one() {
         let error = run(actions).await.result.unwrap_err();
 
         assert_eq!(error.kind, ModelErrorKind::Unreadable);
-        assert_eq!(error.detail.unwrap().message.as_deref(), Some(expected));
+        assert_eq!(error.detail.unwrap().message.unwrap().expose(), expected);
     }
 }
 
@@ -405,12 +405,12 @@ fn an_error_names_the_url_without_its_secrets() {
     let client = HttpClient::new(Duration::from_secs(1)).unwrap();
     let base_url = "http://operator:password1@127.0.0.1:1/sk-1234/v1?token=abcdefgh";
     let connection = Connection::new(base_url, Some("sk-1234".into()));
-    let message = "sk-1234 of operator:password1 and abcdefgh".to_owned();
-    let detail = crate::domain::chat::ModelErrorDetail { message: Some(message), ..Default::default() };
+    let message = ModelErrorMessage::Foreign("sk-1234 of operator:password1 and abcdefgh".to_owned().into());
+    let detail = ModelErrorDetail { message: Some(message), ..Default::default() };
     let error = ModelError { kind: ModelErrorKind::Refused, detail: Some(Box::new(detail)) };
 
     let detail = OpenAi::new(&client, &connection).unwrap().describe(error).detail.unwrap();
 
     assert_eq!(detail.url, "http://127.0.0.1:1/[key]/v1/chat/completions");
-    assert_eq!(detail.message.as_deref(), Some("[key] of [key]:[key] and [key]"));
+    assert_eq!(detail.message.unwrap().expose(), "[key] of [key]:[key] and [key]");
 }

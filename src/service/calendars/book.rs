@@ -16,7 +16,7 @@ use crate::domain::calendar::{
 };
 use crate::domain::error::Error;
 use crate::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
-use crate::domain::ids::{ConversationId, WorkspaceId};
+use crate::domain::ids::{CalendarId, ConversationId, WorkspaceId};
 use crate::domain::tool::{CompiledCalendar, CompiledTool, ToolConfig};
 use crate::domain::tool_loop::Toolbox as _;
 use crate::fair_semaphore::FairPermit;
@@ -96,7 +96,7 @@ pub async fn book(
     };
     parse_start(&request.start, calendar.rules.zone())
         .map_err(|problem| Error::invalid("start", format!("Field 'start' is invalid: {problem}.")))?;
-    let scope = format!("{ROUTE} {}", calendar.id);
+    let scope = booking_scope(calendar.id);
     let writer = RequestWriter {
         services,
         account,
@@ -122,6 +122,11 @@ pub async fn book(
         },
     };
     Err(refusal(&result))
+}
+
+/// The scope of the idempotency keys of requests that book in a calendar.
+pub(in crate::service) fn booking_scope(calendar: CalendarId) -> String {
+    format!("{ROUTE} {calendar}")
 }
 
 /// Calls the booking tool, as an assistant with this calendar would.

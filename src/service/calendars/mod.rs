@@ -4,6 +4,7 @@ mod book;
 mod bookings;
 mod configure;
 
+pub(super) use book::booking_scope;
 pub use book::{BookAppointment, book, list_free_slots};
 pub use bookings::{BookingPosition, BookingQuery, cancel_booking, find_booking, list_bookings};
 pub use configure::{CreateCalendar, UpdateCalendar, archive, check_caldav_address, create, update};

@@ -12,9 +12,8 @@ use crate::domain::calendar::{Booking, Calendar};
 use crate::domain::clock::Micros;
 use crate::domain::erasure::{ErasureJob, RemainingAppointment, ServerFailure};
 use crate::domain::error::Error;
-use crate::domain::ids::ConversationId;
 use crate::service::{Services, workspace_hosts};
-use crate::store::erasures::bookings;
+use crate::store::erasures::bookings::{self, ErasedBookings};
 use crate::store::{Conn, resource};
 use crate::tools::{RemoveError, remove_event};
 
@@ -41,16 +40,16 @@ enum Removal {
     Remains,
 }
 
-/// Removes the content of the bookings of a conversation, and their copies on CalDAV servers. Those that are still to come are
+/// Removes the content of bookings, and their copies on CalDAV servers. Those that are still to come are
 /// cancelled.
 pub(super) async fn erase_bookings(
     services: &Services,
     job: &ErasureJob,
-    conversation: ConversationId,
+    which: ErasedBookings,
     stop_at: Instant,
 ) -> Result<Progress, Error> {
     loop {
-        let list = async |conn: Conn<'_>| bookings::list(conn, job.workspace, conversation, BATCH).await;
+        let list = async |conn: Conn<'_>| bookings::list(conn, job.workspace, which, BATCH).await;
         let found = services.db.read(job.workspace, list).await?;
         if found.is_empty() {
             return Ok(Progress::Emptied);

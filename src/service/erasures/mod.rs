@@ -1,4 +1,5 @@
-//! Erasures: a conversation, or all those of a person, are deleted with everything that is stored of them. A request only accepts one;
+//! Erasures: a conversation, or all those of a person, are deleted with everything that is stored of them; a booking loses its content. A
+//! request only accepts one;
 //! [`work`] carries it out.
 
 mod appointments;
@@ -6,9 +7,8 @@ pub mod work;
 
 use std::sync::Arc;
 
-use super::Services;
-use super::current_key;
 use super::write_error::write_error;
+use super::{Services, calendars, current_key};
 use crate::domain::account::Account;
 use crate::domain::audit::Actor;
 use crate::domain::erasure::{Erasure, ErasureReason, ErasureTarget, NewErasure, Person};
@@ -35,16 +35,32 @@ pub async fn erase_conversation(
     services.writer.execute(command).await
 }
 
+/// Removes the content of a booking, by its id and that of its calendar, as they were sent. If it is to come, it is cancelled.
+pub async fn erase_booking(
+    services: &Services,
+    account: &Account,
+    calendar: &str,
+    name: &str,
+) -> Result<Erasure, Error> {
+    let (calendar, booking) = calendars::find_booking(services, account, calendar, name).await?;
+    check_running(services, account).await?;
+    let target = ErasureTarget::Booking(calendar.id, booking.id);
+    accept(services, account, target).await
+}
+
 /// Deletes all conversations of a person that exist now.
 pub async fn erase_person(services: &Services, account: &Account, person: Person) -> Result<Erasure, Error> {
     check_running(services, account).await?;
-    let target = ErasureTarget::Person { person, scanned: None };
+    accept(services, account, ErasureTarget::Person { person, scanned: None }).await
+}
+
+async fn accept(services: &Services, account: &Account, target: ErasureTarget) -> Result<Erasure, Error> {
     let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
     store(services, &erasure, &account.actor).await.map_err(write_error)?;
     Ok(Erasure::new(&erasure))
 }
 
-/// Stores an erasure of conversations that are yet to be marked.
+/// Stores an erasure of conversations that are yet to be marked, or of a booking.
 pub async fn store(services: &Services, erasure: &NewErasure, actor: &Actor) -> Result<(), StoreError> {
     let entry = AuditId(services.ids.uuid_v7(services.clock.as_ref()));
     let insert = async |conn: Conn<'_>| erasures::insert(conn, erasure, actor, entry).await;

@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::appointments::erase_bookings;
+use crate::domain::clock::CLOCK_TOLERANCE;
 use crate::domain::erasure::{ErasureJob, ErasureTarget};
 use crate::domain::error::Error;
-use crate::domain::ids::{ConversationId, TurnId};
+use crate::domain::ids::{BookingId, CalendarId, ConversationId, TurnId};
+use crate::service::calendars::booking_scope;
 use crate::service::{Services, usage};
+use crate::store::erasures::bookings::ErasedBookings;
 use crate::store::erasures::{content, targets};
 use crate::store::{Conn, StoreError, erasures, idempotency};
 use crate::writer::DeleteConversations;
@@ -32,7 +35,7 @@ pub enum Progress {
     Emptied,
     /// The time of the slice is over.
     Unfinished,
-    /// A server is tried again later.
+    /// A server is tried again later, or another erasure removes the rest.
     Waiting,
 }
 
@@ -42,12 +45,36 @@ pub async fn advance(services: &Services, job: &ErasureJob, stop_at: Instant) ->
         return Ok(Progress::Unfinished);
     }
     usage::catch_up(&services.db, job.workspace).await?;
+    let progress = match job.target {
+        ErasureTarget::Booking(calendar, id) => empty_booking(services, job, (calendar, id), stop_at).await?,
+        ErasureTarget::Conversation(_) | ErasureTarget::Person { .. } | ErasureTarget::Inactive { .. } => {
+            empty_conversations(services, job, stop_at).await?
+        }
+    };
+    match progress {
+        Progress::Emptied => {}
+        Progress::Unfinished | Progress::Waiting => return Ok(progress),
+    }
+    if services.db.read(job.workspace, async |conn| targets::is_awaiting(conn, job).await).await? {
+        return Ok(Progress::Waiting);
+    }
+    let now = services.clock.now();
+    write(services, job, async |conn| erasures::set_emptied(conn, job, now).await).await?;
+    Ok(Progress::Emptied)
+}
+
+/// Removes the content of the conversations that are marked.
+async fn empty_conversations(
+    services: &Services,
+    job: &ErasureJob,
+    stop_at: Instant,
+) -> Result<Progress, Error> {
     let mut is_waiting = false;
     loop {
         let list = async |conn: Conn<'_>| targets::list_marked(conn, job, CONVERSATION_BATCH).await;
         let conversations = services.db.read(job.workspace, list).await?;
         if conversations.is_empty() {
-            break;
+            return Ok(Progress::Emptied);
         }
         for conversation in conversations {
             match empty(services, job, conversation, stop_at).await? {
@@ -64,9 +91,20 @@ pub async fn advance(services: &Services, job: &ErasureJob, stop_at: Instant) ->
             return Ok(Progress::Waiting);
         }
     }
-    let now = services.clock.now();
-    write(services, job, async |conn| erasures::set_emptied(conn, job, now).await).await?;
-    Ok(Progress::Emptied)
+}
+
+/// Removes the content of a single booking, and the stored response to the request that made it.
+async fn empty_booking(
+    services: &Services,
+    job: &ErasureJob,
+    (calendar, id): (CalendarId, BookingId),
+    stop_at: Instant,
+) -> Result<Progress, Error> {
+    let (workspace, scope) = (job.workspace, booking_scope(calendar));
+    let text = serde_json::json!(id).to_string();
+    let erase = async |conn: Conn<'_>| idempotency::erase_with_text(conn, workspace, &scope, &text).await;
+    write(services, job, erase).await?;
+    erase_bookings(services, job, ErasedBookings::One(calendar, id), stop_at).await
 }
 
 /// Runs a small transaction, and lets others have their turn.
@@ -91,7 +129,10 @@ async fn mark(services: &Services, job: &ErasureJob, stop_at: Instant) -> Result
         };
         if !conversations.is_empty() {
             let (workspace, erasure) = (job.workspace, job.id);
-            services.writer.execute(DeleteConversations { workspace, erasure, conversations }).await?;
+            let command = DeleteConversations { workspace, erasure, conversations: conversations.clone() };
+            services.writer.execute(command).await?;
+            let wait = async |conn: Conn<'_>| targets::await_others(conn, &job, &conversations).await;
+            write(services, &job, wait).await?;
         }
         write(services, &job, async |conn| targets::set_scanned(conn, &job).await).await?;
     }
@@ -103,10 +144,12 @@ async fn next_targets(
     services: &Services,
     job: &mut ErasureJob,
 ) -> Result<Option<Vec<ConversationId>>, Error> {
-    let (workspace, before) = (job.workspace, job.created_at);
+    let workspace = job.workspace;
+    // A process whose clock is ahead may have created one just before the request.
+    let before = job.created_at.plus(CLOCK_TOLERANCE);
     match &mut job.target {
         // It was marked when it was accepted.
-        ErasureTarget::Conversation(_) => Ok(None),
+        ErasureTarget::Conversation(_) | ErasureTarget::Booking(..) => Ok(None),
         ErasureTarget::Person { person, scanned } => {
             let position = (*scanned, before);
             let list = async |conn: Conn<'_>| {
@@ -169,7 +212,7 @@ async fn empty(
     }
     while write(services, job, async |conn| idempotency::erase(conn, workspace, id, BATCH).await).await? > 0 {
     }
-    match erase_bookings(services, job, conversation, stop_at).await? {
+    match erase_bookings(services, job, ErasedBookings::OfConversation(id), stop_at).await? {
         Progress::Emptied => {}
         other @ (Progress::Unfinished | Progress::Waiting) => return Ok(other),
     }

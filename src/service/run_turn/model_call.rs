@@ -11,7 +11,8 @@ use super::context::Context;
 use super::{Engine, LiveTurn, Progress, spans};
 use crate::domain::assistant::{AssistantVersion, ModelRef};
 use crate::domain::chat::{
-    ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, VendorFields,
+    ChatMessage, ChatRequest, ModelAnswer, ModelError, ModelErrorDetail, ModelErrorKind, ModelErrorMessage,
+    VendorFields,
 };
 use crate::domain::retry::backoff;
 use crate::domain::token_budget::{CallTokens, estimate_input};
@@ -158,7 +159,8 @@ async fn call(
 
 /// An error of this side, where the endpoint has said nothing.
 fn model_error(kind: ModelErrorKind, message: &str, by: &ModelRef, model: &ConnectedModel) -> ModelError {
-    let detail = ModelErrorDetail { message: Some(message.to_owned()), ..ModelErrorDetail::default() };
+    let message = ModelErrorMessage::Own(message.to_owned());
+    let detail = ModelErrorDetail { message: Some(message), ..ModelErrorDetail::default() };
     named(ModelError { kind, detail: Some(Box::new(detail)) }, by, model)
 }
 

@@ -71,7 +71,13 @@ pub(super) fn end_chat(span: &Span, answer: &Result<ModelAnswer, ModelError>) {
     }
     let answer = match answer {
         Ok(answer) => answer,
-        Err(error) => return span.fail(error.kind.failure().as_str()),
+        Err(error) => {
+            span.fail(error.kind.failure().as_str());
+            if let Some(message) = error.foreign_message().and_then(content) {
+                span.set("error.message", message);
+            }
+            return;
+        }
     };
     let reason = if answer.is_truncated {
         "length"

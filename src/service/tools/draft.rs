@@ -186,7 +186,8 @@ fn written(tool: &Tool) -> Result<Fields, Error> {
     Ok(fields)
 }
 
-/// The values of a tool that are never shown, by the paths of their fields: those of headers, static fields and secrets.
+/// The values of a tool that the audit log does not have, by the paths of their fields: secrets, and those of plain headers and static
+/// fields. The latter are no secrets: only a test call shows them, and they go to any URL that the tool is given.
 pub(super) fn hidden_values(tool: &Tool) -> BTreeMap<String, Value> {
     let (webhook, mcp) = (tool.config.webhook(), tool.config.mcp());
     let headers = webhook.map(|webhook| &webhook.headers).or(mcp.map(|server| &server.headers));
@@ -201,7 +202,7 @@ pub(super) fn hidden_values(tool: &Tool) -> BTreeMap<String, Value> {
     plain.chain(fixed).chain(secrets).collect()
 }
 
-/// A tool for the audit log, with `***` for values that are never shown.
+/// A tool for the audit log, with `***` for its hidden values.
 pub(super) fn redacted(tool: &Tool) -> Result<Value, Error> {
     let mut fields = written(tool)?;
     for path in hidden_values(tool).keys() {
@@ -313,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn the_audit_log_masks_every_value_that_nobody_reads() {
+    fn the_audit_log_masks_secrets_headers_and_static_fields() {
         let shown = redacted(&stored().tool).unwrap();
 
         assert_eq!(shown["headers"], json!({ "authorization": "***", "x-plain": "***" }));

@@ -17,7 +17,7 @@ static SQLITE_MIGRATIONS: LazyLock<Migrator> =
 type State = (i64, Option<i64>, Option<i64>);
 
 /// The version of this binary. It refuses a database whose `schema_floor` is higher.
-const BINARY_VERSION: i64 = 4;
+const BINARY_VERSION: i64 = 5;
 
 /// The lock of a migration belongs to a session, which a transaction pooler does not keep.
 const MIGRATION_BEHIND_POOLER: &str = "a pooler in transaction mode cannot migrate the database: run `rejoinder migrate` with a \

@@ -1,30 +1,50 @@
-//! The bookings of deleted conversations, and those whose retention has passed.
+//! The bookings of deleted conversations, single ones, and those whose retention has passed.
 
 use crate::domain::calendar::Booking;
 use crate::domain::clock::Micros;
 use crate::domain::erasure::{
-    ERASED_TITLE, ErasureCounts, ErasureJob, FailingCalendars, MAX_REMAINING, RemainingAppointment,
+    ERASED_TITLE, ErasureCounts, ErasureJob, ErasureTarget, FailingCalendars, MAX_REMAINING,
+    RemainingAppointment,
 };
-use crate::domain::ids::{ConversationId, WorkspaceId};
+use crate::domain::ids::{BookingId, CalendarId, ConversationId, WorkspaceId};
 use crate::store::bookings::booking_columns;
 use crate::store::{Conn, StoreError, on_conn};
 
 use super::add_counts;
 
-/// At most `limit` bookings and holds of a conversation that still have content, or a copy on a server.
+/// Which bookings are erased.
+#[derive(Clone, Copy, Debug)]
+pub enum ErasedBookings {
+    /// All bookings and holds of a conversation.
+    OfConversation(ConversationId),
+    One(CalendarId, BookingId),
+}
+
+/// At most `limit` of these bookings that still have content, or a copy on a server.
 pub async fn list(
     conn: Conn<'_>,
     workspace: WorkspaceId,
-    conversation: ConversationId,
+    which: ErasedBookings,
     limit: i64,
 ) -> Result<Vec<Booking>, StoreError> {
-    const LIST: &str = concat!(
+    const OF_CONVERSATION: &str = concat!(
         "select ",
         booking_columns!(),
         " from bookings where workspace_id = $1 and conversation_id = $2 and erased_at is null order by id limit $3"
     );
-    Ok(on_conn!(conn, |c| {
-        sqlx::query_as(LIST).bind(workspace).bind(conversation).bind(limit).fetch_all(c).await?
+    const ONE: &str = concat!(
+        "select ",
+        booking_columns!(),
+        " from bookings where workspace_id = $1 and calendar_id = $2 and id = $3 and erased_at is null"
+    );
+    Ok(on_conn!(conn, |c| match which {
+        ErasedBookings::OfConversation(conversation) => {
+            let query = sqlx::query_as(OF_CONVERSATION).bind(workspace).bind(conversation);
+            query.bind(limit).fetch_all(c).await?
+        }
+        ErasedBookings::One(calendar, id) => {
+            sqlx::query_as(ONE).bind(workspace).bind(calendar).bind(id).fetch_all(c).await?
+        }
     }))
 }
 
@@ -39,11 +59,12 @@ pub async fn erase(
     now: Micros,
 ) -> Result<(), StoreError> {
     const ERASE: &str = "update bookings set title = $4, name = null, email = null, notes = null, erased_at = $5, \
-        cancelled_at = coalesce(cancelled_at, $6) \
+        cancelled_at = coalesce(cancelled_at, $6), unremoved_by = $7 \
         where workspace_id = $1 and calendar_id = $2 and id = $3 and erased_at is null";
     let erased = on_conn!(conn.reborrow(), |c| {
         let query = sqlx::query(ERASE).bind(booking.workspace).bind(booking.calendar).bind(booking.id);
-        query.bind(ERASED_TITLE).bind(now).bind(cancelled_at).execute(c).await?.rows_affected()
+        let query = query.bind(ERASED_TITLE).bind(now).bind(cancelled_at).bind(remaining.map(|_| job.id));
+        query.execute(c).await?.rows_affected()
     });
     if erased == 0 {
         return Ok(());
@@ -51,30 +72,58 @@ pub async fn erase(
     add_counts(conn.reborrow(), job.workspace, job.id, ErasureCounts { bookings: 1, ..Default::default() })
         .await?;
     match remaining {
-        Some(remaining) => add_remaining(conn, job, remaining).await,
+        Some(remaining) => add_remaining(conn, job, std::slice::from_ref(remaining)).await,
         None => Ok(()),
     }
 }
 
-/// Names an appointment that is still on its server, unless too many are named already. Only the process with the claim does so.
+/// Names the appointments of this erasure that another one could not remove from their server.
+pub(super) async fn adopt_remaining(mut conn: Conn<'_>, job: &ErasureJob) -> Result<(), StoreError> {
+    const LIST: &str = "select calendar_id, id, call_id from bookings b \
+        where b.workspace_id = $1 and b.unremoved_by is not null and b.unremoved_by <> $2 \
+        and (b.calendar_id = $3 and b.id = $4 \
+        or exists (select 1 from awaited_conversations a where a.workspace_id = $1 and a.erasure_id = $2 \
+        and a.conversation_id = b.conversation_id) \
+        or exists (select 1 from conversations c where c.workspace_id = $1 and c.id = b.conversation_id \
+        and c.erasure_id = $2)) order by b.calendar_id, b.id";
+    let (calendar, booking) = match job.target {
+        ErasureTarget::Booking(calendar, id) => (Some(calendar), Some(id)),
+        ErasureTarget::Conversation(_) | ErasureTarget::Person { .. } | ErasureTarget::Inactive { .. } => {
+            (None, None)
+        }
+    };
+    let rows: Vec<(CalendarId, BookingId, String)> = on_conn!(conn.reborrow(), |c| {
+        let query = sqlx::query_as(LIST).bind(job.workspace).bind(job.id);
+        query.bind(calendar).bind(booking).fetch_all(c).await?
+    });
+    let rows = rows.into_iter().map(|(calendar_id, booking_id, event)| RemainingAppointment {
+        calendar_id,
+        booking_id,
+        event,
+    });
+    let remaining: Vec<RemainingAppointment> = rows.collect();
+    if remaining.is_empty() { Ok(()) } else { add_remaining(conn, job, &remaining).await }
+}
+
+/// Names appointments that are still on their server, unless too many are named already. Only the process with the claim does so.
 async fn add_remaining(
     mut conn: Conn<'_>,
     job: &ErasureJob,
-    remaining: &RemainingAppointment,
+    remaining: &[RemainingAppointment],
 ) -> Result<(), StoreError> {
     const READ: &str = "select remaining from erasures where workspace_id = $1 and id = $2";
-    const WRITE: &str = "update erasures set remaining = $3, remaining_count = remaining_count + 1 \
+    const WRITE: &str = "update erasures set remaining = $3, remaining_count = remaining_count + $4 \
         where workspace_id = $1 and id = $2";
     let (text,): (String,) = on_conn!(conn.reborrow(), |c| {
         sqlx::query_as(READ).bind(job.workspace).bind(job.id).fetch_one(c).await?
     });
     let mut list: Vec<RemainingAppointment> = serde_json::from_str(&text).map_err(StoreError::unreadable)?;
-    if list.len() < MAX_REMAINING {
-        list.push(remaining.clone());
-    }
+    list.extend_from_slice(remaining);
+    list.truncate(MAX_REMAINING);
+    let count = i64::try_from(remaining.len()).unwrap_or(i64::MAX);
     let text = serde_json::to_string(&list).map_err(StoreError::unreadable)?;
     on_conn!(conn, |c| {
-        sqlx::query(WRITE).bind(job.workspace).bind(job.id).bind(text).execute(c).await?;
+        sqlx::query(WRITE).bind(job.workspace).bind(job.id).bind(text).bind(count).execute(c).await?;
     });
     Ok(())
 }

@@ -114,13 +114,21 @@ fn redact(workspace: WorkspaceId, conversation: ConversationId, row: &EventRow) 
     event
 }
 
-/// Closes the open deliveries of events, and removes the texts of all their attempts. The outcome of an attempt that is under way is
-/// dropped, because its fence has changed.
-async fn close_deliveries(
-    mut conn: Conn<'_>,
+/// A delivery: its workspace, endpoint and cursor.
+type DeliveryRow = (WorkspaceId, EndpointId, i64);
+
+const DELIVERY_KEYS: Columns<(DeliveryRow, Micros)> = columns!(|row| {
+    "key_workspace": row.0.0,
+    "key_endpoint": row.0.1,
+    "key_cursor": row.0.2,
+    "now": row.1,
+});
+
+/// Locks the deliveries of events, in the order in which the outcomes of attempts lock them.
+async fn lock_deliveries(
+    conn: Conn<'_>,
     cursors: &[(WorkspaceId, i64)],
-    now: Micros,
-) -> Result<(), StoreError> {
+) -> Result<Vec<DeliveryRow>, StoreError> {
     macro_rules! lock {
         ($lock:literal) => {
             concat!(
@@ -131,24 +139,40 @@ async fn close_deliveries(
             )
         };
     }
-    type DeliveryRow = (WorkspaceId, EndpointId, i64);
-    const KEYS: Columns<(DeliveryRow, Micros)> = columns!(|row| {
-        "key_workspace": row.0.0,
-        "key_endpoint": row.0.1,
-        "key_cursor": row.0.2,
-        "now": row.1,
-    });
+    let lock = conn.pick(lock!(" for no key update of d"), lock!(""));
+    fetch(conn, &key_columns(), cursors, lock).await
+}
+
+/// Closes the open deliveries of events, and removes the texts of all their attempts. The outcome of an attempt that is under way is
+/// dropped, because its fence has changed.
+async fn close_deliveries(
+    mut conn: Conn<'_>,
+    cursors: &[(WorkspaceId, i64)],
+    now: Micros,
+) -> Result<(), StoreError> {
     const CLOSE: &str = "update deliveries set state = 'closed', owner = null, fence = fence + 1, \
         ended_at = new.now from new where workspace_id = key_workspace and endpoint_id = key_endpoint \
         and cursor = key_cursor and state in ('queued', 'running')";
+    let deliveries = lock_deliveries(conn.reborrow(), cursors).await?;
+    let rows: Vec<_> = deliveries.into_iter().map(|key| (key, now)).collect();
+    execute(conn.reborrow(), &DELIVERY_KEYS, &rows, CLOSE).await?;
+    clear_attempts(conn, &rows).await
+}
+
+/// Removes what endpoints have answered to events.
+pub(in crate::store) async fn clear_excerpts(
+    mut conn: Conn<'_>,
+    cursors: &[(WorkspaceId, i64)],
+) -> Result<(), StoreError> {
+    let deliveries = lock_deliveries(conn.reborrow(), cursors).await?;
+    let rows: Vec<_> = deliveries.into_iter().map(|key| (key, Micros(0))).collect();
+    clear_attempts(conn, &rows).await
+}
+
+async fn clear_attempts(conn: Conn<'_>, rows: &[(DeliveryRow, Micros)]) -> Result<(), StoreError> {
     const CLEAR: &str = "update attempts set excerpt = null from new where workspace_id = key_workspace \
         and endpoint_id = key_endpoint and cursor = key_cursor and excerpt is not null";
-    // In the order in which the outcomes of attempts lock them.
-    let lock = conn.pick(lock!(" for no key update of d"), lock!(""));
-    let deliveries: Vec<DeliveryRow> = fetch(conn.reborrow(), &key_columns(), cursors, lock).await?;
-    let rows: Vec<_> = deliveries.into_iter().map(|key| (key, now)).collect();
-    execute(conn.reborrow(), &KEYS, &rows, CLOSE).await?;
-    execute(conn, &KEYS, &rows, CLEAR).await?;
+    execute(conn, &DELIVERY_KEYS, rows, CLEAR).await?;
     Ok(())
 }
 

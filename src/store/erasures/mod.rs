@@ -8,14 +8,21 @@ pub mod targets;
 use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::clock::Micros;
 use crate::domain::erasure::{Erasure, ErasureCounts, ErasureJob, ErasureTarget, NewErasure, Person};
-use crate::domain::ids::{AuditId, ConversationId, ErasureId, WorkspaceId};
+use crate::domain::ids::{AuditId, CalendarId, ConversationId, ErasureId, WorkspaceId};
 use crate::store::resource::Resource;
 use crate::store::{Conn, StoreError, audit, from_row, on_conn, page_of};
 
 macro_rules! erasure_columns {
     () => {
-        "workspace_id, id, reason, conversation_id, created_at, ended_at, conversations, messages, events, bookings, \
+        "workspace_id, id, reason, conversation_id, calendar_id, booking_id, created_at, ended_at, conversations, messages, events, bookings, \
          remaining, remaining_count"
+    };
+}
+
+/// The booking of a row, if it is the erasure of one.
+macro_rules! booking_of {
+    ($row:ident) => {
+        $row.try_get::<Option<CalendarId>, _>("calendar_id")?.zip($row.try_get("booking_id")?)
     };
 }
 
@@ -24,6 +31,7 @@ from_row!(Erasure, |row| Self {
     id: row.try_get("id")?,
     reason: row.try_get("reason")?,
     conversation: row.try_get("conversation_id")?,
+    booking: booking_of!(row),
     created_at: row.try_get("created_at")?,
     ended_at: row.try_get("ended_at")?,
     counts: ErasureCounts {
@@ -46,10 +54,11 @@ from_row!(ErasureJob, |row| {
     let scanned: Option<ConversationId> = row.try_get("scanned_id")?;
     let person = external_identifier.map(Person::ExternalIdentifier);
     let person = person.or(sender.map(Person::Sender)).or(identity.map(Person::Identity));
-    let target = match (conversation, person) {
-        (Some(id), _) => ErasureTarget::Conversation(id),
-        (None, Some(person)) => ErasureTarget::Person { person, scanned },
-        (None, None) => ErasureTarget::Inactive {
+    let target = match (conversation, booking_of!(row), person) {
+        (Some(id), _, _) => ErasureTarget::Conversation(id),
+        (None, Some((calendar, id)), _) => ErasureTarget::Booking(calendar, id),
+        (None, None, Some(person)) => ErasureTarget::Person { person, scanned },
+        (None, None, None) => ErasureTarget::Inactive {
             since: row.try_get::<Option<Micros>, _>("inactive_since")?.unwrap_or(Micros(0)),
             scanned: scanned_at.zip(scanned),
         },
@@ -97,10 +106,10 @@ pub async fn insert(
     entry: AuditId,
 ) -> Result<(), StoreError> {
     const INSERT: &str = "insert into erasures (workspace_id, id, reason, conversation_id, external_identifier, \
-        sender_id, identity, inactive_since, scanned_at, scanned_id, created_at, claimed_until) \
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)";
+        sender_id, identity, inactive_since, scanned_at, scanned_id, calendar_id, booking_id, created_at, claimed_until) \
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0)";
     let (mut conversation, mut external_identifier, mut sender, mut identity) = (None, None, None, None);
-    let (mut inactive_since, mut scanned_to) = (None, None);
+    let (mut inactive_since, mut scanned_to, mut booking) = (None, None, None);
     match &new.target {
         ErasureTarget::Conversation(id) => conversation = Some(*id),
         ErasureTarget::Person { person: Person::ExternalIdentifier(name), .. } => {
@@ -108,6 +117,7 @@ pub async fn insert(
         }
         ErasureTarget::Person { person: Person::Sender(name), .. } => sender = Some(name),
         ErasureTarget::Person { person: Person::Identity(name), .. } => identity = Some(name),
+        ErasureTarget::Booking(calendar, id) => booking = Some((*calendar, *id)),
         ErasureTarget::Inactive { since, scanned } => {
             inactive_since = Some(*since);
             scanned_to = *scanned;
@@ -117,12 +127,14 @@ pub async fn insert(
         let query = sqlx::query(INSERT).bind(new.workspace).bind(new.id).bind(new.reason).bind(conversation);
         let query = query.bind(external_identifier).bind(sender).bind(identity).bind(inactive_since);
         let query = query.bind(scanned_to.map(|(at, _)| at)).bind(scanned_to.map(|(_, id)| id));
+        let query = query.bind(booking.map(|(calendar, _)| calendar)).bind(booking.map(|(_, id)| id));
         query.bind(new.created_at).execute(c).await?;
     });
     // Never the name of a person.
-    let object = match conversation {
-        Some(id) => AuditObject::new(ObjectKind::Conversation, id, None),
-        None => AuditObject::new(ObjectKind::Erasure, new.id, None),
+    let object = match (conversation, booking) {
+        (Some(id), _) => AuditObject::new(ObjectKind::Conversation, id, None),
+        (None, Some((_, id))) => AuditObject::new(ObjectKind::Booking, id, None),
+        (None, None) => AuditObject::new(ObjectKind::Erasure, new.id, None),
     };
     let deleted = AuditEntry::new(new.workspace, actor, AuditAction::Deleted, object);
     audit::insert(conn, entry, new.created_at, &deleted).await
@@ -173,7 +185,7 @@ pub async fn claim(
                  order by claimed_until, id limit 1",
                 $lock,
                 ") returning workspace_id, id, conversation_id, external_identifier, sender_id, identity, \
-                 inactive_since, scanned_at, scanned_id, created_at, failing_calendars, marked_at is not null as is_marked"
+                 inactive_since, scanned_at, scanned_id, calendar_id, booking_id, created_at, failing_calendars, marked_at is not null as is_marked"
             )
         };
     }
@@ -211,9 +223,11 @@ pub async fn set_marked(conn: Conn<'_>, job: &ErasureJob, now: Micros) -> Result
 }
 
 /// Nothing of its conversations is left in the tables. The person's name goes, too.
-pub async fn set_emptied(conn: Conn<'_>, job: &ErasureJob, now: Micros) -> Result<(), StoreError> {
+pub async fn set_emptied(mut conn: Conn<'_>, job: &ErasureJob, now: Micros) -> Result<(), StoreError> {
     const SET: &str = "update erasures set emptied_at = $3, external_identifier = null, sender_id = null, \
         identity = null where workspace_id = $1 and id = $2";
+    bookings::adopt_remaining(conn.reborrow(), job).await?;
+    targets::forget_awaited(conn.reborrow(), job).await?;
     on_conn!(conn, |c| {
         sqlx::query(SET).bind(job.workspace).bind(job.id).bind(now).execute(c).await?;
     });

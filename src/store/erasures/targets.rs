@@ -2,14 +2,14 @@
 
 use crate::domain::clock::Micros;
 use crate::domain::erasure::{ErasureJob, ErasureTarget, Person};
-use crate::domain::ids::{ConversationId, WorkspaceId};
-use crate::store::{Conn, StoreError, on_conn};
+use crate::domain::ids::{ConversationId, ErasureId, WorkspaceId};
+use crate::store::{Columns, Conn, StoreError, columns, execute, on_conn};
 
 /// A conversation of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct PersonConversation {
     pub id: ConversationId,
-    /// Whether it is to be erased: it was created before the time, and is not deleted.
+    /// Whether it is to be erased: it was created before the time, and still has content.
     pub is_target: bool,
 }
 
@@ -24,7 +24,7 @@ pub async fn list_by_person(
     macro_rules! list_by {
         ($column:literal) => {
             concat!(
-                "select id, created_at <= $4 and deleted_at is null as is_target from conversations \
+                "select id, created_at <= $4 and erased_at is null as is_target from conversations \
                  where workspace_id = $1 and ",
                 $column,
                 " = $2 and id > $3 order by id limit $5"
@@ -63,7 +63,7 @@ const LIST_BY_SENDER: &str = concat!(
     ", 1 union all select ",
     next_after!("found.id"),
     ", nth + 1 from found where id is not null and nth < $5) \
-     select found.id, created_at <= $4 and deleted_at is null as is_target from found cross join conversations \
+     select found.id, created_at <= $4 and erased_at is null as is_target from found cross join conversations \
      where conversations.workspace_id = $1 and conversations.id = found.id order by found.id"
 );
 
@@ -107,11 +107,49 @@ pub async fn set_scanned(conn: Conn<'_>, job: &ErasureJob) -> Result<(), StoreEr
         ErasureTarget::Inactive { scanned: Some((at, id)), .. } => (Some(at), id),
         ErasureTarget::Person { scanned: Some(id), .. } => (None, id),
         ErasureTarget::Conversation(_)
+        | ErasureTarget::Booking(..)
         | ErasureTarget::Person { scanned: None, .. }
         | ErasureTarget::Inactive { scanned: None, .. } => return Ok(()),
     };
     on_conn!(conn, |c| {
         sqlx::query(SET).bind(job.workspace).bind(job.id).bind(at).bind(id).execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Remembers those of these conversations that another erasure has deleted, so that this one ends after it.
+pub async fn await_others(
+    conn: Conn<'_>,
+    job: &ErasureJob,
+    conversations: &[ConversationId],
+) -> Result<(), StoreError> {
+    type AwaitedRow = (WorkspaceId, ErasureId, ConversationId);
+    const ROWS: Columns<AwaitedRow> =
+        columns!(|row| { "key_workspace": row.0, "key_erasure": row.1, "key_id": row.2 });
+    const AWAIT: &str = "insert into awaited_conversations (workspace_id, erasure_id, conversation_id) \
+        select key_workspace, key_erasure, id from new cross join conversations \
+        where workspace_id = key_workspace and id = key_id and erasure_id <> key_erasure on conflict do nothing";
+    let rows: Vec<AwaitedRow> = conversations.iter().map(|id| (job.workspace, job.id, *id)).collect();
+    execute(conn, &ROWS, &rows, AWAIT).await?;
+    Ok(())
+}
+
+/// Whether another erasure still removes the content of a conversation of this one.
+pub async fn is_awaiting(conn: Conn<'_>, job: &ErasureJob) -> Result<bool, StoreError> {
+    const FIND: &str = "select id from awaited_conversations a join conversations c \
+        on c.workspace_id = a.workspace_id and c.id = a.conversation_id \
+        where a.workspace_id = $1 and a.erasure_id = $2 and c.erased_at is null limit 1";
+    let row: Option<(ConversationId,)> = on_conn!(conn, |c| {
+        sqlx::query_as(FIND).bind(job.workspace).bind(job.id).fetch_optional(c).await?
+    });
+    Ok(row.is_some())
+}
+
+/// Removes what [`await_others`] has remembered.
+pub(super) async fn forget_awaited(conn: Conn<'_>, job: &ErasureJob) -> Result<(), StoreError> {
+    const FORGET: &str = "delete from awaited_conversations where workspace_id = $1 and erasure_id = $2";
+    on_conn!(conn, |c| {
+        sqlx::query(FORGET).bind(job.workspace).bind(job.id).execute(c).await?;
     });
     Ok(())
 }

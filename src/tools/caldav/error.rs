@@ -3,7 +3,7 @@
 use crate::domain::seal::SealError;
 use crate::outbound::OutboundError;
 
-/// For the log and for test calls of a tool, never for a model. Contains no secret, and nothing of the server's response except the address of an event.
+/// For the log and for test calls of a tool, never for a model. Contains no secret, and nothing of the server's response except the name of an event.
 #[derive(Debug, thiserror::Error)]
 pub enum CaldavError {
     #[error("the calendar has a password, and REJOINDER_SECRET_KEY is not set")]
@@ -25,8 +25,8 @@ pub enum CaldavError {
     #[error("the answer cannot be read: {0}")]
     Unreadable(&'static str),
     /// Nothing is known to be free then.
-    #[error("the event {href:?} cannot be read: {error}")]
-    Event { href: String, error: &'static str },
+    #[error("the event {name:?} cannot be read: {error}")]
+    Event { name: String, error: &'static str },
     #[error("the event is changed there again and again")]
     Contended,
 }

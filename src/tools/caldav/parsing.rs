@@ -9,8 +9,8 @@ use crate::formats::icalendar::{EventReader, ParsedResource, first_uid};
 
 /// How long the events of one answer may take to be read.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
-/// How much of the name of a resource is logged, in characters.
-const MAX_HREF: usize = 200;
+/// How much of the name of an event is logged, in characters.
+const MAX_NAME: usize = 200;
 
 /// The events of a `calendar-query`'s answer.
 pub(super) fn read_events(
@@ -25,18 +25,23 @@ pub(super) fn read_events(
     let (mut events, mut warnings) = (Vec::new(), 0_usize);
     let mut first = None;
     for resource in read_resources(body)? {
-        let href = || resource.href.chars().take(MAX_HREF).collect::<String>();
-        let read = reader.read(&resource.text).map_err(|error| CaldavError::Event { href: href(), error })?;
+        let name = || event_name(&resource.href);
+        let read = reader.read(&resource.text).map_err(|error| CaldavError::Event { name: name(), error })?;
         warnings += read.warnings.len();
         if let (None, Some(warning)) = (&first, read.warnings.first()) {
-            first = Some((href(), *warning));
+            first = Some((name(), *warning));
         }
         events.push(read);
     }
-    if let Some((href, warning)) = first {
-        tracing::warn!(event.href = href, warning, warnings, "events of a calendar are not quite readable");
+    if let Some((name, warning)) = first {
+        tracing::warn!(event.name = name, warning, warnings, "events of a calendar are not quite readable");
     }
     Ok(events)
+}
+
+/// The last part of the address of an event. The path before it may contain an e-mail address, which no log is to have.
+fn event_name(href: &str) -> String {
+    href.rsplit('/').next().unwrap_or_default().chars().take(MAX_NAME).collect()
 }
 
 /// Whether a text is the event with this UID, at this time.

@@ -10,6 +10,7 @@ use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
 use super::http_client::McpHttpError;
+use crate::domain::foreign_text::ForeignText;
 use crate::domain::tool_loop::json_prefix;
 use crate::outbound::OutboundError;
 use crate::tools::secrets::Secrets;
@@ -17,7 +18,7 @@ use crate::tools::secrets::Secrets;
 /// Maximum length of a message that quotes a server, in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// [`McpError::log_message`] is for the logs and for administrators, [`McpError::model_message`] for the model.
+/// Its own text is for the log, [`McpError::administrator_message`] for administrators, [`McpError::model_message`] for the model.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum McpError {
     #[error("no answer within {} s", .0.as_secs_f32())]
@@ -31,8 +32,8 @@ pub(super) enum McpError {
     #[error("status {0}")]
     Status(u16),
     /// An error of the server.
-    #[error("error {code}: {message}")]
-    ErrorResponse { code: i32, message: String },
+    #[error("error {code}")]
+    ErrorResponse { code: i32, message: ForeignText },
     /// The exchange was not completed, for this reason.
     #[error("{0}")]
     Incomplete(String),
@@ -53,9 +54,19 @@ impl McpError {
         }
     }
 
-    /// Masked and bounded.
-    pub(super) fn log_message(&self, secrets: &Secrets<'_>) -> String {
-        redact_and_truncate(self.to_string(), secrets)
+    /// With what the server said; masked and bounded. Not for the log, because a server may quote the arguments of a call.
+    pub(super) fn administrator_message(&self, secrets: &Secrets<'_>) -> String {
+        let text = match self {
+            Self::ErrorResponse { message, .. } => format!("{self}: {}", message.expose()),
+            Self::Timeout(_)
+            | Self::Refused(_)
+            | Self::Connect
+            | Self::Status(_)
+            | Self::Incomplete(_)
+            | Self::TooLarge(_)
+            | Self::Unreadable => self.to_string(),
+        };
+        redact_and_truncate(text, secrets)
     }
 
     /// A text for the model, without details of the network; masked and bounded.
@@ -79,7 +90,7 @@ impl McpError {
             }
             Self::Status(status) => format!("The MCP server failed with status {status}. {DOUBT}"),
             Self::ErrorResponse { message, .. } => {
-                format!("The MCP server answered with an error: {message}")
+                format!("The MCP server answered with an error: {}", message.expose())
             }
             Self::Incomplete(why) | Self::TooLarge(why) => {
                 format!("The MCP server gave no result: {why}. {DOUBT}")
@@ -89,7 +100,7 @@ impl McpError {
     }
 
     fn error_response(error: &ErrorData) -> Self {
-        Self::ErrorResponse { code: error.code.0, message: error.message.to_string() }
+        Self::ErrorResponse { code: error.code.0, message: error.message.to_string().into() }
     }
 
     fn transport(error: &DynamicTransportError) -> Self {
@@ -179,14 +190,17 @@ mod tests {
         };
         for before in 950..1_050 {
             let error = server_error(-32_000, format!("{}canary-t0ken", "x".repeat(before)));
-            for text in [error.model_message(&secrets), error.log_message(&secrets)] {
+            for text in [error.model_message(&secrets), error.administrator_message(&secrets)] {
                 assert!(!text.contains("can"), "{before}: {text}");
             }
         }
         for code in [-32_098, -32_603] {
             let error = server_error(code, "x".repeat(100_000));
             assert!(error.model_message(&secrets).starts_with("The MCP server answered with an error: xxx"));
-            assert!(error.model_message(&secrets).len() < 1_100 && error.log_message(&secrets).len() < 1_100);
+            assert!(
+                error.model_message(&secrets).len() < 1_100
+                    && error.administrator_message(&secrets).len() < 1_100
+            );
         }
     }
 }

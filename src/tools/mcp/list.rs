@@ -86,7 +86,7 @@ pub async fn list(
     };
     let listed = tokio::time::timeout(timeout, listing).await.unwrap_or(Err(McpError::Timeout(timeout)));
     let (session, tools) = listed.map_err(|error| {
-        let message = format!("it cannot be listed: {}", error.log_message(secrets));
+        let message = format!("it cannot be listed: {}", error.administrator_message(secrets));
         if error.is_unavailable() { ListError::Unavailable(message) } else { ListError::Refused(message) }
     })?;
     sessions::close(session).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use uuid::Uuid;
 
-use crate::domain::clock::Micros;
+use crate::domain::clock::{CLOCK_TOLERANCE, Micros};
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::service::erasures::work::{self, Progress};
@@ -20,7 +20,7 @@ const SLICE: Duration = Duration::from_secs(2);
 /// How long a claim holds, so that another process continues soon if this one dies. It is longer than a slice, the request to a CalDAV server
 /// at its end included.
 const CLAIM: Duration = Duration::from_secs(15);
-/// The pause before a server is tried again.
+/// The pause before a server is tried again, or another erasure is looked at.
 const RETRY: Duration = Duration::from_secs(5);
 /// How many workspaces are worked on at once. Most of the others go on while the servers of some hang; the database bounds the writes.
 const CONCURRENCY: usize = 8;
@@ -30,8 +30,6 @@ const WORKSPACE_BATCH: i64 = 8;
 const END_BATCH: i64 = 256;
 /// The shortest time between two cleanings of the files of SQLite.
 const CLEAN_INTERVAL: Duration = Duration::from_secs(5);
-/// How far the clocks of processes may differ, and how long a deletion may take to be committed.
-const FORGET_OVERLAP: Duration = Duration::from_secs(30);
 /// How many deleted conversations one query lists at most.
 const FORGET_BATCH: i64 = 1000;
 
@@ -53,10 +51,12 @@ async fn carry_out_all(worker: &Worker) {
 }
 
 async fn end_all(worker: &Worker) {
+    let mut cleaned_at = Instant::now();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let ended = worker.failures.record("erasures could not be ended", end_emptied(worker).await);
-        if ended != Some(0) {
+        let cleaned = end_emptied(worker, cleaned_at).await;
+        if worker.failures.record("erasures could not be ended", cleaned) != Some(false) {
+            cleaned_at = Instant::now();
             tokio::time::sleep(CLEAN_INTERVAL).await;
         }
     }
@@ -67,7 +67,8 @@ async fn forget_all(worker: &Worker) {
     loop {
         tokio::time::sleep(INTERVAL).await;
         let now = worker.services.clock.now();
-        let forgotten = forget_deleted(worker, forgotten_to.minus(FORGET_OVERLAP)).await;
+        // A deletion also takes a while to be committed.
+        let forgotten = forget_deleted(worker, forgotten_to.minus(CLOCK_TOLERANCE)).await;
         if worker.failures.record("deleted conversations could not be read", forgotten).is_some() {
             forgotten_to = now;
         }
@@ -135,15 +136,23 @@ async fn work_on(worker: &Worker, workspace: WorkspaceId) -> Result<bool, Error>
     Ok(true)
 }
 
-/// Ends the erasures that have nothing left in the tables, once the files have no remnants either. Returns how many there were.
-pub(in crate::worker) async fn end_emptied(worker: &Worker) -> Result<usize, Error> {
+/// Cleans the files if rows were removed, and ends the erasures that have nothing left in the tables. Returns whether there was anything
+/// to clean.
+async fn end_emptied(worker: &Worker, cleaned_at: Instant) -> Result<bool, Error> {
     let services = &worker.services;
     let list = async |conn: Conn<'_>| erasures::list_emptied(conn, END_BATCH).await;
     let emptied = services.db.read(Tenant::Process, list).await?;
-    if emptied.is_empty() || !services.db.remove_remnants().await? {
-        return Ok(emptied.len());
+    if emptied.is_empty() && !worker.remnants.is_due(cleaned_at.elapsed()) {
+        return Ok(false);
     }
+    let cleaning = worker.remnants.begin();
+    let cleaned = services.db.remove_remnants().await;
+    if !matches!(cleaned, Ok(true)) {
+        worker.remnants.clean_soon();
+        return Ok(cleaned.map(|_| true)?);
+    }
+    worker.remnants.end(cleaning);
     let now = services.clock.now();
     services.db.write(Tenant::Process, async |conn| erasures::end(conn, &emptied, now).await).await?;
-    Ok(emptied.len())
+    Ok(true)
 }

@@ -4,6 +4,7 @@ pub(super) mod embeddings;
 pub(super) mod erasures;
 pub(super) mod message_index;
 pub(super) mod overdue_turns;
+pub(super) mod remnants;
 pub(super) mod retention;
 pub(super) mod statistics;
 pub(super) mod usage;

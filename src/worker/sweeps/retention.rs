@@ -56,6 +56,7 @@ fn log_failure(what: &'static str, removed: Result<(), StoreError>) {
 async fn remove_keys(worker: &Worker) -> Result<(), StoreError> {
     let (db, clock) = (&worker.services.db, worker.services.clock.as_ref());
     while db.write(Tenant::Process, async |conn| idempotency::sweep(conn, BATCH, clock).await).await? > 0 {
+        worker.remnants.clean_later();
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
@@ -66,6 +67,7 @@ pub(in crate::worker) async fn remove_addresses(worker: &Worker) -> Result<(), S
     let before = worker.services.clock.now().minus(worker.settings.address_retention);
     let remove = async |conn: Conn<'_>| audit::remove_addresses(conn, before, BATCH).await;
     while worker.services.db.write(Tenant::Process, remove).await? > 0 {
+        worker.remnants.clean_later();
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
@@ -94,6 +96,7 @@ async fn remove_knowledge_base(worker: &Worker, deleted: DeletedKnowledgeBase) -
     let db = &worker.services.db;
     let remove = async |conn: Conn<'_>| knowledge_bases::remove(conn, deleted).await;
     while db.write(Tenant::Process, remove).await? {
+        worker.remnants.clean_later();
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
@@ -110,6 +113,7 @@ async fn remove_archived_endpoint(worker: &Worker, archived: ArchivedEndpoint) -
     let is_deleted = !archived.from_file;
     let remove = async |conn: Conn<'_>| webhook_endpoints::archived::remove(conn, archived, BATCH).await;
     while is_deleted && db.write(Tenant::Process, remove).await? > 0 {
+        worker.remnants.clean_later();
         tokio::time::sleep(PAUSE).await;
     }
     Ok(())
@@ -136,6 +140,7 @@ pub(in crate::worker) async fn remove_untouched(worker: &Worker) -> Result<(), S
         if removed == 0 {
             return Ok(());
         }
+        worker.remnants.clean_later();
     }
 }
 
@@ -173,6 +178,7 @@ async fn remove_events_of(worker: &Worker, workspace: WorkspaceId) -> Result<(),
         if advanced == 0 && removed == 0 {
             return Ok(());
         }
+        worker.remnants.clean_later();
         tokio::time::sleep(PAUSE).await;
     }
 }

@@ -105,6 +105,7 @@ async fn expire(worker: &Worker, workspace: WorkspaceId, expiry: Expiry) -> Resu
             let removed = match expiry {
                 Expiry::Journals(before) => {
                     retention::remove_journals(conn.reborrow(), workspace, before, BATCH).await?
+                        + retention::clear_model_errors(conn.reborrow(), workspace, before, BATCH).await?
                 }
                 Expiry::Bookings(before) => {
                     bookings::expire(conn.reborrow(), workspace, before, BATCH).await?
@@ -120,6 +121,7 @@ async fn expire(worker: &Worker, workspace: WorkspaceId, expiry: Expiry) -> Resu
         if services.db.write(workspace, remove).await? == 0 {
             return Ok(false);
         }
+        worker.remnants.clean_soon();
         tokio::time::sleep(PAUSE).await;
     }
     Ok(true)

@@ -11,6 +11,7 @@ use crate::service::usage;
 use crate::store::turns::open;
 use crate::store::{Conn, StoreError, Tenant, workspace_removal, workspaces};
 use crate::worker::Worker;
+use crate::worker::sweeps::remnants::CleaningRequest;
 use crate::writer::DiscardSuspended;
 
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -51,40 +52,62 @@ async fn discard_of(worker: &Worker, workspace: WorkspaceId) -> Result<(), Error
     join_all(conversations.into_iter().map(discard)).await.into_iter().collect()
 }
 
+/// The removal of a deleted workspace by this process.
+struct Removal {
+    listed_at: Instant,
+    /// The cleaning of the files after its last rows were removed.
+    cleaning: Option<CleaningRequest>,
+}
+
+impl Removal {
+    fn new() -> Self {
+        Self { listed_at: Instant::now(), cleaning: None }
+    }
+}
+
 /// Removes the rows of deleted workspaces until the process stops.
 pub(in crate::worker) async fn remove_deleted(worker: Worker) {
-    let mut first_listed = HashMap::new();
+    let mut removals = HashMap::new();
     loop {
         tokio::time::sleep(INTERVAL).await;
-        let removed = remove_all(&worker, &mut first_listed).await;
+        let removed = remove_all(&worker, &mut removals).await;
         worker.failures.record("deleted workspaces could not be listed", removed);
     }
 }
 
 /// Removes all deleted workspaces without open turns. Whatever stops it, the next round of any process goes on.
-async fn remove_all(
-    worker: &Worker,
-    first_listed: &mut HashMap<WorkspaceId, Instant>,
-) -> Result<(), StoreError> {
+async fn remove_all(worker: &Worker, removals: &mut HashMap<WorkspaceId, Removal>) -> Result<(), StoreError> {
     let list = async |conn: Conn<'_>| workspaces::list_deleted(conn, WORKSPACES).await;
     let deleted = worker.services.db.control_read(list).await?;
-    first_listed.retain(|workspace, _| deleted.contains(workspace));
+    removals.retain(|workspace, _| deleted.contains(workspace));
     for workspace in deleted {
-        if first_listed.entry(workspace).or_insert_with(Instant::now).elapsed() < GRACE {
+        let removal = removals.entry(workspace).or_insert_with(Removal::new);
+        if removal.listed_at.elapsed() < GRACE {
             continue;
         }
-        let removed = remove(worker, workspace).await;
+        let removed = remove(worker, workspace, removal).await;
         worker.failures.record("a deleted workspace could not be removed", removed);
     }
     Ok(())
 }
 
-async fn remove(worker: &Worker, workspace: WorkspaceId) -> Result<(), StoreError> {
+/// Removes the rows of a workspace, and the workspace itself once the files have no remnants of the rows either.
+async fn remove(worker: &Worker, workspace: WorkspaceId, removal: &mut Removal) -> Result<(), StoreError> {
     usage::catch_up(&worker.services.db, workspace).await?;
-    while remove_from_all_tables(worker, workspace).await? > 0 {}
+    let mut has_removed = removal.cleaning.is_none();
+    while remove_from_all_tables(worker, workspace).await? > 0 {
+        has_removed = true;
+    }
+    if has_removed {
+        removal.cleaning = Some(worker.remnants.clean_soon());
+    }
+    if removal.cleaning.is_some_and(|cleaning| !worker.remnants.is_met(cleaning)) {
+        return Ok(());
+    }
     let now = worker.services.clock.now();
     let finish = async |conn: Conn<'_>| workspace_removal::finish(conn, workspace, now).await;
     worker.services.db.write(Tenant::Process, finish).await?;
+    worker.remnants.clean_soon();
     tracing::info!(%workspace, "a deleted workspace was removed");
     Ok(())
 }

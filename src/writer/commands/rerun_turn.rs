@@ -4,7 +4,7 @@ use super::{Command, Decision};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::idempotency::IdempotencyRequest;
-use crate::domain::ids::{AssistantId, MessageId, ResourceId as _, TurnId, WorkspaceId};
+use crate::domain::ids::{AssistantId, KeyId, MessageId, ResourceId as _, TurnId, WorkspaceId};
 use crate::domain::money::Money;
 use crate::domain::turn::{Api, Turn, TurnRef, TurnState};
 use crate::writer::batch::{Batch, LoadPlan, NewTurn};
@@ -17,6 +17,8 @@ pub struct RerunTurn {
     /// The id of the new turn.
     pub turn: TurnId,
     pub idempotency: Option<IdempotencyRequest>,
+    /// The API key that asks for it, to which the new turn counts.
+    pub key: KeyId,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +66,7 @@ impl Decision for RerunTurn {
             return Err(Error::InsufficientBalance);
         }
         failed.retried_by = Some(self.turn);
-        let (position, message, key) = (failed.position, failed.message, failed.key);
+        let (position, message) = (failed.position, failed.message);
         batch.changes.touch_turn(failed.id);
         batch.tables.put_turn(failed);
         let turn = batch.open_turn(
@@ -79,7 +81,7 @@ impl Decision for RerunTurn {
                 assistant_version: assistant.current_version,
                 idempotency: None,
                 stream_process: None,
-                key,
+                key: Some(self.key),
             },
         );
         batch.put_idempotency_record(self.idempotency.as_ref(), Some(conversation.id), Some(self.turn), None);

@@ -37,7 +37,8 @@ impl Decision for WriteBooking {
             plan.add_conversation(self.booker.workspace, conversation);
         }
         plan.bookings.push(self.write.lookup(&self.booker, now));
-        plan.idempotency.extend(self.idempotency.as_ref().map(|request| request.key.clone()));
+        let keys = self.idempotency.iter().flat_map(|request| [request.key.clone(), request.key.erased()]);
+        plan.idempotency.extend(keys);
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<WriteBookingOutcome, Error> {

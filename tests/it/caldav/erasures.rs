@@ -1,5 +1,6 @@
 //! Erasures remove appointments from their server, a few at once; a server that fails delays them once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,17 @@ const BOOKINGS: [&str; 6] = [
 /// How many appointments an erasure removes at once.
 const AT_ONCE: usize = 4;
 
-/// The erasure of a conversation, with the key that may read it.
+/// The condition for the pause after the failure of a server. It is set by the clock, so the clock may advance only after that: a claim
+/// lasts 15 s, a pause 5 s.
+const PAUSED: &str = "select count(*) from erasures \
+    where failing_calendars <> '{}' and claimed_until < created_at + 15000000";
+
+async fn wait_until_paused(server: &TestServer) {
+    let is_paused = async || (server.query_number(PAUSED).await == 1).then_some(());
+    wait_for("the failure to be noted", is_paused).await;
+}
+
+/// An erasure, with the key that may read it.
 struct Erasing<'a> {
     server: &'a TestServer,
     key: String,
@@ -34,19 +45,27 @@ struct Erasing<'a> {
 }
 
 impl<'a> Erasing<'a> {
+    /// That of the visitor's conversation.
     async fn begin(server: &'a TestServer) -> Self {
-        let (key, _) = create(server, &[Scope::Erase]).await;
         let path = format!("/v1/conversations/{}", server.conversation_id(WIDGET).await);
-        let accepted = server.request("DELETE", &path).bearer(&key).send().await.json();
+        Self::send(server, "DELETE", &path, &json!({})).await
+    }
+
+    async fn send(server: &'a TestServer, method: &str, path: &str, body: &Value) -> Self {
+        let (key, _) = create(server, &[Scope::Erase]).await;
+        let accepted = server.request(method, path).bearer(&key).json(body).send().await;
+        assert_eq!(accepted.status, 202, "{}", accepted.text());
+        let accepted = accepted.json();
         let path = format!("/v1/erasures/{}", accepted["data"]["id"].as_str().unwrap());
         Self { server, key, path }
     }
 
+    async fn read(&self) -> Value {
+        self.server.request("GET", &self.path).bearer(&self.key).send().await.json()["data"].clone()
+    }
+
     async fn wait_until_done(&self) -> Value {
-        let done = async || {
-            let read = self.server.request("GET", &self.path).bearer(&self.key).send().await.json();
-            Some(read["data"].clone()).filter(|erasure| erasure["state"] == "done")
-        };
+        let done = async || Some(self.read().await).filter(|erasure| erasure["state"] == "done");
         let erasure = wait_for("the erasure to be done", done).await;
         let left =
             "select count(*) from bookings where name is not null or title <> '' or cancelled_at is null";
@@ -108,11 +127,7 @@ both_backends!(
         proxy.script().respond_with(|_| ProxyAction::Disconnect);
 
         let erasing = Erasing::begin(&server).await;
-        // The pause before the next attempt is set by the clock, so the clock may advance only after that: a claim lasts 15 s, a pause 5 s.
-        let paused = "select count(*) from erasures \
-            where failing_calendars <> '{}' and claimed_until < created_at + 15000000";
-        let is_paused = async || (server.query_number(paused).await == 1).then_some(());
-        wait_for("the failure to be noted", is_paused).await;
+        wait_until_paused(&server).await;
         server.advance_clock(&db, Duration::from_secs(31)).await;
         let erasure = erasing.wait_until_done().await;
 
@@ -121,5 +136,84 @@ both_backends!(
         assert_eq!(radicale.count().await, 6);
         let tried = proxy.calls().all().len() - before;
         assert!(tried <= AT_ONCE * 2, "{tried} requests");
+    }
+);
+
+both_backends!(
+    async fn a_persons_erasure_waits_for_another_one_and_names_what_that_leaves(db: TestDb) {
+        let radicale = Arc::new(Radicale::start().await);
+        let proxy = CalDavProxy::start(&radicale).await;
+        let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
+        book_all(&server).await;
+        let con = server.conversation_id(WIDGET).await;
+        let body = json!({
+            "conversation_id": con, "sender_id": "ada", "sender_type": "user", "text": "Hi", "auto_reply": false,
+        });
+        assert_eq!(server.enqueue(body.to_string()).send().await.status, 200);
+        proxy.script().respond_with(|_| ProxyAction::Disconnect);
+
+        let of_conversation = Erasing::begin(&server).await;
+        wait_until_paused(&server).await;
+        let person = json!({ "sender_id": "ada" });
+        let of_person = Erasing::send(&server, "POST", "/v1/erasures", &person).await;
+        let is_waiting = "select count(*) from awaited_conversations";
+        let is_waiting = async || (server.query_number(is_waiting).await == 1).then_some(());
+        wait_for("the second erasure to wait", is_waiting).await;
+        let meanwhile = of_person.read().await;
+        server.advance_clock(&db, Duration::from_secs(31)).await;
+        let first = of_conversation.wait_until_done().await;
+        let done = async || {
+            // It looks again after a pause of the clock.
+            server.advance_clock(&db, Duration::from_secs(6)).await;
+            Some(of_person.read().await).filter(|erasure| erasure["state"] == "done")
+        };
+        let second = wait_for("the second erasure to be done", done).await;
+
+        assert_eq!(meanwhile["state"], "running", "the data is still there");
+        assert_eq!((&first["remaining_count"], &second["remaining_count"]), (&json!(6), &json!(6)));
+        let events = |erasure: &Value| -> BTreeSet<String> {
+            let remaining = erasure["remaining"].as_array().unwrap().iter();
+            remaining.map(|appointment| appointment["event"].to_string()).collect()
+        };
+        assert_eq!(events(&first), events(&second));
+        assert_eq!(second["removed"]["conversations"], 0, "each is counted once");
+        assert_eq!(server.query_number("select count(*) from awaited_conversations").await, 0);
+    }
+);
+
+both_backends!(
+    async fn a_single_booking_is_removed_from_its_server_or_named(db: TestDb) {
+        let radicale = Arc::new(Radicale::start().await);
+        let proxy = CalDavProxy::start(&radicale).await;
+        let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
+        let bookings = format!("{}/bookings", server.calendar().await);
+        let mut paths = Vec::new();
+        for start in &BOOKINGS[..2] {
+            let body = json!({ "start": start, "title": "Demo", "name": "Ada" });
+            let booked = server.request("POST", &bookings).bearer(&server.keys.full).json(&body).send().await;
+            assert_eq!(booked.status, 200, "{}", booked.text());
+            paths.push(format!("{bookings}/{}", booked.json()["data"]["id"].as_str().unwrap()));
+        }
+
+        let removed = Erasing::send(&server, "DELETE", &paths[0], &json!({})).await;
+        let done = async || Some(removed.read().await).filter(|erasure| erasure["state"] == "done");
+        let removed = wait_for("the erasure to be done", done).await;
+        assert_eq!((&removed["removed"]["bookings"], &removed["remaining"]), (&json!(1), &json!([])));
+        assert_eq!(radicale.count().await, 1);
+        proxy.script().respond_with(|_| ProxyAction::Disconnect);
+        let failing = Erasing::send(&server, "DELETE", &paths[1], &json!({})).await;
+        wait_until_paused(&server).await;
+        server.advance_clock(&db, Duration::from_secs(31)).await;
+        let failing = failing.wait_until_done().await;
+
+        let id = paths[1].rsplit('/').next().unwrap();
+        assert_eq!(
+            (&failing["booking_id"], &failing["remaining"][0]["booking_id"]),
+            (&json!(id), &json!(id))
+        );
+        assert_eq!(failing["remaining_count"], 1);
+        // Asked for again, the booking has nothing left to remove, but its copy is still there.
+        let again = Erasing::send(&server, "DELETE", &paths[1], &json!({})).await.wait_until_done().await;
+        assert_eq!((&again["removed"]["bookings"], &again["remaining_count"]), (&json!(0), &json!(1)));
     }
 );

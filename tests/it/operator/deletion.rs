@@ -50,6 +50,9 @@ both_backends!(
         assert_eq!(server.query_number(ledger).await, before, "the ledger is kept");
         let rest = seed::contents(&db).await.join("\n");
         assert!(!rest.contains(secret), "no table has the text");
+        let stored = db.stored_bytes();
+        let has_text = stored.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(!has_text, "neither the dump nor the files have the text");
         let is_rejected = async || (server.get("/v1/me").await.status == 401).then_some(());
         wait_at_most(Duration::from_secs(5), "the key to be rejected", is_rejected).await;
         let other = server.request("GET", "/v1/balance").bearer(&server.keys.other_workspace);

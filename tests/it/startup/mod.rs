@@ -31,6 +31,7 @@ const UNDO_FROM_11: &str = "delete from _sqlx_migrations where version > 10; \
     alter table workspaces drop column suspended_at; alter table workspaces drop column deleted_at; \
     alter table workspaces drop column removed_at; drop index api_keys_by_previous_hash; \
     alter table api_keys drop column previous_hash; alter table api_keys drop column previous_until; \
+    drop table awaited_conversations; drop index bookings_unremoved; drop index turns_with_model_error; alter table bookings drop column unremoved_by; \
     drop table erasures; alter table workspaces drop column retention_conversations; \
     alter table workspaces drop column retention_journals; alter table workspaces drop column retention_bookings; \
     drop index conversations_to_erase; drop index conversations_deleted; \

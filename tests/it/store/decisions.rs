@@ -12,7 +12,7 @@ use rejoinder::domain::conversation::{Conversation, ConversationKind, Conversati
 use rejoinder::domain::failure::Failure;
 use rejoinder::domain::idempotency::{IdempotencyKey, IdempotencyRequest};
 use rejoinder::domain::ids::{
-    AssistantId, ConversationId, IdGenerator, MessageId, ProcessId, TurnId, WorkspaceId,
+    AssistantId, ConversationId, IdGenerator, KeyId, MessageId, ProcessId, TurnId, WorkspaceId,
 };
 use rejoinder::domain::ledger::LedgerEntry;
 use rejoinder::domain::money::Money;
@@ -192,6 +192,7 @@ fn command(index: u8, op: &Op, turn: &dyn Fn(u8) -> TurnRef) -> Decide {
                 fingerprint: vec![admitted_by],
                 warning: None,
             }),
+            key: KeyId(Uuid::from_u128(7)),
         }),
         Op::TopUp { reference } => decide(TopUp {
             workspace: WORKSPACE,

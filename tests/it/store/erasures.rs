@@ -89,7 +89,11 @@ both_backends!(
         process.conversation(&seeded, ConversationKind::Widget).await;
         let now = process.clock.now();
         let (deleted, newer) = (seed::literal(&db, created[1].0), seed::literal(&db, created[3].0));
-        seed::execute(&db, &format!("update conversations set deleted_at = 7 where id = {deleted}")).await;
+        seed::execute(
+            &db,
+            &format!("update conversations set deleted_at = 7, erased_at = 7 where id = {deleted}"),
+        )
+        .await;
         let later = format!("update conversations set created_at = {} where id = {newer}", now.0 + 1);
         seed::execute(&db, &later).await;
 

@@ -10,7 +10,7 @@ use crate::support::seed;
 use crate::support::server::TestServer;
 
 /// The operations that write an entry if they change anything.
-const AUDITED: [&str; 32] = [
+const AUDITED: [&str; 33] = [
     "archiveAssistant",
     "archiveCalendar",
     "archiveTool",
@@ -30,6 +30,7 @@ const AUDITED: [&str; 32] = [
     "deleteIdentitySecret",
     "deleteKnowledgeBase",
     "deleteWebhookEndpoint",
+    "eraseBooking",
     "putDocument",
     "refreshTool",
     "removeCalendarLink",

@@ -1,8 +1,10 @@
 //! Turns are listed, and failed ones are run again.
 
 use futures::future::join_all;
+use rejoinder::domain::account::Scope;
 use serde_json::{Value, json};
 
+use super::keys::create;
 use crate::support::db::both_backends;
 use crate::support::described;
 use crate::support::fake_model::{Reply, ToolCall};
@@ -133,6 +135,26 @@ both_backends!(
         .await;
         assert_eq!(retry(&server, &other, Some("again-1")).await.status, 422);
         assert_eq!(retry(&server, &other, Some("")).await.status, 400);
+    }
+);
+
+both_backends!(
+    async fn a_retry_counts_to_the_key_that_asks_for_it(db: TestDb) {
+        let server = priced("1.00").start(&db).await;
+        let (con, first) = failed(&server, None, "Hi").await;
+        let (other, other_id) = create(&server, &[Scope::MessagesWrite]).await;
+
+        let path = format!("/v1/turns/{first}/retry");
+        let retried = server.request("POST", &path).bearer(&other).send().await;
+        assert_eq!(retried.status, 200, "{}", retried.text());
+        server.wait_for_messages(&con, 2).await;
+
+        let counted = async || {
+            let usage = "/v1/usage?start=2020-01-01&group_by=key";
+            let usage = server.get(usage).await.json()["data"].to_string();
+            usage.contains(&other_id).then_some(())
+        };
+        wait_for("the usage of the second key", counted).await;
     }
 );
 

@@ -337,3 +337,73 @@ both_backends!(
         assert_eq!(found.json()["data"]["items"].as_array().unwrap().len(), 1);
     }
 );
+
+both_backends!(
+    async fn a_booking_of_a_back_end_is_erased_by_its_id(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let bookings = format!("{}/bookings", server.calendar().await);
+        let book = async |marker: &str, start: &str| {
+            let body = json!({
+                "start": start, "title": format!("Call {marker}"), "name": marker,
+                "email": format!("{marker}@example.com"), "notes": marker,
+            });
+            let request = server.request("POST", &bookings).bearer(&server.keys.full).json(&body);
+            request.header("idempotency-key", &format!("{marker}-book")).send().await
+        };
+        let booked = book(MARKER, "2026-03-16T14:00").await;
+        assert_eq!(booked.status, 200, "{}", booked.text());
+        assert_eq!(book(STAYS, "2026-03-18T10:00").await.status, 200);
+        let path = format!("{bookings}/{}", booked.json()["data"]["id"].as_str().unwrap());
+        assert!(find_marker(&db, MARKER).await.len() > 1);
+        let key = erasing_key(&server).await;
+        let erase = async |path: &str| server.request("DELETE", path).bearer(&key).send().await;
+
+        assert_eq!(erase(&format!("{bookings}/bkg_00000000000000000000000001")).await.status, 404);
+        let erasure = wait_until_done(&server, &key, &erase(&path).await).await;
+
+        assert_eq!(find_marker(&db, MARKER).await, Vec::<String>::new());
+        let ids = (&erasure["calendar_id"], &erasure["booking_id"]);
+        assert_eq!(ids, (&booked.json()["data"]["calendar_id"], &booked.json()["data"]["id"]));
+        assert_eq!((&erasure["removed"]["bookings"], &erasure["conversation_id"]), (&json!(1), &Value::Null));
+        let after = server.get(&path).await.json()["data"].clone();
+        assert_eq!((&after["state"], &after["title"]), (&json!("cancelled"), &json!("")));
+        assert_eq!((after.get("name"), after.get("notes")), (None, None));
+        let again = book(MARKER, "2026-03-16T14:00").await;
+        assert_eq!(again.status, 422, "a repeated request books nothing: {}", again.text());
+        let kept = server.bookings("state=booked").await;
+        assert_eq!((kept.len(), &kept[0]["name"]), (1, &json!(STAYS)));
+        let audited = format!(
+            "select count(*) from audit_log where action = 'deleted' and object_kind = 'booking' and object_id = '{}'",
+            after["id"].as_str().unwrap()
+        );
+        assert_eq!(server.query_number(&audited).await, 1);
+    }
+);
+
+both_backends!(
+    async fn a_conversation_of_a_process_whose_clock_is_ahead_is_found(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let mut conversations = Vec::new();
+        for (kind, ahead) in [("api", 20), ("widget", 40)] {
+            let created = create(&server, STAYS, kind).await;
+            assert_eq!(created.status, 200, "{}", created.text());
+            let con = created.json()["data"]["id"].as_str().unwrap().to_owned();
+            let shift = format!(
+                "update conversations set created_at = created_at + {} where kind = '{kind}' \
+                 and external_identifier is not null",
+                ahead * 1_000_000
+            );
+            seed::execute(&db, &shift).await;
+            conversations.push(con);
+        }
+        let key = erasing_key(&server).await;
+
+        let person = json!({ "external_identifier": format!("{STAYS}@example.com") });
+        let accepted = erase(&server, &key, &person).await;
+        wait_until_done(&server, &key, &accepted).await;
+
+        let status = async |con: &str| server.get(&format!("/v1/conversations/{con}")).await.status;
+        assert_eq!(status(&conversations[0]).await, 404, "20 s ahead: it began before the request");
+        assert_eq!(status(&conversations[1]).await, 200, "40 s later: it began after the request");
+    }
+);

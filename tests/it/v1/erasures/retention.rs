@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use super::create_key;
 use crate::support::db::both_backends;
 use crate::support::fake_model::{Reply, ToolCall};
+use crate::support::fake_tool::ToolReply;
+use crate::support::receiver::FakeReceiver;
 use crate::support::seed;
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::wait::wait_for;
@@ -100,5 +102,60 @@ both_backends!(
         assert_eq!((&booking["title"], &booking["state"]), (&json!(""), &json!("booked")));
         let con = server.conversation_id(WIDGET).await;
         assert!(server.messages(&con).await.len() >= 2, "the conversation stays");
+    }
+);
+
+/// In what the tool of a turn gets and answers, and in the error of a model.
+const MARKER: &str = "qzxmarker";
+
+both_backends!(
+    async fn a_retention_of_journals_removes_calls_and_errors_wherever_they_are(db: TestDb) {
+        let edit = |text: String| {
+            let retention = "balance = \"10.00\"\nretention = { journals = \"10d\" }";
+            text.replace("balance = \"10.00\"", retention)
+        };
+        let setup = Setup::default().env("REJOINDER_OUTBOUND__ALLOW_HOSTS", "127.0.0.1").workspace(edit);
+        let server = setup.start(&db).await;
+        let receiver = FakeReceiver::start().await;
+        receiver.script().respond_with(|request| ToolReply::json(&request.json()));
+        receiver.create_endpoint(&server, &db, "/echo").await;
+        server.tool.script().respond_with(|_| ToolReply::json(&json!({ "of": MARKER })));
+        let call = ToolCall::new("get_order_status", &json!({ "order_id": MARKER }));
+        server.model.script().queue([
+            Reply::tool_calls([call]),
+            Reply::text("It is on its way."),
+            Reply::error(http::StatusCode::FORBIDDEN, MARKER),
+        ]);
+        assert_eq!(server.post_message(WIDGET, "Where is it?").send().await.status, 200);
+        assert_eq!(server.post_message(WIDGET, "And now?").send().await.status, 400);
+        let attempted = async || {
+            let echoed = format!("select count(*) from attempts where excerpt like '%{MARKER}%'");
+            (server.query_number(&echoed).await == 1).then_some(())
+        };
+        wait_for("the endpoint to have answered", attempted).await;
+        let events = server.get("/v1/events?limit=200").await.json()["data"]["items"].clone();
+
+        server.advance_clock(&db, 11 * DAY).await;
+        server.worker().apply_retentions().await.unwrap();
+
+        let rows = seed::contents(&db).await;
+        assert_eq!(rows.iter().filter(|row| row.contains(MARKER)).collect::<Vec<_>>(), Vec::<&String>::new());
+        let cleaned = async || {
+            let stored = db.stored_bytes();
+            let has_marker = stored.windows(MARKER.len()).any(|window| window == MARKER.as_bytes());
+            (!has_marker).then_some(())
+        };
+        wait_for("the files to be cleaned", cleaned).await;
+        let after = server.get("/v1/events?limit=200").await.json()["data"]["items"].clone();
+        let mut expected = events;
+        for event in expected.as_array_mut().unwrap() {
+            if let Some(message) = event.pointer_mut("/data/message").and_then(Value::as_object_mut) {
+                message.remove("function_calls");
+            }
+        }
+        assert_eq!(after, expected, "the events lose nothing else");
+        let con = server.conversation_id(WIDGET).await;
+        let texts = server.messages(&con).await;
+        assert!(texts.iter().any(|message| message["text"] == "It is on its way."), "{texts:?}");
     }
 );
