@@ -100,10 +100,8 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
         gate.wait_until_open().await;
     }
     if let Action::Refuse(status) = action {
-        let headers = HeaderMap::from_iter([(
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
-        )]);
+        let headers =
+            HeaderMap::from_iter([(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))]);
         return response(status, headers, Body::empty());
     }
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();

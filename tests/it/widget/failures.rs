@@ -211,7 +211,9 @@ async fn no_reply_and_no_failing_conversation_locks_a_visitor_out() {
     for (at, reply) in replies.into_iter().enumerate() {
         guest.server.model.script().queue([Reply::text(&reply)]);
         guest.say("Hello").await;
-        guest.wait_until(&format!("root.querySelectorAll('.entry.assistant .meta').length === {}", at + 2)).await;
+        guest
+            .wait_until(&format!("root.querySelectorAll('.entry.assistant .meta').length === {}", at + 2))
+            .await;
         guest.wait_until_idle().await;
     }
     guest.browser.reload().await;

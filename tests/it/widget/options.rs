@@ -10,7 +10,9 @@ use crate::support::server::ASSISTANT;
 async fn start() -> Guest {
     let guest = Guest::start().await;
     let tag = format!("<script src=\"{}/widget.js\"></script>", guest.server.url());
-    let html = format!("<!doctype html><html lang=\"en\"><head><title>(2) Inbox</title>{tag}</head><body></body></html>");
+    let html = format!(
+        "<!doctype html><html lang=\"en\"><head><title>(2) Inbox</title>{tag}</head><body></body></html>"
+    );
     guest.page.serve("/", &html);
     guest.browser.visit(&guest.page.url("/")).await;
     guest
@@ -19,7 +21,9 @@ async fn start() -> Guest {
 /// Mounts the chat of the default assistant; `options` are more options.
 async fn mount(guest: &Guest, options: &str) -> Value {
     let call = format!("Rejoinder.mount({{ assistant: '{ASSISTANT}', {options} }})");
-    guest.evaluate(&format!("(() => {{ try {{ {call} }} catch (error) {{ return error.message }} }})()")).await
+    guest
+        .evaluate(&format!("(() => {{ try {{ {call} }} catch (error) {{ return error.message }} }})()"))
+        .await
 }
 
 /// The layer, colour and name of the launcher.
@@ -46,7 +50,9 @@ async fn an_option_that_is_undefined_has_its_default() {
 
     // Also once the chat is loaded. What needs another chat is not changed.
     guest.open().await;
-    guest.evaluate("Rejoinder.set({ zIndex: 5, accent: '#ff0000', mode: 'inline', assistant: 'ast_none' })").await;
+    guest
+        .evaluate("Rejoinder.set({ zIndex: 5, accent: '#ff0000', mode: 'inline', assistant: 'ast_none' })")
+        .await;
     guest.evaluate(defaults).await;
     guest.click("[data-action=close]").await;
     guest.wait_until("!root.querySelector('dialog').open").await;
@@ -65,7 +71,9 @@ async fn a_chat_in_the_page_is_seen_wherever_the_script_is_and_a_missing_target_
     let message = mount(&guest, "mode: 'inline', target: '#nowhere'").await;
     assert!(message.as_str().is_some_and(|text| text.contains("#nowhere")), "{message}");
     guest.wait_until_idle().await;
-    guest.evaluate("RejoinderQueue.push(['mount', { assistant: 'x', target: '#nowhere' }], ['destroy'])").await;
+    guest
+        .evaluate("RejoinderQueue.push(['mount', { assistant: 'x', target: '#nowhere' }], ['destroy'])")
+        .await;
     guest.wait_until("host === null").await;
 }
 
