@@ -93,6 +93,7 @@ impl Config {
             ("webhooks.max_in_flight", self.webhooks.max_in_flight == 0),
             ("webhooks.max_in_flight_per_endpoint", self.webhooks.max_in_flight_per_endpoint == 0),
             ("limits.messages_per_conversation", self.limits.messages_per_conversation == 0),
+            ("limits.streams_per_address", self.limits.streams_per_address == 0),
             ("limits.untouched_conversations", self.limits.untouched_conversations == 0),
             ("http.max_connections", self.http.max_connections == 0),
             ("http.max_connections_per_address", self.http.max_connections_per_address == 0),

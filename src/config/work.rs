@@ -122,6 +122,8 @@ pub struct Limits {
     /// New conversations.
     #[serde(deserialize_with = "required")]
     pub new_conversations_per_address: Rate,
+    /// Open event streams of visitors.
+    pub streams_per_address: usize,
     /// Requests with an API key that is invalid, or that this process has not seen before.
     #[serde(deserialize_with = "required")]
     pub failed_authentications_per_address: Rate,

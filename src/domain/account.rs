@@ -11,7 +11,7 @@ use super::string_enum::string_enum;
 string_enum! {
     /// What a key may do.
     Scope {
-        /// Send messages; create, update and end conversations; widget links; the AI switch.
+        /// Send messages; create, update and end conversations; turns; bookings; widget links; the AI switch.
         MessagesWrite = "messages:write",
         /// Balance, ledger, usage.
         BillingRead = "billing:read",
@@ -71,6 +71,8 @@ impl Account {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorAccount {
     pub key: OperatorKeyId,
+    /// Of the secret that was sent.
+    pub secret: KeyHash,
     /// The key, and the request that uses it, for the audit log.
     pub actor: Arc<Actor>,
 }

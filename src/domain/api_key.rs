@@ -143,10 +143,11 @@ impl OperatorKey {
         is_valid(self.revoked_at, self.expires_at, now)
     }
 
-    /// Its account.
+    /// Its account for a client that sent this secret.
     #[must_use]
-    pub fn account(&self) -> OperatorAccount {
-        OperatorAccount { key: self.id, actor: Arc::new(Actor::of_operator(self.id, self.name.as_str())) }
+    pub fn account(&self, secret: KeyHash) -> OperatorAccount {
+        let actor = Arc::new(Actor::of_operator(self.id, self.name.as_str()));
+        OperatorAccount { key: self.id, secret, actor }
     }
 }
 

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::clock::Micros;
 use super::conversation_variables::VisitorVariable;
 use super::error::Error;
+use super::from_object::from_object;
 use super::ids::{AssistantId, WorkspaceId};
 use super::invalid_field::{InvalidField, check_text};
 use super::schema::Origin;
@@ -22,11 +23,14 @@ pub const MAX_ASSISTANTS: i64 = 200;
 /// The largest version of one, with the definitions of its tools, in bytes of JSON.
 pub const MAX_VERSION_BYTES: usize = 4 * 1024 * 1024;
 
+/// The longest name of an assistant or a model, in characters.
 const MAX_NAME: usize = 200;
-const MAX_PROMPT: usize = 256 * 1024;
-const MAX_FIRST_MESSAGE: usize = 32 * 1024;
+/// The longest system prompt, in characters; also once it is filled in.
+pub const MAX_PROMPT: usize = 256 * 1024;
+/// The longest first message, in characters; also once it is filled in.
+pub const MAX_FIRST_MESSAGE: usize = 32 * 1024;
 /// Model parameters that the server sets itself.
-const RESERVED_PARAMETERS: [&str; 5] = ["model", "messages", "tools", "stream", "n"];
+pub const RESERVED_PARAMETERS: [&str; 5] = ["model", "messages", "tools", "stream", "n"];
 
 /// A version of an assistant, stored as JSON. `T` is a tool: in a workspace file and in requests, the slug of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -39,12 +43,13 @@ pub struct AssistantVersion<T = CompiledTool> {
     /// With `{{variable}}`s.
     #[schema(
         example = "You are the front desk of {{company}}.",
-        pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$"
+        pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$",
+        max_length = 262_144
     )]
     pub system_prompt: String,
     /// With `{{variable}}`s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "Hello!", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$")]
+    #[schema(example = "Hello!", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$", max_length = 32_768)]
     pub first_message: Option<String>,
     /// None: the server's own (`OPENAI_MODEL`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -249,11 +254,13 @@ pub fn version_not_found(name: &str) -> Error {
 
 /// A model on a named connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "{ connection = \"NAME\", model = \"NAME\" }")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ModelRef {
     pub connection: String,
     pub model: String,
 }
+
+from_object!(ModelRef, "{ connection = \"NAME\", model = \"NAME\" }");
 
 /// What admission needs to know of an assistant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,11 +91,39 @@ string_enum! {
     }
 }
 
+string_enum! {
+    /// The kind of an object: the word of its routes in the singular.
+    ObjectKind {
+        Assistant = "assistant",
+        /// An export of the log.
+        AuditLog = "audit_log",
+        Booking = "booking",
+        Calendar = "calendar",
+        Conversation = "conversation",
+        /// A restore of a backup.
+        Database = "database",
+        Document = "document",
+        /// The deletion of a person.
+        Erasure = "erasure",
+        IdentitySecret = "identity_secret",
+        Key = "key",
+        KnowledgeBase = "knowledge_base",
+        /// A key of the operator's API.
+        OperatorKey = "operator_key",
+        /// A sweep of data that is older than a workspace keeps it.
+        Retention = "retention",
+        /// The key that encrypts stored secrets.
+        SecretKey = "secret_key",
+        Tool = "tool",
+        WebhookEndpoint = "webhook_endpoint",
+        Workspace = "workspace",
+    }
+}
+
 /// The object of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditObject {
-    /// `assistant`, `tool`, `calendar`, `key` …: the word of its routes in the singular.
-    pub kind: &'static str,
+    pub kind: ObjectKind,
     pub id: String,
     /// Its slug or name; none for conversations, bookings and persons.
     pub name: Option<String>,
@@ -103,7 +131,7 @@ pub struct AuditObject {
 
 impl AuditObject {
     #[must_use]
-    pub fn new(kind: &'static str, id: impl fmt::Display, name: Option<&str>) -> Self {
+    pub fn new(kind: ObjectKind, id: impl fmt::Display, name: Option<&str>) -> Self {
         Self { kind, id: id.to_string(), name: name.map(str::to_owned) }
     }
 }
@@ -178,7 +206,7 @@ pub struct StoredAuditEntry {
     pub address: Option<String>,
     pub request_id: Option<String>,
     pub action: AuditAction,
-    pub object_kind: String,
+    pub object_kind: ObjectKind,
     pub object_id: String,
     pub object_name: Option<String>,
     /// JSON objects.
@@ -205,7 +233,7 @@ pub struct AuditFilter {
     /// The id of a key.
     pub actor: Option<String>,
     pub action: Option<AuditAction>,
-    pub object_kind: Option<String>,
+    pub object_kind: Option<ObjectKind>,
     pub object_id: Option<String>,
     /// From this time on.
     pub since: Option<Micros>,
@@ -222,7 +250,7 @@ mod tests {
 
     fn entry(before: Value, after: Value) -> (Value, Value) {
         let actor = Actor::server();
-        let object = AuditObject::new("tool", "tool_1", Some("orders"));
+        let object = AuditObject::new(ObjectKind::Tool, "tool_1", Some("orders"));
         let entry = AuditEntry::new(WorkspaceId(Uuid::nil()), &actor, AuditAction::Updated, object);
         let entry = entry.with_changes(before, after);
         (entry.before, entry.after)

@@ -10,21 +10,22 @@ use utoipa::ToSchema;
 
 use super::assistant::AssistantVersion;
 use super::error::Error;
+use super::from_object::from_object;
 use super::ignored_names::{IgnoredNames, NameSource, encode_name};
 use super::invalid_field::InvalidField;
 use super::json_number;
 use super::template::is_variable;
 
 /// The most variables that an assistant declares for visitors.
-const MAX_DECLARED: usize = 32;
-/// The longest name of one, in bytes.
+pub const MAX_DECLARED: usize = 32;
+/// The longest name of one, in characters.
 const MAX_NAME: usize = 64;
 /// The largest `max_length`, in characters.
 const MAX_LENGTH: usize = 4_096;
 
 /// A variable that visitors may set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "{ default = \"TEXT\", max_length = NUMBER }")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct VisitorVariable {
     /// The value if none is set.
     #[serde(default)]
@@ -35,16 +36,17 @@ pub struct VisitorVariable {
     pub max_length: usize,
 }
 
+from_object!(VisitorVariable, "{ default = \"TEXT\", max_length = NUMBER }");
+
 fn default_max_length() -> usize {
     200
 }
 
 impl VisitorVariable {
     fn check_declaration(&self, name: &str) -> Result<(), InvalidField> {
-        if name.len() > MAX_NAME || !is_variable(name) {
-            let problem = format!(
-                "not a name of a variable: 1 to {MAX_NAME} bytes of letters, digits, `_`, `-` and `.`"
-            );
+        if name.chars().count() > MAX_NAME || !is_variable(name) {
+            let problem =
+                format!("not a name of a variable: 1 to {MAX_NAME} letters, digits, `_`, `-` and `.`");
             return Err(InvalidField::new(name, problem));
         }
         let max = self.max_length;

@@ -33,19 +33,26 @@ string_enum! {
     }
 }
 
+/// A person, as a back end names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Person {
+    /// The `external_identifier` of their conversations.
+    ExternalIdentifier(String),
+    /// The `sender_id` of their messages of the platform API.
+    Sender(String),
+    /// The `sub` of their identity tokens.
+    Identity(String),
+}
+
 /// Which conversations are erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErasureTarget {
     Conversation(ConversationId),
-    /// Those that a back end has given this name.
-    ExternalIdentifier(String),
-    /// Those in which a user of this name has written, through the platform API. Those up to `scanned` were looked at.
-    Sender {
-        name: String,
+    /// Those of a person. Those up to `scanned` were looked at.
+    Person {
+        person: Person,
         scanned: Option<ConversationId>,
     },
-    /// Those of an identified visitor.
-    Identity(String),
     /// Those without a message since this time. Those up to `scanned` were looked at.
     Inactive {
         since: Micros,
@@ -96,10 +103,7 @@ impl Erasure {
     pub fn new(new: &NewErasure) -> Self {
         let conversation = match new.target {
             ErasureTarget::Conversation(id) => Some(id),
-            ErasureTarget::ExternalIdentifier(_)
-            | ErasureTarget::Sender { .. }
-            | ErasureTarget::Identity(_)
-            | ErasureTarget::Inactive { .. } => None,
+            ErasureTarget::Person { .. } | ErasureTarget::Inactive { .. } => None,
         };
         Self {
             workspace: new.workspace,

@@ -58,6 +58,14 @@ pub struct Identity {
     pub expires_at: Micros,
 }
 
+impl Identity {
+    /// When its token is no longer accepted.
+    #[must_use]
+    pub fn ends_at(&self) -> Micros {
+        self.expires_at.plus(LEEWAY)
+    }
+}
+
 /// A secret that signs the tokens of an assistant's visitors.
 #[derive(Clone, Debug)]
 pub struct IdentitySecret {
@@ -87,6 +95,8 @@ pub enum InvalidIdentity {
     Audience,
     #[error("its subject (sub) is not a text of 1 to {MAX_SUBJECT} bytes")]
     Subject,
+    #[error("its claim '{0}' is not a time in seconds since 1970")]
+    Time(&'static str),
     #[error("it has no expiry time (exp)")]
     NoExpiry,
     #[error("it has expired (exp)")]
@@ -191,10 +201,10 @@ fn is_for(audience: &Value, assistant: AssistantId) -> bool {
 
 /// The expiry time of a token that is valid now.
 fn check_times(claims: &Map<String, Value>, now: Micros) -> Result<Micros, InvalidIdentity> {
-    let time = |name: &str| match claims.get(name) {
+    let time = |name: &'static str| match claims.get(name) {
         None => Ok(None),
-        Some(Value::Number(seconds)) => from_seconds(seconds).map(Some).ok_or(InvalidIdentity::Malformed),
-        Some(_) => Err(InvalidIdentity::Malformed),
+        Some(Value::Number(seconds)) => from_seconds(seconds).map(Some).ok_or(InvalidIdentity::Time(name)),
+        Some(_) => Err(InvalidIdentity::Time(name)),
     };
     let expires_at = time("exp")?.ok_or(InvalidIdentity::NoExpiry)?;
     if expires_at <= now.minus(LEEWAY) {

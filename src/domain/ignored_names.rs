@@ -14,6 +14,8 @@ pub enum NameSource {
     Body,
     /// An unknown query parameter.
     Query,
+    /// A header that the route does not support.
+    Header,
     /// A variable whose value does not count.
     Variables,
 }
@@ -24,6 +26,7 @@ impl NameSource {
         match self {
             Self::Body => "body",
             Self::Query => "query",
+            Self::Header => "header",
             Self::Variables => "variables",
         }
     }

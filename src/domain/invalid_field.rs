@@ -40,24 +40,13 @@ pub fn check_slug(slug: &str) -> Result<(), InvalidField> {
     Err(InvalidField::new("slug", problem))
 }
 
-/// Refuses a text that is blank or longer than `max_chars`: for texts that people read in little space.
-pub fn check_chars(field: &str, text: &str, max_chars: usize) -> Result<(), InvalidField> {
+/// Refuses a text that is blank or longer than `max_chars`. The `maxLength` of a schema counts characters, too.
+pub fn check_text(field: &str, text: &str, max_chars: usize) -> Result<(), InvalidField> {
     if text.trim().is_empty() {
         return Err(InvalidField::new(field, "empty"));
     }
     if text.chars().count() > max_chars {
         return Err(InvalidField::new(field, format_args!("longer than {max_chars} characters")));
-    }
-    Ok(())
-}
-
-/// Refuses a text that is blank or longer than `max_bytes`.
-pub fn check_text(field: &str, text: &str, max_bytes: usize) -> Result<(), InvalidField> {
-    if text.trim().is_empty() {
-        return Err(InvalidField::new(field, "empty"));
-    }
-    if text.len() > max_bytes {
-        return Err(InvalidField::new(field, format_args!("longer than {max_bytes} bytes")));
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ pub mod erasure;
 pub mod error;
 pub mod event;
 pub mod failure;
+mod from_object;
 pub mod history;
 pub mod idempotency;
 pub mod identity;

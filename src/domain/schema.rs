@@ -115,17 +115,41 @@ impl PartialSchema for EventPosition {
 
 impl ToSchema for EventPosition {}
 
-/// A cursor of the event feed, or `latest`.
+/// The id of a frame of a conversation's stream, or `latest`.
 #[derive(Debug)]
-pub enum FeedPosition {}
+pub enum FramePosition {}
 
-impl PartialSchema for FeedPosition {
+impl PartialSchema for FramePosition {
     fn schema() -> RefOr<Schema> {
-        pattern(format!("^(latest|{EVENT_CURSOR})$")).into()
+        pattern(concat!("^(latest|", id_pattern!("evt"), ")$")).into()
     }
 }
 
-impl ToSchema for FeedPosition {}
+impl ToSchema for FramePosition {}
+
+/// [`FramePosition`] in the header `Last-Event-ID`. A client that has received no frame may send an empty value.
+#[derive(Debug)]
+pub enum LastFrameId {}
+
+impl PartialSchema for LastFrameId {
+    fn schema() -> RefOr<Schema> {
+        pattern(concat!("^(latest|", id_pattern!("evt"), ")?$")).into()
+    }
+}
+
+impl ToSchema for LastFrameId {}
+
+/// The header `Last-Event-ID` of a stream whose frames have such ids. A client that has received no event may send an empty value.
+#[derive(Debug)]
+pub enum LastEventId {}
+
+impl PartialSchema for LastEventId {
+    fn schema() -> RefOr<Schema> {
+        pattern(format!("^(latest|{EVENT_CURSOR})?$")).into()
+    }
+}
+
+impl ToSchema for LastEventId {}
 
 /// Types of events, separated by commas.
 #[derive(Debug)]

@@ -34,8 +34,8 @@ pub struct Values<'a> {
 /// Why a template could not be filled. The texts may be shown, also to a model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    #[error("the filled text is longer than {max_bytes} bytes")]
-    TooLong { max_bytes: usize },
+    #[error("the filled text is longer than {max_chars} characters")]
+    TooLong { max_chars: usize },
     #[error("the URL is not absolute")]
     NotAbsolute,
     /// The value would change the host or the path depth of the URL.
@@ -75,10 +75,10 @@ pub fn is_variable(name: &str) -> bool {
 pub fn fill_prompt(
     template: &str,
     variables: &Map<String, Value>,
-    max_bytes: usize,
+    max_chars: usize,
 ) -> Result<String, TemplateError> {
     let values = Values { variables, arguments: &Map::new() };
-    fill(template, false, max_bytes, |out, piece| match piece {
+    fill(template, false, max_chars, |out, piece| match piece {
         Piece::Text(text) => out.push_str(text),
         Piece::Variable(_) | Piece::Argument(_) => out.push_str(&plain(values.get(piece))),
     })
@@ -90,10 +90,10 @@ pub fn fill_system_prompt(
     template: &str,
     variables: &Map<String, Value>,
     visitor: &Map<String, Value>,
-    max_bytes: usize,
+    max_chars: usize,
 ) -> Result<String, TemplateError> {
     let mut has_visitor_data = false;
-    let mut filled = fill(template, false, max_bytes, |out, piece| match piece {
+    let mut filled = fill(template, false, max_chars, |out, piece| match piece {
         Piece::Text(text) => out.push_str(text),
         Piece::Variable(name) | Piece::Argument(name) => match visitor.get(name) {
             Some(value) => {
@@ -119,8 +119,8 @@ fn push_visitor_data(out: &mut String, name: &str, value: &Value) {
 }
 
 /// Fills the header of a tool. The header type of the caller has to refuse line breaks.
-pub fn fill_header(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
-    fill(template, true, max_bytes, |out, piece| match piece {
+pub fn fill_header(template: &str, values: Values<'_>, max_chars: usize) -> Result<String, TemplateError> {
+    fill(template, true, max_chars, |out, piece| match piece {
         Piece::Text(text) => out.push_str(text),
         Piece::Variable(_) | Piece::Argument(_) => out.push_str(&plain(values.get(piece))),
     })
@@ -128,11 +128,11 @@ pub fn fill_header(template: &str, values: Values<'_>, max_bytes: usize) -> Resu
 
 /// Fills the absolute URL of a tool. Each value is percent-encoded as one path segment or one query value. A value
 /// that would change the host or the path depth (`..`, or nothing for a segment) is refused.
-pub fn fill_url(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
+pub fn fill_url(template: &str, values: Values<'_>, max_chars: usize) -> Result<String, TemplateError> {
     // The first `count` placeholders get their values, the others harmless ones.
     let fill_first = |count: usize| {
         let mut index = 0;
-        fill(template, true, max_bytes, |out, piece| match piece {
+        fill(template, true, max_chars, |out, piece| match piece {
             Piece::Text(text) => out.push_str(text),
             Piece::Variable(_) | Piece::Argument(_) if index < count => {
                 index += 1;
@@ -171,9 +171,9 @@ fn names(template: &str) -> impl Iterator<Item = &str> {
 
 /// Fills the JSON body of a tool. Within a JSON string a value is escaped text; elsewhere it is a whole JSON value (a
 /// string with quotes, an unknown name as `null`). So `{"id": {id}, "note": "for {name}"}` stays valid JSON.
-pub fn fill_json(template: &str, values: Values<'_>, max_bytes: usize) -> Result<String, TemplateError> {
+pub fn fill_json(template: &str, values: Values<'_>, max_chars: usize) -> Result<String, TemplateError> {
     let mut scanner = JsonScanner::default();
-    fill(template, true, max_bytes, |out, piece| match piece {
+    fill(template, true, max_chars, |out, piece| match piece {
         Piece::Text(text) => {
             scanner.advance(text);
             out.push_str(text);
@@ -204,14 +204,17 @@ impl<'a> Values<'a> {
 fn fill(
     template: &str,
     with_arguments: bool,
-    max_bytes: usize,
+    max_chars: usize,
     mut push: impl FnMut(&mut String, Piece<'_>),
 ) -> Result<String, TemplateError> {
     let mut out = String::with_capacity(template.len());
+    let mut chars = 0;
     for piece in pieces(template, with_arguments) {
+        let end = out.len();
         push(&mut out, piece);
-        if out.len() > max_bytes {
-            return Err(TemplateError::TooLong { max_bytes });
+        chars += out[end..].chars().count();
+        if chars > max_chars {
+            return Err(TemplateError::TooLong { max_chars });
         }
     }
     Ok(out)

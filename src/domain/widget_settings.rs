@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::conversation_variables::VisitorVariable;
-use super::invalid_field::{InvalidField, check_chars};
+use super::from_object::from_object;
+use super::invalid_field::{InvalidField, check_text};
+use super::schema::pattern;
 use super::string_enum::string_enum;
 
 /// The longest title, label or quick reply, in characters.
@@ -17,14 +20,18 @@ const MAX_FORM_FIELDS: usize = 8;
 
 /// The settings of an assistant's widget. A page that embeds it may replace each of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "a table of widget settings")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct WidgetSettings {
     /// The heading; by default the assistant's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "Ask Acme", min_length = 1, max_length = 80)]
+    #[schema(example = "Ask Acme", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$", max_length = 80)]
     pub title: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "Usually answers at once", min_length = 1, max_length = 120)]
+    #[schema(
+        example = "Usually answers at once",
+        pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$",
+        max_length = 120
+    )]
     pub subtitle: Option<String>,
     /// The colour of buttons, links and the visitor's messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +39,7 @@ pub struct WidgetSettings {
     pub accent: Option<String>,
     /// Messages that a visitor can send with one click, until the first message is sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schema(example = json!(["Where is my order?"]), max_items = 8)]
+    #[schema(value_type = Vec<QuickReply>, example = json!(["Where is my order?"]), max_items = 8)]
     pub quick_replies: Vec<String>,
     /// The fields that a visitor fills in before the conversation begins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -46,12 +53,12 @@ pub struct WidgetSettings {
 
 /// A field of the form in front of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "{ variable = \"NAME\", label = \"TEXT\" }")]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct FormField {
     /// The name of the visitor variable that gets the value.
     #[schema(example = "customer_name")]
     pub variable: String,
-    #[schema(example = "Your name", min_length = 1, max_length = 80)]
+    #[schema(example = "Your name", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$", max_length = 80)]
     pub label: String,
     /// By default `text`.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -60,6 +67,21 @@ pub struct FormField {
     #[serde(default)]
     pub required: bool,
 }
+
+from_object!(WidgetSettings, "a table of widget settings");
+from_object!(FormField, "{ variable = \"NAME\", label = \"TEXT\" }");
+
+/// A message that a visitor sends with one click.
+#[derive(Debug)]
+pub enum QuickReply {}
+
+impl PartialSchema for QuickReply {
+    fn schema() -> RefOr<Schema> {
+        pattern(r"^[^\u0000]*[^\u0000\s][^\u0000]*$").max_length(Some(MAX_LABEL)).into()
+    }
+}
+
+impl ToSchema for QuickReply {}
 
 string_enum! {
     /// How the widget shows that a tool is called: by its label, not at all, or with arguments and result.
@@ -91,7 +113,7 @@ impl WidgetSettings {
             [("title", &self.title, MAX_LABEL), ("subtitle", &self.subtitle, MAX_SUBTITLE)]
         {
             if let Some(text) = text {
-                check_chars(field, text, max_chars)?;
+                check_text(field, text, max_chars)?;
             }
         }
         if let Some(accent) = self.accent.as_deref().filter(|accent| !is_colour(accent)) {
@@ -103,7 +125,7 @@ impl WidgetSettings {
             return Err(InvalidField::new("quick_replies", problem));
         }
         for (at, text) in self.quick_replies.iter().enumerate() {
-            check_chars(&format!("quick_replies[{at}]"), text, MAX_LABEL)?;
+            check_text(&format!("quick_replies[{at}]"), text, MAX_LABEL)?;
         }
         self.check_form(variables)
     }
@@ -124,7 +146,7 @@ impl WidgetSettings {
             if !known.insert(variable) {
                 return error("is there twice");
             }
-            check_chars(&format!("form[{at}].label"), label, MAX_LABEL)?;
+            check_text(&format!("form[{at}].label"), label, MAX_LABEL)?;
         }
         Ok(())
     }

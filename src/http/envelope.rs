@@ -14,7 +14,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::error::{Problem, TransportError, ceil_seconds};
-use super::fields::{BodyError, Violation};
+use super::fields::{BodyError, Violation, quoted};
 use super::response::{REJOINDER_WARNING, set_header};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::failure::Failure;
@@ -22,6 +22,9 @@ use crate::domain::render::{platform_error, widget_error, widget_error_text};
 
 /// The way in which an API answers errors.
 pub(super) trait Envelope: Send + Sync + 'static {
+    /// Whether a body that must not have unknown fields must not have one twice either.
+    const REFUSES_DUPLICATE_FIELDS: bool;
+
     /// The API's status table.
     fn status(error: &Error) -> StatusCode;
 
@@ -70,6 +73,8 @@ impl RouteOptions for Widget {
 }
 
 impl Envelope for Widget {
+    const REFUSES_DUPLICATE_FIELDS: bool = false;
+
     fn status(error: &Error) -> StatusCode {
         match error {
             Error::Invalid(_) | Error::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -149,6 +154,8 @@ impl RouteOptions for Platform {
 }
 
 impl Envelope for Platform {
+    const REFUSES_DUPLICATE_FIELDS: bool = true;
+
     fn status(error: &Error) -> StatusCode {
         match error {
             Error::Invalid(_) | Error::IdempotencyKeyMalformed | Error::InsufficientBalance => {
@@ -180,6 +187,12 @@ impl Envelope for Platform {
     }
 
     fn field_error(field: &str, violation: &Violation) -> String {
+        if let Violation::Within(path, inner) = violation {
+            return Self::field_error(&format!("{field}.{path}"), inner);
+        }
+        if let Violation::UnknownField(known) = violation {
+            return format!("Unknown field '{field}'. Known fields: {}.", quoted(known));
+        }
         format!("Field '{field}' {violation}")
     }
 

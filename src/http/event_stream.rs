@@ -13,7 +13,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::time::Instant;
 
 use super::response::X_ACCEL_BUFFERING;
-use crate::domain::event::EventCursor;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -24,17 +23,17 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The delay before the next read after the database was unavailable.
 pub(super) const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// A frame, and the position after which a client that has it resumes.
+/// A frame, and the position after which a client that has it resumes; none if there is no such position yet.
 pub(super) struct Frame {
-    cursor: EventCursor,
+    position: Option<String>,
     event: sse::Event,
 }
 
 impl Frame {
     /// `data` is JSON.
-    pub(super) fn new(cursor: EventCursor, name: &str, data: &str) -> Self {
-        let event = sse::Event::default().id(cursor.to_string()).event(name).data(one_line(data));
-        Self { cursor, event }
+    pub(super) fn new(position: Option<String>, name: &str, data: &str) -> Self {
+        let event = with_id(sse::Event::default(), position.as_deref()).event(name).data(one_line(data));
+        Self { position, event }
     }
 }
 
@@ -43,8 +42,8 @@ pub(super) trait FrameSource: Send + 'static {
     /// Waits for the next frame; none at the end of the stream. Cancel safe.
     fn next(&mut self) -> impl Future<Output = Option<Frame>> + Send;
 
-    /// All frames up to here were returned.
-    fn cursor(&self) -> EventCursor;
+    /// The position up to which all frames were returned, if there is one.
+    fn position(&self) -> Option<String>;
 }
 
 /// The position in the header `Last-Event-ID`. A client that has received no event yet may send an empty value.
@@ -69,6 +68,13 @@ pub(super) fn stream_response<E: Into<BoxError> + 'static>(
     response
 }
 
+fn with_id(event: sse::Event, id: Option<&str>) -> sse::Event {
+    match id {
+        Some(id) => event.id(id),
+        None => event,
+    }
+}
+
 /// The body on one line, because not every client joins the lines of a frame. JSON has line breaks only between values.
 fn one_line(body: &str) -> Cow<'_, str> {
     if body.contains(['\r', '\n']) { body.replace(['\r', '\n'], " ").into() } else { body.into() }
@@ -78,13 +84,13 @@ fn one_line(body: &str) -> Cow<'_, str> {
 struct EventStream<S> {
     source: S,
     has_begun: bool,
-    /// The last cursor that was sent.
-    last_sent: EventCursor,
+    /// The last position that was sent.
+    last_sent: Option<String>,
     next_ping: Instant,
 }
 
 fn events<S: FrameSource>(source: S) -> impl Stream<Item = Result<sse::Event, Infallible>> + Send {
-    let (last_sent, next_ping) = (source.cursor(), Instant::now() + PING);
+    let (last_sent, next_ping) = (source.position(), Instant::now() + PING);
     let initial = EventStream { source, has_begun: false, last_sent, next_ping };
     futures::stream::unfold(initial, async |mut state| {
         let event = state.next().await?;
@@ -102,22 +108,22 @@ impl<S: FrameSource> EventStream<S> {
         }
         match tokio::time::timeout_at(self.next_ping, self.source.next()).await {
             Ok(frame) => {
-                let Frame { cursor, event } = frame?;
-                self.last_sent = cursor;
+                let Frame { position, event } = frame?;
+                self.last_sent = position;
                 Some(event)
             }
             Err(_) => Some(self.ping()),
         }
     }
 
-    /// A comment. It carries the cursor if filtered events were skipped, so that a reconnecting client resumes after them.
+    /// A comment. It carries the position if that has advanced without a frame, so that a reconnecting client resumes there.
     fn ping(&mut self) -> sse::Event {
         let ping = sse::Event::default().comment("ping");
-        let cursor = self.source.cursor();
-        if cursor == self.last_sent {
+        let position = self.source.position();
+        if position == self.last_sent {
             return ping;
         }
-        self.last_sent = cursor;
-        ping.id(cursor.to_string())
+        self.last_sent = position;
+        with_id(ping, self.last_sent.as_deref())
     }
 }

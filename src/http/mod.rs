@@ -9,6 +9,7 @@ mod event_stream;
 mod extract;
 mod fields;
 mod health;
+mod ignored_key;
 mod openapi;
 mod operator;
 mod pages;

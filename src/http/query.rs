@@ -1,5 +1,5 @@
-//! Query parameters that a route does not have. The APIs refuse them by name: a route has those that its `OpenAPI` declaration
-//! lists. Pages accept them, with `Rejoinder-Warning`.
+//! Query parameters that a route does not have. The APIs refuse them by name, once the caller may use the route: a route has those that
+//! its `OpenAPI` declaration lists. Pages accept them, with `Rejoinder-Warning`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http::Method;
+use http::request::Parts;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::{OpenApi, RefOr};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::envelope::{ApiError, RouteOptions};
 use super::extract::{parameter_name, query_names};
 use super::response::{REJOINDER_WARNING, set_header};
 use super::state::AppState;
@@ -33,20 +33,24 @@ impl KnownParameters {
         Self(Arc::new(routes.collect()))
     }
 
-    /// The error of a request's first unknown parameter.
-    fn check(&self, request: &Request) -> Result<(), Error> {
+    /// A request's first unknown parameter.
+    fn find_unknown(&self, request: &Request) -> Option<UnknownParameter> {
         let names = query_names(request.uri());
-        let Some(path) = request.extensions().get::<MatchedPath>().filter(|_| !names.is_empty()) else {
-            return Ok(());
-        };
+        let path = request.extensions().get::<MatchedPath>().filter(|_| !names.is_empty())?;
         // `HEAD` is answered by the route of `GET`.
         let method = if request.method() == Method::HEAD { &Method::GET } else { request.method() };
-        let Some(known) = self.0.get(&(method.clone(), path.as_str().to_owned())) else { return Ok(()) };
-        match names.iter().find(|name| !known.iter().any(|known| known == parameter_name(name))) {
-            Some(name) => Err(unknown_parameter(name, known)),
-            None => Ok(()),
-        }
+        let known = self.0.get(&(method.clone(), path.as_str().to_owned()))?;
+        let name = names.iter().find(|name| !known.iter().any(|known| known == parameter_name(name)))?;
+        Some(UnknownParameter { name: name.clone(), known: known.clone() })
     }
+}
+
+/// A parameter that a route with the `known` ones does not have. The extractor that checks whether the caller may use the route refuses
+/// it after that check ([`check`]).
+#[derive(Clone, Debug)]
+struct UnknownParameter {
+    name: String,
+    known: Vec<String>,
 }
 
 fn operations(item: &PathItem) -> impl Iterator<Item = (Method, &Operation)> {
@@ -80,24 +84,24 @@ pub(super) fn unknown_parameter(name: &str, known: &[String]) -> Error {
     Error::invalid("query", format!("Unknown query parameter '{}'. {known}.", encode_name(name)))
 }
 
-/// Refuses unknown query parameters, in the envelope of the routes. `prefix` is that under which the routes are nested.
-pub(super) fn refuse_unknown<O: RouteOptions>(
-    prefix: &str,
-    routes: OpenApiRouter<AppState>,
-) -> OpenApiRouter<AppState> {
+/// Lets routes refuse unknown query parameters. `prefix` is that under which they are nested.
+pub(super) fn refuse_unknown(prefix: &str, routes: OpenApiRouter<AppState>) -> OpenApiRouter<AppState> {
     let known = KnownParameters::new(prefix, routes.get_openapi());
-    routes.route_layer(from_fn_with_state(known, check::<O>))
+    routes.route_layer(from_fn_with_state(known, find))
 }
 
-async fn check<O: RouteOptions>(
-    State(known): State<KnownParameters>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let checked = known.check(&request);
-    match checked {
-        Ok(()) => next.run(request).await,
-        Err(error) => ApiError::<O>::from(error).into_response(),
+async fn find(State(known): State<KnownParameters>, mut request: Request, next: Next) -> Response {
+    if let Some(unknown) = known.find_unknown(&request) {
+        request.extensions_mut().insert(unknown);
+    }
+    next.run(request).await
+}
+
+/// Refuses an unknown query parameter. Every extractor of a caller does so, once the caller may use the route.
+pub(super) fn check(parts: &mut Parts) -> Result<(), Error> {
+    match parts.extensions.remove() {
+        Some(UnknownParameter { name, known }) => Err(unknown_parameter(&name, &known)),
+        None => Ok(()),
     }
 }
 

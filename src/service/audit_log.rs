@@ -2,7 +2,9 @@
 
 use super::Services;
 use super::page::Page;
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditFilter, AuditObject, StoredAuditEntry};
+use crate::domain::audit::{
+    Actor, AuditAction, AuditEntry, AuditFilter, AuditObject, ObjectKind, StoredAuditEntry,
+};
 use crate::domain::clock::Clock;
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, IdGenerator};
@@ -32,8 +34,11 @@ pub async fn list(
 
 /// Records that the log is exported, before that begins.
 pub async fn record_export(services: &Services, filter: &AuditFilter, actor: &Actor) -> Result<(), Error> {
-    let object =
-        AuditObject::new("audit_log", filter.workspace.map_or("all".to_owned(), |id| id.to_string()), None);
+    let object = AuditObject::new(
+        ObjectKind::AuditLog,
+        filter.workspace.map_or("all".to_owned(), |id| id.to_string()),
+        None,
+    );
     let entry = match filter.workspace {
         Some(workspace) => AuditEntry::new(workspace, actor, AuditAction::Exported, object),
         None => AuditEntry::of_server(actor, AuditAction::Exported, object),

@@ -1,5 +1,5 @@
 //! Authentication by API key. A key that was read is trusted for four seconds, so that within five seconds after its
-//! revocation every process rejects it.
+//! revocation every process rejects it. A write that outlives its key reads it again, in its transaction ([`current_key`](super::current_key)).
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ pub async fn authenticate_operator(
     let hash = secret.hash();
     let cache = &services.operator_key_cache;
     let find = async |conn: Conn<'_>| operator_keys::find(conn, hash).await;
-    Ok(find_valid(services, cache, hash, client, count_unknown, find).await?.account())
+    Ok(find_valid(services, cache, hash, client, count_unknown, find).await?.account(hash))
 }
 
 /// The key with this hash, if it is valid.
@@ -131,9 +131,10 @@ pub async fn flush_last_used(services: &Services) -> Result<(), Error> {
     // Sorted, so that two processes do not deadlock on the rows.
     used.sort_unstable();
     used_by_operators.sort_unstable();
+    // Operators' keys first, as in a change that an operator makes to a key of a workspace.
     let touch = async |mut conn: Conn<'_>| {
-        keys::touch(conn.reborrow(), &used).await?;
-        operator_keys::touch(conn, &used_by_operators).await
+        operator_keys::touch(conn.reborrow(), &used_by_operators).await?;
+        keys::touch(conn, &used).await
     };
     Ok(services.db.write(Tenant::Process, touch).await?)
 }

@@ -5,7 +5,7 @@ use super::replay::replay;
 use super::visitors::verify;
 use super::{ApiResponse, Services, widget_assistant};
 use crate::domain::account::Account;
-use crate::domain::assistant::AssistantVersion;
+use crate::domain::assistant::{AssistantVersion, MAX_FIRST_MESSAGE};
 use crate::domain::conversation::{ConversationKind, CreatedConversation};
 use crate::domain::conversation_variables::AcceptedVariables;
 use crate::domain::error::Error;
@@ -19,8 +19,6 @@ use serde_json::{Map, Value};
 
 /// The scope of idempotency keys on this route.
 const ROUTE: &str = "POST /v1/conversations";
-/// The maximum length of the filled-in first message, in bytes.
-const MAX_FIRST_MESSAGE: usize = 32 * 1024;
 
 /// A request with validated fields.
 #[derive(Clone, Debug)]

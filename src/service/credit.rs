@@ -24,7 +24,7 @@ pub enum CreditError {
     UnknownWorkspace(String),
     #[error("a reference must have 1 to {MAX_REFERENCE} characters")]
     InvalidReference,
-    #[error("an amount of zero moves nothing")]
+    #[error("the amount must not be zero")]
     ZeroAmount,
     /// The reference was used before with another amount.
     #[error("{reference} has counted already, for {amount}; nothing was credited. Give another reference")]

@@ -4,7 +4,7 @@ use futures::Stream;
 
 use super::{Services, audit_log, page};
 use crate::domain::account::Account;
-use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, ResourceId as _, WorkspaceId};
 use crate::domain::transcript::{ExportFormat, Transcript};
@@ -36,7 +36,7 @@ pub async fn export(
 ) -> Result<(ConversationId, impl Stream<Item = Result<String, Error>> + Send + use<>), Error> {
     let id = ConversationId::parse(name)?;
     let (workspace, now) = (account.workspace, services.clock.now());
-    let object = AuditObject::new("conversation", id, None);
+    let object = AuditObject::new(ObjectKind::Conversation, id, None);
     let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Exported, object);
     let begin = async |mut conn: Conn<'_>| {
         let found = conversations::find(conn.reborrow(), workspace, id).await?;

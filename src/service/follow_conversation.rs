@@ -11,16 +11,17 @@ use super::Services;
 use super::follow_events::Follower;
 use super::read_conversation::is_visible;
 use super::read_events::{FeedReader, StartPosition, open_at};
-use super::visitors::{Visitor, find_conversation};
-use crate::domain::clock::Micros;
+use super::visitors::{FoundConversation, Visitor, find_conversation};
+use crate::domain::clock::{Clock, Micros};
 use crate::domain::conversation::{Conversation, SenderType};
 use crate::domain::error::Error;
-use crate::domain::event::{Event, EventCursor, EventFilter, EventType};
+use crate::domain::event::{Event, EventFilter, EventType};
 use crate::domain::failure::Failure;
-use crate::domain::ids::{ConversationId, ResourceId as _, WidgetUuid, WorkspaceId};
+use crate::domain::identity::Identity;
+use crate::domain::ids::{ConversationId, EventId, ResourceId as _, WidgetUuid, WorkspaceId};
 use crate::domain::message::Message;
 use crate::domain::render::message_of_event;
-use crate::store::{Conn, conversations, messages};
+use crate::store::{Conn, conversations, events, messages};
 
 /// The events that say that there is something new for a visitor.
 const TYPES: [EventType; 4] = [
@@ -68,12 +69,16 @@ pub struct ConversationFollower {
     follower: Follower,
     workspace: WorkspaceId,
     conversation: ConversationId,
+    link: WidgetUuid,
+    visitor: Visitor,
+    /// When the token of an identified visitor is no longer accepted.
+    ends_at: Option<Micros>,
     /// What comes first.
     first: VecDeque<ConversationNews>,
     /// Events that were read, and whose news are not yet returned.
     events: VecDeque<Arc<Event>>,
-    /// All news up to here were returned.
-    position: EventCursor,
+    /// The last event of the conversation whose news were returned: a position that says nothing of other conversations.
+    position: Option<EventId>,
     /// The status that was returned last.
     status: ConversationStatus,
     typed_at: watch::Receiver<Option<Micros>>,
@@ -97,12 +102,13 @@ enum Found {
 /// workspace is suspended.
 pub async fn follow(services: &Services, request: FollowRequest) -> Result<ConversationFollower, Error> {
     let FollowRequest { link, visitor, after } = request;
-    let Conversation { workspace, id, .. } = find_conversation(services, link, &visitor).await?.conversation;
+    let FoundConversation { conversation, identity } = find_conversation(services, link, &visitor).await?;
+    let Conversation { workspace, id, .. } = conversation;
     let following = async |conn: Conn<'_>| conversations::list_following(conn, &[link]).await;
     if services.db.read(workspace, following).await?.is_empty() {
         return Err(Error::Processing(Failure::WorkspaceSuspended));
     }
-    let (reader, is_reset) = open(services, workspace, id, after).await?;
+    let Opened { reader, position, is_reset } = open(services, workspace, id, after).await?;
     let (subscription, typed_at) = services.followers.subscribe_link(workspace, link)?;
     // After the position: an event in between changes nothing.
     let read = async |conn: Conn<'_>| conversations::find(conn, workspace, id).await;
@@ -113,12 +119,14 @@ pub async fn follow(services: &Services, request: FollowRequest) -> Result<Conve
     if is_reset {
         first.push_back(ConversationNews::Reset);
     }
-    let follower = Follower::new(subscription, reader);
     Ok(ConversationFollower {
-        position: follower.cursor(),
-        follower,
+        position,
+        follower: Follower::new(subscription, reader),
         workspace,
         conversation: id,
+        link,
+        visitor,
+        ends_at: identity.as_ref().map(Identity::ends_at),
         first,
         events: VecDeque::new(),
         status,
@@ -128,51 +136,72 @@ pub async fn follow(services: &Services, request: FollowRequest) -> Result<Conve
     })
 }
 
-/// A reader at a position, or at the newest one if that is gone. Returns whether it is gone.
+/// A reader of the conversation's events.
+struct Opened {
+    reader: FeedReader,
+    /// The last event before it; none if there is none, or retention has removed it.
+    position: Option<EventId>,
+    /// Whether the requested position is gone, so that it begins at the newest one.
+    is_reset: bool,
+}
+
 async fn open(
     services: &Services,
     workspace: WorkspaceId,
     conversation: ConversationId,
     after: StartPosition,
-) -> Result<(FeedReader, bool), Error> {
+) -> Result<Opened, Error> {
     let _permit = services.followers.acquire_read_permit(workspace).await;
     let filter = EventFilter { types: TYPES.to_vec(), conversation: Some(conversation) };
-    match open_at(services, workspace, (after, "The position"), filter.clone()).await {
+    let opened = open_at(services, workspace, (after, "The position"), filter.clone()).await;
+    let (reader, is_reset) = match opened {
         Err(Error::CursorExpired(_) | Error::Conflict(_)) => {
-            let reader =
-                open_at(services, workspace, (StartPosition::Latest, "The position"), filter).await?;
-            Ok((reader, true))
+            let latest = (StartPosition::Latest, "The position");
+            (open_at(services, workspace, latest, filter).await?, true)
         }
-        opened => Ok((opened?, false)),
+        opened => (opened?, false),
+    };
+    let newest =
+        async |conn: Conn<'_>| events::find_newest_of(conn, workspace, conversation, reader.cursor).await;
+    let position = services.db.read(workspace, newest).await?;
+    Ok(Opened { reader, position, is_reset })
+}
+
+/// Waits until this time; for ever if there is none.
+async fn wait_until(time: Option<Micros>, clock: &dyn Clock) {
+    match time {
+        Some(time) => tokio::time::sleep(time.since(clock.now())).await,
+        None => std::future::pending().await,
     }
 }
 
 impl ConversationFollower {
-    /// All news up to here were returned.
+    /// The last event whose news were returned: where a new follower resumes.
     #[must_use]
-    pub fn cursor(&self) -> EventCursor {
-        if self.first.is_empty() && self.events.is_empty() { self.follower.cursor() } else { self.position }
+    pub fn position(&self) -> Option<EventId> {
+        self.position
     }
 
-    /// Waits for the next news, with their position. `None` once the conversation is deleted, its link is replaced, the workspace is
-    /// suspended or the process stops. Cancel safe.
-    pub async fn next(
-        &mut self,
-        services: &Services,
-    ) -> Result<Option<(ConversationNews, EventCursor)>, Error> {
-        while !self.follower.has_ended() {
+    /// Waits for the next news. `None` once the conversation is deleted, its link is replaced, the token of an identified visitor is no
+    /// longer accepted, the workspace is suspended or the process stops. Cancel safe.
+    pub async fn next(&mut self, services: &Services) -> Result<Option<ConversationNews>, Error> {
+        let clock = services.clock.as_ref();
+        while !self.follower.has_ended() && self.ends_at.is_none_or(|ends_at| clock.now() < ends_at) {
             if let Some(news) = self.first.pop_front() {
-                return Ok(Some((news, self.position)));
+                return Ok(Some(news));
+            }
+            if self.has_news() && !self.may_read(services).await? {
+                return Ok(None);
             }
             if let Some(is_typing) = self.changed_typing() {
-                return Ok(Some((ConversationNews::Typing(is_typing), self.cursor())));
+                return Ok(Some(ConversationNews::Typing(is_typing)));
             }
             if let Some(event) = self.events.front().map(Arc::clone) {
                 let found = self.read(services, &event).await?;
                 self.events.pop_front();
-                self.position = self.follower.position(event.cursor);
+                self.position = Some(event.id);
                 match found {
-                    Found::News(news) => return Ok(Some((self.remember(news), self.position))),
+                    Found::News(news) => return Ok(Some(self.remember(news))),
                     Found::Nothing => continue,
                     Found::End => return Ok(None),
                 }
@@ -180,6 +209,7 @@ impl ConversationFollower {
             tokio::select! {
                 // The sender lives as long as the subscription.
                 _ = self.typed_at.changed() => {}
+                () = wait_until(self.ends_at, clock) => {}
                 events = self.follower.next_batch(services) => match events? {
                     Some(events) => self.events = events.into(),
                     None => return Ok(None),
@@ -194,10 +224,32 @@ impl ConversationFollower {
         self.follower.pause(length).await;
     }
 
+    fn has_news(&self) -> bool {
+        !self.events.is_empty() || self.is_typing() != self.was_typing
+    }
+
+    /// Whether the visitor may still see the conversation. The token of an identified one is checked before each frame, because its secret
+    /// may have been removed; links are checked by the poll.
+    async fn may_read(&self, services: &Services) -> Result<bool, Error> {
+        if self.ends_at.is_none() {
+            return Ok(true);
+        }
+        match find_conversation(services, self.link, &self.visitor).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_typing(&self) -> bool {
+        let typed_at = *self.typed_at.borrow();
+        typed_at.is_some() && typed_at > self.written_at
+    }
+
     /// Whether a person types, if that has changed.
     fn changed_typing(&mut self) -> Option<bool> {
-        let typed_at = *self.typed_at.borrow_and_update();
-        let is_typing = typed_at.is_some() && typed_at > self.written_at;
+        self.typed_at.mark_unchanged();
+        let is_typing = self.is_typing();
         let has_changed = std::mem::replace(&mut self.was_typing, is_typing) != is_typing;
         has_changed.then_some(is_typing)
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::audit_log;
 use crate::domain::account::{KeyHash, Scope};
 use crate::domain::api_key::{ApiKey, KeySecret, MAX_KEY_NAME};
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{IdGenerator, KeyId, WorkspaceId};
 use crate::store::{Conn, Db, StoreError, Tenant, keys, workspaces};
@@ -117,7 +117,7 @@ pub(super) async fn insert(
 
 /// A key as the object of an entry of the audit log.
 pub(super) fn audit_object(key: &ApiKey) -> AuditObject {
-    AuditObject::new("key", key.id, Some(&key.name))
+    AuditObject::new(ObjectKind::Key, key.id, Some(&key.name))
 }
 
 /// The fields of a key in the audit log.
@@ -145,6 +145,9 @@ pub async fn list(db: &Db, slug: Option<&str>) -> Result<Vec<(String, ApiKey)>, 
 pub async fn revoke(db: &Db, clock: &dyn Clock, ids: &IdGenerator, id: KeyId) -> Result<(), KeysError> {
     let actor = Actor::command("rejoinder keys revoke");
     let write = async |mut conn: Conn<'_>| {
+        let Some(found) = keys::find_of_any(conn.reborrow(), id).await? else { return Ok(false) };
+        // A change that this key makes meanwhile is finished, or sees the revocation.
+        workspaces::lock(conn.reborrow(), &[found.workspace].into()).await?;
         let Some(key) = keys::find_of_any(conn.reborrow(), id).await? else { return Ok(false) };
         revoke_found(conn, clock, ids, &actor, key).await?;
         Ok(true)

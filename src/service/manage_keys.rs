@@ -1,50 +1,102 @@
 //! The keys of a workspace through the API: listed, created, rolled and revoked.
 //!
-//! A key manages only keys with scopes that it has itself: otherwise one that may make keys could get any scope by rolling a stronger key,
-//! or lock its owner out. It may always revoke itself.
+//! A key manages only keys with scopes that it has itself, and no key gets a longer life from it: otherwise one that may make keys could get
+//! any scope by rolling a stronger key, outlive its expiry, or lock the owner of a stronger key out. It may always revoke itself. Each change
+//! reads the managing key again: another key would outlive the few seconds in which a revoked one is trusted.
 
 use std::time::Duration;
 
 use super::Services;
 use super::audit_log;
+use super::current_key::{self, Credentials};
 use super::keys::{MAX_VALID_KEYS, audit_fields, audit_object, build_key, check_name, insert, revoke_found};
 use super::page::Page;
 use super::write_error::write_error;
-use crate::domain::account::{Account, Scope};
+use crate::domain::account::{Account, OperatorAccount, Scope};
 use crate::domain::api_key::{ApiKey, KeySecret, MAX_KEY_NAME};
 use crate::domain::audit::{Actor, AuditAction, AuditEntry};
-use crate::domain::clock::Micros;
+use crate::domain::clock::{Clock, Micros};
 use crate::domain::error::Error;
 use crate::domain::ids::{KeyId, ResourceId as _, WorkspaceId};
 use crate::store::{Conn, StoreError, keys, workspaces};
 
-/// Without this refusal, a leaked old secret could lock out the owner of the new one.
-const OLD_SECRET: &str = "This secret is the one before the last roll. Roll the key with its present secret.";
+/// Without this refusal, a leaked old secret could create a key that outlives it, or lock out the owner of the new one.
+pub const OLD_SECRET: &str =
+    "This secret is the one before the last roll. Only the key's present secret manages keys.";
+/// The refusal to roll a key that expires after the one that rolls it.
+pub const OUTLIVES: &str = "The key expires later than the one that you use, which therefore cannot roll it.";
 
 /// The key or the operator that manages the keys of a workspace.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyManager<'a> {
     pub workspace: WorkspaceId,
-    pub actor: &'a Actor,
-    /// The account of the managing key; none for an operator, who may grant any scope.
-    account: Option<&'a Account>,
+    /// An operator may grant any scope for any time.
+    credentials: Credentials<'a>,
 }
 
 impl<'a> KeyManager<'a> {
     /// The owner of a key of the workspace.
     #[must_use]
     pub fn of_workspace(account: &'a Account) -> Self {
-        Self { workspace: account.workspace, actor: &account.actor, account: Some(account) }
+        Self { workspace: account.workspace, credentials: Credentials::Key(account) }
     }
 
     /// An operator.
     #[must_use]
-    pub fn operator(workspace: WorkspaceId, actor: &'a Actor) -> Self {
-        Self { workspace, actor, account: None }
+    pub fn operator(workspace: WorkspaceId, operator: &'a OperatorAccount) -> Self {
+        Self { workspace, credentials: Credentials::Operator(operator) }
+    }
+
+    fn account(&self) -> Option<&'a Account> {
+        match self.credentials {
+            Credentials::Key(account) => Some(account),
+            Credentials::Operator(_) => None,
+        }
+    }
+
+    fn actor(&self) -> &'a Actor {
+        self.credentials.actor()
+    }
+
+    /// Locks the workspace, so that two changes of its keys follow each other, and reads the manager's key again. Returns its expiry.
+    async fn lock(
+        &self,
+        mut conn: Conn<'_>,
+        clock: &dyn Clock,
+    ) -> Result<Result<Option<Micros>, Error>, StoreError> {
+        workspaces::lock(conn.reborrow(), &[self.workspace].into()).await?;
+        let account = match self.credentials {
+            Credentials::Key(account) => account,
+            Credentials::Operator(operator) => {
+                let checked = current_key::check_operator(conn, clock, operator).await?;
+                return Ok(checked.map(|()| None));
+            }
+        };
+        let key = match current_key::read(conn.reborrow(), clock, account).await? {
+            Ok(key) => key,
+            Err(error) => return Ok(Err(error)),
+        };
+        let has_present_secret = keys::has_hash(conn, &key, account.secret).await?;
+        Ok(if has_present_secret { Ok(key.expires_at) } else { Err(Error::Conflict(OLD_SECRET.to_owned())) })
+    }
+
+    /// Like [`lock`](Self::lock), with the key to change.
+    async fn lock_key(
+        &self,
+        mut conn: Conn<'_>,
+        clock: &dyn Clock,
+        id: KeyId,
+    ) -> Result<Result<(ApiKey, Option<Micros>), Error>, StoreError> {
+        let expires_at = match self.lock(conn.reborrow(), clock).await? {
+            Ok(expires_at) => expires_at,
+            Err(error) => return Ok(Err(error)),
+        };
+        let found = keys::find_by_id(conn, self.workspace, id).await?;
+        Ok(found.map(|key| (key, expires_at)).ok_or_else(|| KeyId::not_found(id)))
     }
 
     fn check_scopes(&self, scopes: &[Scope]) -> Result<(), Error> {
-        let Some(account) = self.account else { return Ok(()) };
+        let Some(account) = self.account() else { return Ok(()) };
         match scopes.iter().find(|scope| !account.has_scope(**scope)) {
             Some(scope) => Err(Error::MissingScope(scope.as_str())),
             None => Ok(()),
@@ -52,7 +104,7 @@ impl<'a> KeyManager<'a> {
     }
 
     fn is_own(&self, key: &ApiKey) -> bool {
-        self.account.is_some_and(|account| account.key == key.id)
+        self.account().is_some_and(|account| account.key == key.id)
     }
 }
 
@@ -62,6 +114,7 @@ pub struct NewKey {
     pub name: String,
     /// At least one.
     pub scopes: Vec<Scope>,
+    /// None: with the key that creates it, if that expires.
     pub expires_at: Option<Micros>,
 }
 
@@ -100,14 +153,35 @@ pub async fn create(
     let secret = KeySecret::new(ids.bytes());
     let mut key = build_key(clock, ids, manager.workspace, name, &secret);
     key.scopes = request.scopes;
-    key.expires_at = request.expires_at;
-    let write = async |conn: Conn<'_>| insert(conn, clock, ids, manager.actor, &key, secret.hash()).await;
-    let is_created = services.db.write(manager.workspace, write).await.map_err(write_error)?;
-    if !is_created {
-        let text = format!("The workspace has {MAX_VALID_KEYS} keys already. Revoke one first.");
-        return Err(Error::Conflict(text));
-    }
+    let write = async |mut conn: Conn<'_>| {
+        let checked = manager.lock(conn.reborrow(), clock).await?;
+        let expires_at = match checked.and_then(|end| expiry(request.expires_at, end)) {
+            Ok(expires_at) => expires_at,
+            Err(error) => return Ok(Err(error)),
+        };
+        let key = ApiKey { expires_at, ..key.clone() };
+        let is_created = insert(conn, clock, ids, manager.actor(), &key, secret.hash()).await?;
+        Ok(if is_created { Ok(key) } else { Err(too_many()) })
+    };
+    let key = services.db.write(manager.workspace, write).await.map_err(write_error)??;
     Ok((secret, key))
+}
+
+fn too_many() -> Error {
+    Error::Conflict(format!("The workspace has {MAX_VALID_KEYS} keys already. Revoke one first."))
+}
+
+/// The expiry of a new key whose creator expires at `end`.
+fn expiry(requested: Option<Micros>, end: Option<Micros>) -> Result<Option<Micros>, Error> {
+    match (requested, end) {
+        (Some(at), Some(end)) if at > end => {
+            let text = format!(
+                "Field 'expires_at' must not be later than {end}, when the key that you use expires."
+            );
+            Err(Error::invalid("expires_at", text))
+        }
+        (requested, end) => Ok(requested.or(end)),
+    }
 }
 
 /// Gives a key another secret. The present one stays valid for `overlap`; one from an earlier roll is not valid any more, and does not roll
@@ -122,8 +196,8 @@ pub async fn roll(
     let (clock, ids) = (services.clock.as_ref(), &services.ids);
     let secret = KeySecret::new(ids.bytes());
     let write = async |mut conn: Conn<'_>| {
-        let mut key = match lock(conn.reborrow(), manager, id).await? {
-            Ok(key) => key,
+        let (mut key, own_end) = match manager.lock_key(conn.reborrow(), clock, id).await? {
+            Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
         let now = clock.now();
@@ -133,22 +207,20 @@ pub async fn roll(
         if !key.is_valid(now) {
             return Ok(Err(Error::Conflict("The key is revoked or has expired.".to_owned())));
         }
-        if let Some(account) = manager.account
-            && manager.is_own(&key)
-            && !keys::has_hash(conn.reborrow(), &key, account.secret).await?
-        {
-            return Ok(Err(Error::Conflict(OLD_SECRET.to_owned())));
+        if own_end.is_some_and(|own| key.expires_at.is_none_or(|end| own < end)) {
+            return Ok(Err(Error::Conflict(OUTLIVES.to_owned())));
         }
         let before = audit_fields(&key);
         key.prefix = secret.prefix();
         key.previous_until = (!overlap.is_zero()).then(|| now.plus(overlap));
         keys::roll(conn.reborrow(), &key, secret.hash(), key.previous_until).await?;
-        let entry = AuditEntry::new(key.workspace, manager.actor, AuditAction::Rotated, audit_object(&key));
+        let entry = AuditEntry::new(key.workspace, manager.actor(), AuditAction::Rotated, audit_object(&key));
         let entry = entry.with_changes(before, audit_fields(&key));
         audit_log::record(conn, clock, ids, &entry).await?;
         Ok(Ok(key))
     };
     let key = services.db.write(manager.workspace, write).await.map_err(write_error)??;
+    services.key_cache.remove_key(id);
     Ok((secret, key))
 }
 
@@ -157,8 +229,8 @@ pub async fn revoke(services: &Services, manager: KeyManager<'_>, name: &str) ->
     let id = KeyId::parse(name)?;
     let (clock, ids) = (services.clock.as_ref(), &services.ids);
     let write = async |mut conn: Conn<'_>| {
-        let key = match lock(conn.reborrow(), manager, id).await? {
-            Ok(key) => key,
+        let key = match manager.lock_key(conn.reborrow(), clock, id).await? {
+            Ok((key, _)) => key,
             Err(error) => return Ok(Err(error)),
         };
         if !manager.is_own(&key)
@@ -166,18 +238,9 @@ pub async fn revoke(services: &Services, manager: KeyManager<'_>, name: &str) ->
         {
             return Ok(Err(error));
         }
-        revoke_found(conn, clock, ids, manager.actor, key).await.map(Ok)
+        revoke_found(conn, clock, ids, manager.actor(), key).await.map(Ok)
     };
-    services.db.write(manager.workspace, write).await.map_err(write_error)?
-}
-
-/// The key, read under the lock of its workspace, so that two changes of it follow each other.
-async fn lock(
-    mut conn: Conn<'_>,
-    manager: KeyManager<'_>,
-    id: KeyId,
-) -> Result<Result<ApiKey, Error>, StoreError> {
-    workspaces::lock(conn.reborrow(), &[manager.workspace].into()).await?;
-    let found = keys::find_by_id(conn, manager.workspace, id).await?;
-    Ok(found.ok_or_else(|| KeyId::not_found(id)))
+    let key = services.db.write(manager.workspace, write).await.map_err(write_error)??;
+    services.key_cache.remove_key(id);
+    Ok(key)
 }

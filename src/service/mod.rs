@@ -12,6 +12,7 @@ pub mod cancel_turn;
 mod configuration;
 pub mod create_conversation;
 pub mod credit;
+mod current_key;
 pub mod deliver_event;
 pub mod demo;
 pub mod embed_documents;

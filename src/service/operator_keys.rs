@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::audit_log;
 use super::keys::check_name;
 use crate::domain::api_key::{KeySecret, MAX_KEY_NAME, OperatorKey};
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::clock::Clock;
 use crate::domain::ids::{IdGenerator, OperatorKeyId};
 use crate::store::{Conn, Db, StoreError, Tenant, operator_keys};
@@ -84,7 +84,7 @@ pub async fn revoke(
 }
 
 fn audit_object(key: &OperatorKey) -> AuditObject {
-    AuditObject::new("operator_key", key.id, Some(&key.name))
+    AuditObject::new(ObjectKind::OperatorKey, key.id, Some(&key.name))
 }
 
 fn audit_fields(key: &OperatorKey) -> Value {

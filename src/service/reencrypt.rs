@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::audit_log;
 use crate::domain::assistant::AssistantVersion;
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::calendar::CalendarSettings;
 use crate::domain::clock::Clock;
 use crate::domain::ids::{CalendarId, EndpointId, IdGenerator, IdentitySecretId, WorkspaceId};
@@ -63,7 +63,7 @@ pub async fn reencrypt(
         workspace: None,
         actor: &actor,
         action: AuditAction::Rotated,
-        object: AuditObject::new("secret_key", key.as_str(), None),
+        object: AuditObject::new(ObjectKind::SecretKey, key.as_str(), None),
         before: Value::Null,
         after: json!({ "values": result.values, "is_complete": result.is_complete }),
     };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::audit_log;
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::clock::{Clock, Micros};
 use crate::domain::failure::Failure;
 use crate::domain::ids::{IdGenerator, WorkspaceId};
@@ -61,7 +61,7 @@ async fn begin_epoch(db: &Db, clock: &dyn Clock, ids: &IdGenerator) -> Result<i6
             workspace: None,
             actor: &actor,
             action: AuditAction::Updated,
-            object: AuditObject::new("database", "database", None),
+            object: AuditObject::new(ObjectKind::Database, "database", None),
             before: Value::Null,
             after: json!({ "epoch": epoch }),
         };

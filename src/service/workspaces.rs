@@ -1,4 +1,5 @@
-//! Manages workspaces for the operator's API: create, update, suspend, resume, delete, and grant credit. An operator sees settings and money,
+//! Manages workspaces, for the operator's API: create, update, suspend, resume, delete, and grant credit; and their default assistant, also
+//! for their own keys. An operator sees settings and money,
 //! and no text of a conversation.
 
 use std::collections::BTreeMap;
@@ -9,12 +10,13 @@ use serde_json::{Value, json};
 use super::Services;
 use super::audit_log;
 use super::configuration::managed_by_file;
-use super::credit::{self, CreditError, CreditOutcome, OPENING_REFERENCE};
+use super::credit::{self, CreditError, CreditOutcome, MAX_REFERENCE, OPENING_REFERENCE};
+use super::current_key::{self, Credentials};
 use super::page::Page;
 use super::write_error::write_error;
 use crate::domain::account::{Account, OperatorAccount};
 use crate::domain::api_key::ApiKey;
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ResourceId as _, WorkspaceId};
 use crate::domain::money::Money;
@@ -149,6 +151,9 @@ pub async fn create(
     };
     settings.apply(&mut workspace);
     let write = async |mut conn: Conn<'_>| {
+        if let Err(error) = current_key::check_operator(conn.reborrow(), clock, operator).await? {
+            return Ok(Err(error));
+        }
         if workspaces::find_by_slug(conn.reborrow(), &workspace.slug).await?.is_some() {
             return Ok(Err(slug_taken(&workspace.slug)));
         }
@@ -186,6 +191,26 @@ pub async fn update(
     name: &str,
     settings: WorkspaceSettings,
 ) -> Result<WorkspaceBalance, Error> {
+    update_by(services, Credentials::Operator(operator), WorkspaceId::parse(name)?, settings).await
+}
+
+/// Sets or removes the default assistant of a key's own workspace, unless a file manages that.
+pub async fn set_default_assistant(
+    services: &Services,
+    account: &Account,
+    assistant: Option<AssistantId>,
+) -> Result<Workspace, Error> {
+    let settings = WorkspaceSettings { default_assistant: Some(assistant), ..WorkspaceSettings::default() };
+    let updated = update_by(services, Credentials::Key(account), account.workspace, settings).await?;
+    Ok(updated.workspace)
+}
+
+async fn update_by(
+    services: &Services,
+    credentials: Credentials<'_>,
+    id: WorkspaceId,
+    settings: WorkspaceSettings,
+) -> Result<WorkspaceBalance, Error> {
     let change = async |mut conn: Conn<'_>, workspace: &mut Workspace| {
         if workspace.from_file {
             return Ok(Err(managed_by_file("workspace", &workspace.slug)));
@@ -199,7 +224,7 @@ pub async fn update(
         settings.clone().apply(workspace);
         Ok(Ok(()))
     };
-    change_workspace(services, operator, name, AuditAction::Updated, change).await
+    change_workspace(services, credentials, id, AuditAction::Updated, change).await
 }
 
 /// Suspends a workspace, or ends its suspension. A suspended one admits no message any more, and its open turns are discarded and refunded.
@@ -216,7 +241,8 @@ pub async fn set_suspended(
         Ok(Ok(()))
     };
     let action = if is_suspended { AuditAction::Suspended } else { AuditAction::Resumed };
-    change_workspace(services, operator, name, action, change).await
+    change_workspace(services, Credentials::Operator(operator), WorkspaceId::parse(name)?, action, change)
+        .await
 }
 
 /// Deletes a suspended workspace: its keys are invalid from now on, and its rows are removed in the background. The ledger, the usage and
@@ -234,24 +260,27 @@ pub async fn delete(
         workspace.deleted_at = Some(now);
         Ok(Ok(()))
     };
-    change_workspace(services, operator, name, AuditAction::Deleted, change).await
+    let id = WorkspaceId::parse(name)?;
+    change_workspace(services, Credentials::Operator(operator), id, AuditAction::Deleted, change).await
 }
 
 /// Changes a workspace that is not deleted, under its lock, with an entry of the audit log if anything differs.
 async fn change_workspace(
     services: &Services,
-    operator: &OperatorAccount,
-    name: &str,
+    credentials: Credentials<'_>,
+    id: WorkspaceId,
     action: AuditAction,
     change: impl AsyncFnOnce(Conn<'_>, &mut Workspace) -> Result<Result<(), Error>, StoreError>,
 ) -> Result<WorkspaceBalance, Error> {
-    let id = WorkspaceId::parse(name)?;
     let (clock, ids) = (services.clock.as_ref(), services.ids.as_ref());
     let write = async |mut conn: Conn<'_>| {
         let locked = workspaces::lock(conn.reborrow(), &[id].into()).await?;
+        if let Err(error) = credentials.check(conn.reborrow(), clock).await? {
+            return Ok(Err(error));
+        }
         let found = workspaces::find(conn.reborrow(), id).await?;
         let (Some((_, state)), Some(before)) = (locked.first(), found) else {
-            return Ok(Err(WorkspaceId::not_found(name)));
+            return Ok(Err(WorkspaceId::not_found(id)));
         };
         if before.deleted_at.is_some() {
             return Ok(Err(being_deleted()));
@@ -262,7 +291,7 @@ async fn change_workspace(
         }
         if workspace != before {
             workspaces::put(conn.reborrow(), &workspace).await?;
-            let entry = entry(&workspace, &operator.actor, action);
+            let entry = entry(&workspace, credentials.actor(), action);
             let entry = entry.with_changes(audit_fields(&before), audit_fields(&workspace));
             audit_log::record(conn, clock, ids, &entry).await?;
         }
@@ -282,9 +311,15 @@ pub async fn grant_credit(
     let workspace = find_present(services, name).await?;
     let actor = Arc::clone(&operator.actor);
     let command = TopUp { workspace: workspace.id, amount, reference, actor };
-    let write =
-        async |conn: Conn<'_>| credit::grant(conn, services.clock.as_ref(), &services.ids, &command).await;
-    services.db.write(workspace.id, write).await.map_err(write_error)?.map_err(credit_error)
+    let clock = services.clock.as_ref();
+    let write = async |mut conn: Conn<'_>| {
+        workspaces::lock(conn.reborrow(), &[workspace.id].into()).await?;
+        if let Err(error) = current_key::check_operator(conn.reborrow(), clock, operator).await? {
+            return Ok(Err(error));
+        }
+        Ok(credit::grant(conn, clock, &services.ids, &command).await?.map_err(credit_error))
+    };
+    services.db.write(workspace.id, write).await.map_err(write_error)?
 }
 
 fn credit_error(error: CreditError) -> Error {
@@ -296,14 +331,17 @@ fn credit_error(error: CreditError) -> Error {
             "The reference '{reference}' has counted already, for {amount}. Nothing was credited."
         )),
         CreditError::Store(error) | CreditError::OutcomeUnknown(error) => write_error(error),
-        CreditError::InvalidReference => Error::invalid("reference", format!("{error}.")),
-        CreditError::ZeroAmount => Error::invalid("amount", format!("{error}.")),
+        CreditError::InvalidReference => {
+            let text = format!("Field 'reference' must have 1 to {MAX_REFERENCE} characters.");
+            Error::invalid("reference", text)
+        }
+        CreditError::ZeroAmount => Error::invalid("amount", "Field 'amount' must not be zero."),
         CreditError::UnknownWorkspace(name) => WorkspaceId::not_found(name),
     }
 }
 
 fn entry<'a>(workspace: &Workspace, actor: &'a Actor, action: AuditAction) -> AuditEntry<'a> {
-    let object = AuditObject::new("workspace", workspace.id, Some(&workspace.slug));
+    let object = AuditObject::new(ObjectKind::Workspace, workspace.id, Some(&workspace.slug));
     AuditEntry::new(workspace.id, actor, action, object)
 }
 

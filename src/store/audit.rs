@@ -36,7 +36,7 @@ pub async fn insert(
         let query = query.bind(actor.kind.as_str()).bind(&actor.id).bind(&actor.name);
         let query = query.bind(origin.map(|origin| origin.route.as_str())).bind(address);
         let query = query.bind(origin.map(|origin| origin.request_id.as_str())).bind(action.as_str());
-        let query = query.bind(object.kind).bind(&object.id).bind(&object.name);
+        let query = query.bind(object.kind.as_str()).bind(&object.id).bind(&object.name);
         query.bind(fields(before)).bind(fields(after)).execute(c).await?;
     });
     Ok(())
@@ -62,7 +62,7 @@ from_row!(StoredAuditEntry, |row| Self {
     address: row.try_get("address")?,
     request_id: row.try_get("request_id")?,
     action: parse(row.try_get("action")?)?,
-    object_kind: row.try_get("object_kind")?,
+    object_kind: parse(row.try_get("object_kind")?)?,
     object_id: row.try_get("object_id")?,
     object_name: row.try_get("object_name")?,
     before: row.try_get("fields_before")?,
@@ -98,8 +98,8 @@ pub async fn list_before(
         if let Some(action) = filter.action {
             query.push(" and action = ").push_bind(action.as_str());
         }
-        if let Some(kind) = &filter.object_kind {
-            query.push(" and object_kind = ").push_bind(kind);
+        if let Some(kind) = filter.object_kind {
+            query.push(" and object_kind = ").push_bind(kind.as_str());
         }
         if let Some(id) = &filter.object_id {
             query.push(" and object_id = ").push_bind(id);

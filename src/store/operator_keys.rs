@@ -28,6 +28,17 @@ pub async fn find(conn: Conn<'_>, hash: KeyHash) -> Result<Option<OperatorKey>, 
     Ok(on_conn!(conn, |c| sqlx::query_as(FIND).bind(hash.0.to_vec()).fetch_optional(c).await?))
 }
 
+/// Like [`find`], with a lock that a revocation waits for.
+pub async fn find_locked(conn: Conn<'_>, hash: KeyHash) -> Result<Option<OperatorKey>, StoreError> {
+    macro_rules! find {
+        ($lock:literal) => {
+            concat!("select ", operator_key_columns!(), " from operator_keys where hash = $1", $lock)
+        };
+    }
+    let find = conn.pick(find!(" for share"), find!(""));
+    Ok(on_conn!(conn, |c| sqlx::query_as(find).bind(hash.0.to_vec()).fetch_optional(c).await?))
+}
+
 /// A key by its id.
 pub async fn find_by_id(conn: Conn<'_>, id: OperatorKeyId) -> Result<Option<OperatorKey>, StoreError> {
     const FIND: &str = concat!("select ", operator_key_columns!(), " from operator_keys where id = $1");

@@ -74,9 +74,22 @@ export async function model(request, response) {
   response.end("data: [DONE]\n\n");
 }
 
-/** The endpoint of the webhook tools. */
+/** An MCP server with one tool. */
+function mcp(request, response, { id, method, params }) {
+  const results = {
+    initialize: { protocolVersion: params?.protocolVersion, capabilities: { tools: {} }, serverInfo: { name: "peers", version: "1.0.0" } },
+    "tools/list": { tools: [{ name: "lookup", description: "Looks something up", inputSchema: { type: "object" } }] },
+    "tools/call": { content: [{ type: "text", text: "found" }] },
+  };
+  if (id === undefined) return response.writeHead(request.method === "POST" ? 202 : 405).end();
+  const error = { code: -32601, message: "Method not found" };
+  json(response, 200, { jsonrpc: "2.0", id, ...(results[method] ? { result: results[method] } : { error }) });
+}
+
+/** The endpoint of the webhook tools, and an MCP server. */
 export async function tool(request, response) {
-  await body(request);
+  const text = await body(request);
+  if (request.url === "/mcp") return mcp(request, response, JSON.parse(text || "{}"));
   if (request.url === "/orders/broken") return json(response, 500, {});
   json(response, 200, { ok: true });
 }

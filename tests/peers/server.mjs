@@ -10,7 +10,8 @@ import { listen, model, tool } from "./doubles.mjs";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 
-/** Starts the program on an empty database with the workspace of the integration tests; returns its address, a key and a key of the operator. */
+/** Starts the program on an empty database with the workspace of the integration tests; returns its address, a key, a key of the operator, and the
+ * address of its tools. */
 export async function startServer(folder, program) {
   const [models, tools] = [await listen(model), await listen(tool)];
   const ids = {
@@ -33,7 +34,7 @@ export async function startServer(folder, program) {
     REJOINDER_OUTBOUND__ALLOW_HOSTS: tools,
     OPENAI_BASE_URL: `http://${models}/v1`,
     OPENAI_MODEL: "fake",
-    RUST_LOG: "warn",
+    RUST_LOG: "error",
   };
   const run = (...parts) => execFileSync(program, parts, { cwd: folder, env, encoding: "utf8" });
   run("migrate");
@@ -48,5 +49,5 @@ export async function startServer(folder, program) {
     lines.once("line", (line) => resolve([line]));
     server.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
   });
-  return { address: banner.split(" ").at(-1), key, operatorKey };
+  return { address: banner.split(" ").at(-1), key, operatorKey, tools: `http://${tools}` };
 }

@@ -52,7 +52,7 @@ pub async fn revoke_key(config: &Config, id: KeyId) -> anyhow::Result<Report> {
     keys::revoke(&db, &SystemClock, &IdGenerator::random(), id).await?;
     db.close().await;
     Ok(Report {
-        text: format!("{id} is revoked; it opens nothing within five seconds.\n"),
+        text: format!("{id} is revoked; every process rejects it within five seconds.\n"),
         json: json!({ "id": id, "revoked": true }),
     })
 }

@@ -9,9 +9,9 @@ use super::rules::CalendarRules;
 use crate::domain::invalid_field::{InvalidField, check_text};
 use crate::domain::seal::SealedSecret;
 
-/// The longest URL of a server, in bytes.
+/// The longest URL of a server, in characters.
 pub const MAX_URL: usize = 2048;
-/// The longest username, in bytes.
+/// The longest username, in characters.
 pub const MAX_USERNAME: usize = 255;
 
 /// The rules of a calendar, and the CalDAV server that stores its appointments.

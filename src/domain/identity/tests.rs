@@ -127,8 +127,9 @@ fn a_token_has_a_time() {
     assert_eq!(error(&with("iat", NOW + 61)), InvalidIdentity::NotYet);
     assert_eq!(error(&without("exp")), InvalidIdentity::NoExpiry);
     for expiry in [json!("1773588131"), json!(null), json!(1e300), json!(i64::MAX), json!(u64::MAX)] {
-        assert_eq!(error(&with("exp", expiry.clone())), InvalidIdentity::Malformed, "{expiry}");
+        assert_eq!(error(&with("exp", expiry.clone())), InvalidIdentity::Time("exp"), "{expiry}");
     }
+    assert_eq!(error(&with("nbf", "now")), InvalidIdentity::Time("nbf"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::domain::ids::{BookingId, CalendarId, ConversationId};
 
 /// A booking.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Booking)]
 pub struct BookingOut {
     #[schema(example = "bkg_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: BookingId,

@@ -79,7 +79,7 @@ fn a_filled_text_has_a_greatest_length() {
     let variables = map(json!({"a": "12345"}));
 
     assert_eq!(fill_prompt("{{a}}{{a}}", &variables, 10).as_deref(), Ok("1234512345"));
-    assert_eq!(fill_prompt("{{a}}{{a}}!", &variables, 10), Err(TemplateError::TooLong { max_bytes: 10 }));
+    assert_eq!(fill_prompt("{{a}}{{a}}!", &variables, 10), Err(TemplateError::TooLong { max_chars: 10 }));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn the_values_of_a_visitor_are_marked_as_data_that_cannot_close_its_tags() {
     assert_eq!(fill("{{company}} {{name}} {x}", json!({"other": "x"})), "<b>Demo</b> there {x}");
     assert_eq!(
         fill_system_prompt("{{a}}", &variables, &map(json!({"a": "<".repeat(MAX / 4)})), MAX),
-        Err(TemplateError::TooLong { max_bytes: MAX }),
+        Err(TemplateError::TooLong { max_chars: MAX }),
         "the escaped value counts"
     );
 }

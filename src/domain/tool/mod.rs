@@ -13,22 +13,25 @@ use serde_json::{Value, json};
 use super::calendar::{self, Caldav, CalendarRules, CalendarSettings};
 use super::chat::ToolSpec;
 use super::ids::{CalendarId, KnowledgeBaseId, ToolId};
-use super::invalid_field::{InvalidField, check_chars, check_text};
+use super::invalid_field::{InvalidField, check_text};
 use super::knowledge;
 use super::seal::{SealedSecret, SecretField};
 
 pub use given_secret::GivenSecret;
 pub use mcp::{McpListing, McpServer};
-pub use webhook::{HeaderText, Headers, MAX_HEADER, Secret, WebhookTool, query_name, query_names};
+pub use webhook::{
+    HeaderText, Headers, MAX_BODY, MAX_HEADER, MAX_URL, Secret, WebhookTool, query_name, query_names,
+};
 
 /// Maximum number of tools of an assistant.
 pub const MAX_TOOLS: usize = 128;
 /// The most tools of a workspace, archived ones included, that are made through the API.
 pub const MAX_WORKSPACE_TOOLS: i64 = 500;
 const MAX_NAME: usize = 64;
-const MAX_DESCRIPTION: usize = 4096;
+/// The longest description, in characters.
+pub const MAX_DESCRIPTION: usize = 4096;
 /// The longest label, in characters.
-const MAX_LABEL: usize = 80;
+pub const MAX_LABEL: usize = 80;
 
 /// A tool of a workspace, stored as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -137,7 +140,7 @@ impl GivenSpec {
     /// The label, checked.
     pub fn label(&self) -> Result<Option<String>, InvalidField> {
         if let Some(label) = &self.label {
-            check_chars("label", label, MAX_LABEL)?;
+            check_text("label", label, MAX_LABEL)?;
         }
         Ok(self.label.clone())
     }

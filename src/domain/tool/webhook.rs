@@ -20,11 +20,13 @@ use crate::domain::seal::{SealedSecret, SecretField};
 use crate::domain::template::{argument_names, is_variable};
 use crate::domain::text::deserialize_text;
 
-pub(super) const MAX_URL: usize = 8 * 1024;
+/// The longest URL of a tool, in characters.
+pub const MAX_URL: usize = 8 * 1024;
 const MAX_SCHEMA: usize = 64 * 1024;
-/// The longest value of a header, in bytes.
+/// The longest value of a header, in characters.
 pub const MAX_HEADER: usize = 8 * 1024;
-const MAX_BODY: usize = 64 * 1024;
+/// The longest template of a body, in characters.
+pub const MAX_BODY: usize = 64 * 1024;
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 /// Headers that the HTTP client sets itself.
 const RESERVED_HEADERS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
@@ -286,9 +288,9 @@ pub(super) fn check_headers<S>(headers: &Headers<S>) -> Result<(), InvalidField>
             return Err(error("is there twice"));
         }
         if let HeaderText::Plain(text) = text
-            && (text.len() > MAX_HEADER || text.contains(|c: char| c.is_control() && c != '\t'))
+            && (text.chars().count() > MAX_HEADER || text.contains(|c: char| c.is_control() && c != '\t'))
         {
-            return Err(error("longer than 8 KiB, or with line breaks or control characters"));
+            return Err(error("longer than 8192 characters, or with line breaks or control characters"));
         }
     }
     Ok(())

@@ -67,7 +67,10 @@ fn read_document(mut entry: Entry<'_>) -> Result<FileDocument, WorkspaceFileErro
     };
     let source = match (entry.take::<String>("text")?, entry.take::<String>("path")?) {
         (Some(text), None) => {
-            check_text("text", &text, MAX_TEXT).map_err(|error| entry.invalid(&error))?;
+            check_text("text", &text, usize::MAX).map_err(|error| entry.invalid(&error))?;
+            if text.len() > MAX_TEXT {
+                return Err(entry.error("text", format_args!("longer than {MAX_TEXT} bytes")));
+            }
             FileSource::Text(text)
         }
         (None, Some(path)) => {

@@ -10,6 +10,7 @@ use crate::domain::error::Error;
 use crate::http::authentication::{Authenticated, AuthenticatedOperator};
 use crate::http::describe::{ErrorCase, ErrorSet, LimitReached, WorkspaceSuspended};
 use crate::http::envelope::{ApiError, Platform, RouteOptions};
+use crate::http::query;
 use crate::http::state::AppState;
 
 macro_rules! scope_extractor {
@@ -29,6 +30,7 @@ macro_rules! scope_extractor {
                 if Suspended::$suspended.is_refused() {
                     account.check_not_suspended()?;
                 }
+                query::check(parts)?;
                 Ok(Self(account, PhantomData))
             }
         }
@@ -93,7 +95,9 @@ impl FromRequestParts<AppState> for AnyKey {
     type Rejection = ApiError<Platform>;
 
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Platform>> {
-        Ok(Self(authenticated(parts)?))
+        let account = authenticated(parts)?;
+        query::check(parts)?;
+        Ok(Self(account))
     }
 }
 
@@ -113,6 +117,7 @@ impl FromRequestParts<AppState> for Operator {
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Platform>> {
         let missing_guard = || Error::internal("the route has no guard");
         let AuthenticatedOperator(account) = parts.extensions.remove().ok_or_else(missing_guard)?;
+        query::check(parts)?;
         Ok(Self(account))
     }
 }

@@ -20,7 +20,7 @@ use crate::fair_semaphore::FairPermit;
 use crate::http::describe::{ErrorCase, ErrorSet};
 use crate::http::envelope::{ApiError, Platform, RouteOptions};
 use crate::http::error::TransportError;
-use crate::http::fields::{self, example_error, read, read_object};
+use crate::http::fields::{self, RawFields, Violation, example_error, read, read_object};
 use crate::http::state::AppState;
 
 /// A body of at most [`RouteOptions::MAX_BODY`] bytes.
@@ -36,20 +36,25 @@ impl<O: RouteOptions> FromRequest<AppState> for Body<O> {
                 Error::invalid("content-type", "Header 'Content-Type' must be application/json.").into()
             );
         }
-        let limit = O::MAX_BODY;
-        let declared = hyper::body::Body::size_hint(request.body()).lower();
-        if usize::try_from(declared).is_ok_and(|declared| declared > limit) {
-            return Err(TransportError::BodyTooLarge { limit }.into());
+        Ok(Self(collect::<O>(request, state).await?, PhantomData))
+    }
+}
+
+/// Reads a body of at most [`RouteOptions::MAX_BODY`] bytes.
+async fn collect<O: RouteOptions>(request: Request, state: &AppState) -> Result<Bytes, ApiError<O>> {
+    let limit = O::MAX_BODY;
+    let declared = hyper::body::Body::size_hint(request.body()).lower();
+    if usize::try_from(declared).is_ok_and(|declared| declared > limit) {
+        return Err(TransportError::BodyTooLarge { limit }.into());
+    }
+    let reading = Limited::new(request.into_body(), limit).collect();
+    match tokio::time::timeout(state.body_timeout, reading).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(TransportError::BodyTooLarge { limit }.into())
         }
-        let reading = Limited::new(request.into_body(), limit).collect();
-        match tokio::time::timeout(state.body_timeout, reading).await {
-            Ok(Ok(body)) => Ok(Self(body.to_bytes(), PhantomData)),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                Err(TransportError::BodyTooLarge { limit }.into())
-            }
-            Ok(Err(_)) => Err(TransportError::BodyIncomplete.into()),
-            Err(_) => Err(TransportError::BodyTimeout.into()),
-        }
+        Ok(Err(_)) => Err(TransportError::BodyIncomplete.into()),
+        Err(_) => Err(TransportError::BodyTimeout.into()),
     }
 }
 
@@ -118,6 +123,45 @@ impl<T: fields::Request> FromRequest<AppState> for OptionalInput<T> {
         }
         let input = Input::<T>::from_request(request, state).await?;
         Ok(Self(input.value))
+    }
+}
+
+/// The body of a route without input: empty or, as some clients send it, `{}`. Of any type; fields are refused by name.
+#[derive(Debug)]
+pub(in crate::http) struct NoInput;
+
+impl fields::Request for NoInput {
+    const IGNORES_UNKNOWN_FIELDS: bool = false;
+    const IS_UPDATE: bool = false;
+    const CHOICE: &'static [&'static str] = &[];
+    const EXCLUSIVE: Option<[&'static str; 2]> = None;
+    const FIELDS: &'static [&'static str] = &[];
+
+    fn check(_: &RawFields<'_>) -> Result<Self, Vec<(&'static str, Violation)>> {
+        Ok(Self)
+    }
+}
+
+impl FromRequest<AppState> for NoInput {
+    type Rejection = ApiError<Platform>;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<Platform>> {
+        if hyper::body::Body::is_end_stream(request.body()) {
+            return Ok(Self);
+        }
+        let body = collect::<Platform>(request, state).await?;
+        if body.trim_ascii().is_empty() {
+            return Ok(Self);
+        }
+        Ok(read::<Platform, Self>(&body, &mut IgnoredNames::default())?)
+    }
+}
+
+impl ErrorSet for NoInput {
+    fn cases() -> Vec<ErrorCase> {
+        let unknown = Error::invalid("body", "Unknown field 'nme'. This route has none.");
+        let invalid = ErrorCase::new("The body has fields, or is not JSON", unknown);
+        [invalid].into_iter().chain(Body::<Platform>::cases()).collect()
     }
 }
 

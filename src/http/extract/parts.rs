@@ -6,7 +6,7 @@ use axum::RequestPartsExt as _;
 use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
-/// The only id in the path, as it was sent. One that is not UTF-8 becomes a name that no resource has.
+/// The first id in the path, as it was sent. One that is not UTF-8 becomes a name that no resource has.
 #[derive(Debug)]
 pub(in crate::http) struct PathParam(pub(in crate::http) String);
 

@@ -1,14 +1,14 @@
-//! The extractor of a query. Unknown parameters are refused before, by `http::query`.
+//! The extractor of a query. Unknown parameters are refused before, by the extractor of the caller (`http::query`).
 
 use std::marker::PhantomData;
 
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequestParts, Query};
 use http::Uri;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::domain::error::Error;
+use crate::domain::ignored_names::encode_name;
 use crate::http::envelope::{ApiError, Platform, RouteOptions};
 
 /// The query, whose fields are strings.
@@ -22,7 +22,7 @@ impl<T: DeserializeOwned, O: RouteOptions, S: Send + Sync> FromRequestParts<S> f
     type Rejection = ApiError<O>;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError<O>> {
-        let Query(fields) = Query::try_from_uri(&parts.uri).map_err(repeated)?;
+        let Query(fields) = Query::try_from_uri(&parts.uri).map_err(|_| repeated(&parts.uri))?;
         Ok(Self(fields, PhantomData))
     }
 }
@@ -50,14 +50,19 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for FilterParams<T
                 None => others.push(parameter),
             }
         }
-        let Query(fields) = Query::try_from_uri(&parameters(&others.join("&"))).map_err(repeated)?;
+        let others = parameters(&others.join("&"));
+        let Query(fields) = Query::try_from_uri(&others).map_err(|_| repeated(&others))?;
         Ok(Self(fields, metadata))
     }
 }
 
 /// The error of a query whose fields are all optional strings: only a repeated one is an error.
-fn repeated(_: QueryRejection) -> Error {
-    Error::invalid("query", "A field of the query may be given once only.")
+fn repeated(uri: &Uri) -> Error {
+    let names = query_names(uri);
+    let is_repeated = |(index, name): &(usize, &String)| names[..*index].contains(name);
+    let name =
+        names.iter().enumerate().find(is_repeated).map_or_else(String::new, |(_, name)| encode_name(name));
+    Error::invalid("query", format!("Query parameter '{name}' may be given only once."))
 }
 
 /// A query by itself.

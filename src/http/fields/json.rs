@@ -1,6 +1,6 @@
 //! JSON values read one by one from their raw text, so that an error names its field.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::de::{MapAccess, Visitor};
@@ -20,6 +20,34 @@ pub(in crate::http) enum BodyError {
 
 /// The deepest nesting of free JSON: as deep as `serde_json` reads, because stored JSON is read with it again.
 pub(in crate::http) const MAX_DEPTH: usize = 127;
+
+/// The name of the first field that an object in the body has twice, at any depth. None if the body cannot be read.
+pub(super) fn find_duplicate(body: &[u8]) -> Option<String> {
+    duplicate_within(serde_json::from_slice(body).ok()?, MAX_DEPTH)
+}
+
+fn duplicate_within(raw: &RawValue, levels: usize) -> Option<String> {
+    let inner = levels.checked_sub(1)?;
+    match raw.get().as_bytes() {
+        [b'{', ..] => {
+            let Entries(entries) = serde_json::from_str(raw.get()).ok()?;
+            let mut names = BTreeSet::new();
+            let duplicate = |(name, value): (String, &RawValue)| {
+                if names.contains(&name) {
+                    return Some(name);
+                }
+                names.insert(name);
+                duplicate_within(value, inner)
+            };
+            entries.into_iter().find_map(duplicate)
+        }
+        [b'[', ..] => {
+            let items: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+            items.into_iter().find_map(|item| duplicate_within(item, inner))
+        }
+        _ => None,
+    }
+}
 
 /// The fields of a body that is a JSON object; of two with one name the last counts.
 pub(super) fn read_fields(body: &[u8]) -> Result<BTreeMap<String, &RawValue>, BodyError> {
@@ -177,6 +205,20 @@ mod tests {
         assert_eq!(read(r#"{"a": "\u0000"}"#), Ok(Err(Violation::Character)));
         assert_eq!(read("[]"), Err(BodyError::NotAnObject));
         assert_eq!(read("{"), Err(BodyError::NotJson));
+    }
+
+    #[test]
+    fn a_field_that_an_object_has_twice_is_found_at_any_depth() {
+        let find = |body: &str| find_duplicate(body.as_bytes());
+        assert_eq!(find(r#" {"a": 1, "b": {"a": [{"a": 2}, "a"]}}"#), None);
+        assert_eq!(find(r#"{"a": 1, "\u0061": 1}"#).as_deref(), Some("a"));
+        assert_eq!(find(r#"{"a": [[{"b": 1, "c": {}, "b": 1}]]}"#).as_deref(), Some("b"));
+        assert_eq!(find(r#"[{"a": "\ud800"}, {"b": 1, "b": 1}]"#).as_deref(), Some("b"));
+        for unreadable in
+            ["", "{", "1", &"[".repeat(5_000), &format!("{}{}", "[".repeat(5_000), "]".repeat(5_000))]
+        {
+            assert_eq!(find(unreadable), None);
+        }
     }
 
     #[test]

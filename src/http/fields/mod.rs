@@ -2,6 +2,7 @@
 //! field's check and its `OpenAPI` schema all follow from that declaration.
 
 mod json;
+mod nested;
 mod types;
 mod values;
 
@@ -15,12 +16,14 @@ use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder,
 use utoipa::openapi::{RefOr, Type};
 
 pub(super) use json::{BodyError, MAX_DEPTH, strings};
+pub(super) use nested::{nested, nested_values};
 pub(super) use types::without_null;
 pub(super) use types::{
     AnyText, AssistantName, Choice, Clearable, FieldType, Flag, FreeObject, Id, Integer, JsonText, Name,
-    Note, OneOf, RequestField, Text, Word, assistant_id, check_choice, string_schema, url_schema,
+    Note, OneOf, RequestField, Text, Word, assistant_id, check_choice, clearable_schema, string_schema,
+    url_schema,
 };
-pub(super) use values::{Amount, ClearableAmount, Time, Words};
+pub(super) use values::{Amount, Time, Words};
 
 use super::envelope::Envelope;
 use crate::domain::error::{Error, FieldError};
@@ -31,6 +34,8 @@ use crate::domain::ignored_names::{IgnoredNames, NameSource, encode_name};
 pub(super) enum Violation {
     /// The field is absent, null or, if its type forbids that, blank.
     Missing,
+    /// The field is null, which does not count as absent here.
+    Null,
     /// The value has another JSON type than this one.
     Type(&'static str),
     /// A string contains U+0000 or half of a surrogate pair, which the databases cannot store.
@@ -53,12 +58,17 @@ pub(super) enum Violation {
     },
     /// A rule of this one field, without the final full stop.
     Rule(String),
+    /// The field of the inner violation is not known. The names of those that are.
+    UnknownField(Vec<String>),
+    /// A violation of the field at this path within the value.
+    Within(String, Box<Self>),
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("is required."),
+            Self::Null => f.write_str("must not be null."),
             Self::Type(expected) => write!(f, "must be {expected}."),
             Self::Character => f.write_str("contains an invalid character."),
             Self::Number => f.write_str("contains a number that is out of range."),
@@ -68,6 +78,8 @@ impl fmt::Display for Violation {
             Self::UnknownWord(words) => write!(f, "must be one of: {}.", words.join(", ")),
             Self::OutOfRange { min, max } => write!(f, "must be a whole number from {min} to {max}."),
             Self::Rule(rule) => write!(f, "{rule}."),
+            Self::UnknownField(known) => write!(f, "is unknown. Known fields: {}.", quoted(known)),
+            Self::Within(path, violation) => write!(f, "is invalid: {path} {violation}"),
         }
     }
 }
@@ -77,20 +89,27 @@ impl Violation {
         Self::Rule(text.into())
     }
 
+    fn within(self, path: impl Into<String>) -> Self {
+        Self::Within(path.into(), Box::new(self))
+    }
+
     /// The error of a field, in the words of the envelope `E`.
     pub(super) fn of<E: Envelope>(&self, field: &'static str) -> Error {
         Error::invalid(field, E::field_error(field, self))
     }
 }
 
-/// The fields of a JSON object as they were sent. A known one that is `null` counts as absent; of two fields with one name the last
-/// counts.
+/// The fields of a JSON object as they were sent; of two with one name the last counts. In an update `null` clears a field, otherwise it
+/// counts as absent.
 #[derive(Debug, Default)]
-pub(super) struct RawFields<'a>(BTreeMap<String, &'a RawValue>);
+pub(super) struct RawFields<'a> {
+    fields: BTreeMap<String, &'a RawValue>,
+    is_update: bool,
+}
 
 impl<'a> RawFields<'a> {
-    fn parse(body: &'a [u8]) -> Result<Self, BodyError> {
-        json::read_fields(body).map(Self)
+    fn parse(body: &'a [u8], is_update: bool) -> Result<Self, BodyError> {
+        Ok(Self { fields: json::read_fields(body)?, is_update })
     }
 
     /// Checks one field. A violation is recorded, and the value is then absent.
@@ -99,18 +118,15 @@ impl<'a> RawFields<'a> {
         field: &'static str,
         violations: &mut Vec<(&'static str, Violation)>,
     ) -> Option<F::Value> {
-        let checked = F::read(self.get(field));
+        let raw = self.fields.get(field).copied();
+        let checked = if self.is_update { F::read_update(raw) } else { F::read(raw) };
         checked.map_err(|violation| violations.push((field, violation))).ok()
     }
 
-    /// A field, unless it is absent.
-    fn get(&self, field: &str) -> Option<&'a RawValue> {
-        self.0.get(field).copied().filter(|value| value.get() != "null")
-    }
-
-    /// How many of these fields are there.
+    /// How many of these fields are there, and not null.
     fn count(&self, names: &[&str]) -> usize {
-        names.iter().filter(|name| self.get(name).is_some()).count()
+        let given = |name: &&&str| self.fields.get(**name).is_some_and(|value| value.get() != "null");
+        names.iter().filter(given).count()
     }
 }
 
@@ -132,27 +148,28 @@ pub(super) trait Request: Sized {
     fn check(fields: &RawFields<'_>) -> Result<Self, Vec<(&'static str, Violation)>>;
 }
 
-/// Reads a request body. Unknown fields are refused by name or, if the body may have them, added to `ignored`.
+/// Reads a request body. Unknown fields are refused by name, and so are those that the platform API gets twice; or, if the body may have
+/// unknown fields, they are added to `ignored`.
 pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNames) -> Result<T, Error> {
-    let fields = RawFields::parse(body)
+    let fields = RawFields::parse(body, T::IS_UPDATE)
         .or_else(|error| E::unreadable_body(error).map_or(Ok(RawFields::default()), Err))?;
-    let mut unknown = fields.0.keys().filter(|name| !T::FIELDS.contains(&name.as_str()));
+    let mut unknown = fields.fields.keys().filter(|name| !T::FIELDS.contains(&name.as_str()));
     if T::IGNORES_UNKNOWN_FIELDS {
         ignored.extend(NameSource::Body, unknown);
     } else if let Some(name) = unknown.next() {
-        let name = encode_name(name);
-        let text = format!("Unknown field '{name}'. Known fields: {}.", field_names::<T>());
-        return Err(Error::invalid("body", text));
+        return Err(unknown_field::<T>(name));
+    } else {
+        check_duplicates::<E>(body)?;
     }
     let checked = T::check(&fields).map_err(|violations| {
         let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
         Error::Invalid(violations.into_iter().map(field_error).collect())
     })?;
-    if T::IS_UPDATE && fields.count(T::FIELDS) == 0 {
+    if T::IS_UPDATE && fields.fields.is_empty() {
         return Err(nothing_to_update::<T>());
     }
     // Besides the one, not even a null: generators make no sensible type of a choice of nullable fields.
-    let chosen = T::CHOICE.iter().filter(|name| fields.0.contains_key(**name)).count();
+    let chosen = T::CHOICE.iter().filter(|name| fields.fields.contains_key(**name)).count();
     if !T::CHOICE.is_empty() && (chosen != 1 || fields.count(T::CHOICE) != 1) {
         let text = format!("Exactly one of the fields {} is required.", quoted(T::CHOICE));
         return Err(Error::invalid("body", text));
@@ -165,8 +182,25 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
     Ok(checked)
 }
 
+fn unknown_field<T: Request>(name: &str) -> Error {
+    let known = match T::FIELDS {
+        [] => "This route has none".to_owned(),
+        names => format!("Known fields: {}", quoted(names)),
+    };
+    Error::invalid("body", format!("Unknown field '{}'. {known}.", encode_name(name)))
+}
+
+/// Refuses a body with two fields of one name, of which a reader would have to guess the one that is meant.
+fn check_duplicates<E: Envelope>(body: &[u8]) -> Result<(), Error> {
+    let duplicate = if E::REFUSES_DUPLICATE_FIELDS { json::find_duplicate(body) } else { None };
+    let error =
+        |name: String| Err(Error::invalid("body", format!("Field '{}' is given twice.", encode_name(&name))));
+    duplicate.map_or(Ok(()), error)
+}
+
 /// Reads a request body that is an object with any fields, nulls included.
 pub(super) fn read_object<E: Envelope>(body: &[u8]) -> Result<Map<String, Value>, Error> {
+    check_duplicates::<E>(body)?;
     match json::read_object(body) {
         Ok(checked) => checked.map_err(|violation| violation.of::<E>("body")),
         Err(error) => E::unreadable_body(error).map_or(Ok(Map::new()), Err),
@@ -192,7 +226,7 @@ fn field_names<T: Request>() -> String {
     quoted(T::FIELDS)
 }
 
-fn quoted(names: &[&str]) -> String {
+pub(super) fn quoted<T: fmt::Display>(names: &[T]) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("'{name}'")).collect();
     names.join(", ")
 }
@@ -237,7 +271,7 @@ macro_rules! request {
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
                 $crate::http::fields::object_schema::<Self>(&[$($about),+], [
-                    $($crate::http::fields::Property::new::<$kind>(
+                    $($crate::http::fields::Property::new::<Self, $kind>(
                         $crate::http::fields::request!(@name $field $($wire)?),
                         &[$($doc),*],
                         [$(serde_json::json!($example))?].into_iter().next(),
@@ -274,12 +308,12 @@ pub(super) struct Property {
 }
 
 impl Property {
-    pub(super) fn new<F: RequestField>(
+    pub(super) fn new<T: Request, F: RequestField>(
         name: &'static str,
         docs: &[&'static str],
         example: Option<Value>,
     ) -> Self {
-        let mut schema = F::field_schema();
+        let mut schema = if T::IS_UPDATE { F::update_schema() } else { F::field_schema() };
         if let Schema::Object(object) = &mut schema {
             // An optional id in a sample would name a resource that does not exist.
             object.examples.clear();
@@ -336,10 +370,7 @@ fn object<T: Request>(properties: &[Property], choice: Option<&str>) -> ObjectBu
         object = object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
     }
     if T::IS_UPDATE {
-        // `null` counts as absent, and so does not change anything either.
-        let nulls = T::FIELDS.iter().map(|field| ((*field).to_owned(), json!({"type": "null"})));
-        let nulls = json!({"properties": nulls.collect::<Map<_, _>>()});
-        object = object.min_properties(Some(1)).extensions(Some(Extensions::from_iter([("not", nulls)])));
+        object = object.min_properties(Some(1));
     }
     if let Some(names) = T::EXCLUSIVE {
         let values = names.map(|name| (name.to_owned(), json!({"not": {"type": "null"}})));

@@ -26,6 +26,11 @@ pub(in crate::http) trait FieldType {
     /// The checked value; none if it counts as absent.
     fn check(raw: &RawValue) -> Result<Option<Self::Value>, Violation>;
 
+    /// The value that `null` stands for in an update; none if the field cannot be cleared.
+    fn cleared() -> Option<Self::Value> {
+        None
+    }
+
     /// The schema of a value that does not count as absent.
     fn schema() -> Schema;
 
@@ -40,9 +45,26 @@ pub(in crate::http) trait RequestField {
     type Value;
     const IS_REQUIRED: bool;
 
+    /// Null counts as absent.
     fn read(raw: Option<&RawValue>) -> Result<Self::Value, Violation>;
 
+    /// The same in an update, where null [clears](FieldType::cleared) the field.
+    fn read_update(raw: Option<&RawValue>) -> Result<Self::Value, Violation>;
+
     fn field_schema() -> Schema;
+
+    /// The schema of the field in an update.
+    fn update_schema() -> Schema;
+}
+
+/// Reads a field of an update, or of an object within a body.
+pub(super) fn read_or_clear<F: FieldType>(raw: &RawValue) -> Result<Option<F::Value>, Violation> {
+    if raw.get() == "null" { F::cleared().map(Some).ok_or(Violation::Null) } else { F::check(raw) }
+}
+
+/// The schema of a field that [`read_or_clear`] reads.
+pub(in crate::http) fn clearable_schema<F: FieldType>() -> Schema {
+    if F::cleared().is_some() { nullable(F::optional_schema()) } else { F::optional_schema() }
 }
 
 impl<T: FieldType> RequestField for T {
@@ -50,10 +72,19 @@ impl<T: FieldType> RequestField for T {
     const IS_REQUIRED: bool = true;
 
     fn read(raw: Option<&RawValue>) -> Result<Self::Value, Violation> {
+        let raw = raw.filter(|raw| raw.get() != "null");
         raw.map(T::check).transpose()?.flatten().ok_or(Violation::Missing)
     }
 
+    fn read_update(raw: Option<&RawValue>) -> Result<Self::Value, Violation> {
+        Self::read(raw)
+    }
+
     fn field_schema() -> Schema {
+        T::schema()
+    }
+
+    fn update_schema() -> Schema {
         T::schema()
     }
 }
@@ -63,15 +94,24 @@ impl<T: FieldType> RequestField for Option<T> {
     const IS_REQUIRED: bool = false;
 
     fn read(raw: Option<&RawValue>) -> Result<Self::Value, Violation> {
+        let raw = raw.filter(|raw| raw.get() != "null");
         Ok(raw.map(T::check).transpose()?.flatten())
+    }
+
+    fn read_update(raw: Option<&RawValue>) -> Result<Self::Value, Violation> {
+        Ok(raw.map(read_or_clear::<T>).transpose()?.flatten())
     }
 
     fn field_schema() -> Schema {
         nullable(T::optional_schema())
     }
+
+    fn update_schema() -> Schema {
+        clearable_schema::<T>()
+    }
 }
 
-/// A schema that also allows `null`, which counts as absent.
+/// A schema that also allows `null`.
 fn nullable(mut schema: Schema) -> Schema {
     let with_null = |kind: &mut SchemaType| {
         if let SchemaType::Type(one) = kind {
@@ -229,19 +269,23 @@ impl<const MAX: usize> FieldType for Note<MAX> {
     }
 }
 
-/// A [`Name`] that a blank string removes: then the value is none.
+/// A field that an update can remove, with `null` or a value that counts as absent: then the value is none.
 #[derive(Debug)]
-pub(in crate::http) enum Clearable {}
+pub(in crate::http) struct Clearable<F>(PhantomData<F>);
 
-impl FieldType for Clearable {
-    type Value = Option<String>;
+impl<F: FieldType> FieldType for Clearable<F> {
+    type Value = Option<F::Value>;
 
-    fn check(raw: &RawValue) -> Result<Option<Option<String>>, Violation> {
-        Name::check(raw).map(Some)
+    fn check(raw: &RawValue) -> Result<Option<Self::Value>, Violation> {
+        F::check(raw).map(Some)
+    }
+
+    fn cleared() -> Option<Self::Value> {
+        Some(None)
     }
 
     fn schema() -> Schema {
-        Name::optional_schema()
+        F::optional_schema()
     }
 }
 
@@ -386,6 +430,10 @@ impl<const MAX: usize> FieldType for JsonText<MAX> {
         Ok(Some(raw.get().to_owned()))
     }
 
+    fn cleared() -> Option<String> {
+        Some("{}".to_owned())
+    }
+
     fn schema() -> Schema {
         FreeObject::<MAX>::schema()
     }
@@ -422,10 +470,25 @@ mod tests {
     fn accepts<F: RequestField>(value: &Value) -> bool {
         let schema = serde_json::to_value(F::field_schema()).unwrap();
         let raw = RawValue::from_string(value.to_string()).unwrap();
-        // A body's null counts as absent.
-        let is_accepted = F::read(Some(&*raw).filter(|_| !value.is_null())).is_ok();
+        let is_accepted = F::read(Some(&raw)).is_ok();
         assert_eq!(jsonschema::is_valid(&schema, value), is_accepted, "{value}: {schema}");
+        let schema = serde_json::to_value(F::update_schema()).unwrap();
+        let is_update = F::read_update(Some(&raw)).is_ok();
+        assert_eq!(jsonschema::is_valid(&schema, value), is_update, "{value}: {schema}");
         is_accepted
+    }
+
+    #[test]
+    fn null_clears_a_field_of_an_update_if_that_can_be_cleared() {
+        fn update<F: RequestField>(json: &str) -> Result<F::Value, Violation> {
+            F::read_update(Some(&RawValue::from_string(json.to_owned()).unwrap()))
+        }
+        assert_eq!(update::<Option<Clearable<Name>>>("null"), Ok(Some(None)));
+        assert_eq!(update::<Option<Clearable<Name>>>(r#"" ""#), Ok(Some(None)));
+        assert_eq!(update::<Option<Clearable<Flag>>>("true"), Ok(Some(Some(true))));
+        assert_eq!(update::<Option<JsonText<9>>>("null"), Ok(Some("{}".to_owned())));
+        assert_eq!(update::<Option<Flag>>("null"), Err(Violation::Null));
+        assert_eq!(<Option<Clearable<Name>>>::read_update(None), Ok(None));
     }
 
     #[test]
@@ -442,7 +505,8 @@ mod tests {
             accepts::<Option<Text<5>>>(value);
             accepts::<Name>(value);
             accepts::<Option<Name>>(value);
-            accepts::<Clearable>(value);
+            accepts::<Option<Clearable<Name>>>(value);
+            accepts::<Option<JsonText<1000>>>(value);
             accepts::<Flag>(value);
             accepts::<Option<FreeObject<1000>>>(value);
             accepts::<Integer<u32, 2, 5>>(value);

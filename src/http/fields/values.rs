@@ -71,26 +71,6 @@ fn is_in_range(text: &str, is_signed: bool) -> bool {
     whole.len() <= MAX_WHOLE_DIGITS && !whole.starts_with('-')
 }
 
-/// An [`Amount`] that an empty string removes: then the value is none.
-#[derive(Debug)]
-pub(in crate::http) enum ClearableAmount {}
-
-impl FieldType for ClearableAmount {
-    type Value = Option<Money>;
-
-    fn check(raw: &RawValue) -> Result<Option<Option<Money>>, Violation> {
-        if AnyText::check(raw)?.is_some_and(|text| text.is_empty()) {
-            return Ok(Some(None));
-        }
-        <Amount>::check(raw).map(Some)
-    }
-
-    fn schema() -> Schema {
-        let pattern = format!("^([0-9]{{1,{MAX_WHOLE_DIGITS}}}(\\.[0-9]{{1,6}})?)?$");
-        ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build().into()
-    }
-}
-
 /// A list of words of `C`, at least one, each of which counts once.
 #[derive(Debug)]
 pub(in crate::http) struct Words<C>(PhantomData<C>);
@@ -137,7 +117,6 @@ mod tests {
         {
             assert!(<Amount>::check(&raw(json)).is_err(), "{json}");
         }
-        assert_eq!(ClearableAmount::check(&raw("\"\"")), Ok(Some(None)));
     }
 
     #[test]

@@ -6,7 +6,9 @@ use super::{Answer, ReadErrors, WriteErrors};
 use crate::domain::ids::{KeyId, WorkspaceId};
 use crate::domain::render::Success;
 use crate::http::describe::NotFound;
-use crate::http::extract::{Input, NestedPathParams, Operator, OptionalInput, PathParam, QueryParams};
+use crate::http::extract::{
+    Input, NestedPathParams, NoInput, Operator, OptionalInput, PathParam, QueryParams,
+};
 use crate::http::platform::keys::{
     InvalidKey, KeyCursor, KeyIn, KeyOut, KeyWithSecretOut, RollIn, TooManyKeys,
 };
@@ -56,7 +58,7 @@ pub(super) async fn create(
 ) -> Answer<KeyWithSecretOut> {
     let request = input.request(state.services.clock.now());
     let workspace = workspaces::find_present(&state.services, &workspace).await?.id;
-    let manager = KeyManager::operator(workspace, &operator.actor);
+    let manager = KeyManager::operator(workspace, &operator);
     let created = manage_keys::create(&state.services, manager, request).await?;
     Ok(Success::new("Key created successfully.", KeyWithSecretOut::from(created)))
 }
@@ -92,7 +94,7 @@ pub(super) async fn roll(
     OptionalInput(input): OptionalInput<RollIn>,
 ) -> Answer<KeyWithSecretOut> {
     let workspace = workspaces::find_present(&state.services, &workspace).await?.id;
-    let manager = KeyManager::operator(workspace, &operator.actor);
+    let manager = KeyManager::operator(workspace, &operator);
     let rolled = manage_keys::roll(&state.services, manager, &key, input.overlap()).await?;
     Ok(Success::new("Key rolled successfully.", KeyWithSecretOut::from(rolled)))
 }
@@ -103,15 +105,16 @@ pub(super) async fn roll(
 #[utoipa::path(
     delete, path = "/workspaces/{id}/keys/{key_id}", tag = "operator", operation_id = "operatorRevokeKey", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…"), ("key_id" = inline(KeyId), Path, description = "key_…")),
-    responses((status = 200, description = "The key, revoked", body = Success<KeyOut>), WriteErrors<Found>),
+    responses((status = 200, description = "The key, revoked", body = Success<KeyOut>), WriteErrors<(NoInput, Found)>),
 )]
 pub(super) async fn revoke(
     State(state): State<AppState>,
     Operator(operator): Operator,
     NestedPathParams(workspace, key): NestedPathParams,
+    _: NoInput,
 ) -> Answer<KeyOut> {
     let workspace = workspaces::find(&state.services, &workspace).await?.workspace.id;
-    let manager = KeyManager::operator(workspace, &operator.actor);
+    let manager = KeyManager::operator(workspace, &operator);
     let key = manage_keys::revoke(&state.services, manager, &key).await?;
     Ok(Success::new("Key revoked successfully.", KeyOut::from(key)))
 }

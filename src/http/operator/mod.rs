@@ -16,6 +16,7 @@ use super::describe::{Errors, Overloaded, Unavailable, WriteUnavailable};
 use super::envelope::{ApiError, Platform};
 use super::extract::Operator;
 use super::fields::Violation;
+use super::ignored_key::warn_of_ignored_key;
 use super::query;
 use super::state::AppState;
 use crate::domain::error::Error;
@@ -49,11 +50,11 @@ impl WorkspaceFilter {
 
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes() -> OpenApiRouter<AppState> {
-    query::refuse_unknown::<Platform>("/operator/v1", all_routes())
+    query::refuse_unknown("/operator/v1", all_routes())
 }
 
 fn all_routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
+    let routes = OpenApiRouter::new()
         .routes(routes!(workspaces::list, workspaces::create))
         .routes(routes!(workspaces::read, workspaces::update, workspaces::delete))
         .routes(routes!(workspaces::suspend))
@@ -64,5 +65,6 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(keys::roll))
         .routes(routes!(audit::list))
         .routes(routes!(usage::read))
-        .routes(routes!(processes::list))
+        .routes(routes!(processes::list));
+    warn_of_ignored_key("/operator/v1", routes)
 }

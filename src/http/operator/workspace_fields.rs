@@ -1,6 +1,6 @@
 //! The fields of workspaces that no other resource has.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use utoipa::openapi::Type;
@@ -10,7 +10,9 @@ use crate::domain::allow_hosts::AllowHosts;
 use crate::domain::invalid_field::check_slug;
 use crate::domain::retention::{RetentionPatch, parse_days};
 use crate::domain::schema::formatted;
-use crate::http::fields::{Amount, AnyText, FieldType, Violation, strings};
+use crate::http::fields::{
+    Amount, AnyText, Clearable, FieldType, Violation, clearable_schema, nested_values, strings,
+};
 use crate::service::workspaces::PricingPatch;
 
 /// The most private hosts of a workspace.
@@ -43,23 +45,8 @@ impl FieldType for Prices {
     type Value = PricingPatch;
 
     fn check(raw: &RawValue) -> Result<Option<PricingPatch>, Violation> {
-        let rule = || {
-            Violation::rule(
-                r#"must be an object of amounts with the fields widget, test and api, such as {"widget": "0.01"}"#,
-            )
-        };
-        let given: BTreeMap<String, Box<RawValue>> = serde_json::from_str(raw.get()).map_err(|_| rule())?;
-        let mut prices = PricingPatch::default();
-        for (name, amount) in given {
-            let amount = <Amount>::check(&amount).map_err(|_| rule())?;
-            match name.as_str() {
-                "widget" => prices.widget = amount,
-                "test" => prices.test = amount,
-                "api" => prices.api = amount,
-                _ => return Err(rule()),
-            }
-        }
-        Ok(Some(prices))
+        let [widget, test, api] = nested_values::<Amount, 3>(raw, ["widget", "test", "api"])?;
+        Ok(Some(PricingPatch { widget, test, api }))
     }
 
     fn schema() -> Schema {
@@ -70,7 +57,27 @@ impl FieldType for Prices {
     }
 }
 
-/// The periods of a retention, in days; an empty string removes one.
+/// A period of a retention in days.
+#[derive(Debug)]
+enum Period {}
+
+impl FieldType for Period {
+    type Value = Duration;
+
+    fn check(raw: &RawValue) -> Result<Option<Duration>, Violation> {
+        let period = AnyText::check(raw)?.and_then(|text| parse_days(&text));
+        let rule = || Violation::rule("must be from 1d to 36525d, such as \"365d\"");
+        period.map(Some).ok_or_else(rule)
+    }
+
+    fn schema() -> Schema {
+        // 1 to 36525.
+        let days = "[1-9][0-9]{0,3}|[12][0-9]{4}|3[0-5][0-9]{3}|36[0-4][0-9]{2}|365[01][0-9]|3652[0-5]";
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some(format!("^({days})d$"))).build().into()
+    }
+}
+
+/// The periods of a retention; null removes one.
 #[derive(Debug)]
 pub(super) enum RetentionPeriods {}
 
@@ -78,32 +85,15 @@ impl FieldType for RetentionPeriods {
     type Value = RetentionPatch;
 
     fn check(raw: &RawValue) -> Result<Option<RetentionPatch>, Violation> {
-        let rule = || {
-            Violation::rule(
-                "must be an object with the fields conversations, journals and bookings, each from 1d to 36525d, \
-                 such as {\"conversations\": \"365d\"}, or empty",
-            )
-        };
-        let given: BTreeMap<String, String> = serde_json::from_str(raw.get()).map_err(|_| rule())?;
-        let mut retention = RetentionPatch::default();
-        for (name, text) in given {
-            let period = if text.is_empty() { None } else { Some(parse_days(&text).ok_or_else(rule)?) };
-            match name.as_str() {
-                "conversations" => retention.conversations = Some(period),
-                "journals" => retention.journals = Some(period),
-                "bookings" => retention.bookings = Some(period),
-                _ => return Err(rule()),
-            }
-        }
-        Ok(Some(retention))
+        let [conversations, journals, bookings] =
+            nested_values::<Clearable<Period>, 3>(raw, ["conversations", "journals", "bookings"])?;
+        Ok(Some(RetentionPatch { conversations, journals, bookings }))
     }
 
     fn schema() -> Schema {
-        // 1 to 36525.
-        let days = "[1-9][0-9]{0,3}|[12][0-9]{4}|3[0-5][0-9]{3}|36[0-4][0-9]{2}|365[01][0-9]|3652[0-5]";
-        let pattern = format!("^(({days})d)?$");
-        let period = || ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern.clone()));
-        let object = ObjectBuilder::new().schema_type(Type::Object).property("conversations", period());
+        let object = ObjectBuilder::new().schema_type(Type::Object);
+        let period = clearable_schema::<Clearable<Period>>;
+        let object = object.property("conversations", period());
         let object = object.property("journals", period()).property("bookings", period());
         object.additional_properties(Some(AdditionalProperties::FreeForm(false))).build().into()
     }

@@ -17,8 +17,8 @@ use crate::domain::retention::{Retention, format_duration};
 use crate::domain::workspace::Pricing;
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::envelope::{ApiError, Platform};
-use crate::http::extract::{Input, Operator, PathParam, QueryParams};
-use crate::http::fields::{Amount, AnyText, ClearableAmount, Flag, Integer, Text, request};
+use crate::http::extract::{Input, NoInput, Operator, PathParam, QueryParams};
+use crate::http::fields::{Amount, Clearable, Flag, Id, Integer, Text, request};
 use crate::http::platform::list::{Cursor, InvalidQuery, PageParams, PageQuery, limit};
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -29,7 +29,7 @@ type WorkspaceCursor = Cursor<WorkspaceId, 'p'>;
 
 request! {
     /// A new workspace, with the settings of the table `[workspace]` of a workspace file.
-    pub(super) struct WorkspaceIn as WorkspaceIn {
+    pub(super) struct WorkspaceIn as NewWorkspace {
         /// Unique, and never changed.
         slug: Slug = "acme",
         name: Text<200> = "Acme",
@@ -57,17 +57,17 @@ request! {
     pub(super) struct WorkspaceUpdateIn as WorkspaceUpdate update {
         name: Option<Text<200>> = "Acme",
         auto_create_conversations: Option<Flag>,
-        /// The assistant of new conversations of the platform API. An empty string removes it.
-        default_assistant_id: Option<AnyText>,
+        /// The assistant of new conversations of the platform API. `null` removes it.
+        default_assistant_id: Option<Clearable<Id<AssistantId>>>,
         /// Prices that are left out stay.
         pricing: Option<Prices> = {"widget": "0.01"},
-        /// An empty string removes it.
-        balance_low: Option<ClearableAmount> = "5.00",
-        /// 0 removes the limit.
-        tokens_per_conversation: Option<Integer<i64, 0, 9_007_199_254_740_991>>,
-        /// 0 removes the limit.
-        tokens_per_day: Option<Integer<i64, 0, 9_007_199_254_740_991>>,
-        /// Periods that are left out stay. An empty string removes one.
+        /// `null` removes it.
+        balance_low: Option<Clearable<Amount>> = "5.00",
+        /// `null` removes the limit.
+        tokens_per_conversation: Option<Clearable<Integer<i64, 1, 9_007_199_254_740_991>>>,
+        /// `null` removes the limit.
+        tokens_per_day: Option<Clearable<Integer<i64, 1, 9_007_199_254_740_991>>>,
+        /// Periods that are left out stay. `null` removes one.
         retention: Option<RetentionPeriods> = {"journals": "30d"},
         /// Replaces the list.
         allow_hosts: Option<Hosts> = ["crm.internal:8080"],
@@ -76,7 +76,7 @@ request! {
 
 request! {
     /// Credit.
-    pub(super) struct CreditIn as CreditIn {
+    pub(super) struct CreditIn as NewCredit {
         /// In dollars; a negative amount takes credit back, down to a balance of zero.
         amount: Amount<true> = "25.00",
         /// A reference counts once: repeating it changes nothing.
@@ -114,16 +114,15 @@ fn settings(input: WorkspaceUpdateIn) -> Result<WorkspaceSettings, Error> {
         retention,
         allow_hosts,
     } = input;
-    let assistant = |id: String| if id.is_empty() { Ok(None) } else { AssistantId::parse(&id).map(Some) };
-    let limit = |tokens: i64| (tokens > 0).then_some(tokens);
+    let assistant = |id: Option<String>| id.map(|id| AssistantId::parse(&id)).transpose();
     Ok(WorkspaceSettings {
         name,
         auto_create_conversations,
         default_assistant: default_assistant_id.map(assistant).transpose()?,
         pricing: pricing.unwrap_or_default(),
         balance_low,
-        tokens_per_conversation: tokens_per_conversation.map(limit),
-        tokens_per_day: tokens_per_day.map(limit),
+        tokens_per_conversation,
+        tokens_per_day,
         retention: retention.unwrap_or_default(),
         allow_hosts,
     })
@@ -351,12 +350,13 @@ pub(super) async fn update(
 #[utoipa::path(
     post, path = "/workspaces/{id}/suspend", tag = "operator", operation_id = "operatorSuspendWorkspace", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),
-    responses((status = 200, description = "The workspace, suspended", body = Success<WorkspaceOut>), WriteErrors<(NotFound<WorkspaceId>, BeingDeleted)>),
+    responses((status = 200, description = "The workspace, suspended", body = Success<WorkspaceOut>), WriteErrors<(NoInput, NotFound<WorkspaceId>, BeingDeleted)>),
 )]
 pub(super) async fn suspend(
     State(state): State<AppState>,
     Operator(operator): Operator,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<WorkspaceOut> {
     let workspace = workspaces::set_suspended(&state.services, &operator, &name, true).await?;
     Ok(Success::new("Workspace suspended successfully.", WorkspaceOut::from(workspace)))
@@ -368,12 +368,13 @@ pub(super) async fn suspend(
 #[utoipa::path(
     post, path = "/workspaces/{id}/resume", tag = "operator", operation_id = "operatorResumeWorkspace", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),
-    responses((status = 200, description = "The workspace, resumed", body = Success<WorkspaceOut>), WriteErrors<(NotFound<WorkspaceId>, BeingDeleted)>),
+    responses((status = 200, description = "The workspace, resumed", body = Success<WorkspaceOut>), WriteErrors<(NoInput, NotFound<WorkspaceId>, BeingDeleted)>),
 )]
 pub(super) async fn resume(
     State(state): State<AppState>,
     Operator(operator): Operator,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<WorkspaceOut> {
     let workspace = workspaces::set_suspended(&state.services, &operator, &name, false).await?;
     Ok(Success::new("Workspace resumed successfully.", WorkspaceOut::from(workspace)))
@@ -386,12 +387,13 @@ pub(super) async fn resume(
 #[utoipa::path(
     delete, path = "/workspaces/{id}", tag = "operator", operation_id = "operatorDeleteWorkspace", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),
-    responses((status = 202, description = "The workspace, which is being deleted", body = Success<WorkspaceOut>), WriteErrors<(NotFound<WorkspaceId>, NotSuspended, BeingDeleted)>),
+    responses((status = 202, description = "The workspace, which is being deleted", body = Success<WorkspaceOut>), WriteErrors<(NoInput, NotFound<WorkspaceId>, NotSuspended, BeingDeleted)>),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     Operator(operator): Operator,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Result<Response, ApiError<Platform>> {
     let workspace = workspaces::delete(&state.services, &operator, &name).await?;
     let answer = Success::new("Workspace deletion started.", WorkspaceOut::from(workspace));
@@ -416,9 +418,14 @@ pub(super) async fn credit(
 ) -> Answer<CreditOut> {
     let outcome =
         workspaces::grant_credit(&state.services, &operator, &name, amount, reference.clone()).await?;
-    let (credited, balance) = match outcome {
-        CreditOutcome::Granted(entry) => (true, entry.balance_after),
-        CreditOutcome::AlreadyGranted { balance } => (false, balance),
+    let (message, credited, balance) = match outcome {
+        CreditOutcome::Granted(entry) if amount < Money::ZERO => {
+            ("Credit taken back successfully.", true, entry.balance_after)
+        }
+        CreditOutcome::Granted(entry) => ("Credit granted successfully.", true, entry.balance_after),
+        CreditOutcome::AlreadyGranted { balance } => {
+            ("The reference has counted already. Nothing was credited.", false, balance)
+        }
     };
-    Ok(Success::new("Credit granted successfully.", CreditOut { credited, reference, balance }))
+    Ok(Success::new(message, CreditOut { credited, reference, balance }))
 }

@@ -36,7 +36,7 @@ static MISSING: LazyLock<HtmlPage> = LazyLock::new(|| page(include_str!("assets/
 
 fn page(html: &'static str, has_widget: bool) -> HtmlPage {
     let styles = &[include_str!("assets/base.css"), include_str!("assets/chat.css")];
-    HtmlPage::assemble(&PageSources { html, styles, scripts: &[], has_widget })
+    HtmlPage::assemble(&PageSources { html, styles, script: "", has_widget })
 }
 
 /// The route. Its requests count towards the rate limits of their address, like a visitor's.

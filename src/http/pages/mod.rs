@@ -2,7 +2,6 @@
 //! chat with an assistant at `/chat/{assistant}`; and the files of the widget. A page requests only this server, and its
 //! policy permits nothing else.
 
-mod bundle;
 pub(super) mod calendar_file;
 pub(super) mod chat_page;
 mod etag;
@@ -19,28 +18,25 @@ use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{MethodRouter, get};
 
-use bundle::{Module, module};
 use page::{HtmlPage, PageSources};
 use static_file::StaticFile;
 
 use super::query;
 
-/// The modules of the pages that have scripts of their own.
-const DEMO: &[Module] = &[module!("widget/dom.js"), module!("snippet.js"), module!("demo.js")];
-const OPTIONS: &[Module] = &[module!("widget/dom.js"), module!("snippet.js"), module!("options.js")];
-const REFERENCE: &[Module] = &[
-    module!("widget/dom.js"),
-    module!("widget/markdown_inline.js"),
-    module!("widget/markdown.js"),
-    module!("docs_schema.js"),
-    module!("docs.js"),
-];
+/// A script that `build.rs` made of the modules in `assets/`.
+macro_rules! script {
+    ($name:literal) => {
+        include_str!(concat!(env!("OUT_DIR"), "/", $name))
+    };
+}
+
+use script;
 
 static DEMO_PAGE: LazyLock<StaticFile> = LazyLock::new(|| {
     HtmlPage::assemble(&PageSources {
         html: include_str!("assets/demo.html"),
         styles: &[include_str!("assets/base.css"), include_str!("assets/demo.css")],
-        scripts: DEMO,
+        script: script!("demo.js"),
         has_widget: true,
     })
     .into_file()
@@ -49,7 +45,7 @@ static OPTIONS_PAGE: LazyLock<StaticFile> = LazyLock::new(|| {
     HtmlPage::assemble(&PageSources {
         html: include_str!("assets/options.html"),
         styles: &[include_str!("assets/base.css"), include_str!("assets/options.css")],
-        scripts: OPTIONS,
+        script: script!("options.js"),
         has_widget: true,
     })
     .into_file()
@@ -58,7 +54,7 @@ static REFERENCE_PAGE: LazyLock<StaticFile> = LazyLock::new(|| {
     HtmlPage::assemble(&PageSources {
         html: include_str!("assets/docs.html"),
         styles: &[include_str!("assets/base.css"), include_str!("assets/docs.css")],
-        scripts: REFERENCE,
+        script: script!("docs.js"),
         has_widget: false,
     })
     .into_file()

@@ -6,20 +6,24 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::bundle::{Module, bundle};
 use super::static_file::StaticFile;
 
-/// The placeholders for style and script in the HTML.
+/// What the head of each page begins with: its encoding, its icon and its style.
+const HEAD: &str = include_str!("assets/head.html");
+
+/// The placeholders for it, for the style in it, and for the script.
+const HEAD_SLOT: &str = "<!--head-->\n";
 const STYLE_SLOT: &str = "/*style*/";
 const SCRIPT_SLOT: &str = "/*script*/";
 
 /// The source files of a page.
 #[derive(Debug)]
 pub(super) struct PageSources {
-    /// Contains one [`STYLE_SLOT`] as the text of a `style`, and if there are scripts one [`SCRIPT_SLOT`] as the text of a `script`.
+    /// Contains one [`HEAD_SLOT`], and if there is a script one [`SCRIPT_SLOT`] as the text of a `script`.
     pub html: &'static str,
     pub styles: &'static [&'static str],
-    pub scripts: &'static [Module],
+    /// Empty if the page has none of its own.
+    pub script: &'static str,
     /// Whether the page loads the widget of this server.
     pub has_widget: bool,
 }
@@ -36,10 +40,10 @@ impl HtmlPage {
     /// Inlines style and script, and permits exactly these two by their hashes.
     pub(super) fn assemble(sources: &PageSources) -> Self {
         let style = sources.styles.join("\n");
-        let script = bundle(sources.scripts, "");
-        let policy =
-            policy(&style, Some(script.as_str()).filter(|text| !text.is_empty()), sources.has_widget);
-        let html = sources.html.replacen(STYLE_SLOT, &style, 1).replacen(SCRIPT_SLOT, &script, 1);
+        let script = Some(sources.script).filter(|text| !text.is_empty());
+        let policy = policy(&style, script, sources.has_widget);
+        let head = HEAD.replacen(STYLE_SLOT, &style, 1);
+        let html = sources.html.replacen(HEAD_SLOT, &head, 1).replacen(SCRIPT_SLOT, sources.script, 1);
         Self { html, policy }
     }
 

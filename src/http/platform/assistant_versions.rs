@@ -17,7 +17,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::AssistantId;
 use crate::domain::render::Success;
 use crate::http::describe::{NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, NestedPathParams, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, NestedPathParams, NoInput, PathParam, QueryParams, Read};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::assistants::versions::{self, VersionDiff};
@@ -50,6 +50,7 @@ pub(super) struct DiffQuery {
 
 /// A version in a list.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AssistantVersionSummary)]
 pub(super) struct VersionSummaryOut {
     /// Its number, counted from 1.
     #[schema(example = 3)]
@@ -98,6 +99,7 @@ impl From<(Assistant, NumberedVersion)> for VersionOut {
 
 /// What differs between two versions.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AssistantVersionDiff)]
 pub(super) struct VersionDiffOut {
     #[schema(example = 3)]
     version: i64,
@@ -192,12 +194,13 @@ pub(super) async fn diff(
     post, path = "/assistants/{id}/versions/{version}/restore", tag = "platform", operation_id = "restoreAssistantVersion",
     security(("bearer" = ["config"])),
     params(("id" = inline(AssistantId), Path, description = "ast_…"), ("version" = i64, Path, minimum = 1, description = "The number of the version")),
-    responses((status = 200, description = "The assistant after the change", body = Success<WrittenAssistantOut>), ConfigErrors<(NotFound<AssistantId>, VersionNotFound, AssistantConflict, RestoreConflict)>),
+    responses((status = 200, description = "The assistant after the change", body = Success<WrittenAssistantOut>), ConfigErrors<(NoInput, NotFound<AssistantId>, VersionNotFound, AssistantConflict, RestoreConflict)>),
 )]
 pub(super) async fn restore(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     NestedPathParams(name, version): NestedPathParams,
+    _: NoInput,
 ) -> Answer<WrittenAssistantOut> {
     let restored = versions::restore(&state.services, &account, &name, &version).await?;
     Ok(Success::new("Version restored successfully.", WrittenAssistantOut::from(restored)))

@@ -4,18 +4,22 @@ use std::borrow::Cow;
 
 use axum::extract::State;
 use serde::Serialize;
-use utoipa::openapi::schema::{Object, Schema, SchemaType};
+use serde_json::json;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaType};
 use utoipa::openapi::{RefOr, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
 use super::{Answer, ConfigErrors, ConfigurationOptions, ReadErrors};
-use crate::domain::assistant::{Assistant, AssistantVersion};
+use crate::domain::assistant::{Assistant, AssistantVersion, RESERVED_PARAMETERS};
+use crate::domain::conversation_variables::MAX_DECLARED;
 use crate::domain::error::Error;
 use crate::domain::ids::AssistantId;
 use crate::domain::render::Success;
+use crate::domain::schema::formatted;
 use crate::http::describe::{NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, ObjectBody, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, NoInput, ObjectBody, PathParam, QueryParams, Read};
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::assistants::{self, WrittenAssistant};
@@ -42,9 +46,26 @@ const OPTIONAL: [&str; 6] =
 fn fields_schema(edit: impl FnOnce(&mut Object)) -> RefOr<Schema> {
     let mut schema = AssistantVersion::<String>::schema();
     if let RefOr::T(Schema::Object(object)) = &mut schema {
+        restrict_entries(object);
         edit(object);
     }
     schema
+}
+
+/// Says which names the entries of parameters and of visitor variables may have, and that no tool is there twice.
+fn restrict_entries(object: &mut Object) {
+    if let Some(RefOr::T(Schema::Object(parameters))) = object.properties.get_mut("parameters") {
+        let reserved = Extensions::from_iter([("not", json!({ "enum": RESERVED_PARAMETERS }))]);
+        let name = ObjectBuilder::new().schema_type(Type::String).extensions(Some(reserved));
+        parameters.property_names = Some(Box::new(name.into()));
+    }
+    if let Some(RefOr::T(Schema::Object(variables))) = object.properties.get_mut("visitor_variables") {
+        variables.property_names = Some(Box::new(formatted("variable-name").into()));
+        variables.max_properties = Some(MAX_DECLARED);
+    }
+    if let Some(RefOr::T(Schema::Array(tools))) = object.properties.get_mut("tools") {
+        tools.unique_items = true;
+    }
 }
 
 /// The schema of a response: the properties of `T`, and those of an assistant.
@@ -144,6 +165,8 @@ pub(super) fn set_nullable(property: &mut RefOr<Schema>) {
     match property {
         RefOr::T(Schema::Object(object)) => nullable(&mut object.schema_type),
         RefOr::T(Schema::Array(array)) => nullable(&mut array.schema_type),
+        // An inlined schema with a description of its own.
+        RefOr::T(Schema::AllOf(all_of)) => all_of.items.iter_mut().for_each(set_nullable),
         RefOr::T(_) | RefOr::Ref(_) => {}
     }
 }
@@ -213,6 +236,7 @@ impl From<Assistant> for AssistantOut {
 
 /// An assistant after a change.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WrittenAssistant)]
 pub(super) struct WrittenAssistantOut {
     assistant: AssistantOut,
     /// Settings that were stored and have no effect, such as a fallback to a connection that the server does not have.
@@ -302,12 +326,13 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/assistants/{id}", tag = "platform", operation_id = "archiveAssistant",
     security(("bearer" = ["config"])), params(("id" = inline(AssistantId), Path, description = "ast_…")),
-    responses((status = 200, description = "The archived assistant", body = Success<AssistantOut>), ConfigErrors<(NotFound<AssistantId>, AssistantConflict)>),
+    responses((status = 200, description = "The archived assistant", body = Success<AssistantOut>), ConfigErrors<(NoInput, NotFound<AssistantId>, AssistantConflict)>),
 )]
 pub(super) async fn archive(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<AssistantOut> {
     let archived = assistants::archive(&state.services, &account, &name).await?;
     Ok(Success::new("Assistant archived successfully.", AssistantOut::from(archived)))

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::ReadErrors;
 use super::list::{Cursor, InvalidQuery, limit, text, time_range};
-use crate::domain::audit::{Actor, ActorKind, AuditAction, AuditFilter, StoredAuditEntry};
+use crate::domain::audit::{Actor, ActorKind, AuditAction, AuditFilter, ObjectKind, StoredAuditEntry};
 use crate::domain::clock::TimeRange;
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, WorkspaceId};
@@ -49,6 +49,22 @@ impl Choice for Actions {
     }
 }
 
+/// The kinds of objects in the log.
+#[derive(Debug)]
+enum ObjectKinds {}
+
+impl Choice for ObjectKinds {
+    type Value = ObjectKind;
+
+    fn words() -> Vec<&'static str> {
+        ObjectKind::ALL.iter().map(|kind| kind.as_str()).collect()
+    }
+}
+
+fn object_kind_schema() -> Schema {
+    words(ObjectKinds::words()).into()
+}
+
 fn action_schema() -> Schema {
     words(Actions::words()).into()
 }
@@ -75,7 +91,7 @@ pub(in crate::http) struct AuditQuery {
     #[param(schema_with = action_schema)]
     action: Option<String>,
     /// Only entries about objects of this kind.
-    #[param(max_length = 255, pattern = r"^[^\u0000]*$", example = "key")]
+    #[param(schema_with = object_kind_schema, example = "key")]
     object_kind: Option<String>,
     /// Only entries about the object with this id.
     #[param(max_length = 255, pattern = r"^[^\u0000]*$")]
@@ -103,7 +119,7 @@ impl AuditQuery {
             workspace,
             actor: given("actor", &self.actor)?,
             action: check_choice::<Actions>("action", self.action.as_deref())?,
-            object_kind: given("object_kind", &self.object_kind)?,
+            object_kind: check_choice::<ObjectKinds>("object_kind", self.object_kind.as_deref())?,
             object_id: given("object_id", &self.object_id)?,
             since,
             until,
@@ -131,8 +147,8 @@ struct ActorOut {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = AuditedObject)]
 struct ObjectOut {
-    #[schema(example = "webhook_endpoint")]
-    kind: String,
+    #[schema(schema_with = object_kind_schema, example = "webhook_endpoint")]
+    kind: ObjectKind,
     #[schema(example = "whe_01k9z3x8f5e4r9t2m6q7w8y0ab")]
     id: String,
     /// Its slug or name at the time; null for conversations, bookings and persons.
@@ -163,7 +179,7 @@ pub(in crate::http) struct AuditEntryOut {
     /// The fields that differ, as they are.
     #[schema(required, schema_with = fields_schema)]
     after: Option<Box<RawValue>>,
-    /// The method and the path of the request; null for a command.
+    /// The method and the path of the request, with its placeholders; null for a command.
     #[schema(required, example = "POST /v1/webhook_endpoints")]
     route: Option<String>,
     /// The client's address, which is removed after a while. A workspace does not see an operator's.

@@ -58,6 +58,7 @@ error_sets! {
 
 /// The free slots of a calendar.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Availability)]
 pub(super) struct AvailabilityOut {
     /// In ascending order: at most 200, of at most 31 days.
     slots: Vec<SlotOut>,
@@ -70,6 +71,7 @@ pub(super) struct AvailabilityOut {
 
 /// A free slot. Its `start` can be booked as it is.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Slot)]
 pub(super) struct SlotOut {
     /// In the calendar's time zone.
     #[schema(format = DateTime, example = "2026-03-16T14:00:00+01:00")]

@@ -9,17 +9,18 @@ use utoipa::IntoParams;
 use utoipa::openapi::schema::Schema;
 
 use super::list::{Cursor, InvalidQuery, limit};
-use super::{Answer, ConfigErrors, ReadErrors};
+use super::{Answer, ReadErrors};
 use crate::domain::calendar::{BookingState, DayOrTime};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{BookingId, CalendarId, ConversationId};
 use crate::domain::render::{BookingOut, Success};
 use crate::domain::schema::{DayOrTimeText, formatted};
-use crate::http::describe::{IdempotencyErrors, NotFound, error_sets};
+use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable, error_sets};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{
-    ConfigWrite, Input, NestedPathParams, PathParam, QueryParams, Read, idempotency_key, idempotency_request,
+    Input, MessagesWrite, NestedPathParams, NoInput, PathParam, QueryParams, Read, idempotency_key,
+    idempotency_request,
 };
 use crate::http::fields::{
     AnyText, Choice, FieldType, Text, Violation, check_choice, request, string_schema,
@@ -126,7 +127,7 @@ impl FieldType for Start {
 
 request! {
     /// A booking to make. The fields are those of the booking tool.
-    pub(super) struct BookingIn as BookingIn {
+    pub(super) struct BookingIn as NewBooking {
         /// The start of a free slot: ISO 8601, or as a tool lists it. Without an offset it is in the calendar's time zone.
         start: Start = "2026-03-16T14:00",
         /// What the appointment is about.
@@ -157,12 +158,14 @@ error_sets! {
     }
 }
 
+type BookingErrors<S> = Errors<Platform, (MessagesWrite, Overloaded, WriteUnavailable, S)>;
+
 /// Book an appointment.
 ///
 /// The rules are those of the calendar's booking tool. If the start is not free, the error names the nearest free ones.
 #[utoipa::path(
     post, path = "/calendars/{id}/bookings", tag = "platform", operation_id = "createBooking",
-    security(("bearer" = ["config"])),
+    security(("bearer" = ["messages:write"])),
     params(
         ("id" = inline(CalendarId), Path, description = "cal_…"),
         ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]([ -~]{0,253}[!-~])?$", description = "1 to 255 printable ASCII characters; the response is stored for 24 hours"),
@@ -170,11 +173,11 @@ error_sets! {
     request_body = BookingIn,
     responses((status = 200, description = "The booking", body = Success<BookingOut>, headers(
         ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
-    )), ConfigErrors<(Input<BookingIn>, IdempotencyErrors, NotFound<CalendarId>, NotFound<ConversationId>, NotBookable)>),
+    )), BookingErrors<(Input<BookingIn>, IdempotencyErrors, NotFound<CalendarId>, NotFound<ConversationId>, NotBookable)>),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
-    ConfigWrite(account, _): ConfigWrite,
+    MessagesWrite(account, _): MessagesWrite,
     PathParam(name): PathParam,
     headers: HeaderMap,
     input: Input<BookingIn>,
@@ -236,14 +239,15 @@ pub(super) async fn read(
 /// It may be of any conversation. A cancelled booking does not change.
 #[utoipa::path(
     post, path = "/calendars/{id}/bookings/{booking_id}/cancel", tag = "platform",
-    operation_id = "cancelBooking", security(("bearer" = ["config"])),
+    operation_id = "cancelBooking", security(("bearer" = ["messages:write"])),
     params(("id" = inline(CalendarId), Path, description = "cal_…"), ("booking_id" = inline(BookingId), Path, description = "bkg_…")),
-    responses((status = 200, description = "The booking after the change", body = Success<BookingOut>), ConfigErrors<(NotFound<CalendarId>, NotFound<BookingId>, CalendarUnavailable)>),
+    responses((status = 200, description = "The booking after the change", body = Success<BookingOut>), BookingErrors<(NoInput, NotFound<CalendarId>, NotFound<BookingId>, CalendarUnavailable)>),
 )]
 pub(super) async fn cancel(
     State(state): State<AppState>,
-    ConfigWrite(account, _): ConfigWrite,
+    MessagesWrite(account, _): MessagesWrite,
     NestedPathParams(calendar, name): NestedPathParams,
+    _: NoInput,
 ) -> Answer<BookingOut> {
     let (calendar, booking) = calendars::cancel_booking(&state.services, &account, &calendar, &name).await?;
     Ok(Success::new("Booking cancelled successfully.", BookingOut::new(&booking, &calendar.rules)))

@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Map, json};
 use utoipa::ToSchema;
@@ -23,8 +22,8 @@ use crate::domain::ids::CalendarId;
 use crate::domain::render::Success;
 use crate::domain::schema::{Date, formatted, pattern};
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, Input, PathParam, QueryParams, Read};
-use crate::http::fields::{AnyText, FieldType, Integer, Violation, request, strings};
+use crate::http::extract::{ConfigWrite, Input, NoInput, PathParam, QueryParams, Read};
+use crate::http::fields::{AnyText, FieldType, Integer, Violation, nested, request, strings};
 use crate::http::pages::calendar_file;
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -35,6 +34,7 @@ type CalendarCursor = Cursor<CalendarId, 'a'>;
 
 /// A calendar.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Calendar)]
 pub(super) struct CalendarOut {
     id: CalendarId,
     /// Its name in the workspace file, or the one that it was created with.
@@ -76,6 +76,7 @@ pub(super) struct CalendarOut {
 
 /// The CalDAV server of a calendar.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CaldavServer)]
 pub(super) struct CaldavOut {
     /// The calendar's address on the server.
     #[schema(format = "uri", example = "https://dav.example/calendars/me/demos/")]
@@ -90,6 +91,7 @@ pub(super) struct CaldavOut {
 
 /// A calendar with its new iCalendar URL, which is only returned once.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LinkedCalendar)]
 pub(super) struct LinkedCalendarOut {
     #[serde(flatten)]
     #[schema(inline)]
@@ -105,6 +107,7 @@ pub(super) struct LinkedCalendarOut {
 /// Opening hours by day of the week.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({"mon": ["09:00-12:00", "13:00-17:00"], "tue": [], "wed": [], "thu": [], "fri": [], "sat": [], "sun": []}))]
+#[schema(as = OpeningHours)]
 pub(super) struct HoursOut {
     mon: Vec<String>,
     tue: Vec<String>,
@@ -174,7 +177,7 @@ impl FieldType for Hours {
     type Value = HoursIn;
 
     fn check(raw: &RawValue) -> Result<Option<HoursIn>, Violation> {
-        nested(raw)
+        nested(raw).map(Some)
     }
 
     fn schema() -> Schema {
@@ -218,7 +221,7 @@ impl FieldType for Caldav {
     type Value = CaldavPatch;
 
     fn check(raw: &RawValue) -> Result<Option<CaldavPatch>, Violation> {
-        nested(raw)
+        nested(raw).map(Some)
     }
 
     fn schema() -> Schema {
@@ -236,7 +239,11 @@ impl FieldType for CaldavChange {
     type Value = CaldavPatch;
 
     fn check(raw: &RawValue) -> Result<Option<CaldavPatch>, Violation> {
-        nested(raw)
+        nested(raw).map(Some)
+    }
+
+    fn cleared() -> Option<CaldavPatch> {
+        Some(CaldavPatch::default())
     }
 
     fn schema() -> Schema {
@@ -256,25 +263,9 @@ fn caldav_schema() -> ObjectBuilder {
         .additional_properties(Some(AdditionalProperties::FreeForm(false)))
 }
 
-/// An object with fields of its own, which an error names.
-fn nested<T: DeserializeOwned>(raw: &RawValue) -> Result<Option<T>, Violation> {
-    if !raw.get().starts_with('{') {
-        return Err(Violation::Type("an object"));
-    }
-    let mut reader = serde_json::Deserializer::from_str(raw.get());
-    let read = serde_path_to_error::deserialize(&mut reader);
-    read.map(Some).map_err(|error| {
-        let (path, problem) = (error.path().to_string(), error.into_inner().to_string());
-        // The position is that within the field.
-        let problem = problem.split(" at line ").next().unwrap_or_default();
-        let at = if path == "." { String::new() } else { format!("{path}: ") };
-        Violation::rule(format!("is invalid: {at}{problem}"))
-    })
-}
-
 request! {
     /// A new calendar, with the fields of the workspace file's `[[calendars]]`.
-    pub(super) struct CalendarIn as CalendarIn {
+    pub(super) struct CalendarIn as NewCalendar {
         /// Lower-case letters, digits, hyphens and underscores. It cannot be changed later.
         slug: Slug = "sales",
         /// An IANA name.
@@ -315,8 +306,8 @@ request! {
         holidays: Option<Dates>,
         bookings_per_conversation: Option<Integer<u32, 1, 10_000>>,
         bookings_per_day: Option<Integer<u32, 1, 100_000>>,
-        /// Fields that are left out stay, also the password, unless the host or the username changes. An empty object removes the
-        /// server: appointments are then stored here.
+        /// Fields that are left out stay, also the password, unless the host or the username changes. `null` or an empty
+        /// object removes the server: appointments are then stored here.
         caldav: Option<CaldavChange>,
     }
 }
@@ -444,12 +435,13 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/calendars/{id}", tag = "platform", operation_id = "archiveCalendar",
     security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")),
-    responses((status = 200, description = "The calendar as it was", body = Success<CalendarOut>), ConfigErrors<(NotFound<CalendarId>, ManagedByFile, CalendarInUse)>),
+    responses((status = 200, description = "The calendar as it was", body = Success<CalendarOut>), ConfigErrors<(NoInput, NotFound<CalendarId>, ManagedByFile, CalendarInUse)>),
 )]
 pub(super) async fn archive(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<CalendarOut> {
     let archived = calendars::archive(&state.services, &account, &name).await?;
     Ok(Success::new("Calendar archived successfully.", CalendarOut::from(&archived)))
@@ -461,12 +453,13 @@ pub(super) async fn archive(
 #[utoipa::path(
     post, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "renewCalendarLink",
     security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")),
-    responses((status = 200, description = "The calendar, with its new URL", body = Success<LinkedCalendarOut>), ConfigErrors<NotFound<CalendarId>>),
+    responses((status = 200, description = "The calendar, with its new URL", body = Success<LinkedCalendarOut>), ConfigErrors<(NoInput, NotFound<CalendarId>)>),
 )]
 pub(super) async fn renew_link(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<LinkedCalendarOut> {
     let (calendar, token) = calendars::renew_link(&state.services, &account, &name).await?;
     let ics_url = calendar_file::url(&state.public_url, token);
@@ -478,12 +471,13 @@ pub(super) async fn renew_link(
 #[utoipa::path(
     delete, path = "/calendars/{id}/ics_link", tag = "platform", operation_id = "removeCalendarLink",
     security(("bearer" = ["config"])), params(("id" = inline(CalendarId), Path, description = "cal_…")),
-    responses((status = 200, description = "The calendar without a URL", body = Success<CalendarOut>), ConfigErrors<NotFound<CalendarId>>),
+    responses((status = 200, description = "The calendar without a URL", body = Success<CalendarOut>), ConfigErrors<(NoInput, NotFound<CalendarId>)>),
 )]
 pub(super) async fn remove_link(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<CalendarOut> {
     let unlinked = calendars::remove_link(&state.services, &account, &name).await?;
     Ok(Success::new("Calendar link removed successfully.", CalendarOut::from(&unlinked)))

@@ -24,7 +24,7 @@ use crate::domain::schema::AssistantIdOrUuid;
 use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::extract::{
-    FilterParams, Input, MessagesWrite, PathParam, Read, idempotency_key, idempotency_request,
+    FilterParams, Input, MessagesWrite, NoInput, PathParam, Read, idempotency_key, idempotency_request,
 };
 use crate::http::fields::{
     AssistantName, Choice, FieldType, Flag, FreeObject, JsonText, Name, OneOf, Violation, assistant_id,
@@ -59,7 +59,7 @@ impl Choice for Kinds {
 
 request! {
     /// A new conversation.
-    pub(super) struct ConversationIn as ConversationIn {
+    pub(super) struct ConversationIn as NewConversation {
         /// Its UUID, or its `ast_…` id; by default the workspace's default assistant.
         assistant_id: Option<AssistantName> = "550e8400-e29b-41d4-a716-446655440000",
         /// `api` (default), `widget` or `test`.
@@ -99,7 +99,7 @@ request! {
     pub(super) struct ConversationUpdateIn as ConversationUpdate update {
         /// `false`: a person takes over; pending replies are discarded and refunded.
         ai_enabled: Option<Flag> = false,
-        /// At most 16 KB; replaces the previous metadata. `{}` clears it.
+        /// At most 16 KB; replaces the previous metadata. `null` or `{}` clears it.
         metadata: Option<JsonText<MAX_OBJECT_BYTES>>,
         /// Only `true`: the conversation ends permanently.
         ended: Option<End>,
@@ -250,6 +250,7 @@ fn encode_cursor(sort: ConversationSort, position: ConversationCursor) -> String
 
 /// A conversation's new UUID in the widget API.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WidgetLink)]
 pub(super) struct LinkOut {
     #[schema(value_type = Uuid)]
     widget_uuid: WidgetUuid,
@@ -270,7 +271,8 @@ type UpdateErrors = Errors<
     Platform,
     (MessagesWrite, Input<ConversationUpdateIn>, NotFound<ConversationId>, Overloaded, WriteUnavailable),
 >;
-type RenewErrors = Errors<Platform, (MessagesWrite, NotFound<ConversationId>, Overloaded, WriteUnavailable)>;
+type RenewErrors =
+    Errors<Platform, (MessagesWrite, NoInput, NotFound<ConversationId>, Overloaded, WriteUnavailable)>;
 
 /// Create a conversation.
 #[utoipa::path(
@@ -376,6 +378,7 @@ pub(super) async fn renew_link(
     State(state): State<AppState>,
     MessagesWrite(account, _): MessagesWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<LinkOut> {
     let widget_uuid = renew_link::renew(&state.services, &account, &name).await?;
     Ok(Success::new("Widget link renewed successfully.", LinkOut { widget_uuid }))

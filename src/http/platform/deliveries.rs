@@ -17,7 +17,7 @@ use crate::domain::ids::{DeliveryId, EndpointId, EventId, id_pattern};
 use crate::domain::render::Success;
 use crate::domain::schema::{EVENT_CURSOR, pattern};
 use crate::http::describe::{EventsRemoved, NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, Input, NestedPathParams, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, Input, NestedPathParams, NoInput, PathParam, QueryParams, Read};
 use crate::http::fields::{AnyText, Choice, FieldType, Time, Violation, check_choice, request};
 use crate::http::response::{Page, millis};
 use crate::http::state::AppState;
@@ -102,6 +102,7 @@ pub(super) struct DeliveriesQuery {
 
 /// The delivery of an event to a webhook endpoint.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Delivery)]
 pub(super) struct DeliveryOut {
     id: DeliveryId,
     /// The `webhook-id` header of its requests.
@@ -143,6 +144,7 @@ impl From<DeliveryLogEntry> for DeliveryOut {
 
 /// An attempt of a delivery.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryAttempt)]
 pub(super) struct AttemptOut {
     number: i64,
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
@@ -177,6 +179,7 @@ impl From<AttemptLogEntry> for AttemptOut {
 
 /// A delivery with its attempts.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeliveryDetails)]
 pub(super) struct DeliveryDetailsOut {
     #[serde(flatten)]
     #[schema(inline)]
@@ -196,6 +199,7 @@ impl From<DeliveryDetails> for DeliveryDetailsOut {
 
 /// The result of a replay.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WebhookReplayResult)]
 pub(super) struct ReplayOut {
     /// The number of deliveries, without those already in progress.
     deliveries: u64,
@@ -210,12 +214,13 @@ pub(super) struct ReplayOut {
 #[utoipa::path(
     post, path = "/webhook_endpoints/{id}/test", tag = "platform", operation_id = "testWebhookEndpoint",
     security(("bearer" = ["config"])), params(("id" = inline(EndpointId), Path, description = "whe_…")),
-    responses((status = 200, description = "The test's delivery", body = Success<DeliveryDetailsOut>), ConfigErrors<(EndpointDisabled, NotFound<EndpointId>)>),
+    responses((status = 200, description = "The test's delivery", body = Success<DeliveryDetailsOut>), ConfigErrors<(NoInput, EndpointDisabled, NotFound<EndpointId>)>),
 )]
 pub(super) async fn test(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<DeliveryDetailsOut> {
     let details = deliveries::test(&state.services, &account, &name).await?;
     Ok(Success::new("Test event queued successfully.", details.into()))
@@ -269,12 +274,13 @@ pub(super) async fn read(
     post, path = "/webhook_endpoints/{id}/deliveries/{delivery_id}/resend", tag = "platform",
     operation_id = "resendDelivery", security(("bearer" = ["config"])),
     params(("id" = inline(EndpointId), Path, description = "whe_…"), ("delivery_id" = inline(DeliveryId), Path, description = "dlv_…")),
-    responses((status = 200, description = "The delivery after the change", body = Success<DeliveryDetailsOut>), ConfigErrors<(EndpointDisabled, DeliveryUnderWay, NotFound<EndpointId>, NotFound<DeliveryId>)>),
+    responses((status = 200, description = "The delivery after the change", body = Success<DeliveryDetailsOut>), ConfigErrors<(NoInput, EndpointDisabled, DeliveryUnderWay, NotFound<EndpointId>, NotFound<DeliveryId>)>),
 )]
 pub(super) async fn resend(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     NestedPathParams(endpoint, name): NestedPathParams,
+    _: NoInput,
 ) -> Answer<DeliveryDetailsOut> {
     let details = deliveries::resend(&state.services, &account, &endpoint, &name).await?;
     Ok(Success::new("Delivery queued again successfully.", details.into()))

@@ -24,7 +24,7 @@ use crate::domain::render::Success;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::envelope::{Platform, RouteOptions};
 use crate::http::extract::{
-    Body, ConfigWrite, FormOr, Input, NestedPathParams, PathParam, QueryParams, Read, Upload,
+    Body, ConfigWrite, FormOr, Input, NestedPathParams, NoInput, PathParam, QueryParams, Read, Upload,
 };
 use crate::http::fields::{AnyText, Choice, FieldType, Name, OneOf, Violation, request, url_schema};
 use crate::http::response::Page;
@@ -108,7 +108,7 @@ impl Choice for TextFormats {
 
 request! {
     /// A new document.
-    pub(super) struct DocumentIn as DocumentIn {
+    pub(super) struct DocumentIn as NewDocument {
         /// Search results name it as their source.
         title: Title = "Returns",
         /// At most 2 MiB as Markdown.
@@ -224,6 +224,7 @@ error_sets! {
 
 /// A document of a knowledge base.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Document)]
 pub(super) struct DocumentOut {
     id: DocumentId,
     knowledge_base_id: KnowledgeBaseId,
@@ -267,6 +268,7 @@ impl From<Document> for DocumentOut {
 
 /// A document with its text.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DocumentWithText)]
 pub(super) struct DocumentWithTextOut {
     #[serde(flatten)]
     #[schema(inline)]
@@ -386,12 +388,13 @@ pub(super) async fn read(
     delete, path = "/knowledge_bases/{id}/documents/{document}", tag = "platform", operation_id = "deleteDocument",
     security(("bearer" = ["config"])),
     params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…"), ("document" = String, Path, pattern = "^[a-z0-9_-]{1,64}$", description = "doc_…, or the document's slug")),
-    responses((status = 200, description = "The document as it was", body = Success<DocumentOut>), ConfigErrors<(NotFound<KnowledgeBaseId>, NotFound<DocumentId>, ManagedByFile)>),
+    responses((status = 200, description = "The document as it was", body = Success<DocumentOut>), ConfigErrors<(NoInput, NotFound<KnowledgeBaseId>, NotFound<DocumentId>, ManagedByFile)>),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     NestedPathParams(base, name): NestedPathParams,
+    _: NoInput,
 ) -> Answer<DocumentOut> {
     let document = documents::delete(&state.services, &account, &base, &name).await?;
     Ok(Success::new("Document deleted successfully.", DocumentOut::from(document)))

@@ -8,18 +8,17 @@ use utoipa::ToSchema;
 use utoipa::openapi::schema::Object;
 
 use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
-use crate::domain::erasure::{Erasure, ErasureReason, ErasureState};
+use crate::domain::erasure::{Erasure, ErasureReason, ErasureState, Person};
 use crate::domain::ids::{BookingId, CalendarId, ConversationId, ErasureId};
 use crate::domain::render::Success;
 use crate::domain::schema::words;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WriteUnavailable};
 use crate::http::envelope::{ApiError, Platform};
-use crate::http::extract::{Erase, Input, PathParam, QueryParams};
+use crate::http::extract::{Erase, Input, NoInput, PathParam, QueryParams};
 use crate::http::fields::{Text, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
-use crate::service::erasures::{self, Person};
-use crate::service::resources;
+use crate::service::{erasures, resources};
 
 /// Of an external identifier or the id of a sender, in characters.
 const MAX_NAME: usize = 255;
@@ -65,6 +64,7 @@ fn reasons() -> Object {
 
 /// What an erasure has removed so far.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErasureRemoved)]
 pub(super) struct RemovedOut {
     #[schema(minimum = 0, example = 1)]
     conversations: i64,
@@ -80,6 +80,7 @@ pub(super) struct RemovedOut {
 
 /// An appointment that is still on its CalDAV server.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ErasureRemaining)]
 pub(super) struct RemainingOut {
     #[schema(example = "cal_2mf81s")]
     calendar_id: CalendarId,
@@ -119,7 +120,7 @@ impl From<&Erasure> for ErasureOut {
 
 request! {
     /// A person, by exactly one of three names.
-    pub(super) struct ErasureIn as ErasureIn one_of(external_identifier, sender_id, identity) {
+    pub(super) struct ErasureIn as NewErasure one_of(external_identifier, sender_id, identity) {
         /// The `external_identifier` of their conversations.
         external_identifier: Option<Text<MAX_NAME>> = "customer-4711",
         /// The `sender_id` of their messages, sent through this API with `"sender_type": "user"`.
@@ -152,12 +153,13 @@ fn accepted(message: &'static str, erasure: &Erasure) -> Response {
 #[utoipa::path(
     delete, path = "/conversations/{id}", tag = "platform", operation_id = "deleteConversation",
     security(("bearer" = ["erase"])), params(("id" = inline(ConversationId), Path, description = "con_…")),
-    responses((status = 202, description = "The erasure", body = Success<ErasureOut>), AcceptErrors<NotFound<ConversationId>>),
+    responses((status = 202, description = "The erasure", body = Success<ErasureOut>), AcceptErrors<(NoInput, NotFound<ConversationId>)>),
 )]
 pub(super) async fn delete_conversation(
     State(state): State<AppState>,
     Erase(account, _): Erase,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Result<Response, ApiError<Platform>> {
     let erasure = erasures::erase_conversation(&state.services, &account, &name).await?;
     Ok(accepted("Conversation deleted successfully.", &erasure))

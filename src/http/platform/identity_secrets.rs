@@ -14,7 +14,7 @@ use crate::domain::ids::{AssistantId, IdentitySecretId};
 use crate::domain::render::Success;
 use crate::domain::schema::pattern;
 use crate::http::describe::{NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, Input, NestedPathParams, OptionalInput, PathParam, Read};
+use crate::http::extract::{ConfigWrite, Input, NestedPathParams, NoInput, OptionalInput, PathParam, Read};
 use crate::http::fields::{AnyText, FieldType, Violation, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -128,12 +128,13 @@ pub(super) async fn create(
     delete, path = "/assistants/{id}/identity_secrets/{secret_id}", tag = "platform", operation_id = "deleteIdentitySecret",
     security(("bearer" = ["config"])),
     params(("id" = inline(AssistantId), Path, description = "ast_…"), ("secret_id" = inline(IdentitySecretId), Path, description = "ids_…")),
-    responses((status = 200, description = "The secret as it was", body = Success<IdentitySecretOut>), ConfigErrors<(NotFound<AssistantId>, NotFound<IdentitySecretId>, IdentitySecretConflict)>),
+    responses((status = 200, description = "The secret as it was", body = Success<IdentitySecretOut>), ConfigErrors<(NoInput, NotFound<AssistantId>, NotFound<IdentitySecretId>, IdentitySecretConflict)>),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     NestedPathParams(assistant, name): NestedPathParams,
+    _: NoInput,
 ) -> Answer<IdentitySecretOut> {
     let deleted = identity_secrets::delete(&state.services, &account, &assistant, &name).await?;
     Ok(Success::new("Identity secret deleted successfully.", IdentitySecretOut::from(deleted)))

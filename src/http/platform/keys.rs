@@ -19,11 +19,11 @@ use crate::domain::render::Success;
 use crate::domain::schema::words;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WriteUnavailable, error_sets};
 use crate::http::envelope::Platform;
-use crate::http::extract::{Input, KeysWrite, OptionalInput, PathParam, QueryParams};
+use crate::http::extract::{Input, KeysWrite, NoInput, OptionalInput, PathParam, QueryParams};
 use crate::http::fields::{Choice, Integer, Text, Time, Words, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
-use crate::service::manage_keys::{self, KeyManager, NewKey};
+use crate::service::manage_keys::{self, KeyManager, NewKey, OLD_SECRET, OUTLIVES};
 
 /// The cursors of lists of keys.
 pub(in crate::http) type KeyCursor = Cursor<KeyId, 'y'>;
@@ -50,14 +50,15 @@ fn scopes_schema() -> Schema {
 
 request! {
     /// A new key.
-    pub(in crate::http) struct KeyIn as ApiKeyIn not_both(expires_in, expires_at) {
+    pub(in crate::http) struct KeyIn as NewApiKey not_both(expires_in, expires_at) {
         /// What the key is for. The audit log keeps it.
         name: Text<MAX_KEY_NAME> = "Back end",
         /// At least one. A key gives only scopes that it has itself.
         scopes: Words<Scopes> = ["messages:write", "read"],
-        /// The number of seconds after which it expires. Without it and `expires_at` the key never expires.
+        /// The number of seconds after which it expires. Without it and `expires_at` the key expires with the one that
+        /// creates it, or never.
         expires_in: Option<Integer<i64, 1, 3_155_760_000>> = 7_776_000,
-        /// The time at which it expires, in place of `expires_in`.
+        /// The time at which it expires, in place of `expires_in`. Not later than the key that creates it.
         expires_at: Option<Time>,
     }
 }
@@ -94,9 +95,19 @@ error_sets! {
         ),
     }
 
+    /// The secret was replaced by a roll.
+    OldSecret {
+        "The secret is the one before the last roll" => Error::Conflict(OLD_SECRET.to_owned()),
+    }
+
     /// The key is not valid any more.
     InvalidKey {
         "The key is revoked or has expired" => Error::Conflict("The key is revoked or has expired.".to_owned()),
+    }
+
+    /// The key outlives the one that manages it.
+    OutlivesManager {
+        "The key expires later than the one that rolls it" => Error::Conflict(OUTLIVES.to_owned()),
     }
 }
 
@@ -185,11 +196,11 @@ pub(super) async fn list(
 
 /// Create a key.
 ///
-/// Its secret is only returned in this response. A key gives only scopes that it has itself.
+/// Its secret is only returned in this response. A key gives only scopes that it has itself, and no later expiry than its own.
 #[utoipa::path(
     post, path = "/keys", tag = "platform", operation_id = "createKey",
     security(("bearer" = ["keys"])), request_body = KeyIn,
-    responses((status = 200, description = "The key, with its secret", body = Success<KeyWithSecretOut>), KeyErrors<(Input<KeyIn>, TooManyKeys)>),
+    responses((status = 200, description = "The key, with its secret", body = Success<KeyWithSecretOut>), KeyErrors<(Input<KeyIn>, TooManyKeys, OldSecret)>),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
@@ -218,11 +229,12 @@ pub(super) async fn read(
 
 /// Roll a key.
 ///
-/// The new secret is only returned in this response; the old one stays valid for a while. A key rolls itself, and keys whose scopes it has.
+/// The new secret is only returned in this response; the old one stays valid for a while. A key rolls itself, and keys that have
+/// neither more scopes nor a later expiry.
 #[utoipa::path(
     post, path = "/keys/{id}/roll", tag = "platform", operation_id = "rollKey",
     security(("bearer" = ["keys"])), params(("id" = inline(KeyId), Path, description = "key_…")), request_body = Option<RollIn>,
-    responses((status = 200, description = "The key, with its new secret", body = Success<KeyWithSecretOut>), KeyErrors<(Input<RollIn>, NotFound<KeyId>, InvalidKey)>),
+    responses((status = 200, description = "The key, with its new secret", body = Success<KeyWithSecretOut>), KeyErrors<(Input<RollIn>, NotFound<KeyId>, InvalidKey, OldSecret, OutlivesManager)>),
 )]
 pub(super) async fn roll(
     State(state): State<AppState>,
@@ -241,12 +253,13 @@ pub(super) async fn roll(
 #[utoipa::path(
     delete, path = "/keys/{id}", tag = "platform", operation_id = "revokeKey",
     security(("bearer" = ["keys"])), params(("id" = inline(KeyId), Path, description = "key_…")),
-    responses((status = 200, description = "The key, revoked", body = Success<KeyOut>), KeyErrors<NotFound<KeyId>>),
+    responses((status = 200, description = "The key, revoked", body = Success<KeyOut>), KeyErrors<(NoInput, NotFound<KeyId>, OldSecret)>),
 )]
 pub(super) async fn revoke(
     State(state): State<AppState>,
     KeysWrite(account, _): KeysWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<KeyOut> {
     let key = manage_keys::revoke(&state.services, KeyManager::of_workspace(&account), &name).await?;
     Ok(Success::new("Key revoked successfully.", KeyOut::from(key)))

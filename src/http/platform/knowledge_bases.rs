@@ -14,7 +14,7 @@ use crate::domain::knowledge::{Hit, KnowledgeBase, Language, MAX_RESULT_PASSAGES
 use crate::domain::render::Success;
 use crate::domain::schema::pattern;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, Input, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, Input, NoInput, PathParam, QueryParams, Read};
 use crate::http::fields::{
     AnyText, Choice, Clearable, FieldType, Integer, Name, OneOf, Text, Violation, request,
 };
@@ -84,7 +84,7 @@ impl Choice for Modes {
 
 request! {
     /// A new knowledge base.
-    pub(super) struct BaseIn as KnowledgeBaseIn {
+    pub(super) struct BaseIn as NewKnowledgeBase {
         /// Lower-case letters, digits, hyphens and underscores.
         slug: Slug = "help",
         name: Option<Name>,
@@ -95,9 +95,9 @@ request! {
 
 request! {
     /// Changes to a knowledge base.
-    pub(super) struct BaseUpdateIn as KnowledgeBaseUpdate {
-        /// An empty string removes the name.
-        name: Clearable,
+    pub(super) struct BaseUpdateIn as KnowledgeBaseUpdate update {
+        /// `null` or an empty string removes the name.
+        name: Option<Clearable<Name>>,
     }
 }
 
@@ -173,6 +173,7 @@ impl From<KnowledgeBaseDetails> for BaseOut {
 
 /// A passage that matches.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KnowledgeHit)]
 pub(super) struct HitOut {
     document_id: DocumentId,
     #[schema(example = "returns")]
@@ -211,6 +212,7 @@ impl From<Hit> for HitOut {
 
 /// Passages, best first.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = KnowledgeSearchResults)]
 pub(super) struct SearchResultsOut {
     items: Vec<HitOut>,
 }
@@ -279,7 +281,7 @@ pub(super) async fn update(
     PathParam(name): PathParam,
     Input { value: input, .. }: Input<BaseUpdateIn>,
 ) -> Answer<BaseOut> {
-    let base = knowledge::rename(&state.services, &account, &name, input.name).await?;
+    let base = knowledge::rename(&state.services, &account, &name, input.name.flatten()).await?;
     Ok(Success::new("Knowledge base updated successfully.", BaseOut::from(base)))
 }
 
@@ -289,12 +291,13 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/knowledge_bases/{id}", tag = "platform", operation_id = "deleteKnowledgeBase",
     security(("bearer" = ["config"])), params(("id" = inline(KnowledgeBaseId), Path, description = "kb_…")),
-    responses((status = 200, description = "The knowledge base as it was", body = Success<BaseOut>), ConfigErrors<(NotFound<KnowledgeBaseId>, ManagedByFile, BaseInUse)>),
+    responses((status = 200, description = "The knowledge base as it was", body = Success<BaseOut>), ConfigErrors<(NoInput, NotFound<KnowledgeBaseId>, ManagedByFile, BaseInUse)>),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<BaseOut> {
     let base = knowledge::delete(&state.services, &account, &name).await?;
     Ok(Success::new("Knowledge base deleted successfully.", BaseOut::from(base)))

@@ -1,17 +1,20 @@
-//! What a key is, and which limits apply to it.
+//! What a key is, which limits apply to it, and its workspace.
 
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Answer;
 use super::keys::KeyOut;
+use super::{Answer, ConfigErrors};
 use crate::config::Rate;
-use crate::domain::ids::WorkspaceId;
+use crate::domain::error::Error;
+use crate::domain::ids::{AssistantId, ResourceId as _, WorkspaceId};
 use crate::domain::render::Success;
-use crate::http::describe::{Errors, Unavailable};
+use crate::domain::workspace::Workspace;
+use crate::http::describe::{Errors, NotFound, Unavailable, error_sets};
 use crate::http::envelope::{Platform, RouteOptions as _};
-use crate::http::extract::AnyKey;
+use crate::http::extract::{AnyKey, ConfigWrite, Input};
+use crate::http::fields::{Clearable, Id, request};
 use crate::http::state::AppState;
 use crate::service::workspaces;
 use crate::telemetry::VERSION;
@@ -28,8 +31,40 @@ pub(super) struct WorkspaceOut {
     slug: String,
     #[schema(example = "Acme")]
     name: String,
+    /// The assistant of new conversations that name none.
+    #[schema(required, example = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab")]
+    default_assistant_id: Option<AssistantId>,
     /// Whether the operator has suspended it: then messages and changes are refused, and reading still works.
     suspended: bool,
+}
+
+impl From<Workspace> for WorkspaceOut {
+    fn from(workspace: Workspace) -> Self {
+        Self {
+            id: workspace.id,
+            slug: workspace.slug,
+            name: workspace.name,
+            default_assistant_id: workspace.default_assistant,
+            suspended: workspace.suspended_at.is_some(),
+        }
+    }
+}
+
+request! {
+    /// Changes to the workspace of a key.
+    pub(super) struct WorkspaceUpdateIn as OwnWorkspaceUpdate update {
+        /// The assistant of new conversations of the platform API that name none. `null` removes it.
+        default_assistant_id: Option<Clearable<Id<AssistantId>>>,
+    }
+}
+
+error_sets! {
+    /// A workspace that a file manages.
+    WorkspaceOfFile {
+        "A workspace file manages the workspace" => Error::Conflict(
+            "The workspace 'acme' is set up by a workspace file: change it there.".to_owned(),
+        ),
+    }
 }
 
 /// A number of requests for each period, with a burst of the same size.
@@ -105,14 +140,27 @@ pub(super) async fn read(State(state): State<AppState>, AnyKey(account): AnyKey)
         body_bytes: Platform::MAX_BODY,
     };
     let me = MeOut {
-        workspace: WorkspaceOut {
-            id: workspace.id,
-            slug: workspace.slug,
-            name: workspace.name,
-            suspended: workspace.suspended_at.is_some(),
-        },
+        workspace: workspace.into(),
         key: key.into(),
         server: ServerOut { version: VERSION, limits },
     };
     Ok(Success::new("Key retrieved successfully.", me))
+}
+
+/// Update the workspace of the key.
+///
+/// Only its default assistant; the operator sets everything else.
+#[utoipa::path(
+    patch, path = "/workspace", tag = "platform", operation_id = "updateOwnWorkspace",
+    security(("bearer" = ["config"])), request_body = WorkspaceUpdateIn,
+    responses((status = 200, description = "The workspace after the change", body = Success<WorkspaceOut>), ConfigErrors<(Input<WorkspaceUpdateIn>, NotFound<AssistantId>, WorkspaceOfFile)>),
+)]
+pub(super) async fn update_workspace(
+    State(state): State<AppState>,
+    ConfigWrite(account, _): ConfigWrite,
+    Input { value: input, .. }: Input<WorkspaceUpdateIn>,
+) -> Answer<WorkspaceOut> {
+    let assistant = input.default_assistant_id.flatten().map(|id| AssistantId::parse(&id)).transpose()?;
+    let workspace = workspaces::set_default_assistant(&state.services, &account, assistant).await?;
+    Ok(Success::new("Workspace updated successfully.", WorkspaceOut::from(workspace)))
 }

@@ -65,7 +65,7 @@ impl Choice for Senders {
 
 request! {
     /// A message to an existing conversation or to a new one.
-    pub(super) struct MessageIn as MessageIn tolerant {
+    pub(super) struct MessageIn as NewMessage tolerant {
         /// By default a conversation is created, if the workspace's settings allow it.
         conversation_id: Option<Id<ConversationId>>,
         sender_id: Name = "usr_82hd92",

@@ -37,6 +37,7 @@ use super::authentication::{WithKey, refuse};
 use super::describe::{Errors, Overloaded, Unavailable, WriteUnavailable};
 use super::envelope::{ApiError, Platform, RouteOptions};
 use super::extract::{ConfigWrite, Read};
+use super::ignored_key::warn_of_ignored_key;
 use super::query;
 use super::state::AppState;
 use crate::domain::render::Success;
@@ -67,11 +68,11 @@ pub(super) fn routes(with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
     let sending = OpenApiRouter::new().routes(routes!(messages::send));
     OpenApiRouter::new()
         .merge(with_key(refuse::<EnqueueOptions>, sending))
-        .merge(with_key(refuse::<Platform>, query::refuse_unknown::<Platform>("/v1", other_routes())))
+        .merge(with_key(refuse::<Platform>, query::refuse_unknown("/v1", other_routes())))
 }
 
 fn other_routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new()
+    let routes = OpenApiRouter::new()
         .routes(routes!(conversations::list, conversations::create))
         .routes(routes!(conversations::read, conversations::update, erasures::delete_conversation))
         .routes(routes!(messages::list))
@@ -89,6 +90,7 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(turn_actions::cancel))
         .routes(routes!(turn_actions::retry))
         .routes(routes!(me::read))
+        .routes(routes!(me::update_workspace))
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::read, keys::revoke))
         .routes(routes!(keys::roll))
@@ -123,6 +125,12 @@ fn other_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(deliveries::read))
         .routes(routes!(deliveries::resend))
         .routes(routes!(deliveries::replay))
+        .merge(calendar_routes());
+    warn_of_ignored_key("/v1", routes)
+}
+
+fn calendar_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .routes(routes!(calendars::list, calendars::create))
         .routes(routes!(calendars::read, calendars::update, calendars::archive))
         .routes(routes!(availability::list))

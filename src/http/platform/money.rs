@@ -23,6 +23,7 @@ type LedgerCursor = Cursor<i64, 'l'>;
 
 /// The workspace's balance.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Balance)]
 pub(super) struct BalanceOut {
     balance: Money,
     currency: Currency,
@@ -30,6 +31,7 @@ pub(super) struct BalanceOut {
 
 /// An entry of the ledger.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LedgerEntry)]
 pub(super) struct LedgerEntryOut {
     number: i64,
     kind: LedgerKind,

@@ -14,7 +14,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::assistants::set_nullable;
 use crate::domain::schema::{formatted, pattern};
 use crate::domain::signature::SigningSecret;
-use crate::domain::tool::{MAX_HEADER, TOOL_KINDS};
+use crate::domain::tool::{MAX_BODY, MAX_DESCRIPTION, MAX_HEADER, MAX_LABEL, MAX_URL, TOOL_KINDS};
 
 /// A new tool.
 #[derive(Debug)]
@@ -130,8 +130,8 @@ fn add(object: &mut Object, name: &str, schema: Schema, is_nullable: bool) {
 fn common_fields(kind: &'static str) -> Vec<(&'static str, Schema)> {
     let slug = text("Its short name, by which assistants refer to it.").pattern(Some("^[a-z0-9_-]{1,64}$"));
     let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind]));
-    let description = not_blank("When to use it, for the model.");
-    let label = text("What the widget shows while it is called.").min_length(Some(1)).max_length(Some(80));
+    let description = not_blank("When to use it, for the model.").max_length(Some(MAX_DESCRIPTION));
+    let label = not_blank("What the widget shows while it is called.").max_length(Some(MAX_LABEL));
     let is_webhook = kind == "webhook";
     let examples = is_webhook.then(|| json!("Looks up an order by its number."));
     let mut fields = vec![
@@ -190,6 +190,7 @@ fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
     let methods = methods.into_iter().chain([Value::Null]);
     let method = text("By default `POST`.").enum_values(Some(methods));
     let body = not_blank("A JSON template with placeholders, sent instead of the arguments.");
+    let body = body.max_length(Some(MAX_BODY));
     let mut signing = secret("`whsec_…`: requests are signed with it.");
     signing.pattern = Some(SigningSecret::PATTERN.to_owned());
     let mut placeholders =
@@ -218,7 +219,7 @@ fn url_field(kind: &str) -> (&'static str, Schema, bool) {
         let url = formatted("url-template").description(Some(about));
         url.examples([json!("https://shop.example/orders/{order_id}")])
     };
-    ("url", url.build().into(), true)
+    ("url", url.max_length(Some(MAX_URL)).build().into(), true)
 }
 
 fn timeout_field() -> (&'static str, Schema, bool) {

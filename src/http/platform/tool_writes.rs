@@ -11,7 +11,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::ToolId;
 use crate::domain::render::Success;
 use crate::http::describe::{NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, ObjectBody, PathParam};
+use crate::http::extract::{ConfigWrite, NoInput, ObjectBody, PathParam};
 use crate::http::state::AppState;
 use crate::service::tools::write::{self, WrittenTool};
 
@@ -36,6 +36,7 @@ error_sets! {
 
 /// A tool after a change.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WrittenTool)]
 pub(super) struct WrittenToolOut {
     tool: ToolOut,
     /// Tools of an MCP server that were left out, with the reasons.
@@ -90,12 +91,13 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/tools/{id}", tag = "platform", operation_id = "archiveTool",
     security(("bearer" = ["config"])), params(("id" = inline(ToolId), Path, description = "tool_…")),
-    responses((status = 200, description = "The tool as it was", body = Success<ToolOut>), ConfigErrors<(NotFound<ToolId>, ToolConflict)>),
+    responses((status = 200, description = "The tool as it was", body = Success<ToolOut>), ConfigErrors<(NoInput, NotFound<ToolId>, ToolConflict)>),
 )]
 pub(super) async fn archive(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<ToolOut> {
     let archived = write::archive(&state.services, &account, &name).await?;
     Ok(Success::new("Tool archived successfully.", ToolOut::from(archived)))

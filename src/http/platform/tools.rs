@@ -18,7 +18,7 @@ use crate::domain::schema::ToolKind;
 use crate::domain::tool::NamedTool;
 use crate::domain::tool::{HeaderText, Headers, McpListing, McpServer, WebhookTool};
 use crate::http::describe::{NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, Input, OptionalInput, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, Input, NoInput, OptionalInput, PathParam, QueryParams, Read};
 use crate::http::fields::{FreeObject, Name, request};
 use crate::http::response::{Page, millis};
 use crate::http::state::AppState;
@@ -128,12 +128,13 @@ pub(super) async fn test(
 #[utoipa::path(
     post, path = "/tools/{id}/refresh", tag = "platform", operation_id = "refreshTool",
     security(("bearer" = ["config"])), params(("id" = inline(ToolId), Path, description = "tool_…")),
-    responses((status = 200, description = "The tool after the change", body = Success<RefreshedToolOut>), ConfigErrors<(RefreshFailed, TooManyTestCalls, NotFound<ToolId>)>),
+    responses((status = 200, description = "The tool after the change", body = Success<RefreshedToolOut>), ConfigErrors<(NoInput, RefreshFailed, TooManyTestCalls, NotFound<ToolId>)>),
 )]
 pub(super) async fn refresh(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<RefreshedToolOut> {
     let refreshed = tools::refresh::refresh(&state.services, &account, &name).await?;
     Ok(Success::new("Tool refreshed successfully.", RefreshedToolOut::from(refreshed)))
@@ -141,6 +142,7 @@ pub(super) async fn refresh(
 
 /// A summary of a tool.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ToolSummary)]
 pub(super) struct ToolSummaryOut {
     id: ToolId,
     /// Its short name, by which assistants refer to it.
@@ -179,6 +181,7 @@ impl From<&NamedTool> for ToolSummaryOut {
 
 /// A tool.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Tool)]
 pub(super) struct ToolOut {
     #[serde(flatten)]
     #[schema(inline)]
@@ -214,7 +217,7 @@ impl From<NamedTool> for ToolOut {
 
 /// The endpoint that a webhook tool calls. Values that the tool adds itself are not shown, only their names.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({
+#[schema(as = ToolWebhook, example = json!({
     "method": "GET", "url": "https://shop.example/orders/{order_id}",
     "headers": [{"name": "authorization", "secret": true}], "form": false, "static": [], "secrets": ["shop_token"],
     "signed": false, "timeout_ms": 10000, "idempotent": true
@@ -261,6 +264,7 @@ impl From<&WebhookTool> for WebhookOut {
 
 /// A Model Context Protocol server with its tools.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ToolMcp)]
 pub(super) struct McpOut {
     #[schema(example = "https://crm.example/mcp")]
     url: String,
@@ -295,6 +299,7 @@ impl From<(&McpServer, &McpListing)> for McpOut {
 
 /// A tool that an MCP server listed.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = McpTool)]
 pub(super) struct McpToolOut {
     #[schema(example = "find_customer")]
     name: String,
@@ -312,6 +317,7 @@ impl From<ToolSpec> for McpToolOut {
 
 /// The result of refreshing the tools of an MCP server.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RefreshedTool)]
 pub(super) struct RefreshedToolOut {
     tool: ToolOut,
     /// Whether the list changed; if so, assistants have new versions.
@@ -329,6 +335,7 @@ impl From<RefreshResult> for RefreshedToolOut {
 
 /// A header that a tool sends.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ToolHeader)]
 pub(super) struct ToolHeaderOut {
     #[schema(example = "authorization")]
     name: String,
@@ -346,6 +353,7 @@ fn headers_out(headers: &Headers) -> Vec<ToolHeaderOut> {
 
 /// The result of a test call.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TestCallResult)]
 pub(super) struct TestCallOut {
     /// The result that the model would see; `{"error": …}` for a failure. For a CalDAV calendar that cannot be read the error
     /// names the cause; the model gets a general sentence.
@@ -389,6 +397,7 @@ impl From<TestCallResult> for TestCallOut {
 
 /// A request that was sent.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SentRequest)]
 pub(super) struct SentRequestOut {
     #[schema(example = "GET")]
     method: String,
@@ -402,6 +411,7 @@ pub(super) struct SentRequestOut {
 
 /// A header that was sent; `***` for a secret.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SentHeader)]
 pub(super) struct SentHeaderOut {
     #[schema(example = "authorization")]
     name: String,
@@ -411,6 +421,7 @@ pub(super) struct SentHeaderOut {
 
 /// A response that was received.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReceivedResponse)]
 pub(super) struct ReceivedResponseOut {
     #[schema(example = 200)]
     status: u16,

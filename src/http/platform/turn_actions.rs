@@ -13,12 +13,13 @@ use crate::domain::ids::TurnId;
 use crate::domain::render::Success;
 use crate::http::describe::{Errors, IdempotencyErrors, NotFound, Overloaded, WriteUnavailable, error_sets};
 use crate::http::envelope::{ApiError, Platform};
-use crate::http::extract::{MessagesWrite, PathParam, idempotency_key, idempotency_request};
+use crate::http::extract::{MessagesWrite, NoInput, PathParam, idempotency_key, idempotency_request};
 use crate::http::response::IDEMPOTENT_REPLAYED;
 use crate::http::state::AppState;
 use crate::service::{cancel_turn, rerun_turn};
 
-type CancelErrors = Errors<Platform, (MessagesWrite, NotFound<TurnId>, Overloaded, WriteUnavailable)>;
+type CancelErrors =
+    Errors<Platform, (MessagesWrite, NoInput, NotFound<TurnId>, Overloaded, WriteUnavailable)>;
 
 /// Cancel a turn.
 ///
@@ -32,6 +33,7 @@ pub(super) async fn cancel(
     State(state): State<AppState>,
     MessagesWrite(account, _): MessagesWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<CancelledTurnOut> {
     let (turn, cancelled) = cancel_turn::cancel(&state.services, &account, &name).await?;
     Ok(Success::new("Turn processed successfully.", CancelledTurnOut { cancelled, turn: turn.into() }))
@@ -39,6 +41,7 @@ pub(super) async fn cancel(
 
 /// A turn after a request to cancel it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CancelledTurn)]
 pub(super) struct CancelledTurnOut {
     /// Whether this or an earlier request cancels it; false if it had ended.
     cancelled: bool,
@@ -57,7 +60,7 @@ error_sets! {
 
 type RetryErrors = Errors<
     Platform,
-    (MessagesWrite, IdempotencyErrors, NotFound<TurnId>, NotRetriable, Overloaded, WriteUnavailable),
+    (MessagesWrite, NoInput, IdempotencyErrors, NotFound<TurnId>, NotRetriable, Overloaded, WriteUnavailable),
 >;
 
 /// Retry a failed turn.
@@ -80,6 +83,7 @@ pub(super) async fn retry(
     MessagesWrite(account, _): MessagesWrite,
     PathParam(name): PathParam,
     headers: HeaderMap,
+    _: NoInput,
 ) -> Result<Response, ApiError<Platform>> {
     let idempotency = idempotency_request(idempotency_key(&headers)?, "POST /v1/turns", name.as_bytes());
     let (turn, is_replay) = rerun_turn::rerun(&state.services, &account, &name, idempotency).await?;

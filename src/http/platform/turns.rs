@@ -168,6 +168,7 @@ pub(super) async fn list(
 
 /// A turn: one reply that is being produced or was produced.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Turn)]
 pub(super) struct TurnOut {
     id: TurnId,
     conversation_id: ConversationId,
@@ -213,6 +214,7 @@ pub(super) struct TurnOut {
 
 /// A turn with its trace so far.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TracedTurn)]
 pub(super) struct TracedTurnOut {
     #[serde(flatten)]
     #[schema(inline)]
@@ -228,6 +230,7 @@ pub(super) struct TracedTurnOut {
 
 /// The trace of a message so far.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MessageTrace)]
 pub(super) struct MessageTraceOut {
     /// Null if no reply was requested or possible.
     #[schema(required)]
@@ -243,6 +246,7 @@ pub(super) struct MessageTraceOut {
 
 /// A response of the model, and the tool calls that it requested.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TurnRound)]
 pub(super) struct RoundOut {
     /// From 0.
     #[schema(example = 0)]
@@ -297,6 +301,7 @@ pub(super) struct TokensOut {
 
 /// A tool call.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TurnCall)]
 pub(super) struct CallOut {
     /// The same for every attempt; a webhook tool receives it as `Idempotency-Key`.
     #[schema(example = "call_trn_01k9z3x8f5e4r9t2m6q7w8y0ab_0_0")]
@@ -326,6 +331,7 @@ pub(super) struct CallOut {
 
 /// The totals of all rounds.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TurnTotals)]
 pub(super) struct TotalsOut {
     rounds: usize,
     calls: usize,

@@ -16,14 +16,15 @@ use crate::service::typing;
 
 request! {
     /// Whether a person types.
-    pub(super) struct TypingIn as TypingIn {
+    pub(super) struct TypingIn as TypingUpdate {
         /// True by default.
         typing: Option<Flag> = true,
     }
 }
 
-/// Whether a person types.
+/// Whether visitors see that a person types.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Typing)]
 pub(super) struct TypingOut {
     typing: bool,
 }

@@ -93,6 +93,7 @@ type UsageErrors = Errors<Platform, (BillingRead, Overloaded, Unavailable, Inval
 /// The usage in a bucket. Only model calls, tokens and tool calls belong to a model; grouped by model, the other figures are in a row
 /// without one. Figures of visitors without an API key have no key.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Usage)]
 pub(in crate::http) struct UsageOut {
     #[schema(format = DateTime, example = "2026-03-15T00:00:00Z")]
     start: String,

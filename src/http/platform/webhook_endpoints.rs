@@ -21,7 +21,7 @@ use crate::domain::webhook_endpoint::{
     DEFAULT_ROTATION_OVERLAP, DisabledReason, Endpoint, EndpointPatch, MAX_ENDPOINTS, MAX_URL, Switch,
 };
 use crate::http::describe::{NotFound, error_sets};
-use crate::http::extract::{ConfigWrite, Input, OptionalInput, PathParam, QueryParams, Read};
+use crate::http::extract::{ConfigWrite, Input, NoInput, OptionalInput, PathParam, QueryParams, Read};
 use crate::http::fields::{
     AnyText, Clearable, FieldType, Flag, Integer, Name, Violation, request, strings, url_schema,
 };
@@ -105,7 +105,7 @@ impl FieldType for Secret {
 
 request! {
     /// A new webhook endpoint.
-    pub(super) struct EndpointIn as WebhookEndpointIn {
+    pub(super) struct EndpointIn as NewWebhookEndpoint {
         /// `http` or `https` with a public host, without user name or password.
         url: EndpointUrl = "https://crm.example/hooks",
         /// The event types that it receives; all if empty or absent.
@@ -124,8 +124,8 @@ request! {
         url: Option<EndpointUrl>,
         /// Replaces the event types that it receives; all if empty.
         types: Option<EventTypes>,
-        /// An empty string removes the description.
-        description: Option<Clearable>,
+        /// `null` or an empty string removes the description.
+        description: Option<Clearable<Name>>,
         /// `true` enables a disabled endpoint: its failures are reset, and pending events are sent.
         enabled: Option<Flag> = true,
     }
@@ -175,6 +175,7 @@ error_sets! {
 
 /// A webhook endpoint.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WebhookEndpoint)]
 pub(super) struct EndpointOut {
     id: EndpointId,
     /// Its name in the workspace file, if that created it.
@@ -226,6 +227,7 @@ impl From<Endpoint> for EndpointOut {
 
 /// A webhook endpoint with its new secret, which is only returned once.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WebhookEndpointWithSecret)]
 pub(super) struct EndpointWithSecretOut {
     #[serde(flatten)]
     #[schema(inline)]
@@ -321,12 +323,13 @@ pub(super) async fn update(
 #[utoipa::path(
     delete, path = "/webhook_endpoints/{id}", tag = "platform", operation_id = "deleteWebhookEndpoint",
     security(("bearer" = ["config"])), params(("id" = inline(EndpointId), Path, description = "whe_…")),
-    responses((status = 200, description = "The endpoint as it was", body = Success<EndpointOut>), ConfigErrors<NotFound<EndpointId>>),
+    responses((status = 200, description = "The endpoint as it was", body = Success<EndpointOut>), ConfigErrors<(NoInput, NotFound<EndpointId>)>),
 )]
 pub(super) async fn delete(
     State(state): State<AppState>,
     ConfigWrite(account, _): ConfigWrite,
     PathParam(name): PathParam,
+    _: NoInput,
 ) -> Answer<EndpointOut> {
     let endpoint = webhook_endpoints::delete(&state.services, &account, &name).await?;
     Ok(Success::new("Webhook endpoint deleted successfully.", EndpointOut::from(endpoint)))

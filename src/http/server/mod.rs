@@ -13,6 +13,6 @@ mod stalled_reader;
 mod unsent;
 
 pub use limits::Limits;
-pub(super) use limits::{Address, Caller, Peer, RateLimitStatus, RequestKind, insert_headers};
+pub(super) use limits::{Address, Caller, Peer, RateLimitStatus, RequestKind, StreamPermit, insert_headers};
 pub(super) use observe::{RequestId, X_REQUEST_ID, observe};
 pub use serve::{Routers, serve};

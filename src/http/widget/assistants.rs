@@ -25,6 +25,7 @@ use crate::service::widget_assistant;
 
 /// An assistant as its widget shows it.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WidgetAssistant)]
 pub(super) struct WidgetAssistantOut {
     id: AssistantId,
     /// The heading: the `title` of its widget, or its name.
@@ -50,6 +51,7 @@ pub(super) struct WidgetAssistantOut {
 
 /// A field of the form in front of a conversation.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WidgetFormField)]
 pub(super) struct FormFieldOut {
     /// The name of the variable.
     #[schema(example = "customer_name")]
@@ -67,6 +69,7 @@ pub(super) struct FormFieldOut {
 
 /// What the widget says while a tool is called.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = WidgetToolLabel)]
 pub(super) struct ToolLabelOut {
     /// For a tool without a label: a widget has words for each kind.
     #[schema(value_type = ToolKind)]
@@ -79,6 +82,9 @@ pub(super) struct ToolLabelOut {
 impl WidgetAssistantOut {
     fn new(id: AssistantId, version: &AssistantVersion) -> Self {
         let widget = &version.widget;
+        let tools = widget.tools.unwrap_or(ToolDisplay::Label);
+        // The names of tools that are not shown are nobody's business.
+        let shown = if tools == ToolDisplay::Hidden { &[][..] } else { &version.tools[..] };
         let form = widget.form.iter().filter_map(|field| {
             Some(FormFieldOut {
                 variable: field.variable.clone(),
@@ -95,8 +101,8 @@ impl WidgetAssistantOut {
             accent: widget.accent.clone(),
             quick_replies: widget.quick_replies.clone(),
             form: form.collect(),
-            tools: widget.tools.unwrap_or(ToolDisplay::Label),
-            tool_labels: version.tools.iter().map(tool_label).collect(),
+            tools,
+            tool_labels: shown.iter().map(tool_label).collect(),
         }
     }
 }
@@ -121,7 +127,13 @@ type AssistantErrors = Errors<Widget, (Guarded, NotFound<AssistantId>, Unavailab
 #[utoipa::path(
     get, path = "/assistants/{assistant}", tag = "widget", operation_id = "readWidgetAssistant",
     params(("assistant" = inline(AssistantIdOrUuid), Path, description = "The assistant's UUID or `ast_…` id", example = "550e8400-e29b-41d4-a716-446655440000")),
-    responses((status = 200, description = "The assistant, to be kept for a minute", body = WidgetAssistantRead), AssistantErrors),
+    responses(
+        (
+            status = 200, description = "The assistant", body = WidgetAssistantRead,
+            headers(("Cache-Control" = String, description = "`private, max-age=60`: a browser keeps it for a minute")),
+        ),
+        AssistantErrors,
+    ),
 )]
 pub(super) async fn read(
     State(state): State<AppState>,

@@ -27,6 +27,7 @@ request! {
 
 /// Whether a reply was cancelled.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CancelResult)]
 pub(super) struct CancelOut {
     status: bool,
     /// False if nothing was running, or the turn belongs to another conversation.
@@ -45,7 +46,7 @@ type CancelErrors = Errors<
     post, path = "/conversations/{uuid}/cancel", tag = "widget", operation_id = "cancelWidgetReply",
     security((), ("bearer" = ["messages:write"])),
     params(("uuid" = Uuid, Path, description = "The conversation's UUID"), IdentityHeader),
-    request_body = CancelIn,
+    request_body = Option<CancelIn>,
     responses((status = 200, description = "Whether a reply was cancelled", body = CancelOut), CancelErrors),
 )]
 pub(super) async fn cancel(

@@ -68,7 +68,7 @@ impl FieldType for Variables {
 
 request! {
     /// A new conversation of a visitor.
-    pub(super) struct ConversationIn as WidgetConversation {
+    pub(super) struct ConversationIn as NewWidgetConversation {
         /// Its UUID, or its `ast_…` id.
         assistant_id: AssistantName = "550e8400-e29b-41d4-a716-446655440000",
         /// `widget` (default) or `test`, which is free and needs an API key, unless the assistant has `allow_test`.
@@ -110,6 +110,7 @@ pub(super) struct ListQuery {
 
 /// A new conversation.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CreatedWidgetConversation)]
 pub(super) struct ConversationOut {
     status: bool,
     #[schema(value_type = Uuid)]

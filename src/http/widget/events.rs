@@ -1,6 +1,6 @@
 //! A conversation as it goes on: its status, its messages, and whether a person types, as server-sent events.
 
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::response::Response;
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
@@ -8,16 +8,17 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::conversations::Entry;
 use super::guard::{FromVisitor, Guarded};
+use super::identity::IdentityHeader;
 use super::link::link;
 use crate::domain::error::Error;
-use crate::domain::event::EventCursor;
 use crate::domain::ids::ConversationId;
-use crate::domain::schema::FeedPosition;
+use crate::domain::schema::{FramePosition, LastFrameId};
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, WorkspaceSuspended, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::event_stream::{Frame, FrameSource, STORE_RETRY_DELAY, last_event_id, respond};
 use crate::http::extract::{PathParam, QueryParams};
 use crate::http::fields::Violation;
+use crate::http::server::{Limits, Peer, StreamPermit};
 use crate::http::state::AppState;
 use crate::service::Services;
 use crate::service::follow_conversation::{ConversationFollower, ConversationNews, FollowRequest, follow};
@@ -29,7 +30,7 @@ use crate::service::read_events::StartPosition;
 #[into_params(parameter_in = Query)]
 pub(super) struct EventsQuery {
     /// The position to start after: the `id` of a frame, or `latest` (default) for what is new only.
-    #[param(inline, value_type = Option<FeedPosition>)]
+    #[param(inline, value_type = Option<FramePosition>)]
     after: Option<String>,
 }
 
@@ -85,7 +86,7 @@ fn position(query: &EventsQuery, headers: &HeaderMap) -> Result<StartPosition, E
     if text == "latest" {
         return Ok(StartPosition::Latest);
     }
-    text.parse().map(StartPosition::Cursor).map_err(|_| malformed(source))
+    text.parse().map(StartPosition::Event).map_err(|_| malformed(source))
 }
 
 type EventsErrors = Errors<
@@ -101,14 +102,16 @@ type EventsErrors = Errors<
     get, path = "/conversations/{uuid}/events", tag = "widget", operation_id = "streamWidgetEvents",
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
+        IdentityHeader,
         EventsQuery,
-        ("Last-Event-ID" = Option<String>, Header, description = "The last `id` that the client received. Takes precedence over `after`"),
+        ("Last-Event-ID" = inline(Option<LastFrameId>), Header, description = "The last `id` that the client received. Takes precedence over `after`"),
     ),
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
-            description = "An endless stream, with a comment at least every 10 s. It ends when the conversation is deleted or the server stops",
-            example = "id: 42\nevent: status\ndata: {\"ai_enabled\":true,\"ended\":false}\n\n",
+            description = "An endless stream, with a comment at least every 10 s. It ends when the conversation is deleted, the identity token of \
+                the request is no longer accepted, or the server stops",
+            example = "id: evt_01k9z3x8f5e4r9t2m6q7w8y0ab\nevent: status\ndata: {\"ai_enabled\":true,\"ended\":false}\n\n",
         ),
         EventsErrors,
     ),
@@ -118,24 +121,29 @@ pub(super) async fn stream(
     PathParam(name): PathParam,
     FromVisitor(visitor): FromVisitor,
     QueryParams(query, _): QueryParams<EventsQuery, Widget>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Widget>> {
+    let limits = state.limits.as_ref().filter(|_| visitor.account.is_none());
+    let address = |limits: &Limits| limits.address(peer.map(|Extension(peer)| peer), &headers);
+    let permit = limits.map(|limits| limits.acquire_stream(address(limits))).transpose()?;
     let request = FollowRequest { link: link(&name)?, visitor, after: position(&query, &headers)? };
     let follower = follow(&state.services, request).await?;
-    Ok(respond(NewsFrames { services: state.services.clone(), follower }))
+    Ok(respond(NewsFrames { services: state.services.clone(), follower, _permit: permit }))
 }
 
 /// The news of a conversation as frames.
 struct NewsFrames {
     services: Services,
     follower: ConversationFollower,
+    _permit: Option<StreamPermit>,
 }
 
 impl FrameSource for NewsFrames {
     async fn next(&mut self) -> Option<Frame> {
         loop {
             match self.follower.next(&self.services).await {
-                Ok(news) => return news.map(|(news, cursor)| frame(news, cursor)),
+                Ok(news) => return news.map(|news| frame(news, self.position())),
                 // The client is further behind than the stored events; it gets a reset when it reconnects.
                 Err(Error::CursorExpired(_)) => return None,
                 Err(_) => self.follower.pause(STORE_RETRY_DELAY).await,
@@ -143,12 +151,12 @@ impl FrameSource for NewsFrames {
         }
     }
 
-    fn cursor(&self) -> EventCursor {
-        self.follower.cursor()
+    fn position(&self) -> Option<String> {
+        self.follower.position().map(|id| id.to_string())
     }
 }
 
-fn frame(news: ConversationNews, cursor: EventCursor) -> Frame {
+fn frame(news: ConversationNews, position: Option<String>) -> Frame {
     let (name, data) = match news {
         ConversationNews::Status(status) => {
             let status = VisitorStatus { ai_enabled: status.ai_enabled, ended: status.has_ended };
@@ -161,7 +169,7 @@ fn frame(news: ConversationNews, cursor: EventCursor) -> Frame {
         ConversationNews::Reset => ("reset", VisitorEvent::Reset(VisitorReset {})),
     };
     // Our own types have string keys only, so this cannot fail.
-    Frame::new(cursor, name, &serde_json::to_string(&data).unwrap_or_default())
+    Frame::new(position, name, &serde_json::to_string(&data).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -174,13 +182,14 @@ mod tests {
     fn the_header_wins_over_the_query_and_garbage_is_named() {
         let query = |after: &str| EventsQuery { after: Some(after.to_owned()) };
         let mut headers = HeaderMap::new();
-        let cursor = |number| StartPosition::Cursor(EventCursor { epoch: 0, number });
+        let (first, second) = ("evt_01k9z3x8f5e4r9t2m6q7w8y0ab", "evt_01k9z3x8f5e4r9t2m6q7w8y0ac");
+        let event = |id: &str| StartPosition::Event(id.parse().unwrap());
 
         assert_eq!(position(&EventsQuery { after: None }, &headers).unwrap(), StartPosition::Latest);
-        assert_eq!(position(&query("42"), &headers).unwrap(), cursor(42));
-        let error = position(&query("evt_00000000000000000000000001"), &headers).unwrap_err();
+        assert_eq!(position(&query(first), &headers).unwrap(), event(first));
+        let error = position(&query("42"), &headers).unwrap_err();
         assert_eq!(error.to_string(), "The after field must be the id of a frame, or 'latest'.");
-        headers.insert("last-event-id", HeaderValue::from_static("7"));
-        assert_eq!(position(&query("42"), &headers).unwrap(), cursor(7));
+        headers.insert("last-event-id", HeaderValue::from_static(second));
+        assert_eq!(position(&query(first), &headers).unwrap(), event(second));
     }
 }

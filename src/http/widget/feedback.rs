@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::guard::{FromVisitor, GuardedChange};
+use super::identity::IdentityHeader;
 use super::link::link;
 use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, MessageId};
@@ -33,7 +34,7 @@ impl Choice for Ratings {
 
 request! {
     /// A rating of a message.
-    pub(super) struct FeedbackIn as FeedbackIn {
+    pub(super) struct FeedbackIn as NewFeedback {
         /// `up` or `down`.
         rating: Word<Ratings> = "up",
         /// At most 1,000 characters.
@@ -43,6 +44,7 @@ request! {
 
 /// The rating of a message.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MessageFeedback)]
 pub(super) struct FeedbackOut {
     status: bool,
     /// Null if it was withdrawn.
@@ -64,6 +66,7 @@ type WithdrawErrors = Errors<Widget, (GuardedChange, ChangeErrors)>;
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
         ("message_id" = inline(MessageId), Path, description = "msg_…"),
+        IdentityHeader,
     ),
     request_body = FeedbackIn,
     responses((status = 200, description = "The rating", body = FeedbackOut), RateErrors),
@@ -85,6 +88,7 @@ pub(super) async fn put(
     params(
         ("uuid" = Uuid, Path, description = "The conversation's UUID"),
         ("message_id" = inline(MessageId), Path, description = "msg_…"),
+        IdentityHeader,
     ),
     responses((status = 200, description = "The message has no rating", body = FeedbackOut), WithdrawErrors),
 )]

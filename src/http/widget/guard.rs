@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http::header;
 use http::request::Parts;
+use uuid::Uuid;
 
 use super::identity::identity_token;
 use super::link::link;
@@ -19,6 +20,7 @@ use crate::http::authentication::{RequestHead, authenticate_request, bearer, ref
 use crate::http::describe::{ErrorCase, ErrorSet, LimitReached, error_sets};
 use crate::http::envelope::{ApiError, Widget};
 use crate::http::extract::PathParam;
+use crate::http::query;
 use crate::http::server::{Caller, Peer, RateLimitStatus, RequestKind, insert_headers};
 use crate::http::state::AppState;
 use crate::service::visitors::Visitor;
@@ -69,7 +71,9 @@ impl FromRequestParts<AppState> for FromVisitor {
     async fn from_request_parts(parts: &mut Parts, _state: &AppState) -> Result<Self, ApiError<Widget>> {
         // Only a route that was mounted without the guard lacks it, which is a bug.
         let missing_guard = || Error::internal("the route has no guard");
-        parts.extensions.remove::<Self>().ok_or_else(|| missing_guard().into())
+        let visitor = parts.extensions.remove::<Self>().ok_or_else(missing_guard)?;
+        query::check(parts)?;
+        Ok(visitor)
     }
 }
 
@@ -159,14 +163,18 @@ async fn count(
 ) -> Option<RateLimitStatus> {
     let limits = state.limits.as_ref()?;
     let kind = match class {
-        RouteClass::Request | RouteClass::Change => RequestKind::Request,
+        RouteClass::Request => RequestKind::Request,
         RouteClass::NewConversation => RequestKind::NewConversation,
-        RouteClass::Message => {
-            let Ok(PathParam(name)) = request.extract_parts().await;
-            RequestKind::Message(link(&name).ok().map(|link| link.0))
-        }
+        RouteClass::Message => RequestKind::Message(uuid_of(request).await),
+        RouteClass::Change => RequestKind::Change(uuid_of(request).await),
     };
     let peer = request.extensions().get::<Peer>().copied();
     let visitor = || Caller::Visitor(limits.address(peer, request.headers()));
     limits.count(kind, account.map_or_else(visitor, Caller::from))
+}
+
+/// The UUID of the conversation in the request's path, if it is one.
+async fn uuid_of(request: &mut Request) -> Option<Uuid> {
+    let Ok(PathParam(name)) = request.extract_parts().await;
+    link(&name).ok().map(|link| link.0)
 }

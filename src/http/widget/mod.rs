@@ -21,8 +21,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::authentication::{WithKey, refuse};
-use super::envelope::Widget;
 use super::error::REJOINDER_ERROR;
+use super::ignored_key::warn_of_ignored_key;
 use super::query;
 use super::response::{IDEMPOTENT_REPLAYED, REJOINDER_TURN, REJOINDER_WARNING};
 use super::server::X_REQUEST_ID;
@@ -40,7 +40,7 @@ type WithGuard<'a> = &'a dyn Fn(RouteClass, OpenApiRouter<AppState>) -> OpenApiR
 /// The API's routes without their prefix, in the order of the `OpenAPI` document.
 pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenApiRouter<AppState> {
     let sending = OpenApiRouter::new().routes(routes!(messages::send)).routes(routes!(chat::send));
-    let strict = |routes| query::refuse_unknown::<Widget>("/api", routes);
+    let strict = |routes| query::refuse_unknown("/api", routes);
     let creating = strict(OpenApiRouter::new().routes(routes!(conversations::create)));
     let changing = OpenApiRouter::new().routes(routes!(cancel::cancel));
     let changing = strict(changing.routes(routes!(feedback::put, feedback::withdraw)));
@@ -49,13 +49,13 @@ pub(super) fn routes(with_guard: WithGuard<'_>, with_key: WithKey<'_>) -> OpenAp
     let reading = reading.routes(routes!(chat::resume)).routes(routes!(events::stream));
     let reading = strict(reading.routes(routes!(assistants::read)));
     let switching = OpenApiRouter::new().routes(routes!(automate::disable)).routes(routes!(automate::enable));
-    let switching = query::refuse_unknown::<AutomateOptions>("/api", switching);
+    let warning = |routes| warn_of_ignored_key("/api", routes);
     OpenApiRouter::new()
         .merge(with_guard(RouteClass::Message, sending))
-        .merge(with_guard(RouteClass::NewConversation, creating))
-        .merge(with_guard(RouteClass::Change, changing))
+        .merge(with_guard(RouteClass::NewConversation, warning(creating)))
+        .merge(with_guard(RouteClass::Change, warning(changing)))
         .merge(with_guard(RouteClass::Request, reading))
-        .merge(with_key(refuse::<AutomateOptions>, switching))
+        .merge(with_key(refuse::<AutomateOptions>, warning(strict(switching))))
 }
 
 /// Allows every origin: the use case checks it against the list of the assistant.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::{Action, Applier, ApplyError, CurrentState, Values};
 use crate::domain::assistant::AssistantVersion;
+use crate::domain::audit::ObjectKind;
 use crate::domain::ids::CalendarId;
 use crate::domain::tool::Tool;
 use crate::service::assistants::compile::{self, Calendars, Compilation};
@@ -80,7 +81,7 @@ impl Applier<'_> {
                 compile::put_version(conn, self.workspace, &next, self.now).await?;
                 let action = Action::Changed(vec!["tools".to_owned()]);
                 let values = Values { before: Some(&row.compiled), after: Some(&next.compiled) };
-                self.record_change("assistant", row.id, &row.slug, action, values);
+                self.record_change(ObjectKind::Assistant, row.id, &row.slug, action, values);
             }
             Err(incompatible) => {
                 let problem = format!("assistant \"{}\": {}", incompatible.assistant, incompatible.problem);

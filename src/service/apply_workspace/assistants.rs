@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use super::changes::changed_keys;
 use super::{Action, Applier, ApplyError, CurrentState, EntryId, Values, reject_api_owned};
 use crate::domain::assistant::AssistantVersion;
+use crate::domain::audit::ObjectKind;
 use crate::domain::ids::AssistantId;
 use crate::domain::tool::{CompiledTool, check_names};
 use crate::store::Conn;
@@ -83,7 +84,7 @@ impl Applier<'_> {
         let is_removed = |row: &&AssistantRow| row.from_file && !row.archived && !ids.contains_key(&row.slug);
         for row in current.assistants.iter().filter(is_removed) {
             assistants::archive(conn.reborrow(), self.workspace, row.id, self.now).await?;
-            self.record_change("assistant", row.id, &row.slug, Action::Archived, Values::NONE);
+            self.record_change(ObjectKind::Assistant, row.id, &row.slug, Action::Archived, Values::NONE);
         }
         Ok(compiled)
     }
@@ -115,7 +116,7 @@ impl Applier<'_> {
             assistants::insert_version(conn, self.workspace, &row, self.now).await?;
         }
         let values = Values { before: old.map(|old| old.compiled.as_str()), after: Some(&row.compiled) };
-        self.record_change("assistant", row.id, &row.slug, action, values);
+        self.record_change(ObjectKind::Assistant, row.id, &row.slug, action, values);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::{Action, Applier, ApplyError, Change};
-use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::audit_fields::{names_only, stored_fields};
 use crate::service::audit_log;
 use crate::store::Conn;
@@ -33,7 +33,7 @@ impl Applier<'_> {
     /// Adds a change to the report, and to the audit log.
     pub(super) fn record_change(
         &mut self,
-        section: &'static str,
+        kind: ObjectKind,
         id: impl fmt::Display,
         name: impl fmt::Display,
         action: Action,
@@ -41,15 +41,15 @@ impl Applier<'_> {
     ) {
         let name = name.to_string();
         // People are behind conversations, and the link that names one gives access to it.
-        let shown = Some(name.as_str()).filter(|_| section != "conversation");
+        let shown = Some(name.as_str()).filter(|_| kind != ObjectKind::Conversation);
         let (before, after) = shown_values(&action, values);
         self.audited.push(AuditedChange {
-            object: AuditObject::new(object_kind(section), id, shown),
+            object: AuditObject::new(kind, id, shown),
             action: audit_action(&action),
             before,
             after,
         });
-        self.report_change(section, name, action);
+        self.report_change(section(kind), name, action);
     }
 
     /// Adds a change to the report.
@@ -67,9 +67,9 @@ impl Applier<'_> {
     }
 }
 
-/// The word of the log for a section of the report.
-fn object_kind(section: &'static str) -> &'static str {
-    if section == "knowledge base" { "knowledge_base" } else { section }
+/// The section of the report for a kind of objects.
+fn section(kind: ObjectKind) -> &'static str {
+    if kind == ObjectKind::KnowledgeBase { "knowledge base" } else { kind.as_str() }
 }
 
 fn audit_action(action: &Action) -> AuditAction {

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::domain::audit::ObjectKind;
 use crate::domain::ids::{CalendarId, ToolId};
 use crate::store::workspace_config::Section;
 
@@ -76,10 +77,10 @@ pub(super) fn differing<const N: usize>(keys: [(&str, bool); N]) -> Vec<String> 
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
 }
 
-pub(super) fn section_name(section: Section) -> &'static str {
+pub(super) fn object_kind(section: Section) -> ObjectKind {
     match section {
-        Section::Calendars => "calendar",
-        Section::Tools => "tool",
+        Section::Calendars => ObjectKind::Calendar,
+        Section::Tools => ObjectKind::Tool,
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::Map;
 
 use super::{Action, Applier, ApplyError, CurrentState, PreparedFile, Values};
 use crate::domain::assistant::AssistantVersion;
+use crate::domain::audit::ObjectKind;
 use crate::domain::conversation::Conversation;
 use crate::domain::ids::{AssistantId, ConversationId, MessageId, WidgetUuid, WorkspaceId};
 use crate::formats::workspace_file::FileConversation;
@@ -89,7 +90,7 @@ impl Applier<'_> {
         if old.assistant != assistant {
             conversations::set_assistant(conn, self.workspace, old.id, assistant).await?;
             let action = Action::Changed(vec!["assistant".to_owned()]);
-            self.record_change("conversation", old.id, link, action, Values::NONE);
+            self.record_change(ObjectKind::Conversation, old.id, link, action, Values::NONE);
         }
         Ok(())
     }
@@ -102,7 +103,7 @@ impl Applier<'_> {
     ) -> NewConversation {
         let (ids, clock) = (self.context.ids, self.context.clock);
         let id = ConversationId(ids.uuid_v7(clock));
-        self.record_change("conversation", id, file.link, Action::Created, Values::NONE);
+        self.record_change(ObjectKind::Conversation, id, file.link, Action::Created, Values::NONE);
         let variables = version.rank_variables(Map::new(), Map::new());
         NewConversation {
             workspace: self.workspace,

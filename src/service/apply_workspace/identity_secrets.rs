@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::{Action, Applier, ApplyError, Values};
+use crate::domain::audit::ObjectKind;
 use crate::domain::identity::IdentitySecret;
 use crate::domain::ids::{AssistantId, IdentitySecretId};
 use crate::domain::seal::{SealKeys, SecretContext};
@@ -39,7 +40,7 @@ impl Applier<'_> {
         }
         if has_changed && !is_new {
             let action = Action::Changed(vec!["identity_secrets".to_owned()]);
-            self.record_change("assistant", assistant, &file.version.slug, action, Values::NONE);
+            self.record_change(ObjectKind::Assistant, assistant, &file.version.slug, action, Values::NONE);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use super::changes::differing;
 use super::{Action, Applier, ApplyError, CurrentState, Values, reject_api_owned};
+use crate::domain::audit::ObjectKind;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
 use crate::domain::knowledge::{Document, KnowledgeBase, PreparedDocument};
 use crate::formats::workspace_file::FileKnowledgeBase;
@@ -45,7 +46,13 @@ impl Applier<'_> {
             let archived =
                 KnowledgeBase { archived_at: Some(self.now), updated_at: self.now, ..base.clone() };
             knowledge_bases::update(conn.reborrow(), &archived).await?;
-            self.record_change(BASE, base.id, &base.slug, Action::Archived, Values::NONE);
+            self.record_change(
+                ObjectKind::KnowledgeBase,
+                base.id,
+                &base.slug,
+                Action::Archived,
+                Values::NONE,
+            );
         }
         Ok(ids)
     }
@@ -71,7 +78,7 @@ impl Applier<'_> {
                 updated_at: self.now,
             };
             knowledge_bases::insert(conn, &base).await?;
-            self.record_change(BASE, base.id, &file.slug, Action::Created, Values::NONE);
+            self.record_change(ObjectKind::KnowledgeBase, base.id, &file.slug, Action::Created, Values::NONE);
             return Ok(base);
         };
         let keys = differing([("name", old.name != file.name), ("language", old.language != file.language)]);
@@ -81,7 +88,7 @@ impl Applier<'_> {
         let (name, language) = (file.name.clone(), file.language);
         let base = KnowledgeBase { name, language, archived_at: None, updated_at: self.now, ..old.clone() };
         knowledge_bases::update(conn, &base).await?;
-        self.record_change(BASE, base.id, &file.slug, action, Values::NONE);
+        self.record_change(ObjectKind::KnowledgeBase, base.id, &file.slug, action, Values::NONE);
         Ok(base)
     }
 
@@ -116,13 +123,13 @@ impl Applier<'_> {
                 }
                 None => Action::Created,
             };
-            self.record_change(DOCUMENT, id, name, action, Values::NONE);
+            self.record_change(ObjectKind::Document, id, name, action, Values::NONE);
         }
         let is_retained = |old: &Document| !old.from_file || ready.iter().any(|ready| ready.slug == old.slug);
         for old in existing.iter().filter(|old| !is_retained(old)) {
             writing.remove(conn.reborrow(), old).await?;
             let name = format!("{}/{}", base.slug, old.slug);
-            self.record_change(DOCUMENT, old.id, name, Action::Removed, Values::NONE);
+            self.record_change(ObjectKind::Document, old.id, name, Action::Removed, Values::NONE);
         }
         Ok(writing.finish(conn).await?)
     }

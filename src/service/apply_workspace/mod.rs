@@ -320,7 +320,7 @@ impl Applier<'_> {
         workspace_config::put(conn, section, self.workspace, &row, self.now).await?;
         let values = Values { before: old.map(|old| old.text.as_str()), after: Some(&row.text) };
         self.record_change(
-            changes::section_name(section),
+            changes::object_kind(section),
             changes::id_text(section, row.id),
             &row.slug,
             action,
@@ -340,7 +340,7 @@ impl Applier<'_> {
         for row in rows.iter().filter(|row| row.from_file && !row.archived && !has(&row.slug)) {
             workspace_config::archive(conn.reborrow(), section, self.workspace, row.id, self.now).await?;
             let id = changes::id_text(section, row.id);
-            self.record_change(changes::section_name(section), id, &row.slug, Action::Archived, Values::NONE);
+            self.record_change(changes::object_kind(section), id, &row.slug, Action::Archived, Values::NONE);
         }
         Ok(())
     }

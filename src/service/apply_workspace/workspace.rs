@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::changes::differing;
 use super::{Action, Applier, ApplyError, CurrentState, Values};
+use crate::domain::audit::ObjectKind;
 use crate::domain::ids::AssistantId;
 use crate::domain::money::Money;
 use crate::domain::token_budget::TokenBudgets;
@@ -56,7 +57,7 @@ impl Applier<'_> {
         workspaces::put(conn, &after).await?;
         let (old_fields, new_fields) = (current.workspace.as_ref().map(fields), fields(&after));
         let values = Values { before: old_fields.as_deref(), after: Some(&new_fields) };
-        self.record_change("workspace", after.id, &after.slug, action, values);
+        self.record_change(ObjectKind::Workspace, after.id, &after.slug, action, values);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::lock;
 use crate::domain::account::Account;
 use crate::domain::assistant::Assistant;
-use crate::domain::audit::{AuditAction, AuditObject};
+use crate::domain::audit::{AuditAction, AuditObject, ObjectKind};
 use crate::domain::error::Error;
 use crate::domain::identity::{IdentitySecret, MAX_SECRETS, secret_from_random};
 use crate::domain::ids::{IdentitySecretId, ResourceId as _};
@@ -90,6 +90,6 @@ pub async fn delete(
 
 /// An entry of the audit log, with the slug of the assistant.
 fn change(action: AuditAction, id: IdentitySecretId, assistant: &str) -> Change {
-    let object = AuditObject::new("identity_secret", id, Some(assistant));
+    let object = AuditObject::new(ObjectKind::IdentitySecret, id, Some(assistant));
     Change { action, object, before: Value::Null, after: Value::Null }
 }

@@ -13,7 +13,7 @@ use super::write_error::write_error;
 use super::{Services, resources};
 use crate::domain::account::Account;
 use crate::domain::assistant::{Assistant, AssistantVersion, MAX_ASSISTANTS, MAX_VERSION_BYTES};
-use crate::domain::audit::{AuditAction, AuditObject};
+use crate::domain::audit::{AuditAction, AuditObject, ObjectKind};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{AssistantId, ResourceId as _, ToolId, WorkspaceId};
@@ -101,7 +101,7 @@ pub async fn archive(services: &Services, account: &Account, name: &str) -> Resu
             assistants::archive(conn.reborrow(), workspace, row.id, now).await?;
             let change = Change {
                 action: AuditAction::Archived,
-                object: AuditObject::new("assistant", row.id, Some(&row.slug)),
+                object: AuditObject::new(ObjectKind::Assistant, row.id, Some(&row.slug)),
                 before: Value::Null,
                 after: Value::Null,
             };
@@ -259,7 +259,7 @@ impl Put<'_> {
         compile::put_version(conn.reborrow(), self.account.workspace, &row, now).await?;
         let change = Change {
             action: self.action,
-            object: AuditObject::new("assistant", id, Some(&row.slug)),
+            object: AuditObject::new(ObjectKind::Assistant, id, Some(&row.slug)),
             before: before.unwrap_or_default(),
             after: audited(source, row.current_version)?,
         };

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::domain::account::Account;
-use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::calendar::{
     Availability, Booker, Booking, BookingWrite, Calendar, CalendarSettings, booking_spec, parse_start,
 };
@@ -248,7 +248,7 @@ impl RequestWriter<'_> {
         let Services { clock, ids, .. } = self.services;
         let outcome = decide_inline(conn.reborrow(), clock.as_ref(), ids, command).await?;
         if let Ok(WriteBookingOutcome::Booked(booking, _)) = &outcome {
-            let object = AuditObject::new("booking", booking.id, None);
+            let object = AuditObject::new(ObjectKind::Booking, booking.id, None);
             let entry = AuditEntry::new(booking.workspace, &self.account.actor, AuditAction::Created, object);
             audit_log::record(
                 conn,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::account::Account;
-use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::calendar::{Booking, BookingState, Calendar, DayOrTime};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
@@ -89,7 +89,7 @@ pub async fn cancel_booking(
         let cancelled = bookings::cancel(conn.reborrow(), workspace, id, booking.id, now).await?;
         let Some((booking, is_changed)) = cancelled else { return Ok(None) };
         if is_changed {
-            let object = AuditObject::new("booking", booking.id, None);
+            let object = AuditObject::new(ObjectKind::Booking, booking.id, None);
             let entry = AuditEntry::new(workspace, &account.actor, AuditAction::Updated, object);
             let fields = json!({ "calendar_id": id, "fields": ["cancelled_at"] });
             audit_log::record(

@@ -14,7 +14,7 @@ use super::audit_log;
 use super::write_error::write_error;
 use super::{Services, resources};
 use crate::domain::account::Account;
-use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::calendar::Calendar;
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, CalendarToken};
@@ -27,7 +27,7 @@ const MAX_ICS_BOOKINGS: i64 = 10_000;
 
 /// A calendar in the audit log.
 fn audit_object(id: CalendarId, slug: &str) -> AuditObject {
-    AuditObject::new("calendar", id, Some(slug))
+    AuditObject::new(ObjectKind::Calendar, id, Some(slug))
 }
 
 /// Gives a calendar a new address for calendar programs. The previous address stops working.

@@ -7,10 +7,11 @@ pub mod work;
 use std::sync::Arc;
 
 use super::Services;
+use super::current_key;
 use super::write_error::write_error;
 use crate::domain::account::Account;
 use crate::domain::audit::Actor;
-use crate::domain::erasure::{Erasure, ErasureReason, ErasureTarget, NewErasure};
+use crate::domain::erasure::{Erasure, ErasureReason, ErasureTarget, NewErasure, Person};
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, ConversationId, ErasureId, ResourceId as _, WorkspaceId};
 use crate::store::{Conn, StoreError, erasures};
@@ -20,17 +21,6 @@ use crate::writer::DeleteConversation;
 const MAX_RUNNING: i64 = 1000;
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// A person, as a back end names them.
-#[derive(Clone, Debug)]
-pub enum Person {
-    /// The `external_identifier` of their conversations.
-    ExternalIdentifier(String),
-    /// The `sender_id` of their messages.
-    Sender(String),
-    /// The `sub` of their identity tokens.
-    Identity(String),
-}
-
 /// Deletes the conversation with this id, as it was sent.
 pub async fn erase_conversation(
     services: &Services,
@@ -38,7 +28,7 @@ pub async fn erase_conversation(
     name: &str,
 ) -> Result<Erasure, Error> {
     let conversation = ConversationId::parse(name)?;
-    check_running(services, account.workspace).await?;
+    check_running(services, account).await?;
     let target = ErasureTarget::Conversation(conversation);
     let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
     let command = DeleteConversation { conversation, erasure, actor: Arc::clone(&account.actor) };
@@ -47,12 +37,8 @@ pub async fn erase_conversation(
 
 /// Deletes all conversations of a person that exist now.
 pub async fn erase_person(services: &Services, account: &Account, person: Person) -> Result<Erasure, Error> {
-    check_running(services, account.workspace).await?;
-    let target = match person {
-        Person::ExternalIdentifier(name) => ErasureTarget::ExternalIdentifier(name),
-        Person::Sender(name) => ErasureTarget::Sender { name, scanned: None },
-        Person::Identity(name) => ErasureTarget::Identity(name),
-    };
+    check_running(services, account).await?;
+    let target = ErasureTarget::Person { person, scanned: None };
     let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
     store(services, &erasure, &account.actor).await.map_err(write_error)?;
     Ok(Erasure::new(&erasure))
@@ -77,10 +63,17 @@ pub fn new_erasure(
     NewErasure { workspace, id, reason, target, created_at: services.clock.now() }
 }
 
-/// Refuses another erasure while too many are running, which bounds what waits for the worker.
-async fn check_running(services: &Services, workspace: WorkspaceId) -> Result<(), Error> {
-    let count = async |conn: Conn<'_>| erasures::count_running(conn, workspace, MAX_RUNNING).await;
-    if services.db.read(workspace, count).await? < MAX_RUNNING {
+/// Refuses another erasure while too many are running, which bounds what waits for the worker; and a key that is not valid any more, as
+/// an erasure cannot be undone.
+async fn check_running(services: &Services, account: &Account) -> Result<(), Error> {
+    let clock = services.clock.as_ref();
+    let count = async |mut conn: Conn<'_>| {
+        let key = current_key::read(conn.reborrow(), clock, account).await?;
+        Ok((key, erasures::count_running(conn, account.workspace, MAX_RUNNING).await?))
+    };
+    let (key, count) = services.db.read(account.workspace, count).await?;
+    key?;
+    if count < MAX_RUNNING {
         return Ok(());
     }
     let text = "Too many erasures are running";

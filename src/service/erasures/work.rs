@@ -104,31 +104,19 @@ async fn next_targets(
     job: &mut ErasureJob,
 ) -> Result<Option<Vec<ConversationId>>, Error> {
     let (workspace, before) = (job.workspace, job.created_at);
-    let found = match &mut job.target {
+    match &mut job.target {
         // It was marked when it was accepted.
-        ErasureTarget::Conversation(_) => Vec::new(),
-        ErasureTarget::ExternalIdentifier(name) => {
+        ErasureTarget::Conversation(_) => Ok(None),
+        ErasureTarget::Person { person, scanned } => {
+            let position = (*scanned, before);
             let list = async |conn: Conn<'_>| {
-                targets::list_by_external_identifier(conn, workspace, name, before, MARK_BATCH).await
-            };
-            services.db.read(workspace, list).await?
-        }
-        ErasureTarget::Sender { name, scanned } => {
-            let after = *scanned;
-            let list = async |conn: Conn<'_>| {
-                targets::list_by_sender(conn, workspace, name, (after, before), MARK_BATCH).await
+                targets::list_by_person(conn, workspace, person, position, MARK_BATCH).await
             };
             let found = services.db.read(workspace, list).await?;
             let Some(newest) = found.last() else { return Ok(None) };
             *scanned = Some(newest.id);
             let targets = found.into_iter().filter(|conversation| conversation.is_target);
-            return Ok(Some(targets.map(|conversation| conversation.id).collect()));
-        }
-        ErasureTarget::Identity(name) => {
-            let list = async |conn: Conn<'_>| {
-                targets::list_by_identity(conn, workspace, name, before, MARK_BATCH).await
-            };
-            services.db.read(workspace, list).await?
+            Ok(Some(targets.map(|conversation| conversation.id).collect()))
         }
         ErasureTarget::Inactive { since, scanned } => {
             let (since, after) = (*since, *scanned);
@@ -145,10 +133,9 @@ async fn next_targets(
                 inactive.extend(conversation.is_inactive.then_some(conversation.id));
             }
             *scanned = position.or(after);
-            return Ok(position.map(|_| inactive));
+            Ok(position.map(|_| inactive))
         }
-    };
-    Ok(Some(found).filter(|found| !found.is_empty()))
+    }
 }
 
 /// Removes the content of a conversation.

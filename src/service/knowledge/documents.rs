@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{DocumentSource, lock, require_active};
 use crate::domain::account::Account;
-use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _};
@@ -82,7 +82,7 @@ async fn record(
     (before, after): (Option<&Document>, Option<&Document>),
 ) -> Result<(), StoreError> {
     let Some(document) = after.or(before) else { return Ok(()) };
-    let object = AuditObject::new("document", document.id, Some(&document.slug));
+    let object = AuditObject::new(ObjectKind::Document, document.id, Some(&document.slug));
     let entry = AuditEntry::new(document.workspace, &account.actor, action, object);
     let fields = |document: Option<&Document>| {
         document.map(|document| {

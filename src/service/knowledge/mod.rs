@@ -15,7 +15,7 @@ use super::tools::users::name_users;
 use super::write_error::write_error;
 use super::{Services, resources};
 use crate::domain::account::Account;
-use crate::domain::audit::{AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId, ResourceId as _, WorkspaceId};
 use crate::domain::knowledge::{Hit, KnowledgeBase, Language, SearchMode};
@@ -149,7 +149,7 @@ async fn record(
     (before, after): (Option<&KnowledgeBase>, Option<&KnowledgeBase>),
 ) -> Result<(), StoreError> {
     let Some(base) = after.or(before) else { return Ok(()) };
-    let object = AuditObject::new("knowledge_base", base.id, Some(&base.slug));
+    let object = AuditObject::new(ObjectKind::KnowledgeBase, base.id, Some(&base.slug));
     let entry = AuditEntry::new(base.workspace, &account.actor, action, object);
     let fields = |base: Option<&KnowledgeBase>| {
         base.map(|base| json!({ "slug": base.slug, "name": base.name, "language": base.language }))

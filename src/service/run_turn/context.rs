@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::Engine;
-use crate::domain::assistant::AssistantVersion;
+use crate::domain::assistant::{AssistantVersion, MAX_PROMPT};
 use crate::domain::chat::ChatMessage;
 use crate::domain::clock::Micros;
 use crate::domain::conversation::{Conversation, SenderType};
@@ -33,9 +33,6 @@ use crate::store::turns::journal;
 use crate::store::{Conn, ReadLimit, StoreError, conversations, messages, turns, workspaces};
 use crate::tools::Toolset;
 use crate::writer::TurnSnapshot;
-
-/// The maximum length of the filled-in system prompt, in bytes.
-const MAX_PROMPT: usize = 256 * 1024;
 
 /// Earlier turns without a reply whose calls are read.
 const MAX_UNANSWERED: usize = 200;

@@ -119,6 +119,11 @@ impl<K: StoredKey> KeyCache<K> {
         self.valid.remove(&hash);
     }
 
+    /// Forgets all secrets of a key that has changed, so that this process reads it again.
+    pub(in crate::service) fn remove_key(&self, id: K::Id) {
+        self.valid.retain(|_, (_, key)| key.id() != id);
+    }
+
     pub(in crate::service) fn record_use(&self, key: K::Id, at: Micros) {
         let mut last_used = self.lock_last_used();
         // The map must stay bounded while the database is unavailable.
@@ -184,6 +189,22 @@ mod tests {
 
         keys.remove(hash);
         assert!(!keys.is_known(hash));
+    }
+
+    #[test]
+    fn all_secrets_of_a_key_are_removed_at_once() {
+        let keys = KeyCache::<ApiKey>::default();
+        let hashes = [1, 2].map(|byte| KeySecret::new([byte; 32]).hash());
+        let (now, other) = (Instant::now(), KeySecret::new([3; 32]).hash());
+        for hash in hashes {
+            keys.insert(hash, key(), now);
+        }
+        keys.insert(other, ApiKey { id: KeyId(uuid::Uuid::max()), ..key() }, now);
+
+        keys.remove_key(key().id);
+
+        assert!(hashes.iter().all(|hash| !keys.is_known(*hash)));
+        assert!(keys.find(other, now).is_some());
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::account::Account;
-use crate::domain::audit::{AuditAction, AuditObject};
+use crate::domain::audit::{AuditAction, AuditObject, ObjectKind};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
@@ -129,7 +129,7 @@ async fn write(
     workspace_config::put(conn.reborrow(), Section::Tools, workspace, &row, now).await?;
     let change = Change {
         action: AuditAction::Updated,
-        object: AuditObject::new("tool", named.id, Some(&row.slug)),
+        object: AuditObject::new(ObjectKind::Tool, named.id, Some(&row.slug)),
         before: listed_names(before.as_ref()),
         after: listed_names(tool.listing.as_ref()),
     };

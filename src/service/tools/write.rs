@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::draft::{Draft, hidden_values, redacted};
 use super::refresh::fetch_listing;
 use crate::domain::account::Account;
-use crate::domain::audit::{AuditAction, AuditObject};
+use crate::domain::audit::{AuditAction, AuditObject, ObjectKind};
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, KnowledgeBaseId, ResourceId as _, ToolId, WorkspaceId};
 use crate::domain::invalid_field::InvalidField;
@@ -99,7 +99,7 @@ pub async fn archive(services: &Services, account: &Account, name: &str) -> Resu
         workspace_config::archive(conn.reborrow(), Section::Tools, workspace, named.id.0, now).await?;
         let change = Change {
             action: AuditAction::Archived,
-            object: AuditObject::new("tool", named.id, Some(&named.slug)),
+            object: AuditObject::new(ObjectKind::Tool, named.id, Some(&named.slug)),
             before: Value::Null,
             after: Value::Null,
         };
@@ -349,7 +349,7 @@ impl Write<'_> {
         }
         Change {
             action: if old.is_some() { AuditAction::Updated } else { AuditAction::Created },
-            object: AuditObject::new("tool", id, Some(&self.named.slug)),
+            object: AuditObject::new(ObjectKind::Tool, id, Some(&self.named.slug)),
             before: before.unwrap_or_default(),
             after,
         }

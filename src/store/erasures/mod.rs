@@ -5,9 +5,9 @@ pub mod bookings;
 pub mod content;
 pub mod targets;
 
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::clock::Micros;
-use crate::domain::erasure::{Erasure, ErasureCounts, ErasureJob, ErasureTarget, NewErasure};
+use crate::domain::erasure::{Erasure, ErasureCounts, ErasureJob, ErasureTarget, NewErasure, Person};
 use crate::domain::ids::{AuditId, ConversationId, ErasureId, WorkspaceId};
 use crate::store::resource::Resource;
 use crate::store::{Conn, StoreError, audit, from_row, on_conn, page_of};
@@ -43,14 +43,15 @@ from_row!(ErasureJob, |row| {
     let sender: Option<String> = row.try_get("sender_id")?;
     let scanned_at: Option<Micros> = row.try_get("scanned_at")?;
     let identity: Option<String> = row.try_get("identity")?;
-    let target = match (conversation, external_identifier, sender, identity) {
-        (Some(id), _, _, _) => ErasureTarget::Conversation(id),
-        (None, Some(name), _, _) => ErasureTarget::ExternalIdentifier(name),
-        (None, None, Some(name), _) => ErasureTarget::Sender { name, scanned: row.try_get("scanned_id")? },
-        (None, None, None, Some(name)) => ErasureTarget::Identity(name),
-        (None, None, None, None) => ErasureTarget::Inactive {
+    let scanned: Option<ConversationId> = row.try_get("scanned_id")?;
+    let person = external_identifier.map(Person::ExternalIdentifier);
+    let person = person.or(sender.map(Person::Sender)).or(identity.map(Person::Identity));
+    let target = match (conversation, person) {
+        (Some(id), _) => ErasureTarget::Conversation(id),
+        (None, Some(person)) => ErasureTarget::Person { person, scanned },
+        (None, None) => ErasureTarget::Inactive {
             since: row.try_get::<Option<Micros>, _>("inactive_since")?.unwrap_or(Micros(0)),
-            scanned: scanned_at.zip(row.try_get("scanned_id")?),
+            scanned: scanned_at.zip(scanned),
         },
     };
     Self {
@@ -102,9 +103,11 @@ pub async fn insert(
     let (mut inactive_since, mut scanned_to) = (None, None);
     match &new.target {
         ErasureTarget::Conversation(id) => conversation = Some(*id),
-        ErasureTarget::ExternalIdentifier(name) => external_identifier = Some(name),
-        ErasureTarget::Sender { name, .. } => sender = Some(name),
-        ErasureTarget::Identity(name) => identity = Some(name),
+        ErasureTarget::Person { person: Person::ExternalIdentifier(name), .. } => {
+            external_identifier = Some(name);
+        }
+        ErasureTarget::Person { person: Person::Sender(name), .. } => sender = Some(name),
+        ErasureTarget::Person { person: Person::Identity(name), .. } => identity = Some(name),
         ErasureTarget::Inactive { since, scanned } => {
             inactive_since = Some(*since);
             scanned_to = *scanned;
@@ -118,8 +121,8 @@ pub async fn insert(
     });
     // Never the name of a person.
     let object = match conversation {
-        Some(id) => AuditObject::new("conversation", id, None),
-        None => AuditObject::new("erasure", new.id, None),
+        Some(id) => AuditObject::new(ObjectKind::Conversation, id, None),
+        None => AuditObject::new(ObjectKind::Erasure, new.id, None),
     };
     let deleted = AuditEntry::new(new.workspace, actor, AuditAction::Deleted, object);
     audit::insert(conn, entry, new.created_at, &deleted).await

@@ -1,96 +1,71 @@
 //! The conversations of an erasure: found, to be marked as deleted, and then found by their mark.
 
 use crate::domain::clock::Micros;
-use crate::domain::erasure::{ErasureJob, ErasureTarget};
+use crate::domain::erasure::{ErasureJob, ErasureTarget, Person};
 use crate::domain::ids::{ConversationId, WorkspaceId};
 use crate::store::{Conn, StoreError, on_conn};
 
-/// At most `limit` conversations that a back end has given a name before a time.
-pub async fn list_by_external_identifier(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    name: &str,
-    before: Micros,
-    limit: i64,
-) -> Result<Vec<ConversationId>, StoreError> {
-    // The plus keeps SQLite from the index by age.
-    const LIST: &str = "select id from conversations where workspace_id = $1 and external_identifier = $2 \
-        and +created_at <= $3 and deleted_at is null limit $4";
-    list(conn, LIST, workspace, name, (before, limit)).await
-}
-
-/// At most `limit` conversations of an identified visitor before a time.
-pub async fn list_by_identity(
-    conn: Conn<'_>,
-    workspace: WorkspaceId,
-    name: &str,
-    before: Micros,
-    limit: i64,
-) -> Result<Vec<ConversationId>, StoreError> {
-    // The plus keeps SQLite from the index by age.
-    const LIST: &str = "select id from conversations where workspace_id = $1 and identity = $2 \
-        and +created_at <= $3 and deleted_at is null limit $4";
-    list(conn, LIST, workspace, name, (before, limit)).await
-}
-
-/// The conversations of a statement that takes a workspace, a name, a time and a limit.
-async fn list(
-    conn: Conn<'_>,
-    statement: &'static str,
-    workspace: WorkspaceId,
-    name: &str,
-    (before, limit): (Micros, i64),
-) -> Result<Vec<ConversationId>, StoreError> {
-    let rows: Vec<(ConversationId,)> = on_conn!(conn, |c| {
-        let query = sqlx::query_as(statement).bind(workspace).bind(name);
-        query.bind(before).bind(limit).fetch_all(c).await?
-    });
-    Ok(rows.into_iter().map(|(id,)| id).collect())
-}
-
-/// A conversation in which a person has written.
+/// A conversation of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct SenderConversation {
+pub struct PersonConversation {
     pub id: ConversationId,
     /// Whether it is to be erased: it was created before the time, and is not deleted.
     pub is_target: bool,
 }
 
-/// The first `limit` conversations after one, by their ids, in which a user of this name has written through the platform API. Those that
-/// were created before a time are to be erased.
-pub async fn list_by_sender(
+/// The first `limit` conversations of a person after one, by their ids. Those that were created before a time are to be erased.
+pub async fn list_by_person(
     conn: Conn<'_>,
     workspace: WorkspaceId,
-    name: &str,
+    person: &Person,
     (after, before): (Option<ConversationId>, Micros),
     limit: i64,
-) -> Result<Vec<SenderConversation>, StoreError> {
-    // Looks up the next conversation in the index, because a person may have many messages in each.
-    macro_rules! next_after {
-        ($after:literal) => {
+) -> Result<Vec<PersonConversation>, StoreError> {
+    macro_rules! list_by {
+        ($column:literal) => {
             concat!(
-                "(select conversation_id from messages where workspace_id = $1 and sender_id = $2 \
-                 and sender_type = 'user' and sender_id <> 'visitor' and conversation_id > ",
-                $after,
-                " order by conversation_id limit 1)"
+                "select id, created_at <= $4 and deleted_at is null as is_target from conversations \
+                 where workspace_id = $1 and ",
+                $column,
+                " = $2 and id > $3 order by id limit $5"
             )
         };
     }
-    const LIST: &str = concat!(
-        "with recursive found (id, nth) as (select ",
-        next_after!("$3"),
-        ", 1 union all select ",
-        next_after!("found.id"),
-        ", nth + 1 from found where id is not null and nth < $5) \
-         select found.id, created_at <= $4 and deleted_at is null as is_target from found cross join conversations \
-         where conversations.workspace_id = $1 and conversations.id = found.id order by found.id"
-    );
+    let (statement, name) = match person {
+        Person::ExternalIdentifier(name) => (list_by!("external_identifier"), name),
+        Person::Sender(name) => (LIST_BY_SENDER, name),
+        Person::Identity(name) => (list_by!("identity"), name),
+    };
     let after = after.unwrap_or(ConversationId(uuid::Uuid::nil()));
     Ok(on_conn!(conn, |c| {
-        let query = sqlx::query_as(LIST).bind(workspace).bind(name).bind(after);
+        let query = sqlx::query_as(statement).bind(workspace).bind(name).bind(after);
         query.bind(before).bind(limit).fetch_all(c).await?
     }))
 }
+
+/// Looks up the next conversation in the index of messages by their sender.
+macro_rules! next_after {
+    ($after:literal) => {
+        concat!(
+            "(select conversation_id from messages where workspace_id = $1 and sender_id = $2 \
+             and sender_type = 'user' and sender_id <> 'visitor' and conversation_id > ",
+            $after,
+            " order by conversation_id limit 1)"
+        )
+    };
+}
+
+/// The conversations in which a user of this name has written. It finds one after the other, because a person may have many messages in
+/// each.
+const LIST_BY_SENDER: &str = concat!(
+    "with recursive found (id, nth) as (select ",
+    next_after!("$3"),
+    ", 1 union all select ",
+    next_after!("found.id"),
+    ", nth + 1 from found where id is not null and nth < $5) \
+     select found.id, created_at <= $4 and deleted_at is null as is_target from found cross join conversations \
+     where conversations.workspace_id = $1 and conversations.id = found.id order by found.id"
+);
 
 /// An old conversation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -130,11 +105,9 @@ pub async fn set_scanned(conn: Conn<'_>, job: &ErasureJob) -> Result<(), StoreEr
         "update erasures set scanned_at = $3, scanned_id = $4 where workspace_id = $1 and id = $2";
     let (at, id) = match job.target {
         ErasureTarget::Inactive { scanned: Some((at, id)), .. } => (Some(at), id),
-        ErasureTarget::Sender { scanned: Some(id), .. } => (None, id),
+        ErasureTarget::Person { scanned: Some(id), .. } => (None, id),
         ErasureTarget::Conversation(_)
-        | ErasureTarget::ExternalIdentifier(_)
-        | ErasureTarget::Identity(_)
-        | ErasureTarget::Sender { scanned: None, .. }
+        | ErasureTarget::Person { scanned: None, .. }
         | ErasureTarget::Inactive { scanned: None, .. } => return Ok(()),
     };
     on_conn!(conn, |c| {

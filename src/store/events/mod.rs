@@ -155,6 +155,21 @@ pub async fn find_cursor(
     Ok(found.map(|(cursor,)| cursor))
 }
 
+/// The newest event of a conversation up to a cursor that retention has not removed.
+pub async fn find_newest_of(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    until: i64,
+) -> Result<Option<EventId>, StoreError> {
+    const NEWEST: &str = "select id from events where workspace_id = $1 and conversation_id = $2 and cursor <= $3 \
+        order by cursor desc limit 1";
+    let found: Option<(EventId,)> = on_conn!(conn, |c| {
+        sqlx::query_as(NEWEST).bind(workspace).bind(conversation).bind(until).fetch_optional(c).await?
+    });
+    Ok(found.map(|(id,)| id))
+}
+
 /// The cursor of the latest event of each workspace.
 pub async fn latest_cursors(
     conn: Conn<'_>,

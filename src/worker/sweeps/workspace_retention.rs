@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::clock::Micros;
 use crate::domain::erasure::{ErasureReason, ErasureTarget};
 use crate::domain::error::Error;
@@ -133,7 +133,7 @@ async fn record(
     id: AuditId,
     [before, after]: [u64; 2],
 ) -> Result<(), StoreError> {
-    let (actor, object) = (Actor::server(), AuditObject::new("retention", expiry.name(), None));
+    let (actor, object) = (Actor::server(), AuditObject::new(ObjectKind::Retention, expiry.name(), None));
     let entry = AuditEntry::new(workspace, &actor, AuditAction::Deleted, object);
     let entry = entry.with_changes(Value::Null, json!({ "removed": after }));
     if before == 0 {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Decision;
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::WorkspaceId;
@@ -49,7 +49,7 @@ impl Decision for TopUp {
         let entry = batch.post(self.workspace, LedgerKind::TopUp, self.amount, None, reference);
         batch.tables.references.insert(key, entry.number);
         batch.reset_low_balance_notice(self.workspace);
-        let object = AuditObject::new("workspace", self.workspace, Some(&slug));
+        let object = AuditObject::new(ObjectKind::Workspace, self.workspace, Some(&slug));
         let credited = json!({ "amount": self.amount, "reference": self.reference });
         let audited = AuditEntry::new(self.workspace, &self.actor, AuditAction::Credited, object);
         batch.audit(&self.actor, audited.with_changes(Value::Null, credited));

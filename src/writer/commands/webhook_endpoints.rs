@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Command, Decision};
-use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject};
+use crate::domain::audit::{Actor, AuditAction, AuditEntry, AuditObject, ObjectKind};
 use crate::domain::audit_fields::REDACTED;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
@@ -213,7 +213,7 @@ impl Batch<'_> {
         after: &Endpoint,
     ) {
         let name = after.slug.as_deref().or(after.description.as_deref());
-        let object = AuditObject::new("webhook_endpoint", after.id, name);
+        let object = AuditObject::new(ObjectKind::WebhookEndpoint, after.id, name);
         let entry = AuditEntry::new(after.workspace, actor, action, object);
         let mut entry = entry.with_changes(before.map_or(Value::Null, fields), fields(after));
         let has_new_secret = before.is_some_and(|before| before.secret != after.secret);

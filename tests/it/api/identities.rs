@@ -14,7 +14,7 @@ use crate::support::identity::{NEXT_SECRET, NOW, SECRET, claims, sign, token};
 use crate::support::server::{ASSISTANT, RESTRICTED, Setup, TestServer, WIDGET};
 use crate::support::{seed, workspaces};
 
-const HEADER: &str = "rejoinder-identity";
+pub(super) const HEADER: &str = "rejoinder-identity";
 const HS256: &str = "HS256";
 
 /// The default assistant with an identity secret.
@@ -25,7 +25,7 @@ fn with_secret(text: &str) -> String {
     )
 }
 
-async fn start(db: &TestDb) -> TestServer {
+pub(super) async fn start(db: &TestDb) -> TestServer {
     Setup::default().workspace(|text| with_secret(&text)).start(db).await
 }
 
@@ -35,7 +35,7 @@ async fn create_with(server: &TestServer, assistant: &str, token: &str) -> Respo
 }
 
 /// The UUID of a new conversation of a visitor with the default assistant.
-async fn create(server: &TestServer, token: &str) -> String {
+pub(super) async fn create(server: &TestServer, token: &str) -> String {
     let created = create_with(server, ASSISTANT, token).await;
     assert_eq!(created.status, 200, "{}", created.text());
     created.json()["conversation_id"].as_str().unwrap().to_owned()
@@ -100,6 +100,7 @@ fn invalid_tokens() -> Vec<(String, &'static str)> {
         (sign(&json!({ "alg": HS256 }), &claims("42"), NEXT_SECRET), signature),
         (token(&with("42", "exp", NOW - 60)), "it has expired (exp)"),
         (token(&with("42", "exp", NOW + 86_400 + 61)), "it expires (exp) more than 24 hours ahead"),
+        (token(&with("42", "exp", "tomorrow")), "its claim 'exp' is not a time in seconds since 1970"),
         (token(&with("42", "nbf", NOW + 61)), "it is not valid yet (nbf or iat)"),
         (token(&with("42", "aud", RESTRICTED)), audience),
         (token(&with("42", "aud", json!([]))), audience),

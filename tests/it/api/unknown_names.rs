@@ -1,5 +1,7 @@
-//! A misspelled name is never silent: it is refused, or named in a header where a contract lets clients send more.
+//! What has no effect is never silent: a misspelled name, a body or a null is refused, or named in a header where a contract lets clients
+//! send more.
 
+use rejoinder::domain::account::Scope;
 use rejoinder::domain::ids::AssistantId;
 use serde_json::{Value, json};
 
@@ -9,12 +11,158 @@ use crate::support::fake_model::Reply;
 use crate::support::http::Response;
 use crate::support::server::{ASSISTANT, TestServer, WIDGET};
 use crate::support::workspaces;
+use crate::v1::keys;
 
 const WARNING: &str = "rejoinder-warning";
 
 fn acknowledged(answer: &Response) -> (u16, Option<&str>) {
     (answer.status, answer.header(WARNING))
 }
+
+both_backends!(
+    async fn every_route_without_a_body_refuses_fields(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let document = server.request("GET", "/openapi.json").send().await.json();
+        let operator = Operator::new(&server).await;
+        let (all_scopes, _) = keys::create(&server, Scope::ALL).await;
+        let before = server.row_counts().await;
+
+        let mut routes = 0;
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            let writes = operations.as_object().unwrap().iter().filter(|(method, _)| *method != "get");
+            for (method, _) in writes.filter(|(_, operation)| operation["requestBody"].is_null()) {
+                // The contract of these has no body, and does not refuse one.
+                if path.starts_with("/api") {
+                    continue;
+                }
+                let method = method.to_uppercase();
+                let path = path.replace(['{', '}'], "");
+                let key = if path.starts_with("/operator/") { &operator.key } else { &all_scopes };
+                let send = async |body: &str| {
+                    let request = server.request(&method, &path).bearer(key).body(body);
+                    let answer = request.header("content-type", "text/plain").send().await;
+                    (answer.status, answer.json()["message"].as_str().unwrap().to_owned())
+                };
+                let unknown = "Unknown field 'reasn'. This route has none.";
+                assert_eq!(send(r#"{"reasn": 1}"#).await, (400, unknown.to_owned()), "{method} {path}");
+                let invalid = "Request body is not valid JSON.";
+                assert_eq!(send("reason=1").await, (400, invalid.to_owned()), "{method} {path}");
+                for empty in ["{}", " {} ", "", "\r\n"] {
+                    assert_eq!(send(empty).await.0, 404, "{method} {path} {empty:?}");
+                }
+                routes += 1;
+            }
+        }
+
+        assert!(routes > 20, "{routes}");
+        assert_eq!(server.row_counts().await, before);
+    }
+);
+
+both_backends!(
+    async fn null_in_an_update_is_refused_where_the_document_does_not_allow_it(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let document = server.request("GET", "/openapi.json").send().await.json();
+        let operator = Operator::new(&server).await;
+
+        let (mut refused, mut accepted) = (0, 0);
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            let schema = &operations["patch"]["requestBody"]["content"]["application/json"]["schema"];
+            let Some(reference) = schema["$ref"].as_str() else { continue };
+            let schema = document.pointer(&reference[1..]).unwrap();
+            let key = if path.starts_with("/operator/") { &operator.key } else { &server.keys.full };
+            let path = path.replace(['{', '}'], "");
+            for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
+                let body = json!({ field: null });
+                let answer = server.request("PATCH", &path).bearer(key).json(&body).send().await;
+                let alternatives = schema["anyOf"].as_array().into_iter().flatten();
+                let mut types = alternatives.chain([schema]).flat_map(|one| match &one["type"] {
+                    Value::Array(types) => types.clone(),
+                    one => vec![one.clone()],
+                });
+                if types.any(|one| one == "null") {
+                    assert_ne!(answer.status, 400, "{path} {field}: {}", answer.text());
+                    accepted += 1;
+                } else {
+                    let text = format!("Field '{field}' must not be null.");
+                    assert_eq!(answer.status, 400, "{path} {field}");
+                    assert_eq!(answer.json()["message"], text, "{path}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 15 && accepted > 15, "{refused} {accepted}");
+    }
+);
+
+both_backends!(
+    async fn a_field_that_is_given_twice_is_refused_except_where_a_contract_accepts_it(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (key, _) = keys::create(&server, Scope::ALL).await;
+        let send = async |path: &str, body: &str| {
+            server.request("POST", path).bearer(&key).raw_json(body).send().await
+        };
+        let before = server.row_counts().await;
+
+        for (path, body, name) in [
+            ("/v1/keys", r#"{"name": "x", "scopes": ["read"], "scopes": ["erase"]}"#, "scopes"),
+            ("/v1/conversations", r#"{"metadata": {"plan": [{"a": 1, "a": 1}]}}"#, "a"),
+            ("/v1/assistants", r#"{"name": "A", "widget": {"title": "a", "title": "b"}}"#, "title"),
+            ("/v1/tools", r#"{"kind": "mcp", "kind": "webhook"}"#, "kind"),
+        ] {
+            let refused = send(path, body).await;
+            assert_eq!(refused.status, 400, "{path} {}", refused.text());
+            assert_eq!(refused.json()["message"], format!("Field '{name}' is given twice."));
+        }
+
+        assert_eq!(server.row_counts().await, before);
+        let body =
+            r#"{"sender_id": "a", "sender_type": "user", "text": "a", "text": "b", "auto_reply": false}"#;
+        let accepted = send("/v1/messages", body).await;
+        assert_eq!((accepted.status, &accepted.json()["data"]["message"]["text"]), (200, &json!("b")));
+        let body = format!(r#"{{"assistant_id": "x", "assistant_id": "{ASSISTANT}"}}"#);
+        let created = server.request("POST", "/api/conversations").raw_json(body).send().await;
+        assert!(created.status < 300, "{}", created.text());
+    }
+);
+
+both_backends!(
+    async fn an_idempotency_key_that_a_route_does_not_support_is_named(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let (key, id) = keys::create(&server, Scope::ALL).await;
+        let send = async |method: &str, path: &str, body: Value| {
+            let key = if path.starts_with("/operator/") { &operator.key } else { &key };
+            let request = server.request(method, path).bearer(key).header("idempotency-key", "a");
+            request.json(&body).send().await
+        };
+        let named = Some("header.Idempotency-Key");
+        let key_path = format!("/v1/keys/{id}");
+
+        let new_key = json!({ "name": "x", "scopes": ["read"] });
+        let with_variable = json!({ "assistant_id": ASSISTANT });
+        let workspace = json!({ "slug": "new", "name": "New" });
+        for (method, path, body) in [
+            ("POST", "/v1/keys", new_key.clone()),
+            ("POST", "/operator/v1/workspaces", workspace),
+            ("POST", "/api/conversations", with_variable),
+            ("DELETE", &key_path, json!({})),
+        ] {
+            let answer = send(method, path, body).await;
+            assert!(answer.status < 300, "{method} {path}: {}", answer.text());
+            assert_eq!(answer.header(WARNING), named, "{method} {path}");
+        }
+        let (key, _) = keys::create(&server, Scope::ALL).await;
+        let conversations = server.request("POST", "/v1/conversations").bearer(&key);
+        let supported = conversations.header("idempotency-key", "a").json(&json!({})).send().await;
+        assert_eq!((supported.status, supported.header(WARNING)), (200, None));
+        let read = server.request("GET", "/v1/me").bearer(&key).header("idempotency-key", "a").send().await;
+        assert_eq!((read.status, read.header(WARNING)), (200, None));
+        let refused = server.request("POST", "/v1/keys").bearer(&key).header("idempotency-key", "a");
+        let refused = refused.json(&json!({})).send().await;
+        assert_eq!((refused.status, refused.header(WARNING)), (400, None));
+    }
+);
 
 both_backends!(
     async fn every_strict_route_refuses_a_query_parameter_that_it_does_not_have(db: TestDb) {

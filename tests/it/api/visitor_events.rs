@@ -1,10 +1,14 @@
 //! The stream of a conversation's events for its visitor: what comes, what does not, and where it resumes.
 
+use std::time::Duration;
+
 use rejoinder::domain::account::Scope;
 use serde_json::{Value, json};
 
+use super::identities::{self, HEADER};
 use crate::support::db::both_backends;
 use crate::support::http::Request;
+use crate::support::identity::{NOW, claims, token};
 use crate::support::seed;
 use crate::support::server::{RESTRICTED, Setup, TEST, TestServer, WIDGET};
 use crate::support::sse::{Block, Stream};
@@ -16,13 +20,13 @@ fn request(server: &TestServer, uuid: &str) -> Request {
     server.request("GET", &format!("/api/conversations/{uuid}/events"))
 }
 
-/// Opens a stream, and checks that it begins with the status.
-async fn open(request: Request, status: &Value) -> (Stream, String) {
+/// Opens a stream, and checks that it begins with the status. Returns its position, which a conversation without events does not have.
+async fn open(request: Request, status: &Value) -> (Stream, Option<String>) {
     let mut stream = request.stream().await;
     assert_eq!(stream.status, 200);
     let first = stream.event().await;
     assert_eq!((first.event.as_deref(), data(&first)), (Some("status"), status.clone()));
-    (stream, first.id.unwrap())
+    (stream, first.id)
 }
 
 fn data(block: &Block) -> Value {
@@ -34,6 +38,12 @@ async fn next(stream: &mut Stream, name: &str) -> Value {
     let block = stream.event().await;
     assert_eq!(block.event.as_deref(), Some(name), "{block:?}");
     data(&block)
+}
+
+/// The position of the conversation's newest event.
+async fn position(server: &TestServer) -> String {
+    let (_stream, position) = open(request(server, WIDGET), &begun()).await;
+    position.expect("the conversation has an event")
 }
 
 fn begun() -> Value {
@@ -102,8 +112,8 @@ both_backends!(
     async fn a_stream_resumes_without_a_gap_or_a_repetition(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.conversation_id(WIDGET).await;
-        let (stream, at_first) = open(request(&server, WIDGET), &begun()).await;
-        drop(stream);
+        send(&server, &con, "agent", "old").await;
+        let at_first = position(&server).await;
         for text in ["one", "two"] {
             send(&server, &con, "agent", text).await;
         }
@@ -127,14 +137,43 @@ both_backends!(
 );
 
 both_backends!(
+    async fn a_position_says_nothing_of_other_conversations(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (con, other) = (server.conversation_id(WIDGET).await, server.conversation_id(TEST).await);
+        send(&server, &con, "agent", "old").await;
+        let before = position(&server).await;
+
+        send(&server, &other, "agent", "elsewhere").await;
+
+        assert_eq!(position(&server).await, before);
+    }
+);
+
+both_backends!(
+    async fn a_stream_ends_when_the_secret_of_its_token_is_removed(db: TestDb) {
+        let server = identities::start(&db).await;
+        let token = token(&claims("42"));
+        let uuid = identities::create(&server, &token).await;
+        let con = server.conversation_id(&uuid).await;
+        let (mut stream, _) = open(request(&server, &uuid).header(HEADER, &token), &begun()).await;
+
+        seed::configure(&db, "delete from identity_secrets").await;
+        send(&server, &con, "agent", "not for this reader").await;
+
+        wait_for_end(&mut stream).await;
+    }
+);
+
+both_backends!(
     async fn a_position_that_is_gone_is_a_reset(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.conversation_id(WIDGET).await;
         send(&server, &con, "agent", "old").await;
+        let removed = position(&server).await;
         seed::execute(&db, "update events set created_at = 0").await;
         server.worker().remove_old_events().await.unwrap();
 
-        for gone in ["0", "999999", "7-1"] {
+        for gone in [removed.as_str(), "evt_01k9z3x8f5e4r9t2m6q7w8y0ab"] {
             let resumed = request(&server, WIDGET).header("last-event-id", gone);
             let (mut stream, _) = open(resumed, &begun()).await;
             assert_eq!(next(&mut stream, "reset").await, json!({}), "{gone}");
@@ -148,8 +187,8 @@ both_backends!(
     async fn a_message_that_was_removed_is_skipped(db: TestDb) {
         let server = TestServer::start(&db).await;
         let con = server.conversation_id(WIDGET).await;
-        let (stream, at_first) = open(request(&server, WIDGET), &begun()).await;
-        drop(stream);
+        send(&server, &con, "agent", "old").await;
+        let at_first = position(&server).await;
         send(&server, &con, "agent", "removed").await;
         seed::execute(&db, "delete from messages where text = 'removed'").await;
         send(&server, &con, "agent", "kept").await;
@@ -212,7 +251,7 @@ both_backends!(
             (unknown.status, unknown.header("rejoinder-error")),
             (404, Some("conversation_not_found"))
         );
-        for query in ["after=x", "after=evt_01k9z3x8f5e4r9t2m6q7w8y0ab", "types=message.created"] {
+        for query in ["after=x", "after=42", "types=message.created"] {
             let path = format!("/api/conversations/{WIDGET}/events?{query}");
             let invalid = server.request("GET", &path).send().await;
             let code = invalid.header("rejoinder-error");
@@ -248,6 +287,46 @@ both_backends!(
         assert_eq!(of_suspended.block().await, None);
         let refused = request(&server, WIDGET).send().await;
         assert_eq!((refused.status, refused.header("rejoinder-error")), (400, Some("workspace_suspended")));
+    }
+);
+
+/// Waits until the stream ends, without another frame.
+async fn wait_for_end(stream: &mut Stream) {
+    while let Some(block) = stream.block().await {
+        assert_eq!(block.data, None, "{block:?}");
+    }
+}
+
+both_backends!(
+    async fn a_stream_ends_with_its_token_and_a_newer_one_resumes_it(db: TestDb) {
+        let server = identities::start(&db).await;
+        let mut short = claims("42");
+        short["exp"] = json!(NOW + 60);
+        let (short, long) = (token(&short), token(&claims("42")));
+        let uuid = identities::create(&server, &short).await;
+        let con = server.conversation_id(&uuid).await;
+        let with = |token: &str| request(&server, &uuid).header(HEADER, token);
+        let (mut ending, _) = open(with(&short), &begun()).await;
+        let (mut lasting, _) = open(with(&long), &begun()).await;
+
+        // Clocks may differ by a minute.
+        server.advance_clock(&db, Duration::from_secs(119)).await;
+        send(&server, &con, "agent", "one").await;
+        let last = ending.event().await;
+        assert_eq!(data(&last)["content"], "one");
+        server.advance_clock(&db, Duration::from_secs(1)).await;
+        send(&server, &con, "agent", "two").await;
+
+        wait_for_end(&mut ending).await;
+        for content in ["one", "two"] {
+            assert_eq!(next(&mut lasting, "message").await["content"], content);
+        }
+        let expired = with(&short).send().await;
+        let code = expired.header("rejoinder-error");
+        assert_eq!((expired.status, code), (404, Some("conversation_not_found")));
+        let resumed = with(&long).header("last-event-id", last.id.as_deref().unwrap());
+        let (mut resumed, _) = open(resumed, &begun()).await;
+        assert_eq!(next(&mut resumed, "message").await["content"], "two");
     }
 );
 

@@ -15,7 +15,7 @@ subtitle = "Usually at once"
 accent = "#123abc"
 quick_replies = ["Where is my order?"]
 form = [{ variable = "name", label = "Your name", required = true }]
-tools = "hidden"
+tools = "details"
 
 [[assistants]]
 slug = "guarded""##;
@@ -42,7 +42,7 @@ both_backends!(
                 "id": id, "title": "Ask us", "subtitle": "Usually at once", "accent": "#123abc",
                 "quick_replies": ["Where is my order?"],
                 "form": [{"variable": "name", "label": "Your name", "type": "text", "required": true, "max_length": 80}],
-                "tools": "hidden",
+                "tools": "details",
                 "tool_labels": {
                     "book_appointment": {"kind": "calendar_booking"},
                     "cancel_appointment": {"kind": "calendar_cancel"},
@@ -64,6 +64,18 @@ both_backends!(
         );
         seed::configure(&db, "update assistants set archived_at = 1").await;
         assert_eq!(read(ASSISTANT).await.status, 200, "it still answers in its conversations");
+    }
+);
+
+both_backends!(
+    async fn hidden_tools_have_no_names(db: TestDb) {
+        let hidden = |text: &str| text.replacen("tools = \"details\"", "tools = \"hidden\"", 1);
+        let server = Setup::default().workspace(move |text| hidden(&with_settings(&text))).start(&db).await;
+
+        let read = server.request("GET", &format!("/api/assistants/{ASSISTANT}")).send().await.json();
+
+        let assistant = &read["assistant"];
+        assert_eq!((&assistant["tools"], &assistant["tool_labels"]), (&json!("hidden"), &json!({})));
     }
 );
 

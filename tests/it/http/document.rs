@@ -143,34 +143,34 @@ async fn every_field_of_a_response_is_described() {
     let called = post(&format!("{tool_path}/test")).json(&arguments).send().await.json()["data"].clone();
 
     for (sent, schema) in [
-        (&calendar, "CalendarOut"),
-        (&linked, "LinkedCalendarOut"),
-        (&calendar["hours"], "HoursOut"),
-        (&endpoint, "EndpointWithSecretOut"),
-        (&tool, "ToolOut"),
-        (&get("/v1/tools").await["items"][0], "ToolSummaryOut"),
-        (&called, "TestCallOut"),
-        (&get(&path).await, "EndpointOut"),
-        (&delivery_details, "DeliveryDetailsOut"),
-        (&attempt, "AttemptOut"),
-        (&get(&format!("{path}/deliveries")).await["items"][0], "DeliveryOut"),
-        (&replayed["data"], "ReplayOut"),
-        (&created["data"], "NewConversation"),
+        (&calendar, "Calendar"),
+        (&linked, "LinkedCalendar"),
+        (&calendar["hours"], "OpeningHours"),
+        (&endpoint, "WebhookEndpointWithSecret"),
+        (&tool, "Tool"),
+        (&get("/v1/tools").await["items"][0], "ToolSummary"),
+        (&called, "TestCallResult"),
+        (&get(&path).await, "WebhookEndpoint"),
+        (&delivery_details, "DeliveryDetails"),
+        (&attempt, "DeliveryAttempt"),
+        (&get(&format!("{path}/deliveries")).await["items"][0], "Delivery"),
+        (&replayed["data"], "WebhookReplayResult"),
+        (&created["data"], "CreatedConversation"),
         (&conversation, "Conversation"),
         (&messages["items"][2], "Message"),
         (&reply.json(), "WidgetReply"),
         (&history, "VisitorView"),
         (&history["history"][2], "Entry"),
-        (&traced, "TracedTurnOut"),
-        (&traced["rounds"][0], "RoundOut"),
-        (&traced["totals"], "TotalsOut"),
+        (&traced, "TracedTurn"),
+        (&traced["rounds"][0], "TurnRound"),
+        (&traced["totals"], "TurnTotals"),
         (
             &get(&format!("/v1/messages/{}/trace", traced["message_id"].as_str().unwrap())).await,
-            "MessageTraceOut",
+            "MessageTrace",
         ),
-        (&get("/v1/ledger").await["items"][1], "LedgerEntryOut"),
+        (&get("/v1/ledger").await["items"][1], "LedgerEntry"),
         (&get("/v1/events").await["items"][0], "ConversationCreatedEvent"),
-        (&get("/v1/balance").await, "BalanceOut"),
+        (&get("/v1/balance").await, "Balance"),
     ] {
         let described = properties(&document, schema);
         let sent = keys(sent);
@@ -291,7 +291,7 @@ async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
             }),
         ),
         (
-            "MessageIn",
+            "NewMessage",
             "POST",
             "/v1/messages".to_owned(),
             json!({
@@ -300,7 +300,7 @@ async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
             }),
         ),
         (
-            "ConversationIn",
+            "NewConversation",
             "POST",
             "/v1/conversations".to_owned(),
             json!({
@@ -315,7 +315,7 @@ async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
             json!({"ai_enabled": true, "metadata": {}, "ended": true}),
         ),
         (
-            "WebhookEndpointIn",
+            "NewWebhookEndpoint",
             "POST",
             "/v1/webhook_endpoints".to_owned(),
             json!({
@@ -346,14 +346,14 @@ async fn next_cursor_is_always_present_and_null_only_on_the_last_page() {
     let pages = [
         "Conversation",
         "Message",
-        "LedgerEntryOut",
-        "EndpointOut",
-        "DeliveryOut",
-        "ToolSummaryOut",
+        "LedgerEntry",
+        "WebhookEndpoint",
+        "Delivery",
+        "ToolSummary",
         "KnowledgeBase",
-        "DocumentOut",
-        "CalendarOut",
-        "BookingOut",
+        "Document",
+        "Calendar",
+        "Booking",
     ];
     let schemas = &document["components"]["schemas"];
     let pages = pages.map(|item| (item, &schemas[format!("Success_Page_{item}")]["properties"]["data"]));

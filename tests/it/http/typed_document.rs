@@ -99,11 +99,11 @@ fn closed_sets_list_their_words_and_ids_have_their_form() {
     // A response of another server, its model and its web address have what they have, and the audit log the objects of any version.
     let foreign = [
         "AuditEntry.object",
-        "ReceivedResponseOut",
-        "AttemptOut.status",
+        "ReceivedResponse",
+        "DeliveryAttempt.status",
         "ModelError",
         "MessagePart",
-        "TestCallOut",
+        "TestCallResult",
     ];
     for (path, schema) in all_schemas() {
         let Some((_, name)) = path.rsplit_once(['.', ' ']) else { continue };
@@ -122,7 +122,7 @@ fn closed_sets_list_their_words_and_ids_have_their_form() {
             "request_id",
             "AuditEntry.actor.id",
             "ChatRequest.id",
-            "CallOut.id",
+            "TurnCall.id",
             "CancelRequest.turn_id",
             "StartMetadata.conversation_id",
         ];
@@ -139,7 +139,7 @@ fn closed_sets_list_their_words_and_ids_have_their_form() {
 
 #[test]
 fn a_field_that_may_be_absent_from_a_response_is_never_null() {
-    let tolerant = ["MessageIn", "WidgetConversation", "WidgetMessage", "CancelRequest", "ChatRequest"];
+    let tolerant = ["NewMessage", "WidgetConversation", "WidgetMessage", "CancelRequest", "ChatRequest"];
     for (path, schema) in all_schemas() {
         let required = schema["required"].as_array().cloned().unwrap_or_default();
         let is_request = schema["additionalProperties"] == false
@@ -206,7 +206,7 @@ async fn the_server_accepts_exactly_what_the_schemas_of_bodies_do() {
     let message = |change: Value| {
         let mut body = json!({"conversation_id": con, "sender_id": "u", "sender_type": "user", "text": "Hi"});
         body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        ("MessageIn", "POST", "/v1/messages".to_owned(), body)
+        ("NewMessage", "POST", "/v1/messages".to_owned(), body)
     };
     let on_endpoint = |body: Value| ("WebhookEndpointUpdate", "PATCH", endpoint.clone(), body);
     let replay = |body: Value| ("WebhookReplay", "POST", format!("{endpoint}/replay"), body);

@@ -47,6 +47,35 @@ both_backends!(
     }
 );
 
+both_backends!(
+    async fn a_revoked_key_that_this_process_still_trusts_leaves_nothing_behind(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let operator = Operator::new(&server).await;
+        let (demo, other) = (operator.workspace("demo").await, operator.workspace("other").await);
+        assert_eq!(operator.post(&format!("/workspaces/{other}/suspend"), &json!({})).await.status, 200);
+        let services = server.services();
+        let listed = operator_keys::list(&services.db).await.unwrap();
+        let (clock, ids) = (services.clock.as_ref(), &services.ids);
+        operator_keys::revoke(&services.db, clock, ids, listed[0].id).await.unwrap();
+        let before = server.row_counts().await;
+
+        let key = json!({ "name": "x", "scopes": ["read"] });
+        let credit = json!({ "amount": "1.00", "reference": "x" });
+        let refused = [
+            operator.post(&format!("/workspaces/{demo}/keys"), &key).await,
+            operator.post(&format!("/workspaces/{demo}/credit"), &credit).await,
+            operator.post("/workspaces", &json!({ "slug": "new", "name": "New" })).await,
+            operator.post(&format!("/workspaces/{demo}/suspend"), &json!({})).await,
+            operator.request("DELETE", &format!("/workspaces/{other}")).send().await,
+        ];
+
+        for refused in refused {
+            assert_eq!(refused.status, 401, "{}", refused.text());
+        }
+        assert_eq!(server.row_counts().await, before);
+    }
+);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn invalid_keys_count_towards_the_limit_of_their_address() {
     let db = store::sqlite().await;

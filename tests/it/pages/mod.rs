@@ -1,6 +1,7 @@
 //! The pages in a real browser, served with the demo and the offline model.
 
 mod modules;
+mod other_sites;
 mod streaming;
 
 use rejoinder::domain::account::Scope;

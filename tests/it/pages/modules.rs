@@ -1,9 +1,10 @@
 //! The widget's modules one by one, in a browser that loads their sources as they are.
 
 use axum::extract::Path;
-use axum::response::{Html, IntoResponse};
-use axum::routing::get;
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
 use http::header::CONTENT_TYPE;
+use http::{StatusCode, Uri};
 use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
@@ -11,9 +12,13 @@ use crate::support::router_server::RouterServer;
 
 /// Serves the sources, and evaluates the body of a function in a page of theirs.
 async fn evaluate(script: &str) -> Value {
+    evaluate_from(get(source), script).await
+}
+
+async fn evaluate_from(sources: MethodRouter, script: &str) -> Value {
     let routes = axum::Router::new()
         .route("/", get(async || Html("<!doctype html><title>Modules</title>")))
-        .route("/{file}", get(source));
+        .route("/{file}", sources);
     let server = RouterServer::start(routes).await;
     let browser = Browser::open().await;
     browser.visit(&server.url()).await;
@@ -24,6 +29,14 @@ async fn source(Path(file): Path<String>) -> impl IntoResponse {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/pages/assets/widget");
     let text = std::fs::read_to_string(format!("{folder}/{file}")).unwrap_or_default();
     ([(CONTENT_TYPE, "text/javascript")], text)
+}
+
+/// Serves `extras.js` only at its third address, which ends in `??`.
+async fn source_that_fails_twice(path: Path<String>, uri: Uri) -> Response {
+    if path.as_str() == "extras.js" && uri.query() != Some("?") {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    source(path).await.into_response()
 }
 
 /// The line of a call while it runs and when it has ended.
@@ -123,6 +136,61 @@ async fn text_that_grows_looks_like_the_whole_text() {
 
     let partial = "<p>a</p><p>some <strong>bold</strong> and *it</p>";
     assert_eq!(rendered, json!([[], partial, true]));
+}
+
+/// A chat whose part with the calls and the list does not load twice. Returns what it shows then, and what after another try.
+const LOSE: &str = "
+    const { callPart, newItem, textPart } = await import('/log.js');
+    const { blankState } = await import('/state.js');
+    const { ChatView } = await import('/view_panel.js');
+    const until = async (found) => {
+        while (!found()) await new Promise((done) => setTimeout(done, 10));
+    };
+    const host = document.createElement('div');
+    document.body.append(host);
+    const root = host.attachShadow({ mode: 'open' });
+    const parts = [callPart('c', 'look', {}, {}), textPart('Found.')];
+    const items = [newItem('assistant', { id: 'm', parts })];
+    const settings = { tools: 'details', form: [] };
+    const state = { ...blankState(), phase: 'ready', items, running: null, settings, conversations: [] };
+    const chat = { state, draft: '', subscribe: () => () => {}, setVisible() {}, list() {} };
+    const warned = [];
+    console.warn = (...words) => warned.push(words);
+    const view = new ChatView({ root, host, chat, options: { mode: 'inline', locale: 'en' } });
+    view.show();
+    const click = (action) => root.querySelector(`[data-action=${action}]`).click();
+    await until(() => warned.length === 1);
+    const lost = [root.querySelector('.prose').textContent, root.querySelector('.calls')];
+    click('conversations');
+    await until(() => root.querySelector('[data-action=retry]'));
+    click('retry');
+    await until(() => root.querySelector('[part=conversations]'));
+    click('back');
+    await until(() => root.querySelector('.calls'));
+    return [...lost, warned.length, root.querySelector('[part=conversations]')];";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_goes_without_a_part_that_does_not_load_and_tries_again() {
+    let shown = evaluate_from(get(source_that_fails_twice), LOSE).await;
+
+    assert_eq!(shown, json!(["Found.", null, 2, null]));
+}
+
+/// The German texts, which take a while, and the English ones for another language.
+const SPEAK: &str = "
+    const { loadTexts, textsFor } = await import('/texts.js');
+    const shown = ({ send, language, locale }) => [send, language, locale];
+    const before = shown(textsFor('de-AT'));
+    const hasCome = await loadTexts('de-AT');
+    const after = shown(textsFor('de-AT', { send: 'Los' }));
+    return [before, hasCome, after, textsFor('de').send, loadTexts('de'), loadTexts('fr'), shown(textsFor('fr'))];";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn german_texts_are_loaded_when_they_are_wanted() {
+    let spoken = evaluate(SPEAK).await;
+
+    let (before, after) = (json!(["Send", "en", "de-AT"]), json!(["Los", "de", "de-AT"]));
+    assert_eq!(spoken, json!([before, true, after, "Senden", null, null, ["Send", "en", "fr"]]));
 }
 
 /// Renders texts that a pattern could be slow or endless with, whole and with a line that is not complete. Returns those that took long.

@@ -23,7 +23,7 @@ pub(super) const ROOMS: &[(&str, &[&str])] = &[
             "http",
         ],
     ),
-    ("http", &["domain", "config", "service", "fair_semaphore", "lifecycle", "telemetry"]),
+    ("http", &["domain", "formats", "config", "service", "fair_semaphore", "lifecycle", "telemetry"]),
     (
         "worker",
         &["domain", "config", "store", "writer", "service", "fair_semaphore", "lifecycle", "telemetry"],

@@ -191,7 +191,7 @@ both_backends!(
             other.unwrap_err().to_string(),
             "invoice-1 has counted already, for 2.00; nothing was credited. Give another reference"
         );
-        assert_eq!(nothing.unwrap_err().to_string(), "an amount of zero moves nothing");
+        assert_eq!(nothing.unwrap_err().to_string(), "the amount must not be zero");
         assert_eq!(
             taken.unwrap_err().to_string(),
             "the balance is 3.00: The balance after it would be below zero or too large."

@@ -22,8 +22,7 @@ const EMPTY: Template = Template { name: "empty", migrate: |_| Box::pin(async { 
 
 /// Takes the migrations from 11 on back. That of the bookings may be run again.
 const UNDO_FROM_11: &str = "delete from _sqlx_migrations where version > 10; \
-    drop index audit_log_by_actor; drop index audit_log_by_object; drop index audit_log_by_action; \
-    drop index audit_log_by_kind; drop index conversations_by_identity; drop table identity_secrets; \
+    drop index conversations_by_identity; drop index conversations_of_identity; drop table identity_secrets; \
     alter table conversations drop column identity; alter table conversations drop column identity_variables; \
     alter table conversations drop column identity_expires_at; \
     alter table messages drop column rating; alter table messages drop column rating_comment; drop table typing; \

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use rejoinder::domain::clock::{Clock as _, Micros};
 use rejoinder::domain::conversation::ConversationKind;
-use rejoinder::domain::erasure::{ErasureJob, ErasureTarget, FailingCalendars};
+use rejoinder::domain::erasure::{ErasureJob, ErasureTarget, FailingCalendars, Person};
 use rejoinder::domain::ids::{ConversationId, ErasureId};
-use rejoinder::store::erasures::content;
+use rejoinder::store::erasures::{content, targets};
 use rejoinder::store::{Conn, conversations};
 use uuid::Uuid;
 
@@ -73,5 +73,40 @@ both_backends!(
 
         assert_eq!(listed.len(), 5);
         assert_eq!(listed.into_iter().collect::<BTreeSet<_>>(), created);
+    }
+);
+
+both_backends!(
+    async fn each_conversation_of_a_person_is_looked_at_once(db: TestDb) {
+        let seeded = seed::workspace(&db, 0).await;
+        let process = Process::start(&db).await;
+        let mut created = BTreeSet::new();
+        for _ in 0..5 {
+            created.insert(process.conversation(&seeded, ConversationKind::Widget).await.id);
+        }
+        let created: Vec<_> = created.into_iter().collect();
+        seed::execute(&db, "update conversations set external_identifier = 'ada', identity = 'ada'").await;
+        process.conversation(&seeded, ConversationKind::Widget).await;
+        let now = process.clock.now();
+        let (deleted, newer) = (seed::literal(&db, created[1].0), seed::literal(&db, created[3].0));
+        seed::execute(&db, &format!("update conversations set deleted_at = 7 where id = {deleted}")).await;
+        let later = format!("update conversations set created_at = {} where id = {newer}", now.0 + 1);
+        seed::execute(&db, &later).await;
+
+        for person in [Person::ExternalIdentifier("ada".to_owned()), Person::Identity("ada".to_owned())] {
+            let (mut listed, mut after) = (Vec::new(), None);
+            loop {
+                let list = async |conn: Conn<'_>| {
+                    targets::list_by_person(conn, seeded.workspace, &person, (after, now), 2).await
+                };
+                let page = process.db.read(seeded.workspace, list).await.unwrap();
+                let Some(newest) = page.last() else { break };
+                after = Some(newest.id);
+                listed.extend(page.into_iter().map(|conversation| (conversation.id, conversation.is_target)));
+            }
+
+            let expected: Vec<_> = created.iter().copied().zip([true, false, true, false, true]).collect();
+            assert_eq!(listed, expected, "{person:?}");
+        }
     }
 );

@@ -1,12 +1,17 @@
 //! The cost of a batch: its round trips, and plans that need no statistics.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use rejoinder::domain::audit::{AuditAction, AuditFilter, ObjectKind};
+use rejoinder::domain::clock::Clock as _;
 use rejoinder::domain::conversation::{Conversation, ConversationKind};
+use rejoinder::domain::erasure::Person;
 use rejoinder::domain::turn::Api;
+use rejoinder::store::erasures::targets;
 use rejoinder::store::turns::claims::{ClaimRequest, claim, list_due};
-use rejoinder::store::{Conn, Tenant};
+use rejoinder::store::{Conn, ReadLimit, Tenant, audit};
 use rejoinder::writer::{Admission, TurnWriteOutcome};
 
 use crate::support::db::TestDb;
@@ -71,6 +76,14 @@ async fn claim_queued(process: &Process, conversations: &[Conversation]) {
     assert_eq!(process.db.write(Tenant::Process, claim).await.unwrap().len(), conversations.len());
 }
 
+/// The entries of indexes of a table that the transaction has read, and the rows, if it has walked the table.
+async fn entries_read(conn: Conn<'_>, table: &str) -> i64 {
+    let Conn::Postgres(conn) = conn else { panic!("a PostgreSQL") };
+    let read = "select (coalesce(sum(pg_stat_get_xact_tuples_returned(indexrelid)), 0) \
+        + pg_stat_get_xact_tuples_returned($1::regclass))::bigint from pg_index where indrelid = $1::regclass";
+    sqlx::query_scalar::<_, i64>(read).bind(table).fetch_one(conn).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_reads_only_the_turns_of_its_workspaces() {
     let db = store::postgres().await;
@@ -85,13 +98,7 @@ async fn a_claim_reads_only_the_turns_of_its_workspaces() {
     }
     // In one transaction, which has its own statistics.
     let mut tx = process.db.begin().await.unwrap();
-    let entries = async |conn: Conn<'_>| {
-        let Conn::Postgres(conn) = conn else { panic!("a PostgreSQL") };
-        let read = "select coalesce(sum(pg_stat_get_xact_tuples_returned(indexrelid)), 0)::bigint \
-            from pg_index where indrelid = 'turns'::regclass";
-        sqlx::query_scalar::<_, i64>(read).fetch_one(conn).await.unwrap()
-    };
-    let before = entries(tx.conn()).await;
+    let before = entries_read(tx.conn(), "turns").await;
 
     let clock = process.clock.as_ref();
     let due = list_due(tx.conn(), Api::Widget, clock).await.unwrap();
@@ -99,8 +106,56 @@ async fn a_claim_reads_only_the_turns_of_its_workspaces() {
     let claimed = claim(tx.conn(), process.id, Api::Widget, &[request], 20, clock).await.unwrap();
 
     assert_eq!((due.len(), claimed.len()), (2, 1));
-    let read = entries(tx.conn()).await - before;
+    let read = entries_read(tx.conn(), "turns").await - before;
     assert!(read < 50, "{read} entries of indexes were read, and the other workspace has 500 turns");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_a_persons_conversations_reads_no_others() {
+    let db = store::postgres().await;
+    let seeded = seed::workspace(&db, 1_000_000).await;
+    let process = Process::start(&db).await;
+    let mut created = BTreeSet::new();
+    for _ in 0..200 {
+        created.insert(process.conversation(&seeded, ConversationKind::Widget).await.id);
+    }
+    let names = "update conversations set external_identifier = 'ada', identity = 'ada', deleted_at = 7";
+    seed::execute(&db, names).await;
+    let position = (created.iter().nth(100).copied(), process.clock.now());
+    let mut tx = process.db.begin().await.unwrap();
+
+    for person in [Person::ExternalIdentifier("ada".to_owned()), Person::Identity("ada".to_owned())] {
+        let before = entries_read(tx.conn(), "conversations").await;
+        let page = targets::list_by_person(tx.conn(), seeded.workspace, &person, position, 8).await.unwrap();
+        let read = entries_read(tx.conn(), "conversations").await - before;
+
+        assert_eq!(page.len(), 8);
+        assert!(read < 20, "{read} entries were read for 8 conversations of {person:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_of_the_audit_log_of_all_workspaces_reads_only_what_matches() {
+    let db = store::postgres().await;
+    let store = store::open(&db).await;
+    let entries = "insert into audit_log (id, created_at, actor_kind, actor_name, action, object_kind, object_id) \
+        select gen_random_uuid(), n, 'server', '', case when n % 100 = 0 then 'deleted' else 'updated' end, \
+        case when n % 100 = 0 then 'tool' else 'assistant' end, '' from generate_series(1, 500) as n; \
+        analyze audit_log";
+    seed::execute(&db, entries).await;
+    let by_action = AuditFilter { action: Some(AuditAction::Deleted), ..AuditFilter::default() };
+    let by_kind = AuditFilter { object_kind: Some(ObjectKind::Tool), ..AuditFilter::default() };
+    let mut tx = store.begin().await.unwrap();
+
+    for filter in [by_action, by_kind] {
+        let before = entries_read(tx.conn(), "audit_log").await;
+        let limit = ReadLimit { rows: 3, bytes: i64::MAX };
+        let page = audit::list_before(tx.conn(), &filter, None, limit).await.unwrap();
+        let read = entries_read(tx.conn(), "audit_log").await - before;
+
+        assert_eq!(page.rows.len(), 3);
+        assert!(read < 20, "{read} entries were read for 3 of {filter:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -21,7 +21,6 @@ const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 /// Keys that are not characters, for [`Browser::press`].
 pub mod keys {
     pub const TAB: &str = "\u{e004}";
-    pub const ENTER: &str = "\u{e007}";
     pub const ESCAPE: &str = "\u{e00c}";
 }
 
@@ -178,15 +177,6 @@ impl Browser {
         self.devtools("Network.enable", &json!({})).await;
         self.devtools("Network.emulateNetworkConditions", &network).await;
         self.devtools("Emulation.setCPUThrottlingRate", &json!({ "rate": 4 })).await;
-    }
-
-    /// Connects the page to no network, or to the usual one again.
-    pub async fn set_offline(&self, is_offline: bool) {
-        let network = json!({
-            "offline": is_offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1,
-        });
-        self.devtools("Network.enable", &json!({})).await;
-        self.devtools("Network.emulateNetworkConditions", &network).await;
     }
 
     /// Collects garbage and counts what is left: `documents`, `nodes` and `jsEventListeners` of the page's process.

@@ -84,9 +84,10 @@ impl Setup {
         self.env("REJOINDER_HTTP__H2C", "true")
     }
 
-    /// Changes the text of the workspace file, [`workspaces::workspace`].
+    /// Changes the text of the workspace file, [`workspaces::workspace`], after earlier changes.
     pub fn workspace(mut self, edit: impl Fn(String) -> String + 'static) -> Self {
-        self.edit = Box::new(edit);
+        let earlier = self.edit;
+        self.edit = Box::new(move |text| edit(earlier(text)));
         self
     }
 

@@ -270,6 +270,13 @@ async fn check_refusals(server: &TestServer, operation: &Operation, keys: &Keys)
     }
 }
 
+/// Checks that a caller who may not use an operation hears so, and not that its query is wrong.
+async fn check_refusals_of_unknown_parameters(server: &TestServer, operation: &Operation, keys: &Keys) {
+    let separator = if operation.url.contains('?') { '&' } else { '?' };
+    let url = format!("{}{separator}limt=1", operation.url);
+    check_refusals(server, &Operation { url, ..operation.clone() }, keys).await;
+}
+
 async fn check_scopes(server: &TestServer, operation: &Operation, scope: &str, keys: &Keys) {
     for (other, key) in keys.by_scope.iter().filter(|(other, _)| *other != scope) {
         let named = format!("{} {} with a key for {other}", operation.method, operation.path);
@@ -324,6 +331,7 @@ both_backends!(
 
         for operation in &operations {
             check_refusals(&server, operation, &keys).await;
+            check_refusals_of_unknown_parameters(&server, operation, &keys).await;
             check_other_workspace(&server, operation, &keys).await;
         }
 

@@ -136,6 +136,11 @@ both_backends!(
                 "Field 'widget.form[0].variable': \"name\" is not declared in `visitor_variables`.",
             ),
             (
+                // Not the first settings without their names.
+                json!({ "widget": ["Ask Acme"] }),
+                "Field 'widget': invalid type: array, expected a table of widget settings.",
+            ),
+            (
                 json!({ "widget": { "tools": "all" } }),
                 "Field 'widget.tools': \"all\" is not one of: label, hidden, details.",
             ),

@@ -66,9 +66,16 @@ both_backends!(
                 "{query} {time}"
             );
         }
-        for query in
-            ["?action=x", "?since=x", "?limit=0", "?cursor=x", "?actors=x", "?actor=%00", "?object_id=a%00"]
-        {
+        for query in [
+            "?action=x",
+            "?object_kind=keys",
+            "?since=x",
+            "?limit=0",
+            "?cursor=x",
+            "?actors=x",
+            "?actor=%00",
+            "?object_id=a%00",
+        ] {
             let answer = server.request("GET", &format!("/v1/audit{query}")).bearer(&key).send().await;
             assert_eq!(answer.status, 400, "{query}");
         }
@@ -83,13 +90,13 @@ both_backends!(
             object_id, fields_after) select ";
         let ids = crate::support::seed::random_id(&db);
         let rows = format!(
-            "{insert} {ids}, id, 0, 'server', 'n', 'created', 'sample', 'sample_1', '{{\"a\": 1}}' from workspaces \
+            "{insert} {ids}, id, 0, 'server', 'n', 'created', 'database', 'database', '{{\"a\": 1}}' from workspaces \
              cross join (with recursive n (i) as (select 1 union all select i + 1 from n where i < 450) \
              select i from n) as numbers where slug = 'demo'"
         );
         crate::support::seed::execute(&db, &rows).await;
 
-        let request = server.request("GET", "/v1/audit?object_kind=sample").bearer(&key);
+        let request = server.request("GET", "/v1/audit?object_kind=database").bearer(&key);
         let exported = request.header("accept", "application/x-ndjson").send().await;
 
         assert_eq!(exported.header("content-type"), Some("application/x-ndjson"));

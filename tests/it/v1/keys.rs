@@ -122,19 +122,113 @@ both_backends!(
 );
 
 both_backends!(
-    async fn an_old_secret_does_not_roll_its_key_again(db: TestDb) {
+    async fn an_old_secret_manages_no_keys(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (old, id) = create(&server, &[Scope::Keys]).await;
-        let path = format!("/v1/keys/{id}/roll");
-        let rolled = post(&server, &old, &path, &json!({ "overlap_seconds": 3600 })).await.json();
+        let (_, other) = create(&server, &[Scope::Keys]).await;
+        let (own, other) = (format!("/v1/keys/{id}"), format!("/v1/keys/{other}"));
+        let roll = format!("{own}/roll");
+        let rolled = post(&server, &old, &roll, &json!({ "overlap_seconds": 3600 })).await.json();
         let new = rolled["data"]["secret"].as_str().unwrap().to_owned();
 
-        let refused = post(&server, &old, &path, &json!({ "overlap_seconds": 0 })).await;
+        let refused = [
+            post(&server, &old, "/v1/keys", &json!({ "name": "x", "scopes": ["keys"] })).await,
+            post(&server, &old, &roll, &json!({ "overlap_seconds": 0 })).await,
+            post(&server, &old, &format!("{other}/roll"), &json!({})).await,
+            server.request("DELETE", &own).bearer(&old).send().await,
+            server.request("DELETE", &other).bearer(&old).send().await,
+        ];
+        let listed = server.request("GET", "/v1/keys").bearer(&old).send().await;
         let is_valid = me(&server, &new).await.status;
-        let again = post(&server, &new, &path, &json!({ "overlap_seconds": 0 })).await;
+        let again = post(&server, &new, &roll, &json!({ "overlap_seconds": 0 })).await;
 
-        assert_eq!((refused.status, refused.header("rejoinder-error")), (409, Some("conflict")));
-        assert_eq!((is_valid, again.status), (200, 200));
+        for refused in refused {
+            assert_eq!((refused.status, refused.header("rejoinder-error")), (409, Some("conflict")));
+            assert!(refused.text().contains("before the last roll"), "{}", refused.text());
+        }
+        assert_eq!((listed.status, is_valid, again.status), (200, 200, 200));
+    }
+);
+
+both_backends!(
+    async fn a_revoked_key_that_this_process_still_trusts_leaves_nothing_behind(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (maker, id) = create(&server, Scope::ALL).await;
+        let (_, other) = create(&server, &[Scope::Read]).await;
+        assert_eq!(me(&server, &maker).await.status, 200);
+        let services = server.services();
+        let (clock, ids) = (services.clock.as_ref(), &services.ids);
+        // As another process does.
+        keys::revoke(&services.db, clock, ids, id.parse().unwrap()).await.unwrap();
+
+        let refused = [
+            post(&server, &maker, "/v1/keys", &json!({ "name": "x", "scopes": ["read"] })).await,
+            post(&server, &maker, &format!("/v1/keys/{other}/roll"), &json!({})).await,
+            post(&server, &maker, &format!("/v1/keys/{id}/roll"), &json!({})).await,
+            server.request("DELETE", &format!("/v1/keys/{other}")).bearer(&maker).send().await,
+            post(&server, &maker, "/v1/erasures", &json!({ "sender_id": "ada" })).await,
+            server
+                .request("DELETE", "/v1/conversations/con_01k9z3x8f5e4r9t2m6q7w8y0ab")
+                .bearer(&maker)
+                .send()
+                .await,
+        ];
+
+        for refused in refused {
+            assert_eq!(refused.status, 401, "{}", refused.text());
+        }
+        assert_eq!(server.query_number("select count(*) from erasures").await, 0);
+        assert_eq!(server.query_number("select count(*) from api_keys where name = 'x'").await, 0);
+    }
+);
+
+both_backends!(
+    async fn the_process_that_rolls_or_revokes_a_key_rejects_it_at_once(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (maker, _) = create(&server, Scope::ALL).await;
+        let (secret, id) = create(&server, &[Scope::Read]).await;
+        assert_eq!(me(&server, &secret).await.status, 200);
+
+        let body = json!({ "overlap_seconds": 0 });
+        let rolled = post(&server, &maker, &format!("/v1/keys/{id}/roll"), &body).await.json();
+        let after_roll = me(&server, &secret).await.status;
+        let secret = rolled["data"]["secret"].as_str().unwrap();
+        assert_eq!(me(&server, secret).await.status, 200);
+        server.request("DELETE", &format!("/v1/keys/{id}")).bearer(&maker).send().await;
+
+        assert_eq!((after_roll, me(&server, secret).await.status), (401, 401));
+    }
+);
+
+both_backends!(
+    async fn no_key_gives_a_later_expiry_than_its_own(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let (permanent, permanent_id) = create(&server, &[Scope::Keys]).await;
+        let expiring = json!({ "name": "x", "scopes": ["keys"], "expires_in": 3600 });
+        let made = post(&server, &permanent, "/v1/keys", &expiring).await.json()["data"].clone();
+        let maker = made["secret"].as_str().unwrap();
+        let create_with = async |fields: Value| {
+            let mut body = json!({ "name": "y", "scopes": ["keys"] });
+            body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            post(&server, maker, "/v1/keys", &body).await
+        };
+
+        let inherited = create_with(json!({})).await.json();
+        let same = create_with(json!({ "expires_at": made["expires_at"] })).await;
+        let shorter = create_with(json!({ "expires_in": 60 })).await;
+        let later = create_with(json!({ "expires_in": 7200 })).await;
+        let rolled = post(&server, maker, &format!("/v1/keys/{permanent_id}/roll"), &json!({})).await;
+        let revoked =
+            server.request("DELETE", &format!("/v1/keys/{permanent_id}")).bearer(maker).send().await;
+        let own = format!("/v1/keys/{}/roll", made["id"].as_str().unwrap());
+        let own = post(&server, maker, &own, &json!({})).await;
+
+        assert_eq!(inherited["data"]["expires_at"], made["expires_at"]);
+        assert_eq!((same.status, shorter.status), (200, 200));
+        assert_eq!(later.status, 400);
+        assert!(later.text().contains("Field 'expires_at' must not be later than"), "{}", later.text());
+        assert_eq!((rolled.status, rolled.header("rejoinder-error")), (409, Some("conflict")));
+        assert_eq!((revoked.status, own.status), (200, 200));
     }
 );
 

@@ -110,15 +110,15 @@ async fn a_conversation_is_accessible_from_the_closed_chat_to_its_end() {
     judge.look_at("Markdown").await;
     scene.ask_for_order().await;
     judge.look_at("call of a tool in words").await;
-    scene.push(&format!("{REPLY} [data-rating=up]")).await;
+    scene.guest.click(&format!("{REPLY} [data-rating=up]")).await;
     scene.guest.browser.find("[data-rating=up][aria-pressed=true]").await;
     judge.look_at("rated").await;
     scene.fail().await;
     judge.look_at("failed").await;
-    scene.push("[data-action=conversations]").await;
+    scene.guest.click("[data-action=conversations]").await;
     scene.guest.browser.find("[data-conversation]").await;
     judge.look_at("list of conversations").await;
-    scene.push("[data-action=back]").await;
+    scene.guest.click("[data-action=back]").await;
     scene.hand_over().await;
     judge.look_at("AI off").await;
     scene.write_as_person().await;
@@ -142,10 +142,10 @@ async fn what_the_chat_asks_and_refuses_is_accessible() {
     let mut judge = Judge::new(&scene);
 
     guest.visit_path("/form").await;
-    scene.push(".launcher").await;
+    scene.guest.click(".launcher").await;
     guest.browser.find(".form").await;
     judge.look_at("form").await;
-    scene.push(".form [type=submit]").await;
+    scene.guest.click(".form [type=submit]").await;
     guest.browser.find("[aria-invalid=true]").await;
     judge.look_at("form with a mistake").await;
 
@@ -153,7 +153,7 @@ async fn what_the_chat_asks_and_refuses_is_accessible() {
     guest.visit_path("/details").await;
     guest.open().await;
     scene.ask_for_order().await;
-    scene.push(".call summary").await;
+    scene.guest.click(".call summary").await;
     judge.look_at("details of a call").await;
     guest.say("Hello").await;
     guest.browser.find("[data-code=no_credit]").await;
@@ -161,7 +161,7 @@ async fn what_the_chat_asks_and_refuses_is_accessible() {
     guest.say("Hello").await;
     guest.browser.find("[data-code=limit]").await;
     judge.look_at("limit reached").await;
-    scene.push("[data-action=new]").await;
+    scene.guest.click("[data-action=new]").await;
     guest.browser.find(".screen[data-code=no_credit]").await;
     judge.look_at("no conversation").await;
 
@@ -190,6 +190,6 @@ async fn the_page_of_its_own_is_accessible_and_a_mistake_in_it_would_be_found() 
                     document.body.append(document.createElement('img')))";
     scene.probe(mistakes).await;
     let found = judge.inspect().await.violations.join("\n");
-    assert!(found.contains("button-name: ") && found.contains("rejoinder-chat >>> button"), "{found}");
+    assert!(found.contains("button-name: ") && found.contains("rejoinder-chat >>> .log > button"), "{found}");
     assert!(found.contains("image-alt: "), "{found}");
 }

@@ -45,7 +45,7 @@ async fn on_a_telephone_the_chat_is_modal_and_readable() {
 
     // The fields of the form, too.
     scene.guest.visit_path("/form").await;
-    scene.push(".launcher").await;
+    scene.guest.click(".launcher").await;
     browser.find(".form input").await;
     assert_eq!(scene.probe(readable).await, json!([true, [], []]));
 }
@@ -60,16 +60,16 @@ async fn on_a_desktop_the_page_beside_the_chat_stays_usable() {
 
     assert_eq!(scene.probe(PANEL).await, json!([false, "false", false]));
     assert_eq!(scene.probe(FOCUS).await[0], "rejoinder-chat");
-    scene.push("#buy").await;
+    scene.guest.click("#buy").await;
     assert_eq!(scene.probe("document.activeElement.id").await, "buy");
-    scene.push(".field textarea").await;
+    scene.guest.click(".field textarea").await;
     browser.press(keys::ESCAPE).await;
     scene.wait_for_probe("!panel.open").await;
     assert_eq!(scene.probe(FOCUS).await, json!(["rejoinder-chat", "launcher"]));
     assert_eq!(scene.probe("root.querySelector('.launcher').ariaExpanded").await, "false");
 
     // A window that becomes narrow has the modal chat, and back.
-    scene.push(".launcher").await;
+    scene.guest.click(".launcher").await;
     browser.set_viewport(500, 700).await;
     scene.wait_for_probe("panel.matches(':modal')").await;
     browser.set_viewport(1280, 720).await;

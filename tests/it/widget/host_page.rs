@@ -11,7 +11,7 @@ use http::{HeaderValue, StatusCode};
 use crate::support::router_server::RouterServer;
 
 /// A server of pages, which records the requests.
-pub(in crate::widget) struct HostPage {
+pub(super) struct HostPage {
     server: RouterServer,
     site: Arc<Mutex<Site>>,
 }
@@ -78,7 +78,7 @@ async fn respond(State(site): State<Arc<Mutex<Site>>>, request: Request) -> Resp
 }
 
 /// A page with landmarks, a heading and a form, as a site has it; `attributes` are those of its root element.
-pub(in crate::widget) fn html(attributes: &str, script: &str) -> String {
+pub(super) fn html(attributes: &str, script: &str) -> String {
     let attributes = if attributes.contains("lang=") {
         attributes.to_owned()
     } else {

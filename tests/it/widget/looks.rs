@@ -148,18 +148,18 @@ async fn replace_texts(scene: &Scene) {
     assert_marked("details of a call").await;
     scene.fail().await;
     assert_marked("failed").await;
-    scene.push("[data-action=conversations]").await;
+    scene.guest.click("[data-action=conversations]").await;
     browser.find("[data-conversation]").await;
     assert_marked("list").await;
-    scene.push("[data-action=back]").await;
+    scene.guest.click("[data-action=back]").await;
     scene.hand_over().await;
     scene.write_as_person().await;
     assert_marked("a person is typing").await;
     scene.end_conversation().await;
     assert_marked("ended").await;
     browser.evaluate(&mount(ASKING)).await;
-    scene.push(".launcher").await;
-    scene.push(".form [type=submit]").await;
+    scene.guest.click(".launcher").await;
+    scene.guest.click(".form [type=submit]").await;
     browser.find("[aria-invalid=true]").await;
     assert_marked("form").await;
     browser.devtools("Network.enable", &json!({})).await;
@@ -168,7 +168,7 @@ async fn replace_texts(scene: &Scene) {
     scene.guest.visit().await;
     browser.evaluate(&mark).await;
     browser.evaluate(&mount(ASSISTANT)).await;
-    scene.push(".launcher").await;
+    scene.guest.click(".launcher").await;
     browser.wait_for_text("aside [role=status]", "§").await;
     assert_marked("not loaded").await;
 }

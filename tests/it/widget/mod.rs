@@ -30,10 +30,10 @@ use crate::support::store;
 use crate::support::wait::wait_for;
 
 /// The newest message of the assistant.
-pub(super) const REPLY: &str = ".log .entry.assistant:last-of-type";
+const REPLY: &str = ".log .entry.assistant:last-of-type";
 
 /// A server with an assistant, a site whose page has its chat, and a visitor's browser.
-pub(super) struct Guest {
+struct Guest {
     pub browser: Browser,
     pub page: HostPage,
     pub server: TestServer,
@@ -139,17 +139,17 @@ impl Guest {
 }
 
 /// The script tag for the default assistant; `attributes` are more of its attributes.
-pub(super) fn script_tag(server: &TestServer, attributes: &str) -> String {
+fn script_tag(server: &TestServer, attributes: &str) -> String {
     script_tag_of(server, ASSISTANT, attributes)
 }
 
 /// The same for another assistant.
-pub(super) fn script_tag_of(server: &TestServer, assistant: &str, attributes: &str) -> String {
+fn script_tag_of(server: &TestServer, assistant: &str, attributes: &str) -> String {
     script_tag_from(&server.url(), assistant, attributes)
 }
 
 /// The same for a server that is reached at another URL.
-pub(super) fn script_tag_from(url: &str, assistant: &str, attributes: &str) -> String {
+fn script_tag_from(url: &str, assistant: &str, attributes: &str) -> String {
     let source = format!("{}/widget.js", url.trim_end_matches('/'));
     format!("<script async src=\"{source}\" data-assistant=\"{assistant}\" {attributes}></script>")
 }

@@ -20,6 +20,7 @@ async fn without_tls_the_chat_works_and_the_visible_tab_looks_for_messages() {
         guest.serve(path, "", &format!("{referrer}{}", script_tag_from(&gateway.url(), ASSISTANT, "")));
     }
     let visit = async |path: &str| {
+        browser.set_viewport(1024, 768).await;
         browser.visit(&guest.page.url(path).replace("127.0.0.1", "shop.test")).await;
         browser.find(".launcher").await;
     };

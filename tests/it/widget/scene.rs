@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Guest, script_tag_of};
+use super::{Guest, human, script_tag_of};
 use crate::support::fake_model::{ModelRequest, Reply, ToolCall};
 use crate::support::script::Gate;
 use crate::support::server::Setup;
@@ -51,11 +51,6 @@ impl Scene {
         wait_for(expression, look).await;
     }
 
-    /// Clicks the first element of a selector.
-    pub async fn push(&self, css: &str) {
-        self.guest.browser.find(css).await.click().await;
-    }
-
     /// Sends a message that is answered with [`MARKDOWN`], and waits for the half of it.
     pub async fn ask_for_prices(&self) {
         self.guest.say("What are the prices?").await;
@@ -82,7 +77,7 @@ impl Scene {
 
     /// Switches the AI of the conversation off.
     pub async fn hand_over(&self) {
-        self.patch(&json!({ "ai_enabled": false })).await;
+        self.change(&json!({ "ai_enabled": false })).await;
         self.guest.browser.find(".strip:not([hidden])").await;
     }
 
@@ -90,26 +85,19 @@ impl Scene {
     pub async fn write_as_person(&self) {
         let Guest { server, browser, .. } = &self.guest;
         let con = self.guest.conversation_id().await;
-        let body = json!({
-            "conversation_id": con, "sender_id": "ada", "sender_type": "agent", "text": "I am Ada.", "auto_reply": false,
-        });
-        assert_eq!(server.enqueue(body.to_string()).send().await.status, 200);
+        human::write(server, &con, "I am Ada.").await;
         browser.wait_for_text(".agent", "I am Ada.").await;
-        let typing = server.request("POST", &format!("/v1/conversations/{con}/typing"));
-        assert_eq!(typing.bearer(&server.keys.full).send().await.status, 200);
+        human::types(server, &con, true).await;
         browser.find(".human-typing:not([hidden])").await;
     }
 
     pub async fn end_conversation(&self) {
-        self.patch(&json!({ "ended": true })).await;
+        self.change(&json!({ "ended": true })).await;
         self.guest.browser.find(".ending").await;
     }
 
-    async fn patch(&self, changes: &Value) {
-        let Guest { server, .. } = &self.guest;
-        let path = format!("/v1/conversations/{}", self.guest.conversation_id().await);
-        let patched = server.request("PATCH", &path).bearer(&server.keys.full).json(changes).send().await;
-        assert_eq!(patched.status, 200, "{}", patched.text());
+    async fn change(&self, fields: &Value) {
+        human::change(&self.guest.server, &self.guest.conversation_id().await, fields).await;
     }
 }
 

@@ -98,9 +98,9 @@ async fn tabs_that_begin_at_once_share_one_conversation_which_has_the_messages_o
     let browser = &guest.browser;
     let gate = Gate::closed();
     let closed = gate.clone();
-    gateway.on(move |request| match request.is("POST", "/api/conversations") {
-        true => Action::Hold(closed.clone()),
-        false => Action::Pass,
+    gateway.on(move |request| {
+        let begins = request.is("POST", "/api/conversations");
+        if begins { Action::Hold(closed.clone()) } else { Action::Pass }
     });
     let conversations = "select count(*) from conversations";
     let before = guest.server.query_number(conversations).await;
@@ -113,14 +113,10 @@ async fn tabs_that_begin_at_once_share_one_conversation_which_has_the_messages_o
     let second = browser.tab().await;
     browser.switch_to(&first).await;
     browser.evaluate("Rejoinder.send('Two');").await;
-    // Both have read the settings, so both want to begin.
-    wait_for("both tabs", async || {
-        let reads =
-            gateway.calls().all().into_iter().filter(|call| call.request.path.contains("/api/assistants/"));
-        let read = reads.filter(|call| call.request.method == "GET" && call.ended.is_some()).count();
-        (read == 2 && gateway.requests("POST", "/api/conversations").len() == 1).then_some(())
-    })
-    .await;
+    // One begins, the other waits for it.
+    guest.wait_until("navigator.locks.query().then(({ pending }) => pending.length === 1)").await;
+    let begun = async || (gateway.requests("POST", "/api/conversations").len() == 1).then_some(());
+    wait_for("a conversation", begun).await;
     gate.open();
 
     for tab in [&first, &second] {

@@ -8,7 +8,6 @@ from typing import TypeVar
 
 from rejoinder_client import AuthenticatedClient
 from rejoinder_client.api.platform import (
-    update_webhook_endpoint,
     create_conversation,
     create_webhook_endpoint,
     delete_webhook_endpoint,
@@ -17,17 +16,18 @@ from rejoinder_client.api.platform import (
     read_conversation,
     send_message,
     test_webhook_endpoint,
+    update_webhook_endpoint,
 )
 from rejoinder_client.models import (
-    ConversationIn,
     MessageCreatedEvent,
-    MessageIn,
-    MessageInSenderType,
+    NewConversation,
+    NewMessage,
+    NewMessageSenderType,
+    NewWebhookEndpoint,
+    NewWebhookEndpointTypesType0Item,
     PlatformError,
     ReplyFailedEvent,
     WebhookEndpointUpdate,
-    WebhookEndpointIn,
-    WebhookEndpointInTypesType0Item,
 )
 from rejoinder_client.types import Response, Unset
 
@@ -50,12 +50,12 @@ def code(response: Response[T]) -> str | None:
 def send_and_wait() -> None:
     """Sends a message in a new conversation, and waits for its reply in the feed."""
     after = expect(list_events.sync(client=client, after="latest")).data.next_cursor
-    new = ConversationIn(assistant_id=os.environ["ASSISTANT"])
+    new = NewConversation(assistant_id=os.environ["ASSISTANT"])
     conversation = expect(create_conversation.sync(client=client, body=new)).data
-    message = MessageIn(
+    message = NewMessage(
         conversation_id=conversation.id,
         sender_id="usr_82hd92",
-        sender_type=MessageInSenderType.USER,
+        sender_type=NewMessageSenderType.USER,
         text="Hello plain",
     )
     sent = expect(send_message.sync(client=client, body=message, idempotency_key=f"{conversation.id}-1")).data
@@ -75,9 +75,9 @@ def send_and_wait() -> None:
 
 def webhook_endpoints() -> None:
     """Creates, changes, lists and deletes a webhook endpoint."""
-    new = WebhookEndpointIn(
+    new = NewWebhookEndpoint(
         url="https://crm.example/hooks",
-        types=[WebhookEndpointInTypesType0Item.MESSAGE_CREATED],
+        types=[NewWebhookEndpointTypesType0Item.MESSAGE_CREATED],
     )
     endpoint = expect(create_webhook_endpoint.sync(client=client, body=new)).data
     assert endpoint.secret.startswith("whsec_")

@@ -1,8 +1,9 @@
 // Tries what other projects make of the OpenAPI document against the server: clients in two languages, a linter, and a fuzzer.
 // `scripts/peers openapi` runs it.
 
+import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -67,17 +68,39 @@ async function python(server) {
   await run(pip("python"), ["client.py"], folder, { SERVER: server.address, KEY: server.key, ASSISTANT });
 }
 
-/** All phases and all checks, over all APIs. The endless stream of events has no complete response to check. */
+/** The streams of events never end, so Schemathesis would wait in vain for the response of one that begins. */
+const ENDLESS = {
+  streamEvents: "/v1/events/stream",
+  streamWidgetEvents: "/api/conversations/{uuid}/events",
+};
+
+/** All phases and all checks, over all APIs. Each operation has to succeed at least once. */
 async function schemathesis(server) {
   const folder = join(work, "schemathesis");
   mkdirSync(folder);
-  copyFileSync(join(here, "hooks.py"), join(folder, "hooks.py"));
-  const headers = { authorization: `Bearer ${server.key}`, "content-type": "application/json" };
-  const request = async (path, init) => (await (await fetch(`${server.address}${path}`, { headers, ...init })).json()).data;
-  const me = await request("/v1/me");
-  const base = await request("/v1/knowledge_bases", { method: "POST", body: JSON.stringify({ slug: "help" }) });
+  for (const name of ["hooks.py", "mending.py", "resources.py"]) copyFileSync(join(here, name), join(folder, name));
+  const request = async (key, path, body) => {
+    const headers = { authorization: `Bearer ${key}`, "content-type": "application/json" };
+    const method = body ? "POST" : "GET";
+    const response = await fetch(`${server.address}${path}`, { method, headers, body: body && JSON.stringify(body) });
+    assert(response.ok, `${method} ${path}: ${response.status}`);
+    return (await response.json()).data;
+  };
+  const me = await request(server.key, "/v1/me");
+  const base = await request(server.key, "/v1/knowledge_bases", { slug: "help" });
+  const credit = { amount: "100000.00", reference: "peers" };
+  await request(server.operatorKey, `/operator/v1/workspaces/${me.workspace.id}/credit`, credit);
   const own = [me.key.id, me.workspace.id, base.id].join(" ");
-  const env = { KEY: server.key, OPERATOR_KEY: server.operatorKey, OWN: own };
+  const answers = join(folder, "answers.json");
+  const env = {
+    SERVER: server.address,
+    TOOL_SERVER: server.tools,
+    KEY: server.key,
+    OPERATOR_KEY: server.operatorKey,
+    OWN: own,
+    ANSWERS: answers,
+  };
+  const failures = [];
   await run(
     pip("schemathesis"),
     [
@@ -89,7 +112,41 @@ async function schemathesis(server) {
     ],
     folder,
     { ...env, SCHEMATHESIS_HOOKS: "hooks", PYTHONPATH: folder },
-  );
+  ).catch((error) => failures.push(error.message));
+  const succeeded = succeededOperations(JSON.parse(readFileSync(answers, "utf8")));
+  const conversation = await request(server.key, "/v1/conversations", { type: "widget" });
+  for (const [name, path] of Object.entries(ENDLESS)) {
+    await openStream(server, path.replace("{uuid}", conversation.widget_uuid));
+    succeeded.add(name);
+  }
+  const all = operationIds();
+  const others = all.filter((name) => !succeeded.has(name));
+  console.log(`${all.length - others.length} of ${all.length} operations have succeeded`);
+  if (others.length > 0) failures.push(`no case of these operations succeeded: ${others.join(", ")}`);
+  if (failures.length > 0) throw new Error(failures.join("; "));
+}
+
+/** The operations with a 2xx among their answers. */
+function succeededOperations(answers) {
+  const entries = Object.entries(answers);
+  return new Set(entries.filter(([, counts]) => Object.keys(counts).some((status) => status.startsWith("2"))).map(([name]) => name));
+}
+
+function operationIds() {
+  const { paths } = JSON.parse(readFileSync(document, "utf8"));
+  return Object.values(paths).flatMap((path) => Object.values(path).map((operation) => operation.operationId));
+}
+
+/** Reads the beginning of a stream. */
+async function openStream(server, path) {
+  const headers = path.startsWith("/v1") ? { authorization: `Bearer ${server.key}` } : {};
+  const response = await fetch(`${server.address}${path}`, { headers });
+  assert(response.ok, `${path}: ${response.status}`);
+  assert.equal(response.headers.get("content-type"), "text/event-stream");
+  for await (const chunk of response.body) {
+    assert(chunk.length > 0);
+    break;
+  }
 }
 
 const folder = join(work, "server");

@@ -13,7 +13,7 @@ use super::{FeedErrors, query};
 use crate::domain::error::Error;
 use crate::domain::event::{Event, EventCursor};
 use crate::domain::ids::ConversationId;
-use crate::domain::schema::{EventPosition, EventTypeList};
+use crate::domain::schema::{EventPosition, EventTypeList, LastEventId};
 use crate::http::describe::WorkspaceSuspended;
 use crate::http::envelope::{ApiError, Platform};
 use crate::http::event_stream::{Frame, FrameSource, STORE_RETRY_DELAY, last_event_id, respond};
@@ -44,7 +44,7 @@ pub(in crate::http::platform) struct StreamQuery {
 /// The response is a stream of server-sent events: `id` is the cursor, `event` the type, `data` the event.
 #[utoipa::path(
     get, path = "/events/stream", tag = "platform", operation_id = "streamEvents", security(("bearer" = ["read"])),
-    params(StreamQuery, ("Last-Event-ID" = Option<String>, Header, description = "The last `id` that the client received. Takes precedence over `after`")),
+    params(StreamQuery, ("Last-Event-ID" = inline(Option<LastEventId>), Header, description = "The last `id` that the client received. Takes precedence over `after`")),
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
@@ -85,7 +85,7 @@ impl FrameSource for EventFrames {
         while !self.follower.has_ended() {
             if let Some(event) = self.events.pop_front() {
                 self.position = self.follower.position(event.cursor);
-                return Some(Frame::new(self.position, event.kind.as_str(), &event.body));
+                return Some(Frame::new(Some(self.position.to_string()), event.kind.as_str(), &event.body));
             }
             match self.follower.next_batch(&self.services).await {
                 Ok(events) => self.events = events?.into(),
@@ -97,7 +97,8 @@ impl FrameSource for EventFrames {
         None
     }
 
-    fn cursor(&self) -> EventCursor {
-        if self.events.is_empty() { self.follower.cursor() } else { self.position }
+    fn position(&self) -> Option<String> {
+        let position = if self.events.is_empty() { self.follower.cursor() } else { self.position };
+        Some(position.to_string())
     }
 }

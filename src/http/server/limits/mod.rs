@@ -8,7 +8,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::iter;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use governor::clock::{Clock as _, DefaultClock};
@@ -23,6 +23,7 @@ use address::AddressResolver;
 pub(in crate::http) use address::{Address, Peer, contains};
 pub(in crate::http) use headers::insert_headers;
 
+use super::network_count::{Bounds, Count};
 use crate::config::{self, Rate};
 use crate::domain::account::Account;
 use crate::domain::error::Error;
@@ -32,6 +33,9 @@ use crate::domain::ids::{KeyId, OperatorKeyId, WorkspaceId};
 /// request.
 const SWEEP: Duration = Duration::from_secs(10);
 
+/// How long a client with too many streams is asked to wait.
+const STREAM_RETRY_AFTER: Duration = Duration::from_secs(5);
+
 /// The limits of a /64, a /56 and a /48 of IPv6, in multiples of the limit of an address.
 pub(in crate::http) const NETWORK_MULTIPLES: [u32; 3] = [1, 4, 16];
 
@@ -40,6 +44,7 @@ type KeyedRateLimiter<K> = RateLimiter<K, DashMapStateStore<K>, DefaultClock, St
 /// The limiters of both APIs.
 pub struct Limits {
     conversations: Limiter<Uuid>,
+    changes: Limiter<Uuid>,
     addresses: AddressLimiter,
     new_conversations: AddressLimiter,
     failed_authentications: AddressLimiter,
@@ -47,6 +52,8 @@ pub struct Limits {
     operator_keys: Limiter<OperatorKeyId>,
     workspaces: Limiter<WorkspaceId>,
     resolver: AddressResolver,
+    streams: Mutex<Count>,
+    streams_per_address: usize,
 }
 
 impl fmt::Debug for Limits {
@@ -62,6 +69,8 @@ pub(in crate::http) enum RequestKind {
     NewConversation,
     /// A message to this conversation, which need not exist.
     Message(Option<Uuid>),
+    /// Another change of this conversation, which need not exist.
+    Change(Option<Uuid>),
 }
 
 /// The sender of a request.
@@ -108,6 +117,7 @@ impl Limits {
         limits.enabled.then(|| {
             Arc::new(Self {
                 conversations: Limiter::new("conversation", limits.per_conversation),
+                changes: Limiter::new("conversation-changes", limits.per_conversation),
                 addresses: AddressLimiter::new(["address", "address-56", "address-48"], limits.per_address),
                 new_conversations: AddressLimiter::new(
                     ["new-conversations", "new-conversations-56", "new-conversations-48"],
@@ -121,6 +131,8 @@ impl Limits {
                 operator_keys: Limiter::new("operator-key", limits.per_key),
                 workspaces: Limiter::new("workspace", limits.per_workspace),
                 resolver: AddressResolver::new(Arc::clone(&limits.trusted_proxies)),
+                streams: Mutex::default(),
+                streams_per_address: limits.streams_per_address,
             })
         })
     }
@@ -133,21 +145,22 @@ impl Limits {
     /// Counts a request. Returns the limit that it exceeds, or the one with the fewest remaining requests. A request that exceeds
     /// a limit does not count towards those after it.
     pub(in crate::http) fn count(&self, kind: RequestKind, caller: Caller) -> Option<RateLimitStatus> {
-        let conversation = match kind {
-            RequestKind::Message(conversation) => conversation,
+        let of_conversation = match kind {
+            RequestKind::Message(conversation) => conversation.map(|id| (&self.conversations, id)),
+            RequestKind::Change(conversation) => conversation.map(|id| (&self.changes, id)),
             RequestKind::Request | RequestKind::NewConversation => None,
         };
-        let message = conversation.into_iter().map(|conversation| self.conversations.check(&conversation));
+        let of_conversation = of_conversation.into_iter().map(|(limiter, id)| limiter.check(&id));
         match caller {
             Caller::Visitor(address) => {
                 let is_new = kind == RequestKind::NewConversation;
                 let creations = is_new.then(|| self.new_conversations.checks(address)).into_iter().flatten();
-                nearest(self.addresses.checks(address).chain(creations).chain(message))
+                nearest(self.addresses.checks(address).chain(creations).chain(of_conversation))
             }
             Caller::Key { key, workspace } => {
                 let own = iter::once_with(|| self.keys.check(&key));
                 let shared = iter::once_with(|| self.workspaces.check(&workspace));
-                nearest(own.chain(shared).chain(message))
+                nearest(own.chain(shared).chain(of_conversation))
             }
         }
     }
@@ -167,6 +180,21 @@ impl Limits {
         self.conversations.check(&conversation)
     }
 
+    /// Counts an open stream of a visitor until the permit is dropped.
+    ///
+    /// # Errors
+    /// [`Error::LimitReached`] if the address, or a wider network of it, has too many.
+    pub(in crate::http) fn acquire_stream(self: &Arc<Self>, address: Address) -> Result<StreamPermit, Error> {
+        let bounds = Bounds { total: usize::MAX, per_address: self.streams_per_address };
+        let added = self.streams().try_add(Some(address), 1, bounds);
+        added.map_err(|_exceeded| Error::LimitReached { retry_after: STREAM_RETRY_AFTER })?;
+        Ok(StreamPermit { limits: Arc::clone(self), address })
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Count> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a token that is invalid, or that may be, because this process has not seen it before.
     pub(in crate::http) fn count_failed_authentication(&self, address: Address) -> Option<RateLimitStatus> {
         nearest(self.failed_authentications.checks(address))
@@ -178,6 +206,7 @@ impl Limits {
         loop {
             ticks.tick().await;
             self.conversations.sweep();
+            self.changes.sweep();
             self.addresses.sweep();
             self.new_conversations.sweep();
             self.failed_authentications.sweep();
@@ -185,6 +214,20 @@ impl Limits {
             self.operator_keys.sweep();
             self.workspaces.sweep();
         }
+    }
+}
+
+/// An open stream of a visitor, which counts until this is dropped.
+#[must_use]
+#[derive(Debug)]
+pub(in crate::http) struct StreamPermit {
+    limits: Arc<Limits>,
+    address: Address,
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        self.limits.streams().remove(Some(self.address), 1);
     }
 }
 
@@ -274,6 +317,7 @@ mod tests {
     fn limits(conversation: u32, address: u32) -> Limits {
         Limits {
             conversations: Limiter::new("conversation", rate(conversation)),
+            changes: Limiter::new("conversation-changes", rate(conversation)),
             addresses: by_address(address),
             new_conversations: by_address(1),
             failed_authentications: by_address(1),
@@ -281,6 +325,8 @@ mod tests {
             operator_keys: Limiter::new("operator-key", rate(3)),
             workspaces: Limiter::new("workspace", rate(4)),
             resolver: AddressResolver::new(Arc::default()),
+            streams: Mutex::default(),
+            streams_per_address: 2,
         }
     }
 
@@ -306,6 +352,32 @@ mod tests {
         assert!(third.retry_after.is_some_and(|wait| wait > Duration::from_mins(20)));
         let fourth = limits.count(RequestKind::Request, here).unwrap();
         assert_eq!((fourth.name, fourth.remaining), ("64", 0));
+    }
+
+    #[test]
+    fn changes_of_a_conversation_do_not_use_up_its_messages() {
+        let limits = limits(1, 9);
+        let here = visitor("127.0.0.1");
+        let (change, message) =
+            (RequestKind::Change(Some(Uuid::nil())), RequestKind::Message(Some(Uuid::nil())));
+
+        limits.count(change, here).unwrap();
+        let second = limits.count(change, here).unwrap();
+        assert_eq!((second.name, second.retry_after.is_some()), ("conversation-changes", true));
+        assert_eq!(limits.count(message, here).unwrap().retry_after, None);
+    }
+
+    #[test]
+    fn an_address_has_a_few_streams_and_a_closed_one_makes_room() {
+        let limits = Arc::new(limits(1, 1));
+        let address = |text: &str| Address::from(text.parse::<IpAddr>().unwrap());
+
+        let first = limits.acquire_stream(address("192.0.2.1")).unwrap();
+        let _second = limits.acquire_stream(address("192.0.2.1")).unwrap();
+        assert!(limits.acquire_stream(address("192.0.2.1")).is_err());
+        let _other = limits.acquire_stream(address("192.0.2.2")).unwrap();
+        drop(first);
+        assert!(limits.acquire_stream(address("192.0.2.1")).is_ok());
     }
 
     #[test]

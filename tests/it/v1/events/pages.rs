@@ -88,7 +88,7 @@ both_backends!(
             ("wait=61", "Field 'wait' must be a number of seconds from 0 to 60."),
             ("wait=x", "Field 'wait' must be a number of seconds from 0 to 60."),
             ("limit=201", "Field 'limit' must be a number from 1 to 200."),
-            ("after=1&after=2", "A field of the query may be given once only."),
+            ("after=1&after=2", "Query parameter 'after' may be given only once."),
         ] {
             let answer = page(&server, query).await;
             assert_eq!((answer.status, &answer.json()["message"]), (400, &json!(text)), "{query}");

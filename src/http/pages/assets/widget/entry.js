@@ -1,6 +1,7 @@
 // A running widget: its chat, its view, and what a page may ask of both. `loader.js` imports this file.
 import { Chat } from "./chat.js";
 import { textOfItem } from "./log.js";
+import { loadTexts } from "./texts.js";
 import { ChatView } from "./view_panel.js";
 
 /** Where a floating panel leaves room for the page, so that it may open by itself. */
@@ -28,9 +29,15 @@ function readOptions({ options: given, host, isOn }) {
   return options;
 }
 
-/** Starts the chat of a widget of `loader.js`: in `host`, whose shadow root is open. `launcher` is its button, if the chat is floating.
- * `emit(event, detail)` tells the page. The loader may change `options`; `isOn` reads a flag of them. */
-export function startWidget(widget) {
+/** Starts the chat of a widget of `loader.js`, as its `core`: in `host`, whose shadow root is open. `launcher` is its button, if the chat
+ * is floating. `emit(event, detail)` tells the page. The loader may change `options`; `isOn` reads a flag of them. */
+export async function startWidget(widget) {
+  const loading = loadTexts(widget.options.locale);
+  if (loading) await loading;
+  if (!widget.isGone) widget.core = createCore(widget);
+}
+
+function createCore(widget) {
   const { host, launcher, emit } = widget;
   let options = readOptions(widget);
   const { server, assistant, variables, identity } = options;
@@ -80,6 +87,7 @@ export function startWidget(widget) {
       options = readOptions(widget);
       chat.variables = options.variables ?? {};
       view.update(options);
+      void loadTexts(options.locale)?.then((isNew) => isNew && !view.isGone && view.update(options));
     },
     identify: (token) => chat.identify(token),
     reset: () => {

@@ -106,7 +106,7 @@
       try {
         // A browser may remember that a module has failed, so another try has another address.
         const { startWidget } = await import(new URL("/*core*/" + tries, source));
-        if (!this.isGone) this.core = startWidget(this);
+        await startWidget(this);
       } catch (error) {
         tries += "?";
         reportError(error);

@@ -1,22 +1,35 @@
 // Every text that the widget shows. A site replaces any of them by the option `texts`.
 
-import { GERMAN } from "./texts_de.js";
+import { lazyPart } from "./parts.js";
 import { ENGLISH } from "./texts_en.js";
 
-const LANGUAGES = { en: ENGLISH, de: GERMAN };
+const german = lazyPart((suffix) => import("./texts_de.js" + suffix));
+
+/** Loads the texts in the language that is wanted; null if they are there. Resolves to whether they have come. */
+export function loadTexts(wanted) {
+  if (languageOf(localeFor(wanted)) !== "de" || german.module) return null;
+  return german.get().then(Boolean);
+}
 
 /** The locale that is wanted, and the texts in its language, or in English; `replaced` are a site's own. */
 export function textsFor(wanted, replaced = {}) {
-  const candidates = [wanted, document.documentElement.lang, ...(navigator.languages ?? [])].filter(Boolean);
-  const locale = candidates.find(isLocale) ?? "en";
-  const language = locale.split("-")[0].toLowerCase();
-  const texts = { ...(LANGUAGES[language] ?? ENGLISH) };
+  const locale = localeFor(wanted);
+  const language = languageOf(locale);
+  const languages = { en: ENGLISH, de: german.module?.GERMAN };
+  const texts = { ...(languages[language] ?? ENGLISH) };
   for (const [name, text] of Object.entries(replaced ?? {})) {
     texts[name] = typeof texts[name] === "object" ? { ...texts[name], ...text } : (text ?? texts[name]);
   }
-  const isKnown = language in LANGUAGES || Object.keys(replaced ?? {}).length > 0;
+  const isKnown = languages[language] || Object.keys(replaced ?? {}).length > 0;
   return { ...texts, locale, language: isKnown ? language : "en" };
 }
+
+function localeFor(wanted) {
+  const candidates = [wanted, document.documentElement.lang, ...(navigator.languages ?? [])].filter(Boolean);
+  return candidates.find(isLocale) ?? "en";
+}
+
+const languageOf = (locale) => locale.split("-")[0].toLowerCase();
 
 /** Whether the browser can write dates for `tag`. */
 function isLocale(tag) {
@@ -26,18 +39,4 @@ function isLocale(tag) {
     if (error instanceof RangeError) return false;
     throw error;
   }
-}
-
-/** `text` with its placeholders filled from `values`. */
-export function fillText(text, values) {
-  return text.replace(/\{(\w+)\}/g, (slot, name) => values[name] ?? slot);
-}
-
-/** Failures that mean the same to a visitor. */
-const SAME_FAILURES = { suspended: "no_credit", gone: "ended" };
-
-/** Title and detail of a failure. The server's own words are shown where a visitor can use them. */
-export function failureTexts(texts, failure) {
-  const [title, detail = ""] = [texts.failures[SAME_FAILURES[failure.code] ?? failure.code] ?? texts.failures.defect].flat();
-  return { title, detail: failure.code === "invalid" && failure.detail ? failure.detail : detail };
 }

@@ -1,7 +1,7 @@
 // The assistant's calls of its tools: in words, or with arguments and result.
 
 import { copyButton, el, icon } from "./dom.js";
-import { fillText } from "./texts.js";
+import { fillText } from "./text_format.js";
 
 const ICON_CHEVRON = "M7.5 5l5 5-5 5";
 const ICON_CHECK = "M5 10.5 8.5 14 15 6.5";

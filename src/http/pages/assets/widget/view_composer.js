@@ -1,7 +1,7 @@
 // The composer: the message field, which grows, and one button, which sends or stops.
 
 import { el, icon } from "./dom.js";
-import { fillText } from "./texts.js";
+import { fillText } from "./text_format.js";
 
 const ICON_SEND = "M10 16V4M4.8 9.2 10 4l5.2 5.2";
 const ICON_STOP = "M6.5 5h7A1.5 1.5 0 0 1 15 6.5v7a1.5 1.5 0 0 1-1.5 1.5h-7A1.5 1.5 0 0 1 5 13.5v-7A1.5 1.5 0 0 1 6.5 5z";

@@ -2,8 +2,8 @@
 
 import { copyButton, el, icon, patch } from "./dom.js";
 import { markdownWriter } from "./markdown.js";
-import { callsElement } from "./view_calls.js";
 import { failureBox } from "./view_failure.js";
+import { waitingDots } from "./view_waiting.js";
 
 const ICON_THUMB = "M6.5 9 9.6 3.2c1.2 0 2 .9 2 2.1V8h3.6a1.5 1.5 0 0 1 1.5 1.8l-1 5.2a1.5 1.5 0 0 1-1.5 1.2H6.5M6.5 9v7.2H3.6V9z";
 
@@ -154,6 +154,11 @@ class ReplyEntry {
     if (block.kind === "calls") {
       const opened = new Set([...view.element.querySelectorAll("details[open]")].map((details) => details.dataset.call));
       const fresh = this.#calls(block, opened);
+      if (view.element.hidden) {
+        view.element.replaceWith(fresh);
+        view.element = fresh;
+        return;
+      }
       // The copy button belongs to the result, which is new.
       view.element.querySelectorAll(".copy").forEach((button) => button.remove());
       patch(view.element, fresh);
@@ -165,7 +170,8 @@ class ReplyEntry {
   }
 
   #calls(block, opened) {
-    return callsElement(this.#frame, this.#frame.toolMode, block.calls, opened);
+    const { callsElement } = this.#frame.extras() ?? {};
+    return callsElement?.(this.#frame, this.#frame.toolMode, block.calls, opened) ?? el("div", { hidden: true });
   }
 
   #render(view, isComplete) {
@@ -245,10 +251,6 @@ function blocksOf(frame, parts) {
     }
   }
   return blocks;
-}
-
-export function waitingDots() {
-  return el("div", { class: "waiting" }, el("span", { class: "dots", "aria-hidden": "true" }, el("i"), el("i"), el("i")));
 }
 
 function timeElement(texts, createdAt) {

@@ -1,7 +1,7 @@
 // Failures: what went wrong, in words that a visitor understands, and what to do about it.
 
 import { el } from "./dom.js";
-import { failureTexts, fillText } from "./texts.js";
+import { failureTexts, fillText } from "./text_format.js";
 
 /** The failures after which only a new conversation helps. */
 const NEEDS_NEW = ["ended", "full", "gone"];

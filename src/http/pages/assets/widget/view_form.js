@@ -1,7 +1,7 @@
 // The form that is filled in before the conversation begins.
 
 import { el } from "./dom.js";
-import { failureTexts, fillText } from "./texts.js";
+import { failureTexts, fillText } from "./text_format.js";
 
 const EMAIL = /^[^\s@]+@[^\s@]+\.[^\s@]+$/;
 const TELEPHONE = /^[+()\d][\d\s()/.-]{4,}$/;

@@ -1,7 +1,7 @@
 // The list of conversations: those of this browser, or those of an identified visitor.
 
 import { el, icon } from "./dom.js";
-import { waitingDots } from "./view_entry.js";
+import { waitingDots } from "./view_waiting.js";
 
 const ICON_ADD = "M10 4v12M4 10h12";
 

@@ -1,7 +1,8 @@
 // The log: the entries by day, suggestions, the typing of a human, and the scrolling.
 
 import { el, icon } from "./dom.js";
-import { createEntry, waitingDots } from "./view_entry.js";
+import { createEntry } from "./view_entry.js";
+import { waitingDots } from "./view_waiting.js";
 
 const ICON_DOWN = "M10 4v12M4.8 10.8 10 16l5.2-5.2";
 /** The distance from the end, in pixels, within which a reader is at the end. */

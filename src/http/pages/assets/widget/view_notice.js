@@ -1,7 +1,7 @@
-// Notices of a message for a visitor who is elsewhere: the launcher's count, the tab's title, and a sound.
+// Notices of a message for a visitor who is elsewhere: the launcher's count and the tab's title.
 
 import { el } from "./dom.js";
-import { fillText } from "./texts.js";
+import { fillText } from "./text_format.js";
 
 /** The count that stands before the page's title. A site may have one of its own there. */
 let prefix = "";
@@ -23,23 +23,4 @@ export function markTitle(unread) {
   const bare = document.title.startsWith(prefix) ? document.title.slice(prefix.length) : document.title;
   prefix = unread > 0 ? `(${unread}) ` : "";
   if (document.title !== prefix + bare) document.title = prefix + bare;
-}
-
-/** Plays two short tones. A browser may refuse before the visitor has used the page. */
-export function playSound() {
-  const audio = new AudioContext();
-  const gain = new GainNode(audio, { gain: 0 });
-  gain.connect(audio.destination);
-  const start = audio.currentTime;
-  gain.gain.setValueAtTime(0, start);
-  gain.gain.linearRampToValueAtTime(0.06, start + 0.02);
-  gain.gain.exponentialRampToValueAtTime(0.0001, start + 0.35);
-  [660, 880].forEach((frequency, index) => {
-    const tone = new OscillatorNode(audio, { frequency });
-    tone.connect(gain);
-    tone.start(start + index * 0.09);
-    tone.stop(start + 0.4);
-    if (index === 1) tone.onended = () => void audio.close();
-  });
-  if (audio.state === "suspended") void audio.close();
 }

@@ -1,19 +1,26 @@
 // The chat as a visitor sees it: the panel with its header, its screens and its composer.
 
 import { el } from "./dom.js";
+import { Failure } from "./failures.js";
+import { lazyPart } from "./parts.js";
 import { CSS } from "./styles.js";
-import { failureTexts, textsFor } from "./texts.js";
+import { failureTexts } from "./text_format.js";
+import { textsFor } from "./texts.js";
 import { ComposerView } from "./view_composer.js";
-import { messageMarkdown, waitingDots } from "./view_entry.js";
+import { messageMarkdown } from "./view_entry.js";
 import { failureButton, newButton } from "./view_failure.js";
-import { FormView } from "./view_form.js";
 import { HeaderView } from "./view_header.js";
-import { ListView } from "./view_list.js";
 import { LogView } from "./view_log.js";
-import { markLauncher, markTitle, playSound } from "./view_notice.js";
+import { markLauncher, markTitle } from "./view_notice.js";
+import { waitingDots } from "./view_waiting.js";
 
 /** Where the floating panel fills the screen, and is modal. */
 const FULL_SCREEN = "(max-width: 639.98px), (max-height: 479.98px)";
+
+const extrasPart = lazyPart((suffix) => import("./extras.js" + suffix));
+
+/** The screens of `extras.js`. */
+const EXTRA_SCREENS = ["list", "form"];
 
 export class ChatView {
   #root;
@@ -35,6 +42,7 @@ export class ChatView {
   #status = el("p", { class: "visually-hidden", role: "status" });
   #colours = new CSSStyleSheet();
   #sheet = new CSSStyleSheet();
+  #extraSheet = new CSSStyleSheet();
   #end = new AbortController();
   #timers = new Set();
   #narrow = matchMedia(FULL_SCREEN);
@@ -44,6 +52,9 @@ export class ChatView {
   #isRunning = false;
   /** The key of the note that was announced last. */
   #lastNote = null;
+  #isLoading = false;
+  /** Whether the screen that should be shown could not be loaded. */
+  #isLost = false;
 
   constructor({ root, host, chat, options, launcher = null, onClose = () => {} }) {
     this.#root = root;
@@ -54,7 +65,7 @@ export class ChatView {
     this.#isFloating = options.mode === "floating";
     this.#frame = this.#createFrame(options);
     this.#sheet.replaceSync(CSS);
-    root.adoptedStyleSheets = [...root.adoptedStyleSheets, this.#sheet, this.#colours];
+    root.adoptedStyleSheets = [...root.adoptedStyleSheets, this.#sheet, this.#extraSheet, this.#colours];
     this.#build();
     this.#listen();
     this.#applyOptions();
@@ -85,6 +96,10 @@ export class ChatView {
     this.#reportVisible();
   }
 
+  get isGone() {
+    return this.#end.signal.aborted;
+  }
+
   update(options) {
     const labels = () => JSON.stringify([this.#frame.texts, this.#frame.toolMode]);
     const before = labels();
@@ -105,7 +120,7 @@ export class ChatView {
     this.#panel.remove();
     this.#launcher?.querySelector(".badge")?.remove();
     for (const name of ["mode", "theme", "position"]) delete this.#host.dataset[name];
-    const ours = [this.#sheet, this.#colours];
+    const ours = [this.#sheet, this.#extraSheet, this.#colours];
     this.#root.adoptedStyleSheets = this.#root.adoptedStyleSheets.filter((sheet) => !ours.includes(sheet));
   }
 
@@ -125,6 +140,7 @@ export class ChatView {
       chat,
       later,
       send: (text) => this.#send(text),
+      extras: () => this.#extras(),
       get title() {
         return this.options.title ?? chat.state.settings?.title ?? this.texts.title;
       },
@@ -156,6 +172,31 @@ export class ChatView {
       clearTimeout(timer);
       this.#timers.delete(timer);
     };
+  }
+
+  /** The module `extras.js`; null if it has yet to be loaded. Then shows what needs it when it has come. */
+  #extras() {
+    const { module } = extrasPart;
+    if (!module) void this.#loadExtras();
+    else if (this.#extraSheet.cssRules.length === 0) this.#extraSheet.replaceSync(module.EXTRA_CSS);
+    return module;
+  }
+
+  async #loadExtras() {
+    if (this.#isLoading) return;
+    this.#isLoading = true;
+    const module = await extrasPart.get();
+    this.#isLoading = false;
+    if (this.isGone) return;
+    if (module) this.#log.updateItems();
+    if (!EXTRA_SCREENS.includes(this.#otherName)) return;
+    this.#isLost = module === null;
+    this.#renewScreen();
+  }
+
+  #renewScreen() {
+    this.#otherName = null;
+    this.#showState();
   }
 
   #build() {
@@ -239,7 +280,7 @@ export class ChatView {
     this.#log.updateItem(item);
     this.#announce(this.#log.textOf(item));
     const isSeen = this.#isShown && document.hasFocus();
-    if (this.#frame.options.sound && !isSeen) playSound();
+    if (this.#frame.options.sound && !isSeen) void extrasPart.get().then((extras) => extras?.playSound());
     this.#showNotices();
   }
 
@@ -274,18 +315,25 @@ export class ChatView {
 
   #createScreen(name) {
     const { texts, chat } = this.#frame;
-    if (name === "list") return new ListView(this.#frame, () => this.#closeList());
-    if (name === "form") return new FormView(this.#frame);
-    if (name === "opening" || name === "closed") {
-      return { element: el("div", { class: "screen centre" }, waitingDots(), el("p", { class: "visually-hidden" }, texts.opening)) };
+    if (name === "") return null;
+    if (name === "failed") return this.#failedScreen(chat.state.failure, () => void chat.open(), chat.storage.read("conversation"));
+    if (EXTRA_SCREENS.includes(name)) {
+      if (this.#isLost) return this.#failedScreen(new Failure("defect", "same"), () => this.#renewScreen());
+      const extras = this.#extras();
+      if (extras) return name === "form" ? new extras.FormView(this.#frame) : new extras.ListView(this.#frame, () => this.#closeList());
     }
-    if (name !== "failed") return null;
-    const { title, detail } = failureTexts(texts, chat.state.failure);
-    const button = failureButton(this.#frame, chat.state.failure, () => void chat.open());
-    const hasOld = chat.storage.read("conversation") && button?.dataset.action !== "new";
+    return { element: el("div", { class: "screen centre" }, waitingDots(), el("p", { class: "visually-hidden" }, texts.opening)) };
+  }
+
+  /** `hasOld`: a new conversation may help. */
+  #failedScreen(failure, retry, hasOld = false) {
+    this.#isLost = false;
+    const { title, detail } = failureTexts(this.#frame.texts, failure);
+    const button = failureButton(this.#frame, failure, retry);
     this.#announce(`${title} ${detail}`);
     const words = [el("p", { class: "lead" }, title), detail ? el("p", {}, detail) : null];
-    const element = el("div", { class: "screen centre", part: "failure", "data-code": chat.state.failure.code }, words, button, hasOld && newButton(this.#frame));
+    const more = hasOld && button?.dataset.action !== "new" ? newButton(this.#frame) : null;
+    const element = el("div", { class: "screen centre", part: "failure", "data-code": failure.code }, words, button, more);
     return { element, focus: () => element.querySelector("button")?.focus({ preventScroll: true }) };
   }
 
