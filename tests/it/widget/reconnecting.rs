@@ -56,9 +56,12 @@ async fn after_an_interruption_the_messages_and_the_status_are_read_again() {
 async fn a_message_of_a_person_arrives_while_the_server_refuses_streams() {
     let guest = Guest::start().await;
     let gateway = Gateway::start(&guest.server.url()).await;
-    gateway.on(|request: &Passage| match request.is("GET", "/events") {
-        true => Action::Refuse(StatusCode::SERVICE_UNAVAILABLE),
-        false => Action::Pass,
+    gateway.on(|request: &Passage| {
+        if request.is("GET", "/events") {
+            Action::Refuse(StatusCode::SERVICE_UNAVAILABLE)
+        } else {
+            Action::Pass
+        }
     });
     guest.serve("/", "", &script_tag_from(&gateway.url(), ASSISTANT, ""));
     guest.visit().await;

@@ -18,7 +18,7 @@ const FOREIGN = /^(aria|class$|tabindex$|_)/;
 function readOptions({ options: given, host, isOn }) {
   const options = {};
   for (const [name, value] of Object.entries(given)) {
-    const isForeign = name in host || name in host.dataset || FOREIGN.test(name);
+    const isForeign = (name in host && host.hasAttribute(name)) || name in host.dataset || FOREIGN.test(name);
     if (FLAGS.includes(name)) options[name] = isOn(value);
     else if (value === undefined || value === null) continue;
     else if (name === "accent" && !/^#[0-9a-f]{6}$/i.test(value)) console.warn(`Rejoinder: accent "${value}" is not #rrggbb.`);

@@ -5,15 +5,15 @@ import { ENGLISH } from "./texts_en.js";
 
 const german = lazyPart((suffix) => import("./texts_de.js" + suffix));
 
-/** Loads the texts in the language that is wanted; null if they are there. Resolves to whether they have come. */
-export function loadTexts(wanted) {
-  if (languageOf(localeFor(wanted)) !== "de" || german.module) return null;
+/** Loads the texts in the language that is desired; null if they are there. Resolves to whether they have come. */
+export function loadTexts(desired) {
+  if (languageOf(localeFor(desired)) !== "de" || german.module) return null;
   return german.get().then(Boolean);
 }
 
-/** The locale that is wanted, and the texts in its language, or in English; `replaced` are a site's own. */
-export function textsFor(wanted, replaced = {}) {
-  const locale = localeFor(wanted);
+/** The locale that is desired, and the texts in its language, or in English; `replaced` are a site's own. */
+export function textsFor(desired, replaced = {}) {
+  const locale = localeFor(desired);
   const language = languageOf(locale);
   const languages = { en: ENGLISH, de: german.module?.GERMAN };
   const texts = { ...(languages[language] ?? ENGLISH) };
@@ -24,8 +24,8 @@ export function textsFor(wanted, replaced = {}) {
   return { ...texts, locale, language: isKnown ? language : "en" };
 }
 
-function localeFor(wanted) {
-  const candidates = [wanted, document.documentElement.lang, ...(navigator.languages ?? [])].filter(Boolean);
+function localeFor(desired) {
+  const candidates = [desired, document.documentElement.lang, ...(navigator.languages ?? [])].filter(Boolean);
   return candidates.find(isLocale) ?? "en";
 }
 
