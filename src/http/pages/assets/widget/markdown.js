@@ -54,7 +54,7 @@ export function markdownWriter({ heading = "h4", codeActions = () => null, codeL
 }
 
 /** Quotes and lists within each other; what is nested deeper is a paragraph. */
-const MAX_DEPTH = 32;
+const MAX_BLOCK_DEPTH = 32;
 // A text must not make these slow: no two neighbours in a pattern match the same character.
 const FENCE = /^ {0,3}(`{3,}(?!`)|~{3,}(?!~))(?=[^`]*$)\s*(\S*)/;
 const HEADING = /^ {0,3}#{1,6}\s+(.*)$/s;
@@ -78,7 +78,7 @@ function markdownBlock(source, at, parent) {
   const { lines, open } = source;
   const line = lines[at];
   if (isBlank(line) || (at === open && PARTIAL.test(line))) return at + 1;
-  if (source.depth > MAX_DEPTH) return paragraphBlock(source, at, parent);
+  if (source.depth > MAX_BLOCK_DEPTH) return paragraphBlock(source, at, parent);
   if (FENCE.test(line)) return codeBlock(source, at, parent);
   const heading = line.match(HEADING);
   if (heading) {

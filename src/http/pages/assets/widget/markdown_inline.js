@@ -3,7 +3,7 @@
 import { el } from "./dom.js";
 
 /** Emphasis within emphasis; what is nested deeper stays plain. */
-const MAX_DEPTH = 16;
+const MAX_SPAN_DEPTH = 16;
 
 /** Marks in the order in which they are tried at a place. A text must not make them slow: none looks further than its own end. */
 const SPAN = new RegExp(
@@ -28,7 +28,7 @@ const CLOSERS = { "**": /(?<=\S)\*\*(?!\*)/g, __: /(?<=\S)__(?!\w)/g, "~~": /(?<
 
 /** The nodes of a text within a block, whose end may still be missing. */
 export function inlineNodes(line, isOpen = false, depth = 0) {
-  if (depth > MAX_DEPTH) return [line];
+  if (depth > MAX_SPAN_DEPTH) return [line];
   const text = isOpen ? closeSpans(line) : line;
   const nodes = [];
   const spans = new RegExp(SPAN);
