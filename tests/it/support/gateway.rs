@@ -73,10 +73,6 @@ impl Gateway {
         self.shared.script.respond_with(decide);
     }
 
-    pub fn calls(&self) -> &Calls<Passage> {
-        &self.shared.calls
-    }
-
     /// The requests so far with this method and a path with this end.
     pub fn requests(&self, method: &str, end: &str) -> Vec<Passage> {
         let all = self.shared.calls.all().into_iter().map(|call| call.request);

@@ -129,6 +129,6 @@ async fn tabs_that_begin_at_once_share_one_conversation_which_has_the_messages_o
     let sent = guest.server.messages(&guest.conversation_id().await).await;
     let mut texts: Vec<_> =
         sent.iter().filter(|sent| sent["sender_type"] == "user").map(|sent| &sent["text"]).collect();
-    texts.sort_by_key(|text| text.to_string());
+    texts.sort_by_key(ToString::to_string);
     assert_eq!(texts, [&json!("One"), &json!("Two")]);
 }
