@@ -193,11 +193,6 @@ async fn empty(
         Progress::Emptied => {}
         other @ (Progress::Unfinished | Progress::Waiting) => return Ok(other),
     }
-    while write(services, job, async |conn| content::remove_messages(conn, job, id, BATCH).await).await? > 0 {
-        if Instant::now() >= stop_at {
-            return Ok(Progress::Unfinished);
-        }
-    }
     let mut after = 0;
     loop {
         if Instant::now() >= stop_at {
@@ -215,6 +210,12 @@ async fn empty(
     match erase_bookings(services, job, ErasedBookings::OfConversation(id), stop_at).await? {
         Progress::Emptied => {}
         other @ (Progress::Unfinished | Progress::Waiting) => return Ok(other),
+    }
+    // Last, because the erasure of a sender finds the conversation by them, and waits for this one.
+    while write(services, job, async |conn| content::remove_messages(conn, job, id, BATCH).await).await? > 0 {
+        if Instant::now() >= stop_at {
+            return Ok(Progress::Unfinished);
+        }
     }
     let now = services.clock.now();
     write(services, job, async |conn| content::finish(conn, job, id, now).await).await?;
