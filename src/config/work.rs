@@ -123,6 +123,7 @@ pub struct Limits {
     #[serde(deserialize_with = "required")]
     pub new_conversations_per_address: Rate,
     /// Open event streams of visitors.
+    #[serde(deserialize_with = "required")]
     pub streams_per_address: usize,
     /// Requests with an API key that is invalid, or that this process has not seen before.
     #[serde(deserialize_with = "required")]

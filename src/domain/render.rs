@@ -326,7 +326,7 @@ pub fn acknowledgement(message: &Message, no_reply: Option<NoReplyReason>) -> Re
 
 /// A new conversation, with what only its creation returns.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = NewConversation)]
+#[schema(as = CreatedConversation)]
 pub struct CreatedConversationOut<'a> {
     #[serde(flatten)]
     #[schema(inline)]

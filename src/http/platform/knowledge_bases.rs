@@ -97,7 +97,7 @@ request! {
     /// Changes to a knowledge base.
     pub(super) struct BaseUpdateIn as KnowledgeBaseUpdate update {
         /// `null` or an empty string removes the name.
-        name: Option<Clearable<Name>>,
+        name: Option<Clearable<Name>> = "Help pages",
     }
 }
 

@@ -54,7 +54,7 @@ request! {
     /// Changes to the workspace of a key.
     pub(super) struct WorkspaceUpdateIn as OwnWorkspaceUpdate update {
         /// The assistant of new conversations of the platform API that name none. `null` removes it.
-        default_assistant_id: Option<Clearable<Id<AssistantId>>>,
+        default_assistant_id: Option<Clearable<Id<AssistantId>>> = "ast_01k9z3x8f5e4r9t2m6q7w8y0ab",
     }
 }
 
@@ -147,7 +147,7 @@ pub(super) async fn read(State(state): State<AppState>, AnyKey(account): AnyKey)
     Ok(Success::new("Key retrieved successfully.", me))
 }
 
-/// Update the workspace of the key.
+/// Update the key's workspace.
 ///
 /// Only its default assistant; the operator sets everything else.
 #[utoipa::path(

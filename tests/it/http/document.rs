@@ -283,7 +283,7 @@ async fn a_field_is_required_exactly_if_a_request_without_it_is_refused() {
     for (schema, method, path, body) in [
         ("WidgetMessage", "POST", format!("/api/conversations/{WIDGET}/messages"), json!({"message": "Hi"})),
         (
-            "WidgetConversation",
+            "NewWidgetConversation",
             "POST",
             "/api/conversations".to_owned(),
             json!({

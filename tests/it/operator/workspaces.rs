@@ -156,7 +156,8 @@ both_backends!(
             server.request(method, path).bearer(&key).json(&body).send().await
         };
         let assistant = json!({ "slug": "helper", "name": "Helper", "system_prompt": "You help." });
-        let assistant = send("POST", "/v1/assistants", assistant).await.json()["data"]["id"].clone();
+        let assistant =
+            send("POST", "/v1/assistants", assistant).await.json()["data"]["assistant"]["id"].clone();
         let set =
             async |id: &Value| send("PATCH", "/v1/workspace", json!({ "default_assistant_id": id })).await;
 

@@ -122,12 +122,13 @@ const SAMPLES: &str = "return [...document.querySelectorAll('article.operation')
 ]);";
 
 /// Samples that the demo may answer with another status than 200: operation, status, reason.
-const OTHER_STATUS: [(&str, &str, &str); 17] = [
+const OTHER_STATUS: [(&str, &str, &str); 20] = [
     ("createAssistant", "409", "the demo has an assistant with this slug"),
     ("createBooking", "409", "the day of the sample is over"),
     ("createErasure", "202", "the erasure goes on"),
     ("createTool", "409", "a tool of the test has this slug"),
     ("deleteConversation", "202", "the erasure goes on"),
+    ("eraseBooking", "202", "the erasure goes on"),
     ("listWidgetConversations", "401", "the request has no identity token"),
     ("operatorCreateWorkspace", "409", "the workspace of the sample was made before"),
     ("operatorDeleteWorkspace", "409", "the workspace is not suspended any more"),
@@ -138,7 +139,9 @@ const OTHER_STATUS: [(&str, &str, &str); 17] = [
     ("resendDelivery", "409", "the delivery may be under way"),
     ("resumeChat", "204", "no reply is being made"),
     ("retryTurn", "409", "the turn has not failed"),
+    ("revokeKey", "409", "the key of the sample was rolled, and its old secret changes no keys"),
     ("streamTurn", "204", "the turn has ended"),
+    ("updateOwnWorkspace", "409", "a file set up the workspace"),
     ("withdrawRating", "404", "the message of the sample is the visitor's own"),
 ];
 
@@ -345,6 +348,8 @@ async fn the_chat_of_a_restricted_assistant_works_as_a_page_of_this_server() {
 async fn the_options_page_shows_a_change_in_the_code_and_in_the_chat() {
     let (_db, server) = start_without_settings().await;
     let browser = Browser::open().await;
+    // In a low window the chat would cover the page.
+    browser.set_viewport(1280, 800).await;
 
     browser.visit(&format!("{}/widget", server.url())).await;
     browser.find("#option-title").await.type_text("Ask us").await;

@@ -10,7 +10,7 @@ use crate::support::seed;
 use crate::support::server::TestServer;
 
 /// The operations that write an entry if they change anything.
-const AUDITED: [&str; 33] = [
+const AUDITED: [&str; 34] = [
     "archiveAssistant",
     "archiveCalendar",
     "archiveTool",
@@ -42,6 +42,7 @@ const AUDITED: [&str; 33] = [
     "updateAssistant",
     "updateCalendar",
     "updateKnowledgeBase",
+    "updateOwnWorkspace",
     "updateTool",
     "updateWebhookEndpoint",
 ];

@@ -91,7 +91,7 @@ both_backends!(
         let first = change(&server, id, r#"{"metadata": {"a": 1}}"#).await.json();
         gate.open();
         server.wait_for_messages(id, 3).await;
-        let second = change(&server, id, r#"{"metadata": {"b": 2}, "ai_enabled": null}"#).await.json();
+        let second = change(&server, id, r#"{"metadata": {"b": 2}}"#).await.json();
         let emptied = change(&server, id, r#"{"metadata": {}}"#).await.json();
 
         assert_eq!(first["data"]["metadata"], json!({"a": 1}));
@@ -116,7 +116,8 @@ both_backends!(
 
         for (body, text) in [
             ("{}", nothing),
-            (r#"{"metadata": null, "ended": null}"#, nothing),
+            (r#"{"metadata": {}, "ended": null}"#, "Field 'ended' must not be null."),
+            (r#"{"ai_enabled": null}"#, "Field 'ai_enabled' must not be null."),
             (
                 r#"{"metadata": {}, "type": null}"#,
                 "Unknown field 'type'. Known fields: 'ai_enabled', 'metadata', 'ended'.",

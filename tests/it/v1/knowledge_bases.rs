@@ -179,8 +179,11 @@ both_backends!(
         assert_eq!(listed["data"]["items"][0]["from_file"], true);
         let shipping = format!("{base}/documents/shipping");
 
-        for (method, path) in [("PATCH", &base), ("DELETE", &base), ("DELETE", &shipping)] {
-            let refused = ask(&server, method, path, &json!({ "name": "x" })).await;
+        let (name, nothing) = (json!({ "name": "x" }), json!({}));
+        for (method, path, body) in
+            [("PATCH", &base, &name), ("DELETE", &base, &nothing), ("DELETE", &shipping, &nothing)]
+        {
+            let refused = ask(&server, method, path, body).await;
             assert_eq!(refused.status, 409, "{method} {path}: {}", refused.text());
             assert!(refused.text().contains("is set up by a workspace file: change it there."));
         }
@@ -448,7 +451,8 @@ both_backends!(
             [("GET", &base), ("GET", &file), ("DELETE", &file), ("DELETE", &base), ("POST", &search)]
         {
             let request = server.request(method, path).bearer(&server.keys.other_workspace);
-            let foreign = request.json(&json!({ "query": "parking" })).send().await;
+            let body = if method == "POST" { json!({ "query": "parking" }) } else { json!({}) };
+            let foreign = request.json(&body).send().await;
             assert_eq!(foreign.status, 404, "{method} {path}");
         }
         let request = server.request("POST", &search).bearer(&server.keys.read_only);

@@ -241,12 +241,18 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let id = create(&server, json!({"assistant_id": ASSISTANT})).await["id"].as_str().unwrap().to_owned();
 
-        for (method, tail) in [("GET", ""), ("GET", "/messages"), ("POST", "/widget_link"), ("PATCH", "")] {
+        let (ended, nothing) = (r#"{"ended": true}"#, "{}");
+        for (method, tail, body) in [
+            ("GET", "", nothing),
+            ("GET", "/messages", nothing),
+            ("POST", "/widget_link", nothing),
+            ("PATCH", "", ended),
+        ] {
             let path = format!("/v1/conversations/{id}{tail}");
             let answer = server
                 .request(method, &path)
                 .bearer(&server.keys.other_workspace)
-                .raw_json(r#"{"ended": true}"#)
+                .raw_json(body)
                 .send()
                 .await;
             let expected =
