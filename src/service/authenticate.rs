@@ -1,5 +1,5 @@
 //! Authentication by API key. A key that was read is trusted for four seconds, so that within five seconds after its
-//! revocation every process rejects it. A write that outlives its key reads it again, in its transaction ([`current_key`](super::current_key)).
+//! revocation every process rejects it. A write that outlives its key reads it again, in its transaction (`current_key`).
 
 use std::time::{Duration, Instant};
 
