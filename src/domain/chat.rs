@@ -209,7 +209,7 @@ pub enum ModelErrorMessage {
 }
 
 impl ModelErrorMessage {
-    /// The text, whoever wrote it. Never for a log.
+    /// The text. Never for a log.
     pub fn expose(&self) -> &str {
         match self {
             Self::Own(text) => text,

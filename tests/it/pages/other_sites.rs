@@ -101,7 +101,7 @@ impl Shop {
     }
 }
 
-/// A server whose model repeats what it is told.
+/// A server whose model repeats the prompt.
 async fn start(setup: Setup) -> (TestDb, TestServer) {
     let db = store::sqlite().await;
     let server = setup.start(&db).await;
