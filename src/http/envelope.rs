@@ -14,7 +14,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::error::{Problem, TransportError, ceil_seconds};
-use super::fields::{BodyError, Violation, quoted};
+use super::fields::{Violation, quoted};
 use super::response::{REJOINDER_WARNING, set_header};
 use crate::domain::error::{Error, FieldError};
 use crate::domain::failure::Failure;
@@ -22,8 +22,9 @@ use crate::domain::render::{platform_error, widget_error, widget_error_text};
 
 /// The way in which an API answers errors.
 pub(super) trait Envelope: Send + Sync + 'static {
-    /// Whether a body that must not have unknown fields must not have one twice either.
-    const REFUSES_DUPLICATE_FIELDS: bool;
+    /// Whether an empty body counts as an empty object, and on a route that ignores unknown fields also any other body without
+    /// readable fields: in the widget contract its required fields are then missing.
+    const ACCEPTS_BODY_WITHOUT_FIELDS: bool;
 
     /// The API's status table.
     fn status(error: &Error) -> StatusCode;
@@ -33,9 +34,6 @@ pub(super) trait Envelope: Send + Sync + 'static {
 
     /// The API's wording of a field error.
     fn field_error(field: &str, violation: &Violation) -> String;
-
-    /// The error of a body without readable fields; none if such a body counts as an empty object.
-    fn unreadable_body(error: BodyError) -> Option<Error>;
 }
 
 /// The options of a route: its envelope, and the bounds of its request body.
@@ -73,7 +71,7 @@ impl RouteOptions for Widget {
 }
 
 impl Envelope for Widget {
-    const REFUSES_DUPLICATE_FIELDS: bool = false;
+    const ACCEPTS_BODY_WITHOUT_FIELDS: bool = true;
 
     fn status(error: &Error) -> StatusCode {
         match error {
@@ -119,10 +117,6 @@ impl Envelope for Widget {
         }
         format!("The {name} field {violation}")
     }
-
-    fn unreadable_body(_error: BodyError) -> Option<Error> {
-        None
-    }
 }
 
 /// Laravel's body of a 422: the first error, the number of others, and all errors by field.
@@ -154,7 +148,7 @@ impl RouteOptions for Platform {
 }
 
 impl Envelope for Platform {
-    const REFUSES_DUPLICATE_FIELDS: bool = true;
+    const ACCEPTS_BODY_WITHOUT_FIELDS: bool = false;
 
     fn status(error: &Error) -> StatusCode {
         match error {
@@ -194,13 +188,6 @@ impl Envelope for Platform {
             return format!("Unknown field '{field}'. Known fields: {}.", quoted(known));
         }
         format!("Field '{field}' {violation}")
-    }
-
-    fn unreadable_body(error: BodyError) -> Option<Error> {
-        Some(match error {
-            BodyError::NotJson => Error::invalid("body", "Request body is not valid JSON."),
-            BodyError::NotAnObject => Error::invalid("body", "Request body must be a JSON object."),
-        })
     }
 }
 

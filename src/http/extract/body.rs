@@ -18,7 +18,7 @@ use crate::domain::ignored_names::{IgnoredNames, NameSource};
 use crate::domain::knowledge::MAX_FILE;
 use crate::fair_semaphore::FairPermit;
 use crate::http::describe::{ErrorCase, ErrorSet};
-use crate::http::envelope::{ApiError, Platform, RouteOptions};
+use crate::http::envelope::{ApiError, Envelope as _, Platform, RouteOptions};
 use crate::http::error::TransportError;
 use crate::http::fields::{self, RawFields, Violation, example_error, read, read_object};
 use crate::http::state::AppState;
@@ -100,10 +100,10 @@ impl<T: fields::Request, O: RouteOptions> FromRequest<AppState> for Input<T, O> 
 
 impl<T: fields::Request, O: RouteOptions> ErrorSet for Input<T, O> {
     fn cases() -> Vec<ErrorCase> {
-        let description = if O::REQUIRES_JSON {
-            "A field is invalid, or the body is not JSON"
-        } else {
+        let description = if T::IGNORES_UNKNOWN_FIELDS && O::Envelope::ACCEPTS_BODY_WITHOUT_FIELDS {
             "A field is invalid, or the body is not JSON and so has no fields"
+        } else {
+            "A field is invalid, or the body is not JSON"
         };
         let invalid = ErrorCase::new(description, example_error::<O::Envelope, T>());
         [invalid].into_iter().chain(Body::<O>::cases()).collect()

@@ -15,7 +15,8 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, OneOfBuilder, Schema};
 use utoipa::openapi::{RefOr, Type};
 
-pub(super) use json::{BodyError, MAX_DEPTH, strings};
+use json::BodyError;
+pub(super) use json::{MAX_DEPTH, strings};
 pub(super) use nested::{nested, nested_values};
 pub(super) use types::without_null;
 pub(super) use types::{
@@ -148,18 +149,23 @@ pub(super) trait Request: Sized {
     fn check(fields: &RawFields<'_>) -> Result<Self, Vec<(&'static str, Violation)>>;
 }
 
-/// Reads a request body. Unknown fields are refused by name, and so are those that the platform API gets twice; or, if the body may have
-/// unknown fields, they are added to `ignored`.
+/// Reads a request body. Unknown fields and those that are given twice are refused by name; or, if the body may have unknown fields, they
+/// are added to `ignored`.
 pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNames) -> Result<T, Error> {
-    let fields = RawFields::parse(body, T::IS_UPDATE)
-        .or_else(|error| E::unreadable_body(error).map_or(Ok(RawFields::default()), Err))?;
+    let may_lack_fields =
+        E::ACCEPTS_BODY_WITHOUT_FIELDS && (T::IGNORES_UNKNOWN_FIELDS || body.trim_ascii().is_empty());
+    let fields = match RawFields::parse(body, T::IS_UPDATE) {
+        Ok(fields) => fields,
+        Err(_) if may_lack_fields => RawFields::default(),
+        Err(error) => return Err(unreadable_body(error)),
+    };
     let mut unknown = fields.fields.keys().filter(|name| !T::FIELDS.contains(&name.as_str()));
     if T::IGNORES_UNKNOWN_FIELDS {
         ignored.extend(NameSource::Body, unknown);
     } else if let Some(name) = unknown.next() {
         return Err(unknown_field::<T>(name));
     } else {
-        check_duplicates::<E>(body)?;
+        check_duplicates(body)?;
     }
     let checked = T::check(&fields).map_err(|violations| {
         let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
@@ -191,19 +197,25 @@ fn unknown_field<T: Request>(name: &str) -> Error {
 }
 
 /// Refuses a body with two fields of one name, of which a reader would have to guess the one that is meant.
-fn check_duplicates<E: Envelope>(body: &[u8]) -> Result<(), Error> {
-    let duplicate = if E::REFUSES_DUPLICATE_FIELDS { json::find_duplicate(body) } else { None };
+fn check_duplicates(body: &[u8]) -> Result<(), Error> {
     let error =
         |name: String| Err(Error::invalid("body", format!("Field '{}' is given twice.", encode_name(&name))));
-    duplicate.map_or(Ok(()), error)
+    json::find_duplicate(body).map_or(Ok(()), error)
 }
 
 /// Reads a request body that is an object with any fields, nulls included.
 pub(super) fn read_object<E: Envelope>(body: &[u8]) -> Result<Map<String, Value>, Error> {
-    check_duplicates::<E>(body)?;
+    check_duplicates(body)?;
     match json::read_object(body) {
         Ok(checked) => checked.map_err(|violation| violation.of::<E>("body")),
-        Err(error) => E::unreadable_body(error).map_or(Ok(Map::new()), Err),
+        Err(error) => Err(unreadable_body(error)),
+    }
+}
+
+fn unreadable_body(error: BodyError) -> Error {
+    match error {
+        BodyError::NotJson => Error::invalid("body", "Request body is not valid JSON."),
+        BodyError::NotAnObject => Error::invalid("body", "Request body must be a JSON object."),
     }
 }
 

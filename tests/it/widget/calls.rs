@@ -106,7 +106,7 @@ async fn a_page_controls_the_chat_before_and_after_it_has_loaded() {
     assert_eq!(call(keys).await, json!([]));
     call("Rejoinder.open()").await;
     guest.wait_until_idle().await;
-    assert_eq!(guest.messages().await, json!(["Hello Ada!"]));
+    guest.wait_for_messages(&json!(["Hello Ada!"])).await;
     assert_eq!(heard(&guest).await, ["close", "open", "ready"]);
     assert_eq!(call("isOff").await, json!(true));
     call("Rejoinder.destroy()").await;
@@ -116,7 +116,7 @@ async fn a_page_controls_the_chat_before_and_after_it_has_loaded() {
     assert_eq!(heard(&guest).await, [""; 0]);
     call(&format!("RejoinderQueue.push({mount}, ['open'])")).await;
     guest.wait_until_idle().await;
-    assert_eq!(guest.messages().await, json!(["Hello Ada!"]));
+    guest.wait_for_messages(&json!(["Hello Ada!"])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

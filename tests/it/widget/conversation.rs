@@ -165,13 +165,11 @@ async fn a_person_takes_over_and_the_visitor_finds_earlier_conversations() {
     let list = guest.browser.find("[part=conversations]").await.text().await;
     assert!(list.contains("Current") && list.contains("Ended"), "{list}");
     guest.click("[data-conversation]:not([aria-current])").await;
-    guest.browser.wait_for_text(".log", "I am Ada.").await;
-    assert_eq!(guest.messages().await, first);
+    guest.wait_for_messages(&first).await;
     assert!(guest.browser.find(".dock .ending").await.text().await.contains("This conversation has ended."));
     guest.click("[data-action=conversations]").await;
     guest.click(&format!("[data-conversation={second}]")).await;
-    guest.browser.wait_for_text(".log", "Something else").await;
-    assert_eq!(guest.messages().await, messages);
+    guest.wait_for_messages(&messages).await;
     guest.click("[data-action=conversations]").await;
     guest.click("[data-action=back]").await;
     guest.wait_until_idle().await;

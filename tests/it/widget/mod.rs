@@ -122,6 +122,12 @@ impl Guest {
         self.evaluate("[...root.querySelectorAll('.bubble, .prose')].map((text) => text.textContent)").await
     }
 
+    /// Waits until exactly these messages are shown, as [`Self::messages`] returns them.
+    pub async fn wait_for_messages(&self, expected: &Value) {
+        let look = async || (self.messages().await == *expected).then_some(());
+        wait_for(&format!("the messages {expected}"), look).await;
+    }
+
     /// What the widget has stored under a name for the anonymous visitor; null if nothing.
     pub async fn stored(&self, name: &str) -> Value {
         let script = format!(
