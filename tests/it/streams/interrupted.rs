@@ -1,5 +1,6 @@
 //! Attempts that fail after text was shown, replies that do not begin, and servers that stop.
 
+use http::StatusCode;
 use rejoinder::domain::clock::SystemClock;
 use serde_json::json;
 
@@ -214,8 +215,9 @@ async fn a_reply_that_another_process_has_made_comes_with_its_calls() {
     let server = TestServer::start(&db).await;
     let peer = server.start_peer(&db, Setup::default()).await;
     let call = ToolCall::new("write_note", &json!({ "text": "Call back" }));
+    let gate = Gate::closed();
     server.model.script().queue([
-        Reply::text("Never.").gated_by(&Gate::closed()),
+        Reply::error(StatusCode::BAD_GATEWAY, "").gated_by(&gate),
         Reply::tool_calls([call]),
         Reply::text("Noted."),
     ]);
@@ -227,6 +229,9 @@ async fn a_reply_that_another_process_has_made_comes_with_its_calls() {
     let take_over = "update turns set state = 'queued', owner = null, fence = fence + 1, takeovers = takeovers + 1, \
         stream_process = (select p.id from processes p where p.id <> owner)";
     seed::execute(&db, take_over).await;
+    server.model.calls().wait_for_count(3).await;
+    // The first process retries, and finds that the turn is no longer its own.
+    gate.open();
     let (rest, end) = read_all(&mut stream).await;
     peer.stop().await;
 
