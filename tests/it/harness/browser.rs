@@ -30,7 +30,7 @@ async fn a_page_can_be_used_by_typing_and_clicking() {
     let browser = Browser::open().await;
 
     browser.visit(&page.url()).await;
-    assert!(browser.find_all("li").await.is_empty());
+    assert_eq!(browser.count("li").await, 0);
     browser.find("input").await.type_text("Grüß Gott").await;
     browser.find("button").await.click().await;
     assert_eq!(browser.wait_for_text("ul", "Grüß").await, "Grüß Gott");

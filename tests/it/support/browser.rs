@@ -24,6 +24,10 @@ pub mod keys {
     pub const ESCAPE: &str = "\u{e00c}";
 }
 
+/// WebDriver's errors for an element that the page is changing.
+const CHANGING: [&str; 3] =
+    ["stale element reference", "element click intercepted", "element not interactable"];
+
 /// The number of attempts to start the driver.
 const STARTS: usize = 5;
 
@@ -88,27 +92,42 @@ impl Browser {
         self.post("/refresh", &json!({})).await;
     }
 
-    /// Waits for the first element of a CSS selector.
+    /// Waits for an element of a CSS selector, which matches within the document or within one open shadow root.
     pub async fn find(&self, css: &str) -> Element<'_> {
-        let look = async || self.find_all(css).await.into_iter().next();
-        wait_for(&format!("an element {css}"), look).await
+        let look = async || self.ids(css).await.into_iter().next();
+        wait_for(&format!("an element {css}"), look).await;
+        Element { browser: self, css: css.to_owned() }
     }
 
-    /// The present elements of a CSS selector, which matches within the document or within one open shadow root.
-    pub async fn find_all(&self, css: &str) -> Vec<Element<'_>> {
-        let found = self.post("/execute/sync", &json!({ "script": FIND_ALL, "args": [css] })).await;
-        let ids = found.as_array().into_iter().flatten().filter_map(|element| element[ELEMENT].as_str());
-        ids.map(|id| Element { browser: self, id: id.to_owned() }).collect()
+    /// The number of elements of a CSS selector, which matches as in [`Self::find`].
+    pub async fn count(&self, css: &str) -> usize {
+        self.ids(css).await.len()
     }
 
     /// Waits until the visible text of a selector's first element contains `text`, and returns all of the visible text.
     pub async fn wait_for_text(&self, css: &str, text: &str) -> String {
         let look = async || {
-            let element = self.find_all(css).await.into_iter().next()?;
-            let visible = element.text().await;
-            visible.contains(text).then_some(visible)
+            let visible = self.try_on(Method::GET, css, "text", &Value::Null).await?;
+            let visible = visible.as_str().unwrap_or_default();
+            visible.contains(text).then(|| visible.to_owned())
         };
         wait_for(&format!("{text:?} in {css}"), look).await
+    }
+
+    /// The driver's ids of the elements of a selector.
+    async fn ids(&self, css: &str) -> Vec<String> {
+        let found = self.post("/execute/sync", &json!({ "script": FIND_ALL, "args": [css] })).await;
+        let ids = found.as_array().into_iter().flatten().filter_map(|element| element[ELEMENT].as_str());
+        ids.map(str::to_owned).collect()
+    }
+
+    /// Sends a command about the first element of a selector. None if there is none, or it is replaced or covered meanwhile.
+    async fn try_on(&self, method: Method, css: &str, command: &str, body: &Value) -> Option<Value> {
+        let id = self.ids(css).await.into_iter().next()?;
+        let path = format!("/session/{}/element/{id}/{command}", self.session);
+        let answer = self.driver.try_call(method, &path, body).await;
+        let is_changing = |error: &Value| CHANGING.iter().any(|code| error["error"] == *code);
+        answer.map_err(|error| assert!(is_changing(&error), "{command} of {css}: {error}")).ok()
     }
 
     /// Runs the body of a JavaScript function in the page, and returns its result. A promise is awaited.
@@ -210,25 +229,31 @@ impl Drop for Browser {
     }
 }
 
+/// The first element of a selector when it is used: a page may replace it meanwhile.
 pub struct Element<'b> {
     browser: &'b Browser,
-    id: String,
+    css: String,
 }
 
 impl Element<'_> {
     /// Its visible text.
     pub async fn text(&self) -> String {
-        let text = self.browser.get(&format!("/element/{}/text", self.id)).await;
-        text.as_str().unwrap_or_default().to_owned()
+        self.perform(Method::GET, "text", &Value::Null).await.as_str().unwrap_or_default().to_owned()
     }
 
     pub async fn click(&self) {
-        self.browser.post(&format!("/element/{}/click", self.id), &json!({})).await;
+        self.perform(Method::POST, "click", &json!({})).await;
     }
 
     /// Types a text into the element.
     pub async fn type_text(&self, text: &str) {
-        self.browser.post(&format!("/element/{}/value", self.id), &json!({ "text": text })).await;
+        self.perform(Method::POST, "value", &json!({ "text": text })).await;
+    }
+
+    /// Repeats a command until the element is there and can take it.
+    async fn perform(&self, method: Method, command: &str, body: &Value) -> Value {
+        let attempt = async || self.browser.try_on(method.clone(), &self.css, command, body).await;
+        wait_for(&format!("{command} of {}", self.css), attempt).await
     }
 }
 
@@ -287,14 +312,19 @@ impl Driver {
     }
 
     async fn call(&self, method: Method, path: &str, body: &Value) -> Value {
+        self.try_call(method, path, body).await.unwrap_or_else(|error| panic!("{path}: {}", error["message"]))
+    }
+
+    /// The error has WebDriver's code as `error`, and a `message`.
+    async fn try_call(&self, method: Method, path: &str, body: &Value) -> Result<Value, Value> {
         let mut request = self.http.request(method, path);
         if !body.is_null() {
             request = request.json(body);
         }
         let answer = request.send().await;
-        let value = answer.json()["value"].clone();
-        assert_eq!(answer.status, 200, "{path}: {}", value["message"]);
-        value
+        let mut answered = answer.json();
+        let value = answered["value"].take();
+        if answer.status == 200 { Ok(value) } else { Err(value) }
     }
 }
 

@@ -52,7 +52,11 @@ impl<'s> Judge<'s> {
             .emulate_media(&[("prefers-color-scheme", scheme), ("prefers-reduced-motion", "reduce")])
             .await;
         browser.evaluate(&format!("document.documentElement.dir = '{direction}';")).await;
-        self.scene.wait_for_probe("animations() === 0").await;
+        let is_modal = "(!panel?.open || panel.matches(':modal') === matchMedia(
+            '(max-width: 639.98px), (max-height: 479.98px)').matches)";
+        self.scene
+            .wait_for_probe(&format!("innerWidth === {width} && {is_modal} && animations() === 0"))
+            .await;
     }
 
     async fn judge(&mut self, place: &str) {

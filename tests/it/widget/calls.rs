@@ -74,7 +74,7 @@ async fn a_page_controls_the_chat_before_and_after_it_has_loaded() {
     guest.wait_until("root.querySelectorAll('.entry.assistant .prose').length === 3").await;
     guest.wait_until_idle().await;
     assert_eq!(call("root.querySelector('.send').ariaLabel").await, json!("Los"));
-    assert_eq!(call("root.querySelector('#message').placeholder").await, json!("Nachricht schreiben"));
+    guest.wait_until("root.querySelector('#message').placeholder === 'Nachricht schreiben'").await;
     assert_eq!(heard(&guest).await, ["open", "message"]);
 
     // A message while a reply is written becomes the draft.
@@ -94,7 +94,7 @@ async fn a_page_controls_the_chat_before_and_after_it_has_loaded() {
     let sent: Vec<_> =
         sent.iter().filter(|sent| sent["sender_type"] == "user").map(|sent| &sent["text"]).collect();
     assert_eq!(sent, ["Hello", "Second", "Third", "Fifth"]);
-    assert_eq!(guest.browser.find_all("rejoinder-chat").await.len(), 1, "mount replaces the chat");
+    assert_eq!(guest.browser.count("rejoinder-chat").await, 1, "mount replaces the chat");
 
     // Logs out, and goes.
     heard(&guest).await;
@@ -146,7 +146,7 @@ async fn an_element_has_a_chat_with_the_options_of_its_attributes() {
         guest.evaluate("[host.dataset.theme, host.dataset.mode, warnings]").await,
         json!(["dark", "inline", []])
     );
-    assert_eq!(guest.browser.find_all(".launcher").await.len(), 0);
+    assert_eq!(guest.browser.count(".launcher").await, 0);
     guest.click(".chip").await;
     guest.wait_for_reply("A reply of the fake model.").await;
     assert_eq!(guest.messages().await, json!(["Hello Ada!", "Was kostet es?", "A reply of the fake model."]));

@@ -65,12 +65,12 @@ async fn a_form_begins_a_conversation_with_suggestions_calls_and_ratings() {
         Reply::tool_calls([call]).gated_by(&calling),
         Reply::text("The first half.\n\nThe second half.").paused_by(&answering),
     ]);
-    assert_eq!(guest.browser.find_all(".chip").await.len(), 2);
+    assert_eq!(guest.browser.count(".chip").await, 2);
     guest.click(".chip").await;
     guest.browser.wait_for_text(".entry.visitor", "Where is my order?").await;
     guest.browser.find(".send[data-state=stop]").await;
     guest.browser.find(".entry.assistant .waiting").await;
-    assert_eq!(guest.browser.find_all(".chip").await.len(), 0);
+    assert_eq!(guest.browser.count(".chip").await, 0);
     calling.open();
     guest.browser.wait_for_text("[part=tools]", "Looked for free times").await;
     guest.browser.wait_for_text(".log", "The first half.").await;
@@ -133,11 +133,7 @@ async fn a_person_takes_over_and_the_visitor_finds_earlier_conversations() {
     guest.say("Thank you, Ada.").await;
     guest.wait_until("root.querySelectorAll('.entry.visitor:not(.sending)').length === 2").await;
     guest.wait_until_idle().await;
-    assert_eq!(
-        guest.browser.find_all("[part=failure], .waiting").await.len(),
-        1,
-        "that of the typing is hidden"
-    );
+    assert_eq!(guest.browser.count("[part=failure], .waiting").await, 1, "that of the typing is hidden");
     human::change(&guest.server, &con, &json!({ "ai_enabled": true })).await;
     guest.browser.wait_for_text("[data-note=ai_resumed]", "The assistant is answering again.").await;
     guest.wait_until("root.querySelector('.strip').hidden").await;

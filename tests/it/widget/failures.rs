@@ -58,7 +58,7 @@ async fn a_message_can_be_tried_again_and_is_stored_and_charged_once() {
     let con = guest.conversation_id().await;
     assert_eq!(guest.server.messages(&con).await.len(), 3);
     assert_eq!(guest.server.balance().await, "9.99");
-    assert_eq!(guest.browser.find_all("[part=failure]").await.len(), 0);
+    assert_eq!(guest.browser.count("[part=failure]").await, 0);
 
     // There will be no reply to this key.
     let script = guest.server.model.script();
@@ -78,7 +78,7 @@ async fn a_message_can_be_tried_again_and_is_stored_and_charged_once() {
     guest.say("Is anybody there?").await;
     guest.browser.wait_for_text(".strip", "A person will answer here.").await;
     guest.wait_until_idle().await;
-    assert_eq!(guest.browser.find_all("[part=failure]").await.len(), 0);
+    assert_eq!(guest.browser.count("[part=failure]").await, 0);
     human::change(&guest.server, &con, &json!({ "ended": true })).await;
     guest.say("Hello?").await;
     let text = failure(&guest, "ended").await;
@@ -132,13 +132,13 @@ async fn a_server_that_is_away_when_the_chat_is_opened_can_be_tried_again() {
     guest.browser.reload().await;
     guest.wait_for_reply("A reply of the fake model.").await;
     assert_eq!(guest.server.query_number("select count(*) from turns").await, 1);
-    assert_eq!(guest.browser.find_all(".entry.visitor").await.len(), 1);
+    assert_eq!(guest.browser.count(".entry.visitor").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_and_an_empty_balance_are_told_in_words_for_visitors() {
     let setup =
-        Setup::default().with_limits().env("REJOINDER_LIMITS__PER_CONVERSATION", "2/min").balance("0.03");
+        Setup::default().with_limits().env("REJOINDER_LIMITS__PER_CONVERSATION", "2/hour").balance("0.03");
     let guest = Guest::start_with(setup).await;
     guest.visit().await;
     guest.open().await;
@@ -193,14 +193,14 @@ async fn a_message_that_has_failed_is_in_view_and_is_there_after_a_reload() {
     guest.browser.reload().await;
     failure(&guest, "no_reply").await;
     guest.wait_until(in_view).await;
-    assert_eq!(guest.browser.find_all(".entry.visitor").await.len(), 4);
+    assert_eq!(guest.browser.count(".entry.visitor").await, 4);
 
     script.respond_with(|_: &ModelRequest| Reply::text("At last."));
     guest.click("[data-action=retry]").await;
     guest.wait_for_reply("At last.").await;
     guest.browser.reload().await;
     guest.browser.wait_for_text(REPLY, "At last.").await;
-    assert_eq!(guest.browser.find_all("[part=failure]").await.len(), 0);
+    assert_eq!(guest.browser.count("[part=failure]").await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,7 +222,7 @@ async fn no_reply_and_no_failing_conversation_locks_a_visitor_out() {
     }
     guest.browser.reload().await;
     guest.wait_until_idle().await;
-    assert_eq!(guest.browser.find_all(".entry").await.len(), 7);
+    assert_eq!(guest.browser.count(".entry").await, 7);
     guest.say("And now?").await;
     guest.wait_for_reply("A reply of the fake model.").await;
 

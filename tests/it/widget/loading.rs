@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::Guest;
+use crate::support::wait::wait_for;
 
 /// The requests to a server that the page has made, as paths. The file of the core has a digest in its name.
 async fn requests(guest: &Guest) -> Vec<String> {
@@ -24,8 +25,9 @@ async fn nothing_but_the_loader_is_requested_before_the_chat_is_opened() {
     let opened = requests(&guest).await;
     // The conversation is stored now, so its messages are shown without a click.
     guest.browser.reload().await;
-    guest.wait_until("root?.querySelector('.panel') !== null").await;
-    let stored = requests(&guest).await;
+    guest.wait_until("Boolean(root?.querySelector('.panel'))").await;
+    let look = async || Some(requests(&guest).await).filter(|requests| requests.len() >= 2);
+    let stored = wait_for("the requests for the scripts", look).await;
 
     assert_eq!(closed, ["/widget.js"]);
     assert!(opened[1].starts_with("/widget/"), "{opened:?}");

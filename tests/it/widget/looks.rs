@@ -144,6 +144,7 @@ async fn replace_texts(scene: &Scene) {
     scene.finish().await;
     assert_marked("reply").await;
     browser.evaluate("Rejoinder.set({ tools: 'details' });").await;
+    browser.find(".call summary").await;
     scene.probe("root.querySelectorAll('details').forEach((details) => (details.open = true))").await;
     assert_marked("details of a call").await;
     scene.fail().await;

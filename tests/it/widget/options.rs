@@ -39,7 +39,7 @@ async fn an_option_that_is_undefined_has_its_default() {
     let guest = start().await;
     mount(&guest, "zIndex: 10, accent: '#0000ff', open: undefined, hidden: undefined, variables: null").await;
     assert_eq!(launcher(&guest).await, json!(["10", "rgb(0, 0, 255)", "Open chat"]));
-    assert_eq!(guest.browser.find_all("dialog").await.len(), 0);
+    assert_eq!(guest.browser.count("dialog").await, 0);
 
     guest.evaluate("Rejoinder.set({ zIndex: 5, accent: '#ff0000', locale: 'de' })").await;
     assert_eq!(launcher(&guest).await, json!(["5", "rgb(255, 0, 0)", "Chat öffnen"]));

@@ -8,6 +8,13 @@ use crate::support::gateway::{Action, Gateway, Passage};
 use crate::support::proxy::{LinkState, Proxy};
 use crate::support::server::{ASSISTANT, Setup};
 
+/// Lets the chat try to connect without a pause, which may be longer than a test waits.
+async fn connect_now(guest: &Guest) {
+    let is_connected =
+        "dispatchEvent(new Event('online')) && root.querySelector('.strip').textContent !== 'Reconnecting…'";
+    guest.wait_until(is_connected).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_an_interruption_the_messages_and_the_status_are_read_again() {
     let guest = Guest::start().await;
@@ -27,6 +34,7 @@ async fn after_an_interruption_the_messages_and_the_status_are_read_again() {
     human::types(&guest.server, &con, false).await;
     human::change(&guest.server, &con, &json!({ "ai_enabled": false })).await;
     link.set(LinkState::Up);
+    connect_now(&guest).await;
     guest.browser.wait_for_text(".strip", "A person will answer here.").await;
     guest.browser.wait_for_text(".note", "The assistant is paused.").await;
     guest.wait_until("root.querySelector('.human-typing').hidden").await;
@@ -40,6 +48,7 @@ async fn after_an_interruption_the_messages_and_the_status_are_read_again() {
     human::change(&server, &con, &json!({ "ai_enabled": true })).await;
     link.lead_to(&[&server.url()]);
     let guest = Guest { browser, page, server, db };
+    connect_now(&guest).await;
     guest.browser.wait_for_text(".log", "I am Ada.").await;
     guest.wait_until("root.querySelector('.strip').hidden").await;
     guest.say("Thank you").await;
@@ -70,6 +79,7 @@ async fn a_message_of_a_person_arrives_while_the_server_refuses_streams() {
     guest.wait_for_reply("A reply of the fake model.").await;
 
     human::write(&guest.server, &guest.conversation_id().await, "I am Ada.").await;
+    connect_now(&guest).await;
     guest.browser.wait_for_text(".log", "I am Ada.").await;
     assert_eq!(guest.evaluate("root.querySelector('.strip').textContent").await, json!(""));
     assert!(gateway.requests("GET", "/events").len() > 1);

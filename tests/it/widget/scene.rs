@@ -93,7 +93,7 @@ impl Scene {
 
     pub async fn end_conversation(&self) {
         self.change(&json!({ "ended": true })).await;
-        self.guest.browser.find(".ending").await;
+        self.guest.browser.find(".ending:not([hidden])").await;
     }
 
     async fn change(&self, fields: &Value) {
