@@ -3,6 +3,7 @@
 A rule is about a state, about two fields whose values depend on each other, or about text in a language of its own.
 """
 
+import os
 import re
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ import resources
 SORTS = {"Y": "-created_at", "Q": "created_at", "d": "-updated_at", "V": "updated_at"}
 # The tools of the workspace file.
 TOOLS = ["availability", "booking", "cancelling", "orders", "notes"]
+# An assistant of the other workspace.
+OTHER_ASSISTANT = os.environ["OTHER_ASSISTANT"]
 RESERVED_HEADERS = {"host", "content-length", "transfer-encoding", "connection"}
 VARIABLE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -253,6 +256,12 @@ def chat(case):
         case.body.pop("trigger")
 
 
+def own_workspace(case):
+    """The assistant is one of the workspace."""
+    if case.body["default_assistant_id"] and is_replaced():
+        case.body["default_assistant_id"] = OTHER_ASSISTANT
+
+
 MENDED = {
     "listConversations": list_conversations,
     "listEvents": list_events,
@@ -275,6 +284,7 @@ MENDED = {
     "chat": chat,
     "listWidgetConversations": list_widget_conversations,
     "createBooking": booking,
+    "updateOwnWorkspace": own_workspace,
 }
 
 

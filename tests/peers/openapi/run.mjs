@@ -90,13 +90,20 @@ async function schemathesis(server) {
   const base = await request(server.key, "/v1/knowledge_bases", { slug: "help" });
   const credit = { amount: "100000.00", reference: "peers" };
   await request(server.operatorKey, `/operator/v1/workspaces/${me.workspace.id}/credit`, credit);
-  const own = [me.key.id, me.workspace.id, base.id].join(" ");
+  // Another workspace, because only its file may change that of the run.
+  const workspace = await request(server.operatorKey, "/operator/v1/workspaces", { slug: "other", name: "Other" });
+  const keys = `/operator/v1/workspaces/${workspace.id}/keys`;
+  const other = await request(server.operatorKey, keys, { name: "other", scopes: ["config"] });
+  const { assistant } = await request(other.secret, "/v1/assistants", { name: "Other", system_prompt: "You help." });
+  const own = [me.key.id, me.workspace.id, base.id, workspace.id].join(" ");
   const answers = join(folder, "answers.json");
   const env = {
     SERVER: server.address,
     TOOL_SERVER: server.tools,
     KEY: server.key,
     OPERATOR_KEY: server.operatorKey,
+    OTHER_KEY: other.secret,
+    OTHER_ASSISTANT: assistant.id,
     OWN: own,
     ANSWERS: answers,
   };
