@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::operator::Operator;
 use crate::support::db::both_backends;
+use crate::support::described::operations;
 use crate::support::fake_model::Reply;
 use crate::support::http::Response;
 use crate::support::server::{ASSISTANT, TestServer, WIDGET};
@@ -28,30 +29,27 @@ both_backends!(
         let before = server.row_counts().await;
 
         let mut routes = 0;
-        for (path, operations) in document["paths"].as_object().unwrap() {
-            let writes = operations.as_object().unwrap().iter().filter(|(method, _)| *method != "get");
-            for (method, _) in writes.filter(|(_, operation)| operation["requestBody"].is_null()) {
-                // The contract of these has no body, and does not refuse one.
-                if path.starts_with("/api") {
-                    continue;
-                }
-                let method = method.to_uppercase();
-                let path = path.replace(['{', '}'], "");
-                let key = if path.starts_with("/operator/") { &operator.key } else { &all_scopes };
-                let send = async |body: &str| {
-                    let request = server.request(&method, &path).bearer(key).body(body);
-                    let answer = request.header("content-type", "text/plain").send().await;
-                    (answer.status, answer.json()["message"].as_str().unwrap().to_owned())
-                };
-                let unknown = "Unknown field 'reasn'. This route has none.";
-                assert_eq!(send(r#"{"reasn": 1}"#).await, (400, unknown.to_owned()), "{method} {path}");
-                let invalid = "Request body is not valid JSON.";
-                assert_eq!(send("reason=1").await, (400, invalid.to_owned()), "{method} {path}");
-                for empty in ["{}", " {} ", "", "\r\n"] {
-                    assert_eq!(send(empty).await.0, 404, "{method} {path} {empty:?}");
-                }
-                routes += 1;
+        let writes = operations(&document).filter(|(method, ..)| method != "GET");
+        for (method, path, _) in writes.filter(|(.., operation)| operation["requestBody"].is_null()) {
+            // The contract of these has no body, and does not refuse one.
+            if path.starts_with("/api") {
+                continue;
             }
+            let path = path.replace(['{', '}'], "");
+            let key = if path.starts_with("/operator/") { &operator.key } else { &all_scopes };
+            let send = async |body: &str| {
+                let request = server.request(&method, &path).bearer(key).body(body);
+                let answer = request.header("content-type", "text/plain").send().await;
+                (answer.status, answer.json()["message"].as_str().unwrap().to_owned())
+            };
+            let unknown = "Unknown field 'reasn'. This route has none.";
+            assert_eq!(send(r#"{"reasn": 1}"#).await, (400, unknown.to_owned()), "{method} {path}");
+            let invalid = "Request body is not valid JSON.";
+            assert_eq!(send("reason=1").await, (400, invalid.to_owned()), "{method} {path}");
+            for empty in ["{}", " {} ", "", "\r\n"] {
+                assert_eq!(send(empty).await.0, 404, "{method} {path} {empty:?}");
+            }
+            routes += 1;
         }
 
         assert!(routes > 20, "{routes}");
@@ -66,28 +64,22 @@ both_backends!(
         let before = server.row_counts().await;
 
         let mut strict = 0;
-        for (path, operations) in document["paths"].as_object().unwrap() {
-            let with_body =
-                operations.as_object().unwrap().iter().filter(|(_, one)| !one["requestBody"].is_null());
-            for (method, _) in with_body {
-                if !path.starts_with("/api/conversations") {
-                    continue;
-                }
-                let url = path.replace("{uuid}", WIDGET).replace(['{', '}'], "");
-                for (body, error) in [
-                    ("[null, null]", "Request body must be a JSON object."),
-                    ("1", "Request body must be a JSON object."),
-                    ("{", "Request body is not valid JSON."),
-                    ("turn_id=1", "Request body is not valid JSON."),
-                ] {
-                    let answer = server.request(&method.to_uppercase(), &url).body(body).send().await;
-                    let missing = "The message field is required.";
-                    let is_contract = path.ends_with("/messages");
-                    let (field, text) = if is_contract { ("message", missing) } else { ("body", error) };
-                    let expected = json!({ "message": text, "errors": { field: [text] } });
-                    assert_eq!((answer.status, answer.json()), (422, expected), "{method} {path} {body}");
-                    strict += usize::from(!is_contract);
-                }
+        let with_body = operations(&document).filter(|(.., operation)| !operation["requestBody"].is_null());
+        for (method, path, _) in with_body.filter(|(_, path, _)| path.starts_with("/api/conversations")) {
+            let url = path.replace("{uuid}", WIDGET).replace(['{', '}'], "");
+            for (body, error) in [
+                ("[null, null]", "Request body must be a JSON object."),
+                ("1", "Request body must be a JSON object."),
+                ("{", "Request body is not valid JSON."),
+                ("turn_id=1", "Request body is not valid JSON."),
+            ] {
+                let answer = server.request(&method, &url).body(body).send().await;
+                let missing = "The message field is required.";
+                let is_contract = path.ends_with("/messages");
+                let (field, text) = if is_contract { ("message", missing) } else { ("body", error) };
+                let expected = json!({ "message": text, "errors": { field: [text] } });
+                assert_eq!((answer.status, answer.json()), (422, expected), "{method} {path} {body}");
+                strict += usize::from(!is_contract);
             }
         }
 
@@ -107,11 +99,11 @@ both_backends!(
         let operator = Operator::new(&server).await;
 
         let (mut refused, mut accepted) = (0, 0);
-        for (path, operations) in document["paths"].as_object().unwrap() {
-            let schema = &operations["patch"]["requestBody"]["content"]["application/json"]["schema"];
+        for (_, path, operation) in operations(&document).filter(|(method, ..)| method == "PATCH") {
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
             let Some(reference) = schema["$ref"].as_str() else { continue };
             // There null gives a field its default, so it is looked at together with the fields that are not in the request.
-            if ["/v1/assistants/{id}", "/v1/tools/{id}"].contains(&path.as_str()) {
+            if ["/v1/assistants/{id}", "/v1/tools/{id}"].contains(&path) {
                 continue;
             }
             let schema = document.pointer(&reference[1..]).unwrap();
@@ -219,25 +211,22 @@ both_backends!(
         let before = server.row_counts().await;
 
         let mut routes = 0;
-        for (path, operations) in document["paths"].as_object().unwrap() {
-            for method in operations.as_object().unwrap().keys() {
-                let method = method.to_uppercase();
-                let tolerant = ["/api/conversations/{uuid}/messages", "/v1/messages", "/api/chat"];
-                if method == "POST" && tolerant.contains(&path.as_str()) {
-                    continue;
-                }
-                let path = path.replace("{uuid}", WIDGET).replace(['{', '}'], "");
-                let request = server.request(&method, &format!("{path}?limt=1"));
-                let is_operators = path.starts_with("/operator/");
-                let key = if is_operators { &operator.key } else { &all_scopes };
-                let refused = request.bearer(key).send().await;
-                let status = if path.starts_with("/api") { 422 } else { 400 };
-                assert_eq!(refused.status, status, "{method} {path}: {}", refused.text());
-                let text = refused.json()["message"].to_string();
-                assert!(text.contains("Unknown query parameter 'limt'. "), "{method} {path}: {text}");
-                assert_eq!(refused.header("rejoinder-error"), Some("invalid_request"));
-                routes += 1;
+        for (method, path, _) in operations(&document) {
+            let tolerant = ["/api/conversations/{uuid}/messages", "/v1/messages", "/api/chat"];
+            if method == "POST" && tolerant.contains(&path) {
+                continue;
             }
+            let path = path.replace("{uuid}", WIDGET).replace(['{', '}'], "");
+            let request = server.request(&method, &format!("{path}?limt=1"));
+            let is_operators = path.starts_with("/operator/");
+            let key = if is_operators { &operator.key } else { &all_scopes };
+            let refused = request.bearer(key).send().await;
+            let status = if path.starts_with("/api") { 422 } else { 400 };
+            assert_eq!(refused.status, status, "{method} {path}: {}", refused.text());
+            let text = refused.json()["message"].to_string();
+            assert!(text.contains("Unknown query parameter 'limt'. "), "{method} {path}: {text}");
+            assert_eq!(refused.header("rejoinder-error"), Some("invalid_request"));
+            routes += 1;
         }
 
         assert!(routes > 40, "{routes}");

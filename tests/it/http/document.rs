@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::described::with_responses;
+use crate::support::described::{operations, with_responses};
 use crate::support::identity;
 use crate::support::server::{ASSISTANT, Setup, TestServer, WIDGET};
 use crate::support::store;
@@ -67,12 +67,9 @@ async fn every_operation_has_a_summary_that_fits_into_a_navigation() {
     let server = TestServer::start(&db).await;
     let document = server.request("GET", "/openapi.json").send().await.json();
 
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters")
-        {
-            let summary = operation["summary"].as_str().unwrap();
-            assert!(summary.split(' ').count() <= 5 && summary.ends_with('.'), "{method} {path}: {summary}");
-        }
+    for (method, path, operation) in operations(&document) {
+        let summary = operation["summary"].as_str().unwrap();
+        assert!(summary.split(' ').count() <= 5 && summary.ends_with('.'), "{method} {path}: {summary}");
     }
 }
 
@@ -82,13 +79,10 @@ async fn every_route_of_the_document_is_served() {
     let server = TestServer::start(&db).await;
     let document = server.request("GET", "/openapi.json").send().await.json();
 
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for method in methods.as_object().unwrap().keys().filter(|key| *key != "parameters") {
-            let path = with_names(path);
-            let answer = server.request(&method.to_uppercase(), &path).send().await;
-            let code = answer.header("rejoinder-error");
-            assert!(!matches!(code, Some("route_not_found" | "method_not_allowed")), "{method} {path}");
-        }
+    for (method, path, _) in operations(&document) {
+        let answer = server.request(&method, &with_names(path)).send().await;
+        let code = answer.header("rejoinder-error");
+        assert!(!matches!(code, Some("route_not_found" | "method_not_allowed")), "{method} {path}");
     }
 }
 
@@ -223,19 +217,16 @@ async fn each_route_lists_its_errors_as_they_are_sent() {
     assert_eq!(statuses("/v1/conversations/{id}", "get"), "200 400 401 403 404 429 500");
     assert_eq!(statuses("/v1/conversations", "post"), "200 400 401 403 404 413 422 429 500");
 
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap() {
-            let requirements = operation["security"].as_array().into_iter().flatten();
-            // An empty one: the key is optional.
-            if requirements.clone().next().is_none() || requirements.clone().any(|one| *one == json!({})) {
-                continue;
-            }
-            let target = with_names(path);
-            let answer = server.request(&method.to_uppercase(), &target).send().await;
-            let code = answer.header("rejoinder-error").unwrap().to_owned();
-            let described = examples(&document, method, path, 401);
-            assert_eq!(described, [(code, answer.json())], "{method} {path}");
+    for (method, path, operation) in operations(&document) {
+        let requirements = operation["security"].as_array().into_iter().flatten();
+        // An empty one: the key is optional.
+        if requirements.clone().next().is_none() || requirements.clone().any(|one| *one == json!({})) {
+            continue;
         }
+        let answer = server.request(&method, &with_names(path)).send().await;
+        let code = answer.header("rejoinder-error").unwrap().to_owned();
+        let described = examples(&document, &method.to_ascii_lowercase(), path, 401);
+        assert_eq!(described, [(code, answer.json())], "{method} {path}");
     }
 }
 
@@ -245,24 +236,17 @@ async fn a_retry_is_called_safe_only_where_the_route_reads_the_key() {
     let server = TestServer::start(&db).await;
     let document = with_responses(server.request("GET", "/openapi.json").send().await.json());
 
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        for (method, operation) in methods.as_object().unwrap().iter().filter(|(key, _)| *key != "parameters")
-        {
-            let parameters = operation["parameters"].as_array();
-            let reads_key = parameters.into_iter().flatten().any(|found| found["name"] == "Idempotency-Key");
-            let responses = operation["responses"].as_object().unwrap();
-            for (status, response) in responses {
-                let text = response["description"].as_str().unwrap();
-                if text.contains("may have been carried out") {
-                    assert_eq!(
-                        text.contains("Idempotency-Key"),
-                        reads_key,
-                        "{method} {path} {status}: {text}"
-                    );
-                }
-                if text.contains("see Retry-After") {
-                    assert!(response["headers"]["Retry-After"].is_object(), "{method} {path} {status}");
-                }
+    for (method, path, operation) in operations(&document) {
+        let parameters = operation["parameters"].as_array();
+        let reads_key = parameters.into_iter().flatten().any(|found| found["name"] == "Idempotency-Key");
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let text = response["description"].as_str().unwrap();
+            if text.contains("may have been carried out") {
+                let names_key = text.contains("Idempotency-Key");
+                assert_eq!(names_key, reads_key, "{method} {path} {status}: {text}");
+            }
+            if text.contains("see Retry-After") {
+                assert!(response["headers"]["Retry-After"].is_object(), "{method} {path} {status}");
             }
         }
     }

@@ -4,6 +4,7 @@ use http::HeaderMap;
 
 use super::document::with_names;
 use crate::support::db::both_backends;
+use crate::support::described::operations;
 use crate::support::http::{Request, send_raw};
 use crate::support::server::{Setup, TestServer, WIDGET};
 use crate::support::store;
@@ -28,15 +29,13 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let document = server.request("GET", "/openapi.json").send().await.json();
 
-        for (path, methods) in document["paths"].as_object().unwrap() {
-            for method in methods.as_object().unwrap().keys().filter(|key| *key != "parameters") {
-                let (method, path) = (method.to_uppercase(), with_names(path));
-                let request = || server.request(&method, &path);
-                assert_not_stored(&format!("{method} {path} without a key"), request()).await;
-                let keyed = request().bearer(&server.keys.full);
-                assert_not_stored(&format!("{method} {path} with a key"), keyed).await;
-                assert_not_stored(&format!("PUT {path}"), server.request("PUT", &path)).await;
-            }
+        for (method, path, _) in operations(&document) {
+            let path = with_names(path);
+            let request = || server.request(&method, &path);
+            assert_not_stored(&format!("{method} {path} without a key"), request()).await;
+            let keyed = request().bearer(&server.keys.full);
+            assert_not_stored(&format!("{method} {path} with a key"), keyed).await;
+            assert_not_stored(&format!("PUT {path}"), server.request("PUT", &path)).await;
         }
         let read = |path: &str| server.request("GET", path).bearer(&server.keys.full);
         let history = format!("/api/conversations/{WIDGET}");

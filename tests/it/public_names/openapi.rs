@@ -3,13 +3,13 @@
 
 use serde_json::Value;
 
+use crate::support::described::operations;
+
 /// One line for each name of the document.
 pub(super) fn names(document: &Value) -> Vec<String> {
     let mut reader = Reader { document, open: Vec::new(), found: Vec::new() };
-    for (path, operations) in document["paths"].as_object().unwrap() {
-        for (method, operation) in operations.as_object().unwrap() {
-            reader.operation(&format!("{} {path}", method.to_uppercase()), operation);
-        }
+    for (method, path, operation) in operations(document) {
+        reader.operation(&format!("{method} {path}"), operation);
     }
     for (name, operations) in fields(&document["webhooks"]) {
         reader.operation(&format!("WEBHOOK {name}"), &operations["post"]);

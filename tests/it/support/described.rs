@@ -24,6 +24,15 @@ pub fn document() -> &'static Value {
     &DOCUMENT
 }
 
+/// The operations of a document: method, path and description.
+pub fn operations(document: &Value) -> impl Iterator<Item = (String, &str, &Value)> {
+    let paths = document["paths"].as_object().expect("paths");
+    paths.iter().flat_map(|(path, item)| {
+        let methods = item.as_object().expect("a path").iter().filter(|(key, _)| *key != "parameters");
+        methods.map(|(method, operation)| (method.to_uppercase(), path.as_str(), operation))
+    })
+}
+
 /// A document in which each operation has its responses itself, not by reference.
 pub fn with_responses(mut document: Value) -> Value {
     let shared = document["components"]["responses"].take();

@@ -204,22 +204,17 @@ async fn objects<'a>(server: &'a TestServer, db: &TestDb, operator: String) -> O
     Objects { server, key, operator, known, missing: BTreeSet::new() }
 }
 
-async fn operations(objects: &mut Objects<'_>) -> Vec<Operation> {
+async fn list_operations(objects: &mut Objects<'_>) -> Vec<Operation> {
     let document = objects.server.request("GET", "/openapi.json").send().await.json();
     let mut found = Vec::new();
-    for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            if !["get", "post", "put", "patch", "delete"].contains(&method.as_str()) {
-                continue;
-            }
-            found.push(Operation {
-                method: method.to_uppercase(),
-                path: path.clone(),
-                url: objects.url(path).await + &required_query(&document, operation),
-                credential: credential(operation),
-                body: body(&document, operation),
-            });
-        }
+    for (method, path, operation) in described::operations(&document) {
+        found.push(Operation {
+            method,
+            path: path.to_owned(),
+            url: objects.url(path).await + &required_query(&document, operation),
+            credential: credential(operation),
+            body: body(&document, operation),
+        });
     }
     found
 }
@@ -323,7 +318,7 @@ both_backends!(
             by_scope.push((scope.as_str(), create(&server, &[*scope]).await.0));
         }
         let (other, _) = create_in(&server, "other", Scope::ALL).await;
-        let operations = operations(&mut objects).await;
+        let operations = list_operations(&mut objects).await;
         let ids: Vec<_> = objects.known.values().filter(|id| id.contains('_')).cloned().collect();
         let keys = Keys { by_scope, other, operator, ids };
         assert!(operations.len() > 60, "{}", operations.len());

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::support::db::{TestDb, both_backends};
+use crate::support::described::operations;
 use crate::support::http::Response;
 use crate::support::seed;
 use crate::support::server::TestServer;
@@ -66,12 +67,9 @@ const NOT_AUDITED: [(&str, &str); 12] = [
 /// The operations of `/v1` that may change something.
 async fn mutating_operations(server: &TestServer) -> BTreeSet<String> {
     let document = server.request("GET", "/openapi.json").send().await.json();
-    let paths = document["paths"].as_object().unwrap().iter();
-    let of_v1 = paths.filter(|(path, _)| path.starts_with("/v1/"));
-    let operations = of_v1.flat_map(|(_, methods)| methods.as_object().unwrap());
     let mutating =
-        operations.filter(|(method, _)| ["post", "put", "patch", "delete"].contains(&method.as_str()));
-    mutating.map(|(_, operation)| operation["operationId"].as_str().unwrap().to_owned()).collect()
+        operations(&document).filter(|(method, path, _)| method != "GET" && path.starts_with("/v1/"));
+    mutating.map(|(.., operation)| operation["operationId"].as_str().unwrap().to_owned()).collect()
 }
 
 both_backends!(
