@@ -92,6 +92,7 @@ fn services(
         operator_key_cache: KeyCache::default(),
         tools,
         test_call_limiter: WorkspaceLimiter::test_calls(),
+        caldav_limiter: WorkspaceLimiter::caldav_requests(),
         model_connections: Arc::new(models::connections(config)),
         seal_keys: deps.seal_keys.clone(),
         allow_hosts,

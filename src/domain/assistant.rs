@@ -38,22 +38,18 @@ pub const RESERVED_PARAMETERS: [&str; 5] = ["model", "messages", "tools", "strea
 pub struct AssistantVersion<T = CompiledTool> {
     #[schema(example = "front-desk", pattern = "^[a-z0-9_-]{1,64}$")]
     pub slug: String,
-    #[schema(example = "Front desk", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$", max_length = 200)]
+    #[schema(example = "Front desk", pattern = r"\S", max_length = 200)]
     pub name: String,
     /// With `{{variable}}`s.
-    #[schema(
-        example = "You are the front desk of {{company}}.",
-        pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$",
-        max_length = 262_144
-    )]
+    #[schema(example = "You are the front desk of {{company}}.", pattern = r"\S", max_length = 262_144)]
     pub system_prompt: String,
     /// With `{{variable}}`s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "Hello!", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$", max_length = 32_768)]
+    #[schema(example = "Hello!", pattern = r"\S", max_length = 32_768)]
     pub first_message: Option<String>,
-    /// None: the server's own (`OPENAI_MODEL`).
+    /// By default the server's model (`OPENAI_MODEL`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "gpt-4.1-mini", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$", max_length = 200)]
+    #[schema(example = "gpt-4.1-mini", pattern = r"\S", max_length = 200)]
     pub model: Option<String>,
     /// Tried in order where the first cannot answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

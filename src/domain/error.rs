@@ -94,6 +94,12 @@ impl Error {
         Self::Internal { source: source.into() }
     }
 
+    /// Whether the database or this server failed, and not the request.
+    #[must_use]
+    pub fn is_server_fault(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Internal { .. })
+    }
+
     /// The stable code of the `Rejoinder-Error` header; one list, in `docs/errors.md`.
     #[must_use]
     pub fn code(&self) -> &'static str {

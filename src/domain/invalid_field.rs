@@ -40,11 +40,14 @@ pub fn check_slug(slug: &str) -> Result<(), InvalidField> {
     Err(InvalidField::new("slug", problem))
 }
 
+/// Refuses a blank text.
+pub fn check_not_blank(field: &str, text: &str) -> Result<(), InvalidField> {
+    if text.trim().is_empty() { Err(InvalidField::new(field, "empty")) } else { Ok(()) }
+}
+
 /// Refuses a text that is blank or longer than `max_chars`. The `maxLength` of a schema counts characters, too.
 pub fn check_text(field: &str, text: &str, max_chars: usize) -> Result<(), InvalidField> {
-    if text.trim().is_empty() {
-        return Err(InvalidField::new(field, "empty"));
-    }
+    check_not_blank(field, text)?;
     if text.chars().count() > max_chars {
         return Err(InvalidField::new(field, format_args!("longer than {max_chars} characters")));
     }

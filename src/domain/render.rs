@@ -331,7 +331,8 @@ pub struct CreatedConversationOut<'a> {
     #[serde(flatten)]
     #[schema(inline)]
     conversation: ConversationOut<'a>,
-    /// The id of the conversation in the widget API. Only types `widget` and `test` have one.
+    /// The id of the conversation in the widget API. A conversation of the type `api` has none until
+    /// `POST /v1/conversations/{id}/widget_link` gives it one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>, example = "7c9e6679-7425-40de-944b-e07fc1f90ae7")]
     widget_uuid: Option<WidgetUuid>,

@@ -15,6 +15,15 @@ pub fn pattern(pattern: impl Into<String>) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern))
 }
 
+/// White space, which [`str::trim`] removes, for a class of a regular expression. `\s` has other characters in each dialect.
+pub const BLANK: &str = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
+
+/// The schema of a string that is not blank, and that the databases store.
+#[must_use]
+pub fn not_blank() -> ObjectBuilder {
+    pattern(format!(r"^[^\u0000]*[^\u0000{BLANK}][^\u0000]*$"))
+}
+
 /// The schema of a string in a format that no regular expression tells exactly.
 #[must_use]
 pub fn formatted(format: &str) -> ObjectBuilder {

@@ -9,7 +9,7 @@ use utoipa::{PartialSchema, ToSchema};
 use super::conversation_variables::VisitorVariable;
 use super::from_object::from_object;
 use super::invalid_field::{InvalidField, check_text};
-use super::schema::pattern;
+use super::schema::not_blank;
 use super::string_enum::string_enum;
 
 /// The longest title, label or quick reply, in characters.
@@ -24,14 +24,10 @@ const MAX_FORM_FIELDS: usize = 8;
 pub struct WidgetSettings {
     /// The heading; by default the assistant's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "Ask Acme", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$", max_length = 80)]
+    #[schema(example = "Ask Acme", pattern = r"\S", max_length = 80)]
     pub title: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(
-        example = "Usually answers at once",
-        pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$",
-        max_length = 120
-    )]
+    #[schema(example = "Usually answers at once", pattern = r"\S", max_length = 120)]
     pub subtitle: Option<String>,
     /// The colour of buttons, links and the visitor's messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +54,7 @@ pub struct FormField {
     /// The name of the visitor variable that gets the value.
     #[schema(example = "customer_name")]
     pub variable: String,
-    #[schema(example = "Your name", pattern = r"^[^\u0000]*[^\u0000\s][^\u0000]*$", max_length = 80)]
+    #[schema(example = "Your name", pattern = r"\S", max_length = 80)]
     pub label: String,
     /// By default `text`.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
@@ -77,7 +73,7 @@ pub enum QuickReply {}
 
 impl PartialSchema for QuickReply {
     fn schema() -> RefOr<Schema> {
-        pattern(r"^[^\u0000]*[^\u0000\s][^\u0000]*$").max_length(Some(MAX_LABEL)).into()
+        not_blank().max_length(Some(MAX_LABEL)).into()
     }
 }
 

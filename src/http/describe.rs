@@ -156,7 +156,7 @@ pub(super) struct NotFound<R>(PhantomData<R>);
 
 impl<R: ResourceId> ErrorSet for NotFound<R> {
     fn cases() -> Vec<ErrorCase> {
-        let description = format!("The {} does not exist", R::NAME.to_lowercase());
+        let description = format!("{} not found", R::NAME);
         vec![ErrorCase::new(description, R::not_found(R::EXAMPLE))]
     }
 }

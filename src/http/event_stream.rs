@@ -23,16 +23,16 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The delay before the next read after the database was unavailable.
 pub(super) const STORE_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// A frame, and the position after which a client that has it resumes; none if there is no such position yet.
+/// A frame, and the position after which a client that has it resumes.
 pub(super) struct Frame {
-    position: Option<String>,
+    position: String,
     event: sse::Event,
 }
 
 impl Frame {
     /// `data` is JSON.
-    pub(super) fn new(position: Option<String>, name: &str, data: &str) -> Self {
-        let event = with_id(sse::Event::default(), position.as_deref()).event(name).data(one_line(data));
+    pub(super) fn new(position: String, name: &str, data: &str) -> Self {
+        let event = sse::Event::default().id(&position).event(name).data(one_line(data));
         Self { position, event }
     }
 }
@@ -42,8 +42,8 @@ pub(super) trait FrameSource: Send + 'static {
     /// Waits for the next frame; none at the end of the stream. Cancel safe.
     fn next(&mut self) -> impl Future<Output = Option<Frame>> + Send;
 
-    /// The position up to which all frames were returned, if there is one.
-    fn position(&self) -> Option<String>;
+    /// The position up to which all frames were returned.
+    fn position(&self) -> String;
 }
 
 /// The position in the header `Last-Event-ID`. A client that has received no event yet may send an empty value.
@@ -68,13 +68,6 @@ pub(super) fn stream_response<E: Into<BoxError> + 'static>(
     response
 }
 
-fn with_id(event: sse::Event, id: Option<&str>) -> sse::Event {
-    match id {
-        Some(id) => event.id(id),
-        None => event,
-    }
-}
-
 /// The body on one line, because not every client joins the lines of a frame. JSON has line breaks only between values.
 fn one_line(body: &str) -> Cow<'_, str> {
     if body.contains(['\r', '\n']) { body.replace(['\r', '\n'], " ").into() } else { body.into() }
@@ -85,7 +78,7 @@ struct EventStream<S> {
     source: S,
     has_begun: bool,
     /// The last position that was sent.
-    last_sent: Option<String>,
+    last_sent: String,
     next_ping: Instant,
 }
 
@@ -124,6 +117,6 @@ impl<S: FrameSource> EventStream<S> {
             return ping;
         }
         self.last_sent = position;
-        with_id(ping, self.last_sent.as_deref())
+        ping.id(&self.last_sent)
     }
 }

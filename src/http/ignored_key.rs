@@ -10,11 +10,13 @@ use axum::response::Response;
 use http::Method;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::SecurityRequirement;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::openapi::describe_header;
 use super::response::{REJOINDER_WARNING, set_header};
 use super::state::AppState;
+use crate::domain::account::Scope;
 use crate::domain::ignored_names::{IgnoredNames, NameSource};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -39,15 +41,20 @@ pub(super) fn warn_of_ignored_key(
     routes.route_layer(from_fn_with_state(Routes(Arc::new(ignoring)), warn))
 }
 
-/// The operations of a path that change something.
+/// The operations of a path that change something. A search is a POST that only reads.
 fn writes(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let reads = SecurityRequirement::new("bearer", [Scope::Read.as_str()]);
+    let only_reads =
+        move |operation: &Operation| operation.security.iter().flatten().any(|one| *one == reads);
     let operations = [
         (Method::PUT, &mut item.put),
         (Method::POST, &mut item.post),
         (Method::PATCH, &mut item.patch),
         (Method::DELETE, &mut item.delete),
     ];
-    operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+    let operations =
+        operations.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)));
+    operations.filter(move |(_, operation)| !only_reads(operation))
 }
 
 fn supports_key(operation: &Operation) -> bool {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::Services;
 use super::follow_events::Follower;
@@ -78,7 +79,7 @@ pub struct ConversationFollower {
     /// Events that were read, and whose news are not yet returned.
     events: VecDeque<Arc<Event>>,
     /// The last event of the conversation whose news were returned: a position that says nothing of other conversations.
-    position: Option<EventId>,
+    position: EventId,
     /// The status that was returned last.
     status: ConversationStatus,
     typed_at: watch::Receiver<Option<Micros>>,
@@ -139,8 +140,8 @@ pub async fn follow(services: &Services, request: FollowRequest) -> Result<Conve
 /// A reader of the conversation's events.
 struct Opened {
     reader: FeedReader,
-    /// The last event before it; none if there is none, or retention has removed it.
-    position: Option<EventId>,
+    /// The last event of the conversation before it.
+    position: EventId,
     /// Whether the requested position is gone, so that it begins at the newest one.
     is_reset: bool,
 }
@@ -163,7 +164,8 @@ async fn open(
     };
     let newest =
         async |conn: Conn<'_>| events::find_newest_of(conn, workspace, conversation, reader.cursor).await;
-    let position = services.db.read(workspace, newest).await?;
+    // Retention may have removed all events of the conversation. No event has the nil id, so whoever resumes there gets a reset.
+    let position = services.db.read(workspace, newest).await?.unwrap_or(EventId(Uuid::nil()));
     Ok(Opened { reader, position, is_reset })
 }
 
@@ -176,22 +178,26 @@ async fn wait_until(time: Option<Micros>, clock: &dyn Clock) {
 }
 
 impl ConversationFollower {
-    /// The last event whose news were returned: where a new follower resumes.
+    /// The last event whose news were returned: where a new follower resumes. The nil id if there is none.
     #[must_use]
-    pub fn position(&self) -> Option<EventId> {
+    pub fn position(&self) -> EventId {
         self.position
     }
 
-    /// Waits for the next news. `None` once the conversation is deleted, its link is replaced, the token of an identified visitor is no
-    /// longer accepted, the workspace is suspended or the process stops. Cancel safe.
+    /// Waits for the next news. `None` once the conversation is deleted, its link is replaced, the token of an identified visitor has
+    /// expired, the workspace is suspended or the process stops. Cancel safe.
+    ///
+    /// # Errors
+    /// The error of [`find_conversation`] if the visitor may not see the conversation any more, [`Error::CursorExpired`] if retention has
+    /// removed events that it has not read, [`Error::Unavailable`] or [`Error::Internal`] if the store failed.
     pub async fn next(&mut self, services: &Services) -> Result<Option<ConversationNews>, Error> {
         let clock = services.clock.as_ref();
         while !self.follower.has_ended() && self.ends_at.is_none_or(|ends_at| clock.now() < ends_at) {
             if let Some(news) = self.first.pop_front() {
                 return Ok(Some(news));
             }
-            if self.has_news() && !self.may_read(services).await? {
-                return Ok(None);
+            if self.has_news() {
+                self.check_access(services).await?;
             }
             if let Some(is_typing) = self.changed_typing() {
                 return Ok(Some(ConversationNews::Typing(is_typing)));
@@ -199,7 +205,7 @@ impl ConversationFollower {
             if let Some(event) = self.events.front().map(Arc::clone) {
                 let found = self.read(services, &event).await?;
                 self.events.pop_front();
-                self.position = Some(event.id);
+                self.position = event.id;
                 match found {
                     Found::News(news) => return Ok(Some(self.remember(news))),
                     Found::Nothing => continue,
@@ -228,17 +234,13 @@ impl ConversationFollower {
         !self.events.is_empty() || self.is_typing() != self.was_typing
     }
 
-    /// Whether the visitor may still see the conversation. The token of an identified one is checked before each frame, because its secret
-    /// may have been removed; links are checked by the poll.
-    async fn may_read(&self, services: &Services) -> Result<bool, Error> {
-        if self.ends_at.is_none() {
-            return Ok(true);
+    /// Checks before each frame that the visitor may still see the conversation: the secret of an identity token may have been removed, and
+    /// the origin of the page from the assistant. The poll checks links.
+    async fn check_access(&self, services: &Services) -> Result<(), Error> {
+        if self.ends_at.is_some() || self.visitor.origin.is_some() {
+            find_conversation(services, self.link, &self.visitor).await?;
         }
-        match find_conversation(services, self.link, &self.visitor).await {
-            Ok(_) => Ok(true),
-            Err(Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(())
     }
 
     fn is_typing(&self) -> bool {

@@ -115,7 +115,31 @@ pub struct NewKey {
     /// At least one.
     pub scopes: Vec<Scope>,
     /// None: with the key that creates it, if that expires.
-    pub expires_at: Option<Micros>,
+    pub expiry: Option<KeyExpiry>,
+}
+
+/// When a new key expires, as the request gives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyExpiry {
+    After(Duration),
+    At(Micros),
+}
+
+impl KeyExpiry {
+    /// The field of the request.
+    fn field(self) -> &'static str {
+        match self {
+            Self::After(_) => "expires_in",
+            Self::At(_) => "expires_at",
+        }
+    }
+
+    fn time(self, now: Micros) -> Micros {
+        match self {
+            Self::After(duration) => now.plus(duration),
+            Self::At(time) => time,
+        }
+    }
 }
 
 /// At most `limit` keys after one, the oldest first.
@@ -146,8 +170,10 @@ pub async fn create(
     let invalid_name =
         || Error::invalid("name", format!("Field 'name' must have 1 to {MAX_KEY_NAME} characters."));
     let name = check_name(&request.name).ok_or_else(invalid_name)?;
-    if request.expires_at.is_some_and(|at| at <= clock.now()) {
-        return Err(Error::invalid("expires_at", "Field 'expires_at' must be in the future."));
+    let now = clock.now();
+    if let Some(expiry) = request.expiry.filter(|expiry| expiry.time(now) <= now) {
+        let field = expiry.field();
+        return Err(Error::invalid(field, format!("Field '{field}' must be in the future.")));
     }
     manager.check_scopes(&request.scopes)?;
     let secret = KeySecret::new(ids.bytes());
@@ -155,7 +181,7 @@ pub async fn create(
     key.scopes = request.scopes;
     let write = async |mut conn: Conn<'_>| {
         let checked = manager.lock(conn.reborrow(), clock).await?;
-        let expires_at = match checked.and_then(|end| expiry(request.expires_at, end)) {
+        let expires_at = match checked.and_then(|end| expires_at(request.expiry, now, end)) {
             Ok(expires_at) => expires_at,
             Err(error) => return Ok(Err(error)),
         };
@@ -171,16 +197,21 @@ fn too_many() -> Error {
     Error::Conflict(format!("The workspace has {MAX_VALID_KEYS} keys already. Revoke one first."))
 }
 
-/// The expiry of a new key whose creator expires at `end`.
-fn expiry(requested: Option<Micros>, end: Option<Micros>) -> Result<Option<Micros>, Error> {
+/// The expiry of a new key that is created now, and whose creator expires at `end`.
+fn expires_at(
+    requested: Option<KeyExpiry>,
+    now: Micros,
+    end: Option<Micros>,
+) -> Result<Option<Micros>, Error> {
     match (requested, end) {
-        (Some(at), Some(end)) if at > end => {
+        (Some(expiry), Some(end)) if expiry.time(now) > end => {
+            let field = expiry.field();
             let text = format!(
-                "Field 'expires_at' must not be later than {end}, when the key that you use expires."
+                "Field '{field}' must not make the key expire after {end}, when the key that you use expires."
             );
-            Err(Error::invalid("expires_at", text))
+            Err(Error::invalid(field, text))
         }
-        (requested, end) => Ok(requested.or(end)),
+        (requested, end) => Ok(requested.map(|expiry| expiry.time(now)).or(end)),
     }
 }
 

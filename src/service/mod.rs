@@ -100,6 +100,8 @@ pub struct Services {
     pub tools: Adapters,
     /// Limits concurrent test calls of tools and refreshes of tool lists.
     pub test_call_limiter: WorkspaceLimiter,
+    /// Limits concurrent requests of the API that call a CalDAV server.
+    pub caldav_limiter: WorkspaceLimiter,
     /// Extracts the text of documents for knowledge bases.
     pub document_extractor: knowledge::DocumentExtractor,
     /// Limits how many documents are written at once.

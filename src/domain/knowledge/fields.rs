@@ -6,9 +6,11 @@ use crate::domain::ids::{CalendarId, DocumentId, KnowledgeBaseId};
 
 /// Maximum length of a slug, in characters.
 pub(super) const MAX_SLUG_LENGTH: usize = 64;
+/// The longest name of a knowledge base, in characters.
+pub const MAX_NAME_LENGTH: usize = 200;
 /// The longest title, in characters.
 pub const MAX_TITLE_LENGTH: usize = 255;
-/// The longest URL as it is written, in characters.
+/// The longest URL, in characters: as it is written, and once it is normalized.
 pub const MAX_URL_LENGTH: usize = 2048;
 
 /// Whether this is a valid slug of a document, a knowledge base or a calendar. Texts in the form of their ids are not valid, because
@@ -42,11 +44,14 @@ pub fn web_url(text: &str) -> Option<String> {
     if text.chars().count() > MAX_URL_LENGTH {
         return None;
     }
-    Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https")).map(String::from)
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    // Percent encoding makes a URL longer; what is stored must be accepted again.
+    url.map(String::from).filter(|url| url.len() <= MAX_URL_LENGTH)
 }
 
 /// The requirement of [`web_url`], for error texts.
-pub const URL_REQUIREMENT: &str = "must be an http or https URL of at most 2048 characters";
+pub const URL_REQUIREMENT: &str =
+    "must be an http or https URL of at most 2048 characters, also when it is percent-encoded";
 
 #[cfg(test)]
 mod tests {
@@ -65,9 +70,14 @@ mod tests {
         ] {
             assert_eq!(web_url(text).as_deref(), expected, "{text:?}");
         }
-        let url = |chars: usize| format!("https://shop.example/{}", "ä".repeat(chars - 21));
-        assert!(web_url(&url(2048)).is_some(), "the limit applies to the URL as it is written");
-        assert_eq!(web_url(&url(2049)), None);
+        let url = |text: &str, count: usize| format!("https://shop.example/{}", text.repeat(count));
+        assert!(web_url(&url("a", 2048 - 21)).is_some());
+        assert_eq!(web_url(&url("a", 2049 - 21)), None);
+        let encoded = web_url(&url("ä", 337)).unwrap();
+        assert_eq!(web_url(&encoded), Some(encoded.clone()), "what is stored is accepted again");
+        assert_eq!(web_url(&url("ä", 338)), None, "the limit applies to the normalized URL, too");
+        let padded = format!("{}{}", " ".repeat(2048), url("a", 1));
+        assert_eq!(web_url(&padded), None, "and to the URL as it is written");
     }
 
     #[test]

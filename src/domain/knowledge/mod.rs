@@ -27,7 +27,9 @@ pub use document::{
     PreparedDocument, PreparedPassage, searchable_words, slugify,
 };
 pub use embedding::{TextDigest, embedding_text, text_digest};
-pub use fields::{MAX_TITLE_LENGTH, MAX_URL_LENGTH, URL_REQUIREMENT, is_slug, title_error, web_url};
+pub use fields::{
+    MAX_NAME_LENGTH, MAX_TITLE_LENGTH, MAX_URL_LENGTH, URL_REQUIREMENT, is_slug, title_error, web_url,
+};
 pub use format::{Format, MAX_FILE};
 pub use language::Language;
 pub use rank::{Candidate, Corpus, Hit, rank};

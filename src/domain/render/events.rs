@@ -140,7 +140,7 @@ pub struct EventOut<'a> {
     kind: EventType,
     created_at: String,
     cursor: String,
-    /// Absent after the event's conversation was deleted.
+    /// Absent after the event's conversation was deleted, if [`loses_data`].
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<EventDataOut<'a>>,
 }
@@ -178,12 +178,31 @@ fn data_schema(kind: EventType, schemas: &mut Vec<(String, RefOr<Schema>)>) -> R
     }
 }
 
+/// Whether events of this type lose their data when their conversation is deleted.
+fn loses_data(kind: EventType) -> bool {
+    match kind {
+        EventType::ConversationCreated
+        | EventType::ConversationUpdated
+        | EventType::ConversationEnded
+        | EventType::MessageCreated
+        | EventType::MessageFeedback
+        | EventType::ReplyFailed
+        | EventType::ReplyDiscarded => true,
+        EventType::ConversationDeleted
+        | EventType::BalanceLow
+        | EventType::WebhookEndpointDisabled
+        | EventType::WebhookEndpointTest => false,
+    }
+}
+
 /// The schema of events of one type.
 fn variant_schema(kind: EventType, mut data: Ref) -> Schema {
     let time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
     let time = ObjectBuilder::new().schema_type(Type::String).format(Some(time));
     let cursor = pattern(format!("^{EVENT_CURSOR}$")).examples(["1042"]);
-    "Absent after the event's conversation was deleted.".clone_into(&mut data.description);
+    if loses_data(kind) {
+        "Absent after the event's conversation was deleted.".clone_into(&mut data.description);
+    }
     let event = ObjectBuilder::new()
         .schema_type(Type::Object)
         .description(Some(format!("An event of the type `{}`.", kind.as_str())))
@@ -192,7 +211,9 @@ fn variant_schema(kind: EventType, mut data: Ref) -> Schema {
         .property("created_at", time.examples(["2026-03-15T14:22:11Z"]))
         .property("cursor", cursor)
         .property("data", data);
-    ["id", "type", "created_at", "cursor"].into_iter().fold(event, ObjectBuilder::required).into()
+    let required = ["id", "type", "created_at", "cursor"].into_iter();
+    let required = required.chain((!loses_data(kind)).then_some("data"));
+    required.fold(event, ObjectBuilder::required).into()
 }
 
 /// One variant for each type.

@@ -5,13 +5,12 @@ use std::path::{Component, Path};
 
 use super::document::{Entry, WorkspaceFileError};
 use super::{FileDocument, FileKnowledgeBase, FileSource};
-use crate::domain::invalid_field::{check_slug, check_text};
+use crate::domain::invalid_field::{check_not_blank, check_slug, check_text};
 use crate::domain::knowledge::{
-    Format, Language, MAX_TEXT, URL_REQUIREMENT, is_slug, slugify, title_error, web_url,
+    Format, Language, MAX_NAME_LENGTH, MAX_TEXT, URL_REQUIREMENT, is_slug, slugify, title_error, web_url,
 };
 
 pub(super) const KEYS: [&str; 4] = ["slug", "name", "language", "documents"];
-const MAX_NAME: usize = 200;
 const MAX_PATH: usize = 4096;
 const OUTSIDE: &str = "must lead to a file in the folder of this file: a relative path without ..";
 
@@ -20,7 +19,7 @@ pub(super) fn read(mut entry: Entry<'_>) -> Result<FileKnowledgeBase, WorkspaceF
     let slug = entry.require("slug")?;
     let name: Option<String> = entry.take("name")?;
     if let Some(name) = &name {
-        check_text("name", name, MAX_NAME).map_err(|error| entry.invalid(&error))?;
+        check_text("name", name, MAX_NAME_LENGTH).map_err(|error| entry.invalid(&error))?;
     }
     let language = match entry.take::<String>("language")? {
         None => Language::English,
@@ -45,7 +44,7 @@ fn read_document(mut entry: Entry<'_>) -> Result<FileDocument, WorkspaceFileErro
     entry.check_keys(&["title", "slug", "url", "text", "path"])?;
     let location = entry.location();
     let title: String = entry.require("title")?;
-    check_text("title", &title, usize::MAX).map_err(|error| entry.invalid(&error))?;
+    check_not_blank("title", &title).map_err(|error| entry.invalid(&error))?;
     if let Some(error) = title_error(&title) {
         return Err(entry.error("title", error));
     }
@@ -67,7 +66,7 @@ fn read_document(mut entry: Entry<'_>) -> Result<FileDocument, WorkspaceFileErro
     };
     let source = match (entry.take::<String>("text")?, entry.take::<String>("path")?) {
         (Some(text), None) => {
-            check_text("text", &text, usize::MAX).map_err(|error| entry.invalid(&error))?;
+            check_not_blank("text", &text).map_err(|error| entry.invalid(&error))?;
             if text.len() > MAX_TEXT {
                 return Err(entry.error("text", format_args!("longer than {MAX_TEXT} bytes")));
             }

@@ -128,9 +128,9 @@ impl<T: fields::Request> FromRequest<AppState> for OptionalInput<T> {
 
 /// The body of a route without input: empty or, as some clients send it, `{}`. Of any type; fields are refused by name.
 #[derive(Debug)]
-pub(in crate::http) struct NoInput;
+pub(in crate::http) struct NoInput<O = Platform>(PhantomData<fn() -> O>);
 
-impl fields::Request for NoInput {
+impl<O> fields::Request for NoInput<O> {
     const IGNORES_UNKNOWN_FIELDS: bool = false;
     const IS_UPDATE: bool = false;
     const CHOICE: &'static [&'static str] = &[];
@@ -138,30 +138,30 @@ impl fields::Request for NoInput {
     const FIELDS: &'static [&'static str] = &[];
 
     fn check(_: &RawFields<'_>) -> Result<Self, Vec<(&'static str, Violation)>> {
-        Ok(Self)
+        Ok(Self(PhantomData))
     }
 }
 
-impl FromRequest<AppState> for NoInput {
-    type Rejection = ApiError<Platform>;
+impl<O: RouteOptions> FromRequest<AppState> for NoInput<O> {
+    type Rejection = ApiError<O>;
 
-    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<Platform>> {
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError<O>> {
         if hyper::body::Body::is_end_stream(request.body()) {
-            return Ok(Self);
+            return Ok(Self(PhantomData));
         }
-        let body = collect::<Platform>(request, state).await?;
+        let body = collect::<O>(request, state).await?;
         if body.trim_ascii().is_empty() {
-            return Ok(Self);
+            return Ok(Self(PhantomData));
         }
-        Ok(read::<Platform, Self>(&body, &mut IgnoredNames::default())?)
+        Ok(read::<O::Envelope, Self>(&body, &mut IgnoredNames::default())?)
     }
 }
 
-impl ErrorSet for NoInput {
+impl<O: RouteOptions> ErrorSet for NoInput<O> {
     fn cases() -> Vec<ErrorCase> {
         let unknown = Error::invalid("body", "Unknown field 'nme'. This route has none.");
         let invalid = ErrorCase::new("The body has fields, or is not JSON", unknown);
-        [invalid].into_iter().chain(Body::<Platform>::cases()).collect()
+        [invalid].into_iter().chain(Body::<O>::cases()).collect()
     }
 }
 

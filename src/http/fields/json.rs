@@ -1,10 +1,9 @@
 //! JSON values read one by one from their raw text, so that an error names its field.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::ops::ControlFlow;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
@@ -21,31 +20,82 @@ pub(in crate::http) enum BodyError {
 /// The deepest nesting of free JSON: as deep as `serde_json` reads, because stored JSON is read with it again.
 pub(in crate::http) const MAX_DEPTH: usize = 127;
 
-/// The name of the first field that an object in the body has twice, at any depth. None if the body cannot be read.
-pub(super) fn find_duplicate(body: &[u8]) -> Option<String> {
-    duplicate_within(serde_json::from_slice(body).ok()?, MAX_DEPTH)
+/// The tokens of valid JSON: brackets, strings and other values as they were sent, without commas and colons. Whatever the nesting is, each
+/// byte is read once.
+struct Tokens<'a>(&'a str);
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        const SEPARATORS: [char; 6] = [',', ':', ' ', '\t', '\r', '\n'];
+        let rest = self.0.trim_start_matches(SEPARATORS);
+        let length = match rest.bytes().next()? {
+            b'{' | b'}' | b'[' | b']' => 1,
+            b'"' => string_length(rest),
+            _ => rest.find([',', '}', ']', ' ', '\t', '\r', '\n']).unwrap_or(rest.len()),
+        };
+        let (token, rest) = rest.split_at(length);
+        self.0 = rest;
+        Some(token)
+    }
 }
 
-fn duplicate_within(raw: &RawValue, levels: usize) -> Option<String> {
-    let inner = levels.checked_sub(1)?;
-    match raw.get().as_bytes() {
-        [b'{', ..] => {
-            let Entries(entries) = serde_json::from_str(raw.get()).ok()?;
-            let mut names = BTreeSet::new();
-            let duplicate = |(name, value): (String, &RawValue)| {
-                if names.contains(&name) {
-                    return Some(name);
-                }
-                names.insert(name);
-                duplicate_within(value, inner)
-            };
-            entries.into_iter().find_map(duplicate)
+/// The length of the string at the beginning of the JSON, with its quotes.
+fn string_length(json: &str) -> usize {
+    let mut is_escaped = false;
+    let is_end = |byte: u8| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    };
+    json.bytes().skip(1).position(is_end).map_or(json.len(), |at| at + 2)
+}
+
+impl<'a> Tokens<'a> {
+    /// The next token within an array or an object; none at its end.
+    fn next_within(&mut self) -> Option<&'a str> {
+        self.next().filter(|token| !matches!(*token, "}" | "]"))
+    }
+}
+
+/// The name of the first field that an object in the body has twice, at any depth. None if the body cannot be read.
+pub(super) fn find_duplicate(body: &[u8]) -> Option<String> {
+    let raw: &RawValue = serde_json::from_slice(body).ok()?;
+    let mut tokens = Tokens(raw.get());
+    match search_duplicate(tokens.next()?, &mut tokens, MAX_DEPTH) {
+        ControlFlow::Break(found) => found,
+        ControlFlow::Continue(()) => None,
+    }
+}
+
+/// Breaks at a name that an object has twice; with none if the value cannot be read.
+fn search_duplicate<'a>(token: &str, tokens: &mut Tokens<'a>, levels: usize) -> ControlFlow<Option<String>> {
+    if !matches!(token, "{" | "[") {
+        return ControlFlow::Continue(());
+    }
+    let Some(inner) = levels.checked_sub(1) else { return ControlFlow::Break(None) };
+    // Names without escapes are borrowed, so that the set needs only a few times the memory of the body.
+    let mut names = BTreeSet::new();
+    while let Some(mut item) = tokens.next_within() {
+        if token == "{" {
+            let Some(name) = field_name(item) else { return ControlFlow::Break(None) };
+            if names.contains(&name) {
+                return ControlFlow::Break(Some(name.into_owned()));
+            }
+            names.insert(name);
+            let Some(value) = tokens.next() else { return ControlFlow::Break(None) };
+            item = value;
         }
-        [b'[', ..] => {
-            let items: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
-            items.into_iter().find_map(|item| duplicate_within(item, inner))
-        }
-        _ => None,
+        search_duplicate(item, tokens, inner)?;
+    }
+    ControlFlow::Continue(())
+}
+
+fn field_name(token: &str) -> Option<Cow<'_, str>> {
+    match token.strip_prefix('"')?.strip_suffix('"')? {
+        name if name.contains('\\') => serde_json::from_str(token).ok().map(Cow::Owned),
+        name => Some(Cow::Borrowed(name)),
     }
 }
 
@@ -69,68 +119,52 @@ fn body_error(body: &[u8]) -> BodyError {
 
 /// A string.
 pub(super) fn string(field: &RawValue) -> Result<String, Violation> {
-    if !field.get().starts_with('"') {
-        return Err(Violation::Type("a string"));
-    }
-    let text: String = serde_json::from_str(field.get()).map_err(|_| Violation::Character)?;
+    if field.get().starts_with('"') { text(field.get()) } else { Err(Violation::Type("a string")) }
+}
+
+/// The string of a token, with a character that a database rejects as the only possible violation.
+fn text(token: &str) -> Result<String, Violation> {
+    let text: String = serde_json::from_str(token).map_err(|_| Violation::Character)?;
     if text.contains('\0') { Err(Violation::Character) } else { Ok(text) }
 }
 
 /// A JSON object.
 pub(super) fn object(field: &RawValue) -> Result<Map<String, Value>, Violation> {
-    if field.get().starts_with('{') { entries(field, MAX_DEPTH) } else { Err(Violation::Type("an object")) }
-}
-
-/// The entries of an object that may be nested `levels` deep, itself included.
-fn entries(object: &RawValue, levels: usize) -> Result<Map<String, Value>, Violation> {
-    let inner = levels.checked_sub(1).ok_or(Violation::Depth)?;
-    // The values are not parsed here, so only a name can be invalid.
-    let Entries(entries) = serde_json::from_str(object.get()).map_err(|_| Violation::Character)?;
-    let checked = entries.into_iter().map(|(name, raw)| {
-        if name.contains('\0') { Err(Violation::Character) } else { Ok((name, value(raw, inner)?)) }
-    });
-    checked.collect()
-}
-
-fn value(raw: &RawValue, levels: usize) -> Result<Value, Violation> {
-    match raw.get().as_bytes() {
-        [b'{', ..] => entries(raw, levels).map(Value::Object),
-        [b'[', ..] => {
-            let inner = levels.checked_sub(1).ok_or(Violation::Depth)?;
-            let items: Vec<&RawValue> =
-                serde_json::from_str(raw.get()).map_err(|_| Violation::Type("an array"))?;
-            items.into_iter().map(|item| value(item, inner)).collect()
-        }
-        [b'"', ..] => string(raw).map(Value::String),
-        // Booleans and null always parse, so the only possible failure is a number.
-        _ => serde_json::from_str(raw.get()).map_err(|_| Violation::Number),
+    let mut tokens = Tokens(field.get());
+    if tokens.next() == Some("{") {
+        entries(&mut tokens, MAX_DEPTH)
+    } else {
+        Err(Violation::Type("an object"))
     }
 }
 
-/// The entries of an object in their order, each value as it was sent.
-struct Entries<'a>(Vec<(String, &'a RawValue)>);
+/// The entries of an object whose bracket was read, and which may be nested `levels` deep, itself included.
+fn entries(tokens: &mut Tokens<'_>, levels: usize) -> Result<Map<String, Value>, Violation> {
+    let inner = levels.checked_sub(1).ok_or(Violation::Depth)?;
+    let mut entries = Map::new();
+    while let Some(name) = tokens.next_within() {
+        let name = text(name)?;
+        entries.insert(name, value(tokens.next().unwrap_or_default(), tokens, inner)?);
+    }
+    Ok(entries)
+}
 
-impl<'de> Deserialize<'de> for Entries<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor;
+fn items(tokens: &mut Tokens<'_>, levels: usize) -> Result<Vec<Value>, Violation> {
+    let inner = levels.checked_sub(1).ok_or(Violation::Depth)?;
+    let mut items = Vec::new();
+    while let Some(item) = tokens.next_within() {
+        items.push(value(item, tokens, inner)?);
+    }
+    Ok(items)
+}
 
-        impl<'de> Visitor<'de> for EntriesVisitor {
-            type Value = Entries<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(EntriesVisitor)
+fn value(token: &str, tokens: &mut Tokens<'_>, levels: usize) -> Result<Value, Violation> {
+    match token.as_bytes() {
+        [b'{', ..] => entries(tokens, levels).map(Value::Object),
+        [b'[', ..] => items(tokens, levels).map(Value::Array),
+        [b'"', ..] => text(token).map(Value::String),
+        // Booleans and null always parse, so the only possible failure is a number.
+        _ => serde_json::from_str(token).map_err(|_| Violation::Number),
     }
 }
 
@@ -214,6 +248,11 @@ mod tests {
         assert_eq!(find(r#"{"a": 1, "\u0061": 1}"#).as_deref(), Some("a"));
         assert_eq!(find(r#"{"a": [[{"b": 1, "c": {}, "b": 1}]]}"#).as_deref(), Some("b"));
         assert_eq!(find(r#"[{"a": "\ud800"}, {"b": 1, "b": 1}]"#).as_deref(), Some("b"));
+        assert_eq!(find(r#"{"a": "{\"b\": 1, \\", "c": {"b": -1.5e3 , "b":null}}"#).as_deref(), Some("b"));
+        let deepest =
+            |json: &str| format!("{}{json}{}", "[".repeat(MAX_DEPTH - 1), "]".repeat(MAX_DEPTH - 1));
+        assert_eq!(find(&deepest(r#"{"a": 1, "a": 1}"#)).as_deref(), Some("a"));
+        assert_eq!(find(&deepest(r#"[{"a": 1, "a": 1}]"#)), None);
         for unreadable in
             ["", "{", "1", &"[".repeat(5_000), &format!("{}{}", "[".repeat(5_000), "]".repeat(5_000))]
         {

@@ -164,13 +164,15 @@ pub(super) fn read<E: Envelope, T: Request>(body: &[u8], ignored: &mut IgnoredNa
         ignored.extend(NameSource::Body, unknown);
     } else if let Some(name) = unknown.next() {
         return Err(unknown_field::<T>(name));
-    } else {
-        check_duplicates(body)?;
     }
     let checked = T::check(&fields).map_err(|violations| {
         let field_error = |(field, violation)| FieldError { field, text: E::field_error(field, &violation) };
         Error::Invalid(violations.into_iter().map(field_error).collect())
     })?;
+    // After the check, which bounds what the fields may contain.
+    if !T::IGNORES_UNKNOWN_FIELDS {
+        check_duplicates(body)?;
+    }
     if T::IS_UPDATE && fields.fields.is_empty() {
         return Err(nothing_to_update::<T>());
     }

@@ -16,7 +16,7 @@ use super::Violation;
 use super::json::{boolean, integer, object, string};
 use crate::domain::error::Error;
 use crate::domain::ids::AssistantId;
-use crate::domain::schema::{AssistantIdOrUuid, formatted, pattern, words};
+use crate::domain::schema::{AssistantIdOrUuid, BLANK, formatted, not_blank, pattern, words};
 use crate::http::envelope::Platform;
 
 /// The type of a field that is present.
@@ -162,8 +162,6 @@ pub(in crate::http) fn without_null(mut schema: Schema) -> Schema {
 
 /// Any string that the databases store.
 const STORABLE: &str = r"^[^\u0000]*$";
-/// The characters that a blank string consists of.
-const BLANK: &str = r"\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000";
 
 /// The schema of a string of at most this many characters.
 pub(in crate::http) fn string_schema(max_chars: Option<usize>) -> Schema {
@@ -172,8 +170,7 @@ pub(in crate::http) fn string_schema(max_chars: Option<usize>) -> Schema {
 
 /// The schema of a string of at most this many characters that is not blank.
 fn text_schema(max_chars: usize) -> Schema {
-    let not_blank = format!(r"^[^\u0000]*[^\u0000{BLANK}][^\u0000]*$");
-    pattern(not_blank).min_length(Some(1)).max_length(Some(max_chars)).into()
+    not_blank().min_length(Some(1)).max_length(Some(max_chars)).into()
 }
 
 /// The schema of an http or https URL of at most this many characters.

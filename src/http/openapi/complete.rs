@@ -13,7 +13,11 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{OpenApi, Ref, RefOr, Schema, Type};
 
 use super::headers;
+use crate::domain::schema::not_blank;
 use crate::http::fields::without_null;
+
+/// The frames of a reply.
+const UI_CHUNK: &str = "UiMessageChunk";
 
 /// Adds what the declarations of operations and schemas leave out.
 pub(super) fn complete(document: &mut OpenApi) {
@@ -38,6 +42,7 @@ pub(super) fn complete(document: &mut OpenApi) {
         let is_sent = sent.contains(name);
         for_each_object(schema, &mut |object| {
             open_free_object(object);
+            complete_pattern(object);
             if is_sent {
                 absent_is_not_null(object);
             }
@@ -70,7 +75,7 @@ fn add_scope(operation: &mut Operation) {
     let [scope] = scopes.as_slice() else { return };
     let is_optional = requirements.iter().any(|requirement| requirement.get("bearer").is_none());
     let text = if is_optional {
-        format!("Needs no key; one that is sent needs the scope: `{scope}`.")
+        format!("No key is required. If one is sent, it needs the scope `{scope}`.")
     } else {
         format!("Scope: `{scope}`.")
     };
@@ -107,7 +112,9 @@ fn complete_body(operation: &mut Operation) {
 /// The schema of a stream of events, each of which has a frame as its data. `OpenAPI` 3.1 has no schema for the items of a stream,
 /// so the text has no type: some tools check it, and others each event.
 fn stream_schema(frame: &str) -> Schema {
-    let about = format!("Events. The `data` of each is a {frame} as JSON; a last one may be `[DONE]`.");
+    // Only this stream has an end.
+    let end = if frame == UI_CHUNK { " The last one may be `[DONE]`." } else { "" };
+    let about = format!("Events, each with JSON of the schema {frame} as its `data`.{end}");
     let keywords = Extensions::from_iter([("contentSchema", json!(Ref::from_schema_name(frame)))]);
     let schema = ObjectBuilder::new().schema_type(SchemaType::AnyValue).description(Some(about));
     schema.extensions(Some(keywords)).into()
@@ -119,7 +126,7 @@ fn complete_responses(operation: &mut Operation) {
     let frame = match operation.operation_id.as_deref() {
         Some("streamEvents") => "Event",
         Some("streamWidgetEvents") => "VisitorEvent",
-        Some(_) | None => "UiMessageChunk",
+        Some(_) | None => UI_CHUNK,
     };
     for response in operation.responses.responses.values_mut() {
         let RefOr::T(response) = response else { continue };
@@ -303,6 +310,13 @@ fn open_free_object(object: &mut Object) {
     }
 }
 
+/// Attributes of fields take no constant as a pattern, so there `\S` stands for a text that is not blank.
+fn complete_pattern(object: &mut Object) {
+    if object.pattern.as_deref() == Some(r"\S") {
+        object.pattern = not_blank().build().pattern;
+    }
+}
+
 /// A field of a response that may be absent is never `null`.
 fn absent_is_not_null(object: &mut Object) {
     for (name, property) in &mut object.properties {
@@ -346,6 +360,14 @@ fn is_null(schema: &RefOr<Schema>) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::http::openapi;
+
+    /// Its white space differs from dialect to dialect, and from that of the checks.
+    #[test]
+    fn no_pattern_has_a_class_of_white_space() {
+        let text = serde_json::to_string(&openapi()).unwrap();
+
+        assert!(!text.contains(r"\\s") && !text.contains(r"\\S"));
+    }
 
     /// Of two equal schemas one would not be: every copy refers to the other.
     #[test]

@@ -56,10 +56,9 @@ pub(super) async fn create(
     PathParam(workspace): PathParam,
     Input { value: input, .. }: Input<KeyIn>,
 ) -> Answer<KeyWithSecretOut> {
-    let request = input.request(state.services.clock.now());
     let workspace = workspaces::find_present(&state.services, &workspace).await?.id;
     let manager = KeyManager::operator(workspace, &operator);
-    let created = manage_keys::create(&state.services, manager, request).await?;
+    let created = manage_keys::create(&state.services, manager, input.request()).await?;
     Ok(Success::new("Key created successfully.", KeyWithSecretOut::from(created)))
 }
 

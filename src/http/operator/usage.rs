@@ -15,7 +15,7 @@ use crate::http::state::AppState;
 
 /// Read the usage.
 ///
-/// That of all workspaces, or of one; that of all may lack the last seconds. The figures are those that a workspace reads with `GET /v1/usage`.
+/// Returns the usage of all workspaces or of one. Without `workspace_id`, the last seconds may be missing. The figures are those that a workspace reads with `GET /v1/usage`.
 #[utoipa::path(
     get, path = "/usage", tag = "operator", operation_id = "operatorReadUsage", security(("operator" = [])),
     params(UsageParams, WorkspaceFilter),

@@ -345,8 +345,8 @@ pub(super) async fn update(
 
 /// Suspend a workspace.
 ///
-/// Within 5 s no process admits a message of it, its streams end, and its open turns are discarded and refunded. Reading, exports and erasure
-/// stay possible.
+/// Messages and new conversations are refused at once; within 5 s, other changes of `/v1` are refused and streams end. Open turns are
+/// discarded and refunded. Reading, exports, erasure and keys keep working.
 #[utoipa::path(
     post, path = "/workspaces/{id}/suspend", tag = "operator", operation_id = "operatorSuspendWorkspace", security(("operator" = [])),
     params(("id" = inline(WorkspaceId), Path, description = "wsp_…")),

@@ -27,7 +27,7 @@ type VersionCursor = Cursor<i64, 'v'>;
 error_sets! {
     /// The assistant has no such version.
     VersionNotFound {
-        "The version does not exist" => version_not_found("7"),
+        "Version not found" => version_not_found("7"),
     }
 
     /// A version cannot be restored as it is.
@@ -189,7 +189,7 @@ pub(super) async fn diff(
 
 /// Restore a version.
 ///
-/// Makes a new version with the content of an old one, and with its tools as they are now. An archived assistant is in use again.
+/// Makes a new version with the content of an old one, and with its tools as they are now. An archived assistant is reactivated.
 #[utoipa::path(
     post, path = "/assistants/{id}/versions/{version}/restore", tag = "platform", operation_id = "restoreAssistantVersion",
     security(("bearer" = ["config"])),

@@ -322,7 +322,7 @@ pub(super) async fn update(
 
 /// Archive an assistant.
 ///
-/// It answers in its conversations, and there are no new ones. To restore a version takes it back into use.
+/// It answers in its conversations, and there are no new ones. Restoring one of its versions reactivates it.
 #[utoipa::path(
     delete, path = "/assistants/{id}", tag = "platform", operation_id = "archiveAssistant",
     security(("bearer" = ["config"])), params(("id" = inline(AssistantId), Path, description = "ast_…")),

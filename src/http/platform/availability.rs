@@ -1,5 +1,7 @@
 //! The free slots of a calendar.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
@@ -53,6 +55,14 @@ error_sets! {
         "The CalDAV server of the calendar cannot be read" => Error::Conflict(
             "The calendar cannot be read at the moment. Please retry.".to_owned(),
         ),
+    }
+
+    /// Requests that call a CalDAV server have a limit of concurrent calls.
+    TooManyCaldavRequests {
+        "Too many requests to CalDAV servers are running; see Retry-After" => Error::Overloaded {
+            text: "Too many requests to CalDAV servers are running",
+            retry_after: Duration::from_secs(5),
+        },
     }
 }
 
@@ -108,7 +118,7 @@ impl AvailabilityOut {
 #[utoipa::path(
     get, path = "/calendars/{id}/availability", tag = "platform", operation_id = "listFreeSlots",
     security(("bearer" = ["read"])), params(("id" = inline(CalendarId), Path, description = "cal_…"), AvailabilityQuery),
-    responses((status = 200, description = "The free slots", body = Success<AvailabilityOut>), ReadErrors<(InvalidQuery, NotFound<CalendarId>, Overloaded, CalendarUnreadable)>),
+    responses((status = 200, description = "The free slots", body = Success<AvailabilityOut>), ReadErrors<(InvalidQuery, NotFound<CalendarId>, Overloaded, TooManyCaldavRequests, CalendarUnreadable)>),
 )]
 pub(super) async fn list(
     State(state): State<AppState>,

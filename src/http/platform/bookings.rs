@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use utoipa::IntoParams;
 use utoipa::openapi::schema::Schema;
 
+use super::availability::TooManyCaldavRequests;
 use super::list::{Cursor, InvalidQuery, limit};
 use super::{Answer, ReadErrors};
 use crate::domain::calendar::{BookingState, DayOrTime};
@@ -173,7 +174,7 @@ type BookingErrors<S> = Errors<Platform, (MessagesWrite, Overloaded, WriteUnavai
     request_body = BookingIn,
     responses((status = 200, description = "The booking", body = Success<BookingOut>, headers(
         ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
-    )), BookingErrors<(Input<BookingIn>, IdempotencyErrors, NotFound<CalendarId>, NotFound<ConversationId>, NotBookable)>),
+    )), BookingErrors<(Input<BookingIn>, IdempotencyErrors, NotFound<CalendarId>, NotFound<ConversationId>, NotBookable, TooManyCaldavRequests)>),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,

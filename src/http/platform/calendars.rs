@@ -20,7 +20,7 @@ use crate::domain::calendar::{
 use crate::domain::error::Error;
 use crate::domain::ids::CalendarId;
 use crate::domain::render::Success;
-use crate::domain::schema::{Date, formatted, pattern};
+use crate::domain::schema::{BLANK, Date, formatted, pattern};
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, NoInput, PathParam, QueryParams, Read};
 use crate::http::fields::{AnyText, FieldType, Integer, Violation, nested, request, strings};
@@ -253,8 +253,8 @@ impl FieldType for CaldavChange {
 
 fn caldav_schema() -> ObjectBuilder {
     let password = pattern(r"^[^\u0000]*$").format(Some(SchemaFormat::KnownFormat(KnownFormat::Password)));
-    let username =
-        r"^[^:\u0000-\u001f\u007f-\u009f]*[^:\u0000-\u001f\u007f-\u009f\s][^:\u0000-\u001f\u007f-\u009f]*$";
+    let allowed = r"^:\u0000-\u001f\u007f-\u009f";
+    let username = format!("^[{allowed}]*[{allowed}{BLANK}][{allowed}]*$");
     ObjectBuilder::new()
         .schema_type(Type::Object)
         .property("url", formatted("uri").max_length(Some(MAX_URL)))

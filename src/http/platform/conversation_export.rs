@@ -44,8 +44,8 @@ type ExportErrors = Errors<Platform, (Export, InvalidQuery, NotFound<Conversatio
 
 /// Export a conversation.
 ///
-/// The document has all messages, with the calls of each reply. It is not in an envelope, and is complete only if the response is:
-/// a fault breaks the connection off. Each export is entered into the audit log.
+/// The document has all messages, with the calls of each reply. It is not in an envelope. If an error interrupts it, the
+/// response ends without its last chunk. Each export is entered into the audit log.
 #[utoipa::path(
     get, path = "/conversations/{id}/export", tag = "platform", operation_id = "exportConversation",
     security(("bearer" = ["export"])), params(("id" = inline(ConversationId), Path, description = "con_…"), ExportQuery),

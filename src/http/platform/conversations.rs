@@ -366,9 +366,9 @@ pub(super) async fn update(
         .into_response())
 }
 
-/// Renew a conversation's widget UUID.
+/// Issue a new widget UUID.
 ///
-/// The previous UUID stops working in the widget API.
+/// Gives the conversation a UUID for the widget API. A previous one stops working there.
 #[utoipa::path(
     post, path = "/conversations/{id}/widget_link", tag = "platform", operation_id = "renewWidgetLink",
     security(("bearer" = ["messages:write"])), params(("id" = inline(ConversationId), Path, description = "con_…")),

@@ -8,7 +8,7 @@ use super::documents::{checked_fields, declared_type};
 use super::knowledge_bases::SLUG;
 use crate::domain::error::Error;
 use crate::domain::knowledge::{Charset, Format, MAX_FILE, MAX_TITLE_LENGTH, MAX_URL_LENGTH, slugify};
-use crate::domain::schema::{formatted, pattern};
+use crate::domain::schema::{BLANK, formatted, pattern};
 use crate::http::envelope::Platform;
 use crate::http::extract::{Form, FormFile, FormKind};
 use crate::http::fields::Violation;
@@ -97,7 +97,7 @@ fn field_schema(field: &str) -> ObjectBuilder {
         "title" => pattern(r"^[^\u0000]*$").max_length(Some(MAX_TITLE_LENGTH)).description(Some(
             "Search results name it as their source; by default the name of the file, or the slug in the path.",
         )),
-        "slug" => pattern(format!(r"^({SLUG}|\s*)$")).description(Some("Derived from the title by default.")),
+        "slug" => pattern(format!("^({SLUG}|[{BLANK}]*)$")).description(Some("Derived from the title by default.")),
         _ => formatted("uri")
             .max_length(Some(MAX_URL_LENGTH))
             .description(Some("The URL at which people read the document; search results include it.")),

@@ -233,7 +233,7 @@ pub(super) struct DocumentOut {
     #[schema(example = "Returns")]
     title: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(format = "uri")]
+    #[schema(format = "uri", max_length = 2048)]
     url: Option<String>,
     /// The format of the source: `markdown`, `text`, `html` or `pdf`.
     format: Format,

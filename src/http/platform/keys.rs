@@ -23,7 +23,7 @@ use crate::http::extract::{Input, KeysWrite, NoInput, OptionalInput, PathParam, 
 use crate::http::fields::{Choice, Integer, Text, Time, Words, request};
 use crate::http::response::Page;
 use crate::http::state::AppState;
-use crate::service::manage_keys::{self, KeyManager, NewKey, OLD_SECRET, OUTLIVES};
+use crate::service::manage_keys::{self, KeyExpiry, KeyManager, NewKey, OLD_SECRET, OUTLIVES};
 
 /// The cursors of lists of keys.
 pub(in crate::http) type KeyCursor = Cursor<KeyId, 'y'>;
@@ -65,10 +65,10 @@ request! {
 
 impl KeyIn {
     /// The key that is asked for.
-    pub(in crate::http) fn request(self, now: Micros) -> NewKey {
+    pub(in crate::http) fn request(self) -> NewKey {
         let Self { name, scopes, expires_in, expires_at } = self;
-        let after = |seconds: i64| now.plus(Duration::from_secs(seconds.unsigned_abs()));
-        NewKey { name, scopes, expires_at: expires_at.or(expires_in.map(after)) }
+        let after = |seconds: i64| KeyExpiry::After(Duration::from_secs(seconds.unsigned_abs()));
+        NewKey { name, scopes, expiry: expires_at.map(KeyExpiry::At).or(expires_in.map(after)) }
     }
 }
 
@@ -207,8 +207,8 @@ pub(super) async fn create(
     KeysWrite(account, _): KeysWrite,
     Input { value: input, .. }: Input<KeyIn>,
 ) -> Answer<KeyWithSecretOut> {
-    let request = input.request(state.services.clock.now());
-    let created = manage_keys::create(&state.services, KeyManager::of_workspace(&account), request).await?;
+    let manager = KeyManager::of_workspace(&account);
+    let created = manage_keys::create(&state.services, manager, input.request()).await?;
     Ok(Success::new("Key created successfully.", KeyWithSecretOut::from(created)))
 }
 

@@ -10,13 +10,15 @@ use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
 use super::{Answer, ConfigErrors, ReadErrors};
 use crate::domain::error::Error;
 use crate::domain::ids::{DocumentId, KnowledgeBaseId};
-use crate::domain::knowledge::{Hit, KnowledgeBase, Language, MAX_RESULT_PASSAGES, SearchMode, is_slug};
+use crate::domain::knowledge::{
+    Hit, KnowledgeBase, Language, MAX_NAME_LENGTH, MAX_RESULT_PASSAGES, SearchMode, is_slug,
+};
 use crate::domain::render::Success;
 use crate::domain::schema::pattern;
 use crate::http::describe::{ManagedByFile, NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, NoInput, PathParam, QueryParams, Read};
 use crate::http::fields::{
-    AnyText, Choice, Clearable, FieldType, Integer, Name, OneOf, Text, Violation, request,
+    AnyText, Choice, Clearable, FieldType, Integer, Note, OneOf, Text, Violation, request,
 };
 use crate::http::response::Page;
 use crate::http::state::AppState;
@@ -87,7 +89,7 @@ request! {
     pub(super) struct BaseIn as NewKnowledgeBase {
         /// Lower-case letters, digits, hyphens and underscores.
         slug: Slug = "help",
-        name: Option<Name>,
+        name: Option<Note<MAX_NAME_LENGTH>>,
         /// `english` by default; `simple` does not stem words. It cannot be changed later.
         language: Option<OneOf<Languages>> = "german",
     }
@@ -97,7 +99,7 @@ request! {
     /// Changes to a knowledge base.
     pub(super) struct BaseUpdateIn as KnowledgeBaseUpdate update {
         /// `null` or an empty string removes the name.
-        name: Option<Clearable<Name>> = "Help pages",
+        name: Option<Clearable<Note<MAX_NAME_LENGTH>>> = "Help pages",
     }
 }
 

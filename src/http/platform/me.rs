@@ -124,7 +124,7 @@ pub(super) struct MeOut {
 
 /// Read the current key.
 ///
-/// The key that is sent: its workspace, scopes and limits. Any valid key may, whatever its scopes.
+/// The key that is sent: its workspace, scopes and limits. Needs no scope.
 #[utoipa::path(
     get, path = "/me", tag = "platform", operation_id = "readMe", security(("bearer" = [])),
     responses((status = 200, description = "The key", body = Success<MeOut>), MeErrors),

@@ -12,7 +12,7 @@ use utoipa::openapi::{RefOr, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::assistants::set_nullable;
-use crate::domain::schema::{formatted, pattern};
+use crate::domain::schema::{formatted, not_blank, pattern};
 use crate::domain::signature::SigningSecret;
 use crate::domain::tool::{MAX_BODY, MAX_DESCRIPTION, MAX_HEADER, MAX_LABEL, MAX_URL, TOOL_KINDS};
 
@@ -130,8 +130,11 @@ fn add(object: &mut Object, name: &str, schema: Schema, is_nullable: bool) {
 fn common_fields(kind: &'static str) -> Vec<(&'static str, Schema)> {
     let slug = text("Its short name, by which assistants refer to it.").pattern(Some("^[a-z0-9_-]{1,64}$"));
     let word = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([kind]));
-    let description = not_blank("When to use it, for the model.").max_length(Some(MAX_DESCRIPTION));
-    let label = not_blank("What the widget shows while it is called.").max_length(Some(MAX_LABEL));
+    let description =
+        not_blank().description(Some("When to use it, for the model.")).max_length(Some(MAX_DESCRIPTION));
+    let label = not_blank()
+        .description(Some("What the widget shows while it is called."))
+        .max_length(Some(MAX_LABEL));
     let is_webhook = kind == "webhook";
     let examples = is_webhook.then(|| json!("Looks up an order by its number."));
     let mut fields = vec![
@@ -189,7 +192,8 @@ fn webhook_fields() -> Vec<(&'static str, Schema, bool)> {
     let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"].map(Value::from);
     let methods = methods.into_iter().chain([Value::Null]);
     let method = text("By default `POST`.").enum_values(Some(methods));
-    let body = not_blank("A JSON template with placeholders, sent instead of the arguments.");
+    let body =
+        not_blank().description(Some("A JSON template with placeholders, sent instead of the arguments."));
     let body = body.max_length(Some(MAX_BODY));
     let mut signing = secret("`whsec_…`: requests are signed with it.");
     signing.pattern = Some(SigningSecret::PATTERN.to_owned());
@@ -264,10 +268,6 @@ fn name_keys(map: &mut Schema, names: ObjectBuilder) {
     if let Schema::Object(object) = map {
         object.property_names = Some(Box::new(names.into()));
     }
-}
-
-fn not_blank(about: &str) -> ObjectBuilder {
-    pattern(r"^[^\u0000]*[^\u0000\s][^\u0000]*$").description(Some(about))
 }
 
 /// An object with any names.

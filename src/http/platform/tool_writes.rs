@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::tool_bodies::{ToolIn, ToolUpdateIn};
 use super::tools::{TooManyTestCalls, ToolOut};
+use super::webhook_endpoints::SecretsNotConfigured;
 use super::{Answer, ConfigErrors, ConfigurationOptions};
 use crate::domain::error::Error;
 use crate::domain::ids::ToolId;
@@ -23,13 +24,6 @@ error_sets! {
     ToolConflict {
         "The slug is taken, the tool is used or managed by a workspace file, its MCP server cannot be used, or the workspace has too many" => Error::Conflict(
             "The tool 'orders' is used by the assistants 'front-desk'.".to_owned(),
-        ),
-    }
-
-    /// The server has no key to encrypt a secret with.
-    NoSecretKey {
-        "The server cannot keep secrets" => Error::NotConfigured(
-            "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.",
         ),
     }
 }
@@ -56,7 +50,7 @@ impl From<WrittenTool> for WrittenToolOut {
 #[utoipa::path(
     post, path = "/tools", tag = "platform", operation_id = "createTool",
     security(("bearer" = ["config"])), request_body = ToolIn,
-    responses((status = 200, description = "The tool", body = Success<WrittenToolOut>), ConfigErrors<(ToolBody, ToolConflict, NoSecretKey, TooManyTestCalls)>),
+    responses((status = 200, description = "The tool", body = Success<WrittenToolOut>), ConfigErrors<(ToolBody, ToolConflict, SecretsNotConfigured, TooManyTestCalls)>),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,
@@ -73,7 +67,7 @@ pub(super) async fn create(
 #[utoipa::path(
     patch, path = "/tools/{id}", tag = "platform", operation_id = "updateTool",
     security(("bearer" = ["config"])), params(("id" = inline(ToolId), Path, description = "tool_…")), request_body = ToolUpdateIn,
-    responses((status = 200, description = "The tool after the change", body = Success<WrittenToolOut>), ConfigErrors<(ToolBody, NotFound<ToolId>, ToolConflict, NoSecretKey, TooManyTestCalls)>),
+    responses((status = 200, description = "The tool after the change", body = Success<WrittenToolOut>), ConfigErrors<(ToolBody, NotFound<ToolId>, ToolConflict, SecretsNotConfigured, TooManyTestCalls)>),
 )]
 pub(super) async fn update(
     State(state): State<AppState>,

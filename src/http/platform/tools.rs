@@ -44,7 +44,7 @@ error_sets! {
     /// Test calls and refreshes share a limit of concurrent calls.
     TooManyTestCalls {
         "Too many tools are being tested; see Retry-After" => Error::Overloaded {
-            text: "Too many tools are being tried",
+            text: "Too many tools are being tested",
             retry_after: Duration::from_secs(5),
         },
     }

@@ -65,8 +65,8 @@ type RetryErrors = Errors<
 
 /// Retry a failed turn.
 ///
-/// A new turn of the same message is made and charged. It waits for the open turns of its conversation, and the reply follows the
-/// messages up to its own. A turn can be retried once; the new turn, if it fails, once more.
+/// A new turn of the same message is made and charged. It waits for the open turns of its conversation. The model gets the messages up to
+/// that message. A turn can be retried once; if the new turn fails, retry that one.
 #[utoipa::path(
     post, path = "/turns/{id}/retry", tag = "platform", operation_id = "retryTurn",
     security(("bearer" = ["messages:write"])),

@@ -28,7 +28,7 @@ use crate::http::fields::{
 use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::resources;
-use crate::service::webhook_endpoints::{self, CreateEndpoint, EndpointAndSecret, SECRET_REQUIRED};
+use crate::service::webhook_endpoints::{self, CreateEndpoint, EndpointAndSecret, NO_KEY, SECRET_REQUIRED};
 
 type EndpointCursor = Cursor<EndpointId, 'w'>;
 
@@ -150,9 +150,7 @@ request! {
 error_sets! {
     /// The server has no key to encrypt secrets with.
     SecretsNotConfigured {
-        "The server has no key to encrypt secrets with" => Error::NotConfigured(
-            "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.",
-        ),
+        "The server has no key to encrypt secrets with" => Error::NotConfigured(NO_KEY),
     }
 
     /// The state of the workspace's endpoints.
@@ -201,6 +199,9 @@ pub(super) struct EndpointOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     previous_secret_until: Option<String>,
+    /// Whether a workspace file manages it. It can be changed here, too, until the file is applied again.
+    #[schema(example = false)]
+    from_file: bool,
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     created_at: String,
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
@@ -219,6 +220,7 @@ impl From<Endpoint> for EndpointOut {
             disabled_reason: endpoint.disabled_reason,
             failing_since: endpoint.failing_since.map(|at| at.to_string()),
             previous_secret_until: endpoint.previous.map(|previous| previous.until.to_string()),
+            from_file: endpoint.from_file,
             created_at: endpoint.created_at.to_string(),
             updated_at: endpoint.updated_at.to_string(),
         }

@@ -83,7 +83,7 @@ impl WidgetAssistantOut {
     fn new(id: AssistantId, version: &AssistantVersion) -> Self {
         let widget = &version.widget;
         let tools = widget.tools.unwrap_or(ToolDisplay::Label);
-        // The names of tools that are not shown are nobody's business.
+        // The widget does not show these tools, so their names are not sent.
         let shown = if tools == ToolDisplay::Hidden { &[][..] } else { &version.tools[..] };
         let form = widget.form.iter().filter_map(|field| {
             Some(FormFieldOut {

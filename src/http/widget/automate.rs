@@ -14,7 +14,7 @@ use crate::domain::ids::ConversationId;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable};
 use crate::http::envelope::{ApiError, RouteOptions, Widget};
 use crate::http::error::Problem;
-use crate::http::extract::{MessagesWrite, PathParam};
+use crate::http::extract::{MessagesWrite, NoInput, PathParam};
 use crate::http::response::widget_success;
 use crate::http::state::AppState;
 use crate::service::update_conversation::update_by_link;
@@ -38,7 +38,13 @@ impl RouteOptions for AutomateOptions {
 
 type SwitchErrors = Errors<
     AutomateOptions,
-    (MessagesWrite<AutomateOptions>, NotFound<ConversationId>, Unavailable, Overloaded),
+    (
+        MessagesWrite<AutomateOptions>,
+        NoInput<AutomateOptions>,
+        NotFound<ConversationId>,
+        Unavailable,
+        Overloaded,
+    ),
 >;
 
 /// The state of a conversation's AI.
@@ -60,6 +66,7 @@ pub(super) async fn disable(
     State(state): State<AppState>,
     MessagesWrite(account, _): MessagesWrite<AutomateOptions>,
     PathParam(name): PathParam,
+    _: NoInput<AutomateOptions>,
 ) -> Result<Response, ApiError<AutomateOptions>> {
     set_ai_enabled(&state, &account, &name, false).await
 }
@@ -74,6 +81,7 @@ pub(super) async fn enable(
     State(state): State<AppState>,
     MessagesWrite(account, _): MessagesWrite<AutomateOptions>,
     PathParam(name): PathParam,
+    _: NoInput<AutomateOptions>,
 ) -> Result<Response, ApiError<AutomateOptions>> {
     set_ai_enabled(&state, &account, &name, true).await
 }

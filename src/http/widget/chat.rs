@@ -21,6 +21,7 @@ use crate::domain::error::Error;
 use crate::domain::ids::{ConversationId, ResourceId as _};
 use crate::domain::ignored_names::{IgnoredNames, NameSource};
 use crate::domain::render::{WidgetReply, widget_error};
+use crate::domain::schema::not_blank;
 use crate::http::describe::{Errors, NotFound, Overloaded, Unavailable, error_sets};
 use crate::http::envelope::{ApiError, RouteOptions, Widget};
 use crate::http::error::Problem;
@@ -85,8 +86,7 @@ pub(super) struct ChatIn {
 /// which a schema cannot say.
 fn messages_schema() -> Schema {
     let word = |word: &str| json!({ "type": "string", "enum": [word] });
-    let text =
-        json!({ "type": "string", "pattern": r"^[^\u0000]*[^\u0000\s][^\u0000]*$", "maxLength": MAX_CHARS });
+    let text = not_blank().max_length(Some(MAX_CHARS)).build();
     let part = json!({
         "type": "object", "additionalProperties": true, "required": ["type", "text"], "properties": { "type": word("text"), "text": text },
     });

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::conversations::Entry;
-use super::guard::{FromVisitor, Guarded};
+use super::guard::{FromVisitor, Guarded, RouteClass};
 use super::identity::IdentityHeader;
 use super::link::link;
 use crate::domain::error::Error;
@@ -109,8 +109,8 @@ type EventsErrors = Errors<
     responses(
         (
             status = 200, content_type = "text/event-stream", body = String,
-            description = "An endless stream, with a comment at least every 10 s. It ends when the conversation is deleted, the identity token of \
-                the request is no longer accepted, or the server stops",
+            description = "An endless stream, with a comment at least every 10 s. It ends when the conversation is deleted, the identity token or \
+                the origin of the request is no longer accepted, or the server stops",
             example = "id: evt_01k9z3x8f5e4r9t2m6q7w8y0ab\nevent: status\ndata: {\"ai_enabled\":true,\"ended\":false}\n\n",
         ),
         EventsErrors,
@@ -124,7 +124,8 @@ pub(super) async fn stream(
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError<Widget>> {
-    let limits = state.limits.as_ref().filter(|_| visitor.account.is_none());
+    let has_limit = !RouteClass::Request.is_unlimited(visitor.account.as_ref());
+    let limits = state.limits.as_ref().filter(|_| has_limit);
     let address = |limits: &Limits| limits.address(peer.map(|Extension(peer)| peer), &headers);
     let permit = limits.map(|limits| limits.acquire_stream(address(limits))).transpose()?;
     let request = FollowRequest { link: link(&name)?, visitor, after: position(&query, &headers)? };
@@ -144,19 +145,19 @@ impl FrameSource for NewsFrames {
         loop {
             match self.follower.next(&self.services).await {
                 Ok(news) => return news.map(|news| frame(news, self.position())),
-                // The client is further behind than the stored events; it gets a reset when it reconnects.
-                Err(Error::CursorExpired(_)) => return None,
-                Err(_) => self.follower.pause(STORE_RETRY_DELAY).await,
+                Err(error) if error.is_server_fault() => self.follower.pause(STORE_RETRY_DELAY).await,
+                // Also if it is further behind than the stored events. The client gets the error, or a reset, when it reconnects.
+                Err(_) => return None,
             }
         }
     }
 
-    fn position(&self) -> Option<String> {
-        self.follower.position().map(|id| id.to_string())
+    fn position(&self) -> String {
+        self.follower.position().to_string()
     }
 }
 
-fn frame(news: ConversationNews, position: Option<String>) -> Frame {
+fn frame(news: ConversationNews, position: String) -> Frame {
     let (name, data) = match news {
         ConversationNews::Status(status) => {
             let status = VisitorStatus { ai_enabled: status.ai_enabled, ended: status.has_ended };

@@ -13,7 +13,7 @@ use crate::domain::ids::{ConversationId, MessageId};
 use crate::domain::message::{Feedback, MAX_COMMENT, Rating};
 use crate::http::describe::{Errors, NotFound, Overloaded, WorkspaceSuspended, WriteUnavailable};
 use crate::http::envelope::{ApiError, Widget};
-use crate::http::extract::{Input, NestedPathParams};
+use crate::http::extract::{Input, NestedPathParams, NoInput};
 use crate::http::fields::{Choice, Note, Word, request};
 use crate::http::response::widget_success;
 use crate::http::state::AppState;
@@ -55,7 +55,7 @@ pub(super) struct FeedbackOut {
 type ChangeErrors =
     (NotFound<ConversationId>, NotFound<MessageId>, WorkspaceSuspended, Overloaded, WriteUnavailable);
 type RateErrors = Errors<Widget, (GuardedChange, Input<FeedbackIn, Widget>, ChangeErrors)>;
-type WithdrawErrors = Errors<Widget, (GuardedChange, ChangeErrors)>;
+type WithdrawErrors = Errors<Widget, (GuardedChange, NoInput<Widget>, ChangeErrors)>;
 
 /// Rate a message.
 ///
@@ -96,6 +96,7 @@ pub(super) async fn withdraw(
     State(state): State<AppState>,
     path: NestedPathParams,
     FromVisitor(visitor): FromVisitor,
+    _: NoInput<Widget>,
 ) -> Result<Response, ApiError<Widget>> {
     Ok(write(&state, path, visitor, None).await?)
 }

@@ -36,12 +36,17 @@ pub(in crate::http) enum RouteClass {
 }
 
 impl RouteClass {
-    /// The scope that a key needs, as on the platform API. Only a key that has it lifts limits.
+    /// The scope that a key needs, as on the platform API.
     fn scope(self) -> Scope {
         match self {
             Self::Request => Scope::Read,
             Self::NewConversation | Self::Message | Self::Change => Scope::MessagesWrite,
         }
+    }
+
+    /// Whether this is the account of a key that lifts the limits by address.
+    pub(super) fn is_unlimited(self, account: Option<&Account>) -> bool {
+        account.is_some_and(|account| account.has_scope(self.scope()))
     }
 
     /// Whether a key without the scope is refused. To read, the conversation's UUID is enough.
@@ -142,7 +147,7 @@ async fn admit(
             (Err(error), status) => return (Err(error), status),
         },
     };
-    let has_scope = account.as_ref().is_some_and(|account| account.has_scope(class.scope()));
+    let has_scope = class.is_unlimited(account.as_ref());
     let status = count(state, class, account.as_ref().filter(|_| has_scope), request).await;
     let admitted = match status.and_then(|status| status.check().err()) {
         Some(error) => Err(error),

@@ -180,7 +180,7 @@ async fn server_permit(
     calendar: &Calendar,
 ) -> Result<Option<FairPermit<WorkspaceId>>, Error> {
     match &calendar.caldav {
-        Some(_) => Ok(Some(services.test_call_limiter.acquire(calendar.workspace).await?)),
+        Some(_) => Ok(Some(services.caldav_limiter.acquire(calendar.workspace).await?)),
         None => Ok(None),
     }
 }

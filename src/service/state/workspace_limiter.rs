@@ -31,7 +31,14 @@ impl WorkspaceLimiter {
     /// Test calls and refreshes of tools: each has a request and a connection for as long as a third party's server takes.
     #[must_use]
     pub fn test_calls() -> Self {
-        Self::new(Shares { total: 16, per_key: 4 }, Duration::ZERO, "Too many tools are being tried")
+        Self::new(Shares { total: 16, per_key: 4 }, Duration::ZERO, "Too many tools are being tested")
+    }
+
+    /// Requests of the API that call a calendar's CalDAV server: each has a connection for as long as that server takes.
+    #[must_use]
+    pub fn caldav_requests() -> Self {
+        let text = "Too many requests to CalDAV servers are running";
+        Self::new(Shares { total: 16, per_key: 4 }, Duration::ZERO, text)
     }
 
     fn new(shares: Shares, timeout: Duration, text: &'static str) -> Self {

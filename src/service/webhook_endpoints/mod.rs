@@ -19,8 +19,9 @@ use crate::domain::webhook_endpoint::{DisabledReason, Endpoint, EndpointPatch, N
 use crate::outbound::{UrlError, check_url};
 use crate::writer::{EndpointAction, WriteEndpoint};
 
-pub(super) const NO_KEY: &str =
-    "This server cannot keep secrets: its operator has to set REJOINDER_SECRET_KEY.";
+/// The refusal of a secret without a key to encrypt it.
+pub const NO_KEY: &str =
+    "This server has no key to encrypt secrets; its operator must set REJOINDER_SECRET_KEY.";
 
 /// The error of a rotation without a secret.
 pub const SECRET_REQUIRED: &str = "Field 'secret' is required while the secret before this one still signs; \

@@ -18,7 +18,7 @@ pub(super) const HEADER: &str = "rejoinder-identity";
 const HS256: &str = "HS256";
 
 /// The default assistant with an identity secret.
-fn with_secret(text: &str) -> String {
+pub(super) fn with_secret(text: &str) -> String {
     text.replace(
         "name = \"Front desk\"",
         "name = \"Front desk\"\nidentity_secrets = [{ env = \"IDENTITY\" }]",

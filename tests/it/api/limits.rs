@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use rejoinder::domain::account::Scope;
 use rejoinder::store::{Tenant, integrity};
 use serde_json::json;
 
@@ -11,6 +12,7 @@ use crate::support::fake_model::Reply;
 use crate::support::http::Request;
 use crate::support::server::{ASSISTANT, Setup, TEST, TestServer, WIDGET};
 use crate::support::{seed, store};
+use crate::v1::keys;
 
 const HELLO: &str = r#"{"message": "Hi"}"#;
 
@@ -115,6 +117,23 @@ async fn requests_with_a_key_are_limited_by_key_and_not_by_address() {
     assert_eq!(ask().await.status, 404);
     let third = ask().await;
     assert_eq!((third.status, third.header("rejoinder-error")), (429, Some("limit_reached")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_key_that_may_read_lifts_the_limit_of_streams() {
+    let db = store::sqlite().await;
+    let server =
+        Setup::default().with_limits().env("REJOINDER_LIMITS__STREAMS_PER_ADDRESS", "1").start(&db).await;
+    let (writing, _) = keys::create(&server, &[Scope::MessagesWrite]).await;
+    let (reading, _) = keys::create(&server, &[Scope::Read]).await;
+    let follow = || server.request("GET", &format!("/api/conversations/{WIDGET}/events"));
+    let first = follow().bearer(&writing).stream().await;
+
+    let second = follow().bearer(&writing).send().await;
+    let with_scope = follow().bearer(&reading).stream().await;
+
+    assert_eq!((first.status, with_scope.status), (200, 200));
+    assert_eq!((second.status, second.header("rejoinder-error")), (429, Some("limit_reached")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

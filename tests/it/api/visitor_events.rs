@@ -14,19 +14,20 @@ use crate::support::server::{RESTRICTED, Setup, TEST, TestServer, WIDGET};
 use crate::support::sse::{Block, Stream};
 use crate::support::store;
 use crate::support::wait::wait_for;
+use crate::support::workspaces;
 use crate::v1::keys;
 
 fn request(server: &TestServer, uuid: &str) -> Request {
     server.request("GET", &format!("/api/conversations/{uuid}/events"))
 }
 
-/// Opens a stream, and checks that it begins with the status. Returns its position, which a conversation without events does not have.
-async fn open(request: Request, status: &Value) -> (Stream, Option<String>) {
+/// Opens a stream, and checks that it begins with the status. Returns its position.
+async fn open(request: Request, status: &Value) -> (Stream, String) {
     let mut stream = request.stream().await;
     assert_eq!(stream.status, 200);
     let first = stream.event().await;
     assert_eq!((first.event.as_deref(), data(&first)), (Some("status"), status.clone()));
-    (stream, first.id)
+    (stream, first.id.expect("each frame has a position"))
 }
 
 fn data(block: &Block) -> Value {
@@ -42,8 +43,7 @@ async fn next(stream: &mut Stream, name: &str) -> Value {
 
 /// The position of the conversation's newest event.
 async fn position(server: &TestServer) -> String {
-    let (_stream, position) = open(request(server, WIDGET), &begun()).await;
-    position.expect("the conversation has an event")
+    open(request(server, WIDGET), &begun()).await.1
 }
 
 fn begun() -> Value {
@@ -161,6 +161,45 @@ both_backends!(
         send(&server, &con, "agent", "not for this reader").await;
 
         wait_for_end(&mut stream).await;
+    }
+);
+
+both_backends!(
+    async fn a_stream_ends_when_the_assistant_refuses_the_origin_of_its_page(db: TestDb) {
+        let server = identities::start(&db).await;
+        let token = token(&claims("42"));
+        let identified = identities::create(&server, &token).await;
+        let of_page = |uuid: &str| request(&server, uuid).header("Origin", "https://shop.example");
+        let (mut of_anonymous, _) = open(of_page(WIDGET), &begun()).await;
+        let (mut of_identified, _) = open(of_page(&identified).header(HEADER, &token), &begun()).await;
+
+        let name = "name = \"Front desk\"";
+        let restricted = format!("{name}\nallowed_origins = [\"https://other.example\"]");
+        let file = identities::with_secret(&workspaces::workspace(&server.tool)).replace(name, &restricted);
+        let clock = &server.services().clock;
+        workspaces::try_apply(server.db(), clock.as_ref(), &server.tool, &file).await.unwrap();
+        for uuid in [WIDGET, &identified] {
+            send(&server, &server.conversation_id(uuid).await, "agent", "not for this page").await;
+        }
+
+        wait_for_end(&mut of_anonymous).await;
+        wait_for_end(&mut of_identified).await;
+    }
+);
+
+both_backends!(
+    async fn without_any_retained_event_a_message_between_two_streams_is_a_reset(db: TestDb) {
+        let server = TestServer::start(&db).await;
+        let con = server.conversation_id(WIDGET).await;
+        seed::execute(&db, "update events set created_at = 0").await;
+        server.worker().remove_old_events().await.unwrap();
+
+        let at_first = position(&server).await;
+        send(&server, &con, "agent", "between").await;
+        let resumed = request(&server, WIDGET).header("last-event-id", &at_first);
+        let (mut stream, _) = open(resumed, &begun()).await;
+
+        assert_eq!(next(&mut stream, "reset").await, json!({}));
     }
 );
 

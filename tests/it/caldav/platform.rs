@@ -11,6 +11,7 @@ use super::{HOURS, book, result, setup_at, setup_on};
 use crate::support::db::both_backends;
 use crate::support::http::Response;
 use crate::support::radicale::{CalDavProxy, OWNER, PASSWORD, ProxyAction, Radicale, event};
+use crate::support::script::Gate;
 use crate::support::server::{TestServer, WIDGET};
 
 const START: &str = "2026-03-18T10:00";
@@ -107,6 +108,35 @@ both_backends!(
         assert_eq!(refused.status, 409, "{}", refused.text());
         assert!(refused.text().contains("the calendar cannot be written"), "{}", refused.text());
         assert_eq!(booked.status, 200, "{}", booked.text());
+    }
+);
+
+both_backends!(
+    async fn requests_that_call_a_server_have_a_concurrency_limit_of_their_own(db: TestDb) {
+        let radicale = Arc::new(Radicale::start().await);
+        let proxy = CalDavProxy::start(&radicale).await;
+        let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
+        let query = format!("{}/availability?from=2026-03-18", server.calendar().await);
+        let path = bookings_path(&server).await;
+        let gate = Gate::closed();
+        let held = gate.clone();
+        proxy.script().respond_with(move |_| ProxyAction::HoldResponse(held.clone()));
+
+        let reading = join_all((0..4).map(|_| server.get(&query)));
+        let refused = async {
+            proxy.calls().wait_for_count(4).await;
+            let refused = [server.get(&query).await, post(&server, &path, None, &demo()).await];
+            gate.open();
+            refused
+        };
+        let (read, refused) = futures::future::join(reading, refused).await;
+
+        assert!(read.iter().all(|answer| answer.status == 200));
+        for refused in refused {
+            assert_eq!((refused.status, refused.header("retry-after")), (429, Some("5")));
+            assert_eq!(refused.json()["message"], "Too many requests to CalDAV servers are running");
+        }
+        assert_eq!(post(&server, &path, None, &demo()).await.status, 200);
     }
 );
 

@@ -219,7 +219,7 @@ both_backends!(
 
         assert!(tried.iter().all(|answer| answer.status == 200));
         assert_eq!((called.status, called.headers["retry-after"].to_str().unwrap()), (429, "5"));
-        assert_eq!(listed["message"], "Too many tools are being tried");
+        assert_eq!(listed["message"], "Too many tools are being tested");
         assert_eq!(test(&server, "crm", &json!({})).await.status, 200);
     }
 );

@@ -35,7 +35,7 @@ both_backends!(
         assert!(secret.as_str().unwrap().starts_with("whsec_"), "{secret}");
         assert!(created["id"].as_str().unwrap().starts_with("whe_"));
         let mut expected = json!({
-            "description": "CRM", "url": "https://crm.example/hooks", "types": [], "enabled": true,
+            "description": "CRM", "url": "https://crm.example/hooks", "types": [], "enabled": true, "from_file": false,
             "created_at": "2026-03-15T14:22:11Z", "updated_at": "2026-03-15T14:22:11Z",
         });
         expected["id"] = created["id"].clone();

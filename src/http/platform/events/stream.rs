@@ -10,7 +10,6 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::{FeedErrors, query};
-use crate::domain::error::Error;
 use crate::domain::event::{Event, EventCursor};
 use crate::domain::ids::ConversationId;
 use crate::domain::schema::{EventPosition, EventTypeList, LastEventId};
@@ -85,20 +84,20 @@ impl FrameSource for EventFrames {
         while !self.follower.has_ended() {
             if let Some(event) = self.events.pop_front() {
                 self.position = self.follower.position(event.cursor);
-                return Some(Frame::new(Some(self.position.to_string()), event.kind.as_str(), &event.body));
+                return Some(Frame::new(self.position.to_string(), event.kind.as_str(), &event.body));
             }
             match self.follower.next_batch(&self.services).await {
                 Ok(events) => self.events = events?.into(),
+                Err(error) if error.is_server_fault() => self.follower.pause(STORE_RETRY_DELAY).await,
                 // The client is further behind than the stored events; it gets the error when it reconnects.
-                Err(Error::CursorExpired(_)) => return None,
-                Err(_) => self.follower.pause(STORE_RETRY_DELAY).await,
+                Err(_) => return None,
             }
         }
         None
     }
 
-    fn position(&self) -> Option<String> {
+    fn position(&self) -> String {
         let position = if self.events.is_empty() { self.follower.cursor() } else { self.position };
-        Some(position.to_string())
+        position.to_string()
     }
 }
