@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use serde_json::{Map, Value};
 
 use super::audit_fields::fields_of;
-use super::clock::Micros;
+use super::clock::{Micros, TimeRange};
 use super::ids::{AuditId, KeyId, OperatorKeyId, WorkspaceId};
 use super::string_enum::string_enum;
 
@@ -235,10 +235,7 @@ pub struct AuditFilter {
     pub action: Option<AuditAction>,
     pub object_kind: Option<ObjectKind>,
     pub object_id: Option<String>,
-    /// From this time on.
-    pub since: Option<Micros>,
-    /// Before this time.
-    pub until: Option<Micros>,
+    pub created: TimeRange,
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ string_enum! {
         Gone = "gone",
         /// Another status.
         Refused = "refused",
-        /// A time-out.
+        /// A timeout.
         TimedOut = "timed_out",
         /// The name does not resolve, the connection is refused, or TLS failed.
         Unreachable = "unreachable",

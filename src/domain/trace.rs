@@ -99,14 +99,14 @@ pub struct Span {
     /// The start.
     pub started_at: Micros,
     /// The end.
-    pub finished_at: Option<Micros>,
+    pub ended_at: Option<Micros>,
 }
 
 impl Span {
     /// Its duration, once it has ended.
     #[must_use]
     pub fn duration(self) -> Option<Duration> {
-        self.finished_at.map(|finished| finished.since(self.started_at))
+        self.ended_at.map(|ended| ended.since(self.started_at))
     }
 }
 
@@ -145,7 +145,7 @@ impl Trace {
 }
 
 fn span(row: &JournalRow) -> Span {
-    Span { started_at: row.started_at, finished_at: row.finished_at }
+    Span { started_at: row.started_at, ended_at: row.finished_at }
 }
 
 fn round(turn: &Turn, row: &JournalRow, journal: &[JournalRow]) -> Option<Round> {

@@ -132,7 +132,7 @@ pub enum PeriodError {
         "Field '{0}' must be a date such as 2026-03-15, or a time on a quarter of an hour such as 2026-03-15T14:15:00Z."
     )]
     Malformed(&'static str),
-    #[error("Field 'timezone' must be the name of a time zone, such as Europe/Berlin.")]
+    #[error("Field 'time_zone' must be the name of a time zone, such as Europe/Berlin.")]
     UnknownTimeZone,
     #[error("Field 'end' must be later than 'start'.")]
     Empty,
@@ -162,7 +162,7 @@ impl PeriodError {
     pub fn field(self) -> &'static str {
         match self {
             Self::Malformed(field) => field,
-            Self::UnknownTimeZone => "timezone",
+            Self::UnknownTimeZone => "time_zone",
             Self::Empty => "end",
             Self::TooManyBuckets => "bucket",
         }

@@ -99,7 +99,7 @@ impl Embedder {
     /// # Errors
     /// If the base URL or the key could never be used.
     pub fn new(client: &HttpClient, settings: EmbeddingsConnection) -> Result<Self, SetupError> {
-        // Each call has its own time-out, from its request to the end of the response.
+        // Each call has its own timeout, from its request to the end of the response.
         let connection = Connection {
             idle: Duration::from_hours(1),
             max_body: MAX_BODY,
@@ -118,7 +118,7 @@ impl Embedder {
     /// One vector for each text, in order, all of one length.
     ///
     /// # Errors
-    /// [`EmbeddingsError`]; a time-out after `limit`.
+    /// [`EmbeddingsError`]; a timeout after `limit`.
     pub async fn embed(&self, texts: &[&str], limit: Duration) -> Result<Vec<Vector>, EmbeddingsError> {
         let call_error = |error| EmbeddingsError::Call(self.endpoint.describe(error));
         let call = async {

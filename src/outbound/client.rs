@@ -16,7 +16,7 @@ use super::resolver::PublicResolver;
 use super::streaming::StreamingResponse;
 use super::{install_crypto_provider, target};
 
-/// Within the time-out of the request.
+/// Within the timeout of the request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For an unused connection, and the number of them for each host.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);

@@ -129,7 +129,7 @@ impl KeyExpiry {
     /// The field of the request.
     fn field(self) -> &'static str {
         match self {
-            Self::After(_) => "expires_in",
+            Self::After(_) => "expires_in_seconds",
             Self::At(_) => "expires_at",
         }
     }

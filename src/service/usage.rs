@@ -56,7 +56,7 @@ pub async fn read(services: &Services, query: &UsageQuery) -> Result<Vec<UsageRo
     let mut rows = services.db.read(tenant, sum).await?;
     if rows.len() > MAX_ROWS {
         let text = format!(
-            "The period has more than {MAX_ROWS} figures. Query a shorter period, larger buckets with 'bucket', or fewer groups with \
+            "The answer has more than {MAX_ROWS} rows. Query a shorter period, larger buckets with 'bucket', or fewer groups with \
              'group_by'."
         );
         return Err(Error::invalid("group_by", text));

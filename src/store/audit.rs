@@ -105,13 +105,13 @@ pub async fn list_before(
             query.push(" and object_id = ").push_bind(id);
         }
         // The ids bound what is read.
-        if let Some(since) = filter.since {
-            query.push(" and created_at >= ").push_bind(since);
-            query.push(" and id >= ").push_bind(AuditId(uuid_v7_floor(since.minus(ID_TOLERANCE))));
+        if let Some(after) = filter.created.after {
+            query.push(" and created_at >= ").push_bind(after);
+            query.push(" and id >= ").push_bind(AuditId(uuid_v7_floor(after.minus(ID_TOLERANCE))));
         }
-        if let Some(until) = filter.until {
-            query.push(" and created_at < ").push_bind(until);
-            query.push(" and id < ").push_bind(AuditId(uuid_v7_floor(until.plus(ID_TOLERANCE))));
+        if let Some(before) = filter.created.before {
+            query.push(" and created_at < ").push_bind(before);
+            query.push(" and id < ").push_bind(AuditId(uuid_v7_floor(before.plus(ID_TOLERANCE))));
         }
         query.push(" order by id desc limit ").push_bind(limit.candidates());
         query.push(page_condition!("page_id desc"));

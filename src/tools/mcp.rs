@@ -126,7 +126,7 @@ impl McpTool {
             let params = params.with_arguments(call.arguments.clone());
             session.call_tool(params).await.map_err(McpError::from)
         };
-        // The SDK has its own time-outs, but calls must not depend on them.
+        // The SDK has its own timeouts, but calls must not depend on them.
         let outcome = tokio::time::timeout(timeout, calling).await.unwrap_or(Err(McpError::Timeout(timeout)));
         match outcome {
             Ok(response) => result::read(response, &secrets),

@@ -194,7 +194,7 @@ async fn an_unavailable_database_is_an_error_result() {
 async fn booking_and_cancelling_are_delegated_to_the_writer() {
     let world = World::new().await;
     let toolset = world.toolset();
-    let arguments = json!({"datetime": "2026-11-30T10:00", "title": " Demo ", "email": ""});
+    let arguments = json!({"start": "2026-11-30T10:00", "title": " Demo ", "email": ""});
 
     let booking = call(&toolset, "book", arguments).await;
     let cancelling = call(&toolset, "cancel", json!({"booking_id": " bkg_1 "})).await;
@@ -209,7 +209,7 @@ async fn booking_and_cancelling_are_delegated_to_the_writer() {
         panic!("{cancelling:?}")
     };
     assert_eq!((calendar, request.booking_id.as_str()), (CALENDAR, "bkg_1"));
-    let blank = result(&toolset, "book", json!({"datetime": "2026-11-30T10:00", "title": " "})).await;
+    let blank = result(&toolset, "book", json!({"start": "2026-11-30T10:00", "title": " "})).await;
     assert_eq!(blank, json!({"error": "the title is empty"}));
 }
 

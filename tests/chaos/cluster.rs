@@ -156,7 +156,7 @@ impl Cluster {
         let command = ["keys", "create", "--workspace", slug, "--name", "chaos", "--json"];
         let created = self.run(&[&command, options].concat());
         let created: Value = serde_json::from_str(&created).expect("JSON");
-        created["key"].as_str().expect("a key").to_owned()
+        created["secret"].as_str().expect("a key").to_owned()
     }
 
     /// A cluster on an empty database, with no process started.

@@ -272,7 +272,7 @@ class Cluster:
         self.run("migrate")
         self.run("apply", "workspace.toml")
         key = self.run("keys", "create", "--workspace", "failover", "--name", "failover", "--json")
-        self.key = json.loads(key)["key"]
+        self.key = json.loads(key)["secret"]
         for server in self.servers:
             server.start()
         for url in self.urls:

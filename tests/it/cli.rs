@@ -105,7 +105,7 @@ async fn a_key_created_by_the_cli_works_until_it_is_revoked() {
         ["keys", "create", "--workspace", "demo", "--name", "Back end", "--expires-in", "30d", "--json"];
     let created = sandbox.run(&arguments);
     let created: Value = serde_json::from_str(&created.stdout).unwrap();
-    let (key, id) = (created["key"].as_str().unwrap(), created["id"].as_str().unwrap());
+    let (key, id) = (created["secret"].as_str().unwrap(), created["id"].as_str().unwrap());
     assert_eq!(balance(&server, key).await.status, 200);
     let listed: Value = serde_json::from_str(&sandbox.run(&["keys", "list", "--json"]).stdout).unwrap();
     let found = listed.as_array().unwrap().iter().find(|listed| listed["id"] == id).unwrap();
@@ -128,7 +128,7 @@ async fn an_operators_key_created_by_the_cli_works_until_it_is_revoked() {
 
     let created = sandbox.run(&["operator", "keys", "create", "--name", "Billing", "--json"]);
     let created: Value = serde_json::from_str(&created.stdout).unwrap();
-    let (key, id) = (created["key"].as_str().unwrap(), created["id"].as_str().unwrap());
+    let (key, id) = (created["secret"].as_str().unwrap(), created["id"].as_str().unwrap());
     assert_eq!((list(key).await, list(&demo_key(&sandbox)).await), (200, 401));
     let listed = sandbox.run(&["operator", "keys", "list"]);
     let revoked = sandbox.run(&["operator", "keys", "revoke", id]);
@@ -191,7 +191,7 @@ async fn a_workspace_file_is_dry_run_and_applied_while_a_server_runs() {
     assert!(applied.status.success(), "{}", applied.stderr);
     assert!(again.stdout.contains("no changes"), "{}", again.stdout);
     let created: Value = serde_json::from_str(&created.stdout).unwrap();
-    let opening = balance(&server, created["key"].as_str().unwrap()).await;
+    let opening = balance(&server, created["secret"].as_str().unwrap()).await;
     assert_eq!(opening.json()["data"]["balance"], "1.00");
     std::fs::write(sandbox.path().join("bad.toml"), format!("{file}colour = \"red\"\n")).unwrap();
     let refused = sandbox.run(&["apply", "bad.toml"]);

@@ -18,7 +18,7 @@ pub async fn create_key(config: &Config, request: CreateKey) -> anyhow::Result<R
     let (secret, key) = keys::create(&db, &SystemClock, &IdGenerator::random(), request).await?;
     db.close().await;
     let mut json = key_json(&workspace, &key);
-    json["key"] = secret.expose().into();
+    json["secret"] = secret.expose().into();
     Ok(Report { text: format!("{}\n", secret.expose()), json })
 }
 

@@ -23,7 +23,7 @@ pub async fn create_operator_key(
         operator_keys::create(&db, &SystemClock, &IdGenerator::random(), name, expires_in).await?;
     db.close().await;
     let mut json = operator_key_json(&key);
-    json["key"] = secret.expose().into();
+    json["secret"] = secret.expose().into();
     Ok(Report { text: format!("{}\n", secret.expose()), json })
 }
 

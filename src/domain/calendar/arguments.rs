@@ -18,7 +18,7 @@ pub struct AvailabilityRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct BookingRequest {
     /// ISO 8601, or a label of `available_slots`.
-    pub datetime: String,
+    pub start: String,
     pub title: String,
     /// The attendee.
     pub name: Option<String>,
@@ -47,7 +47,7 @@ impl BookingRequest {
         let raw: Self = read(arguments)?;
         let title = non_blank(&raw.title).ok_or_else(|| Refusal::new("the title is empty"))?;
         Ok(Self {
-            datetime: raw.datetime,
+            start: raw.start,
             title,
             name: raw.name.as_deref().and_then(non_blank),
             email: raw.email.as_deref().and_then(non_blank),
@@ -82,8 +82,7 @@ mod tests {
 
     #[test]
     fn blank_texts_count_as_absent() {
-        let arguments =
-            json!({ "datetime": "2026-11-30T10:00", "title": " Demo ", "name": "", "notes": " x" });
+        let arguments = json!({ "start": "2026-11-30T10:00", "title": " Demo ", "name": "", "notes": " x" });
         let request = BookingRequest::parse(arguments.as_object().unwrap()).unwrap();
 
         assert_eq!((request.title.as_str(), request.name, request.email), ("Demo", None, None));
@@ -92,7 +91,7 @@ mod tests {
 
     #[test]
     fn invalid_arguments_are_refused() {
-        let blank = json!({ "datetime": "2026-11-30T10:00", "title": "  " });
+        let blank = json!({ "start": "2026-11-30T10:00", "title": "  " });
         let title = BookingRequest::parse(blank.as_object().unwrap()).unwrap_err();
         assert_eq!(title.error, "the title is empty");
         let start = json!({ "start_date": "2026-11-30" });

@@ -74,7 +74,7 @@ struct RequestedTime {
 
 impl RequestedTime {
     fn read(rules: &CalendarRules, request: &BookingRequest, now: Timestamp) -> Self {
-        match parse_datetime(&request.datetime, &rules.zone) {
+        match parse_datetime(&request.start, &rules.zone) {
             Ok(at) => Self { at: Ok(at), near: at },
             Err(error) => {
                 let noon = error.date.and_then(|date| rules.zone.to_timestamp(date.at(12, 0, 0, 0)).ok());

@@ -44,14 +44,8 @@ pub(crate) fn between(start: &str, end: &str) -> Interval {
     Interval { start: at(start), end: at(end) }
 }
 
-pub(crate) fn request(datetime: &str) -> BookingRequest {
-    BookingRequest {
-        datetime: datetime.to_owned(),
-        title: "Demo".to_owned(),
-        name: None,
-        email: None,
-        notes: None,
-    }
+pub(crate) fn request(start: &str) -> BookingRequest {
+    BookingRequest { start: start.to_owned(), title: "Demo".to_owned(), name: None, email: None, notes: None }
 }
 
 pub(crate) fn labels(slots: &[Interval], rules: &CalendarRules) -> Vec<String> {

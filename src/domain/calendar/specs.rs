@@ -34,14 +34,14 @@ pub fn booking_spec() -> ToolSpec {
         json!({
             "type": "object",
             "properties": {
-                "datetime": text(64, "Start of the appointment: one of available_slots as it was listed, or ISO \
+                "start": text(64, "Start of the appointment: one of available_slots as it was listed, or ISO \
                     8601 such as 2026-11-30T10:00. Without an offset it is in the calendar's time zone"),
                 "title": text(200, "What the appointment is about, in a few words"),
                 "name": text(200, "Name of the person who comes"),
                 "email": text(320, "Email address of that person"),
                 "notes": text(2000, "Anything else that should be known"),
             },
-            "required": ["datetime", "title"],
+            "required": ["start", "title"],
             "additionalProperties": false,
         }),
     )
@@ -80,8 +80,8 @@ mod tests {
             (availability_spec(), contract, json!({ "start_date": "2025-01-13" })),
             (
                 booking_spec(),
-                json!({ "datetime": "2026-11-30T10:00", "title": "Demo" }),
-                json!({ "datetime": 5, "title": "Demo" }),
+                json!({ "start": "2026-11-30T10:00", "title": "Demo" }),
+                json!({ "start": 5, "title": "Demo" }),
             ),
             (cancel_spec(), json!({ "booking_id": "bkg_1" }), json!({ "booking_id": "b", "why": "" })),
         ] {

@@ -222,6 +222,12 @@ impl<C, K, S> ToolConfig<C, K, S> {
             .map(String::as_str)
     }
 
+    /// The headers of its requests, if it makes any of its own.
+    #[must_use]
+    pub fn headers(&self) -> Option<&Headers<S>> {
+        self.webhook().map(|webhook| &webhook.headers).or(self.mcp().map(|server| &server.headers))
+    }
+
     /// All its secrets.
     #[must_use]
     pub fn secrets(&self) -> Vec<&S> {

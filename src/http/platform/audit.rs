@@ -15,7 +15,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::ReadErrors;
 use super::list::{Cursor, InvalidQuery, limit, text, time_range};
 use crate::domain::audit::{Actor, ActorKind, AuditAction, AuditFilter, ObjectKind, StoredAuditEntry};
-use crate::domain::clock::TimeRange;
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, WorkspaceId};
 use crate::domain::render::{Success, raw};
@@ -96,12 +95,12 @@ pub(in crate::http) struct AuditQuery {
     /// Only entries about the object with this id.
     #[param(max_length = 255, pattern = r"^[^\u0000]*$")]
     object_id: Option<String>,
-    /// Only entries from this time on.
+    /// Only entries that were created at this time or later.
     #[param(format = DateTime)]
-    since: Option<String>,
-    /// Only entries before this time.
+    created_after: Option<String>,
+    /// Only entries that were created before this time.
     #[param(format = DateTime)]
-    until: Option<String>,
+    created_before: Option<String>,
     /// Number of entries per page: 1 to 200, 50 by default. It does not limit an export.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
@@ -112,8 +111,10 @@ pub(in crate::http) struct AuditQuery {
 
 impl AuditQuery {
     fn filter(&self, workspace: Option<WorkspaceId>) -> Result<AuditFilter, Error> {
-        let TimeRange { after: since, before: until } =
-            time_range([("since", self.since.as_deref()), ("until", self.until.as_deref())])?;
+        let created = time_range([
+            ("created_after", self.created_after.as_deref()),
+            ("created_before", self.created_before.as_deref()),
+        ])?;
         let given = |field: &'static str, given: &Option<String>| text(field, given.as_deref(), MAX_FILTER);
         Ok(AuditFilter {
             workspace,
@@ -121,8 +122,7 @@ impl AuditQuery {
             action: check_choice::<Actions>("action", self.action.as_deref())?,
             object_kind: check_choice::<ObjectKinds>("object_kind", self.object_kind.as_deref())?,
             object_id: given("object_id", &self.object_id)?,
-            since,
-            until,
+            created,
         })
     }
 }

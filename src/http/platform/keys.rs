@@ -50,15 +50,15 @@ fn scopes_schema() -> Schema {
 
 request! {
     /// A new key.
-    pub(in crate::http) struct KeyIn as NewApiKey not_both(expires_in, expires_at) {
+    pub(in crate::http) struct KeyIn as NewApiKey not_both(expires_in_seconds, expires_at) {
         /// What the key is for. The audit log keeps it.
         name: Text<MAX_KEY_NAME> = "Back end",
         /// At least one. A key gives only scopes that it has itself.
         scopes: Words<Scopes> = ["messages:write", "read"],
         /// The number of seconds after which it expires. Without it and `expires_at` the key expires with the one that
         /// creates it, or never.
-        expires_in: Option<Integer<i64, 1, 3_155_760_000>> = 7_776_000,
-        /// The time at which it expires, in place of `expires_in`. Not later than the key that creates it.
+        expires_in_seconds: Option<Integer<i64, 1, 3_155_760_000>> = 7_776_000,
+        /// The time at which it expires, in place of `expires_in_seconds`. Not later than the key that creates it.
         expires_at: Option<Time>,
     }
 }
@@ -66,9 +66,9 @@ request! {
 impl KeyIn {
     /// The key that is asked for.
     pub(in crate::http) fn request(self) -> NewKey {
-        let Self { name, scopes, expires_in, expires_at } = self;
+        let Self { name, scopes, expires_in_seconds, expires_at } = self;
         let after = |seconds: i64| KeyExpiry::After(Duration::from_secs(seconds.unsigned_abs()));
-        NewKey { name, scopes, expiry: expires_at.map(KeyExpiry::At).or(expires_in.map(after)) }
+        NewKey { name, scopes, expiry: expires_at.map(KeyExpiry::At).or(expires_in_seconds.map(after)) }
     }
 }
 
@@ -279,9 +279,9 @@ mod tests {
         let schema = serde_json::to_value(KeyIn::schema()).unwrap();
         let expiries = [
             (json!({}), true),
-            (json!({ "expires_in": 60, "expires_at": null }), true),
-            (json!({ "expires_in": null, "expires_at": "2026-03-15T14:00:00Z" }), true),
-            (json!({ "expires_in": 60, "expires_at": "2026-03-15T14:00:00Z" }), false),
+            (json!({ "expires_in_seconds": 60, "expires_at": null }), true),
+            (json!({ "expires_in_seconds": null, "expires_at": "2026-03-15T14:00:00Z" }), true),
+            (json!({ "expires_in_seconds": 60, "expires_at": "2026-03-15T14:00:00Z" }), false),
         ];
         for (mut body, is_accepted) in expiries {
             body["name"] = json!("Back end");

@@ -75,10 +75,10 @@ pub(super) struct MessagesQuery {
     sender_id: Option<String>,
     /// Only messages that were created at this time or later.
     #[param(format = DateTime, example = "2026-03-15T14:00:00Z")]
-    after: Option<String>,
+    created_after: Option<String>,
     /// Only messages that were created before this time.
     #[param(format = DateTime, example = "2026-03-16T14:00:00Z")]
-    before: Option<String>,
+    created_before: Option<String>,
     /// Only messages whose metadata has these strings: `metadata[KEY]=VALUE`.
     #[param(inline, value_type = Option<MetadataFilter>, style = DeepObject, explode)]
     metadata: Option<String>,
@@ -87,7 +87,10 @@ pub(super) struct MessagesQuery {
 fn filter(query: &MessagesQuery, fields: Vec<(String, String)>) -> Result<MessageFilter, Error> {
     let mut filter = MessageFilter {
         conversation: conversation("conversation_id", query.conversation_id.as_deref())?,
-        created: time_range([("after", query.after.as_deref()), ("before", query.before.as_deref())])?,
+        created: time_range([
+            ("created_after", query.created_after.as_deref()),
+            ("created_before", query.created_before.as_deref()),
+        ])?,
         ..MessageFilter::default()
     };
     if let Some(text) = text("q", query.q.as_deref(), MAX_SEARCH)?.filter(|text| !text.is_empty()) {

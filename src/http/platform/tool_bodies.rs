@@ -23,7 +23,8 @@ pub(super) struct ToolIn;
 impl PartialSchema for ToolIn {
     fn schema() -> RefOr<Schema> {
         let about = "A new tool, with the fields of `[[tools]]` in a workspace file and the values of its secrets. `calendar` and \
-                     `knowledge_base` are slugs or ids. Without `slug` it is made from the name.";
+                     `knowledge_base` are slugs or ids. `slug` is made from the `name` if it is left out; it is required without a \
+                     `name`, so always for an MCP server.";
         // The reference shows an example of the first.
         let mut kinds = TOOL_KINDS;
         kinds.sort_by_key(|kind| *kind != "webhook");

@@ -1,5 +1,6 @@
 //! Tools: listed, read, tested and refreshed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -9,14 +10,14 @@ use utoipa::ToSchema;
 
 use super::list::{Cursor, InvalidQuery, PageParams, PageQuery};
 use super::{Answer, ConfigErrors, ReadErrors};
+use crate::domain::audit_fields::REDACTED;
 use crate::domain::chat::ToolSpec;
 use crate::domain::clock::Micros;
 use crate::domain::error::Error;
 use crate::domain::ids::{CalendarId, KnowledgeBaseId, ToolId};
 use crate::domain::render::Success;
 use crate::domain::schema::ToolKind;
-use crate::domain::tool::NamedTool;
-use crate::domain::tool::{HeaderText, Headers, McpListing, McpServer, WebhookTool};
+use crate::domain::tool::{HeaderText, Headers, McpListing, McpServer, NamedTool, WebhookTool};
 use crate::http::describe::{NotFound, error_sets};
 use crate::http::extract::{ConfigWrite, Input, NoInput, OptionalInput, PathParam, QueryParams, Read};
 use crate::http::fields::{FreeObject, Name, request};
@@ -83,7 +84,7 @@ pub(super) async fn list(
 
 /// Read a tool.
 ///
-/// The response has no secrets.
+/// It has the fields that it was written with; `***` stands for each secret, header and static field.
 #[utoipa::path(
     get, path = "/tools/{id}", tag = "platform", operation_id = "readTool",
     security(("bearer" = ["read"])), params(("id" = inline(ToolId), Path, description = "tool_…")),
@@ -179,7 +180,8 @@ impl From<&NamedTool> for ToolSummaryOut {
     }
 }
 
-/// A tool.
+/// A tool, with the fields that its kind is written with. `***` stands for each value that is not shown: secrets, headers and static
+/// fields.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Tool)]
 pub(super) struct ToolOut {
@@ -189,109 +191,141 @@ pub(super) struct ToolOut {
     /// The JSON Schema of its arguments.
     #[schema(value_type = Object, example = json!({"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}))]
     parameters: Value,
-    /// Only calendar tools have it.
+    /// The id of the calendar. Only calendar tools have it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    calendar_id: Option<CalendarId>,
-    /// Only knowledge tools have it.
+    calendar: Option<CalendarId>,
+    /// The id of the knowledge base. Only knowledge tools have it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    knowledge_base_id: Option<KnowledgeBaseId>,
+    knowledge_base: Option<KnowledgeBaseId>,
+    /// Only webhook tools and MCP servers have it. That of a webhook tool may contain placeholders.
     #[serde(skip_serializing_if = "Option::is_none")]
-    webhook: Option<WebhookOut>,
+    #[schema(example = "https://shop.example/orders/{order_id}")]
+    url: Option<String>,
+    /// Only webhook tools and MCP servers have it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    mcp: Option<McpOut>,
+    #[schema(example = json!({"authorization": {"secret": "***"}, "x-shop": "***"}))]
+    headers: Option<BTreeMap<String, ToolHeaderOut>>,
+    /// For the whole call. Only webhook tools and MCP servers have it.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "jiff::fmt::serde::unsigned_duration::friendly::compact::optional::serialize"
+    )]
+    #[schema(value_type = Option<String>, example = "10s")]
+    timeout: Option<Duration>,
+    #[serde(flatten)]
+    #[schema(inline)]
+    webhook: WebhookOut,
+    /// Names of the allowed tools; absent: all. Only MCP servers have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = json!(["find_customer"]))]
+    allow: Option<Vec<String>>,
+    /// The tools of an MCP server; other kinds have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listing: Option<ListingOut>,
 }
 
 impl From<NamedTool> for ToolOut {
     fn from(named: NamedTool) -> Self {
         let config = &named.tool.config;
+        let (webhook, mcp) = (config.webhook(), config.mcp());
         Self {
             tool: ToolSummaryOut::from(&named),
             parameters: named.tool.spec.parameters.clone(),
-            calendar_id: config.calendar().copied(),
-            knowledge_base_id: config.knowledge_base().copied(),
-            webhook: config.webhook().map(WebhookOut::from),
-            mcp: config.mcp().zip(named.tool.listing.as_ref()).map(McpOut::from),
+            calendar: config.calendar().copied(),
+            knowledge_base: config.knowledge_base().copied(),
+            url: config.url().map(str::to_owned),
+            headers: config.headers().map(headers_out),
+            timeout: webhook.map(|webhook| webhook.timeout).or(mcp.map(|server| server.timeout)),
+            webhook: webhook.map(WebhookOut::from).unwrap_or_default(),
+            allow: mcp.and_then(|server| server.allow.clone()),
+            listing: mcp.zip(named.tool.listing.as_ref()).map(ListingOut::from),
         }
     }
 }
 
-/// The endpoint that a webhook tool calls. Values that the tool adds itself are not shown, only their names.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ToolWebhook, example = json!({
-    "method": "GET", "url": "https://shop.example/orders/{order_id}",
-    "headers": [{"name": "authorization", "secret": true}], "form": false, "static": [], "secrets": ["shop_token"],
-    "signed": false, "timeout_ms": 10000, "idempotent": true
-}))]
+/// The fields that only webhook tools have.
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct WebhookOut {
-    #[schema(example = "GET")]
-    method: String,
-    /// With its placeholders.
-    #[schema(example = "https://shop.example/orders/{order_id}")]
-    url: String,
-    headers: Vec<ToolHeaderOut>,
-    /// The template of the body.
+    /// Only webhook tools have it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "GET")]
+    method: Option<String>,
+    /// The template of the body, if the tool has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "{\"lines\": {lines}}")]
     body: Option<String>,
-    /// Whether the body is a form.
-    form: bool,
-    /// Names of the fields that are sent in addition to the arguments.
-    #[serde(rename = "static")]
-    static_fields: Vec<String>,
-    /// Names of the secrets that `{{name}}` may use.
-    secrets: Vec<String>,
-    /// Whether requests are signed.
-    signed: bool,
-    timeout_ms: u64,
-    idempotent: bool,
+    /// Whether the body is a form. Only webhook tools have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = false)]
+    form: Option<bool>,
+    /// The fields that are sent in addition to the arguments. Only webhook tools have it.
+    #[serde(rename = "static", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>, example = json!({"source": "***"}))]
+    static_fields: Option<BTreeMap<String, &'static str>>,
+    /// Present if requests are signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "***")]
+    secret: Option<&'static str>,
+    /// The secrets that `{{name}}` may use. Only webhook tools have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BTreeMap<String, String>>, example = json!({"shop_token": "***"}))]
+    secrets: Option<BTreeMap<String, &'static str>>,
+    /// Whether a call may be sent again after a crash, whatever its method. Only webhook tools have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = true)]
+    idempotent: Option<bool>,
 }
 
 impl From<&WebhookTool> for WebhookOut {
     fn from(tool: &WebhookTool) -> Self {
         Self {
-            method: tool.method.clone(),
-            url: tool.url.clone(),
-            headers: headers_out(&tool.headers),
+            method: Some(tool.method.clone()),
             body: tool.body.clone(),
-            form: tool.form,
-            static_fields: tool.static_fields.keys().cloned().collect(),
-            secrets: tool.secrets.keys().cloned().collect(),
-            signed: tool.secret.is_some(),
-            timeout_ms: millis(tool.timeout),
-            idempotent: tool.idempotent,
+            form: Some(tool.form),
+            static_fields: Some(tool.static_fields.keys().map(|name| (name.clone(), REDACTED)).collect()),
+            secret: tool.secret.as_ref().map(|_| REDACTED),
+            secrets: Some(tool.secrets.keys().map(|name| (name.clone(), REDACTED)).collect()),
+            idempotent: Some(tool.idempotent),
         }
     }
 }
 
-/// A Model Context Protocol server with its tools.
+/// The value of a header, which is not shown: `***`, or `{"secret": "***"}` for one that is stored as a secret.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ToolMcp)]
-pub(super) struct McpOut {
-    #[schema(example = "https://crm.example/mcp")]
-    url: String,
-    headers: Vec<ToolHeaderOut>,
-    timeout_ms: u64,
-    /// Names of the allowed tools; absent: all.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    allow: Option<Vec<String>>,
+#[schema(as = ToolHeader)]
+#[serde(untagged)]
+pub(super) enum ToolHeaderOut {
+    Plain(&'static str),
+    Secret { secret: &'static str },
+}
+
+fn headers_out(headers: &Headers) -> BTreeMap<String, ToolHeaderOut> {
+    let value = |text: &HeaderText| match text {
+        HeaderText::Plain(_) => ToolHeaderOut::Plain(REDACTED),
+        HeaderText::Secret(_) => ToolHeaderOut::Secret { secret: REDACTED },
+    };
+    headers.iter().map(|(name, text)| (name.clone(), value(text))).collect()
+}
+
+/// The tools that a Model Context Protocol server listed.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ToolListing)]
+pub(super) struct ListingOut {
+    /// The tools that assistants can use.
+    tools: Vec<McpToolOut>,
     /// Names of allowed tools that the server does not have.
     #[schema(example = json!([]))]
     missing: Vec<String>,
-    /// The tools that assistants can use.
-    tools: Vec<McpToolOut>,
     /// The time since which the list has not changed.
     #[schema(format = DateTime, example = "2026-03-15T14:22:11Z")]
     listed_since: String,
 }
 
-impl From<(&McpServer, &McpListing)> for McpOut {
+impl From<(&McpServer, &McpListing)> for ListingOut {
     fn from((server, listing): (&McpServer, &McpListing)) -> Self {
         Self {
-            missing: listing.missing(server.allow.as_deref()).map(str::to_owned).collect(),
-            url: server.url.clone(),
-            headers: headers_out(&server.headers),
-            timeout_ms: millis(server.timeout),
-            allow: server.allow.clone(),
             tools: listing.tools.iter().cloned().map(McpToolOut::from).collect(),
+            missing: listing.missing(server.allow.as_deref()).map(str::to_owned).collect(),
             listed_since: Micros::from(listing.listed_since).to_string(),
         }
     }
@@ -331,24 +365,6 @@ impl From<RefreshResult> for RefreshedToolOut {
     fn from(refreshed: RefreshResult) -> Self {
         Self { tool: refreshed.tool.into(), changed: refreshed.changed, warnings: refreshed.warnings }
     }
-}
-
-/// A header that a tool sends.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = ToolHeader)]
-pub(super) struct ToolHeaderOut {
-    #[schema(example = "authorization")]
-    name: String,
-    /// Whether its value is a secret.
-    secret: bool,
-}
-
-fn headers_out(headers: &Headers) -> Vec<ToolHeaderOut> {
-    let header = |(name, text): (&String, &HeaderText)| ToolHeaderOut {
-        name: name.clone(),
-        secret: text.secret().is_some(),
-    };
-    headers.iter().map(header).collect()
 }
 
 /// The result of a test call.

@@ -192,7 +192,7 @@ pub(super) struct TurnOut {
     assistant_version: i64,
     /// The amount charged; refunded if there is no reply.
     price: Money,
-    /// Attempts that ended without a reply.
+    /// Failed attempts after which another one was scheduled.
     #[schema(example = 0)]
     attempts: i64,
     /// Number of times that another process resumed it after its own had stopped.
@@ -250,7 +250,7 @@ pub(super) struct MessageTraceOut {
 pub(super) struct RoundOut {
     /// From 0.
     #[schema(example = 0)]
-    step: i64,
+    number: i64,
     /// The turn's attempt, from 1.
     attempt: i64,
     #[schema(example = "default")]
@@ -261,7 +261,7 @@ pub(super) struct RoundOut {
     started_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, example = "2026-03-15T14:22:12Z")]
-    finished_at: Option<String>,
+    ended_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 840)]
     duration_ms: Option<u64>,
@@ -323,7 +323,7 @@ pub(super) struct CallOut {
     started_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime, example = "2026-03-15T14:22:12Z")]
-    finished_at: Option<String>,
+    ended_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = 12)]
     duration_ms: Option<u64>,
@@ -397,14 +397,14 @@ fn rounds(rounds: Vec<Round>) -> Vec<RoundOut> {
 
 impl From<Round> for RoundOut {
     fn from(round: Round) -> Self {
-        let (started_at, finished_at, duration_ms) = times(round.time);
+        let (started_at, ended_at, duration_ms) = times(round.time);
         Self {
-            step: round.step,
+            number: round.step,
             attempt: round.attempt,
             connection: round.model_ref.connection,
             model: round.model_ref.model,
             started_at,
-            finished_at,
+            ended_at,
             duration_ms,
             tokens: round.usage.into(),
             text: round.text,
@@ -437,11 +437,11 @@ impl From<TracedCall> for CallOut {
                 result: None,
                 attempt: None,
                 started_at: None,
-                finished_at: None,
+                ended_at: None,
                 duration_ms: None,
             };
         };
-        let (started_at, finished_at, duration_ms) = times(execution.time);
+        let (started_at, ended_at, duration_ms) = times(execution.time);
         Self {
             id: call.id,
             name: call.name,
@@ -449,7 +449,7 @@ impl From<TracedCall> for CallOut {
             result: execution.result.as_deref().map(raw),
             attempt: Some(execution.attempt),
             started_at: Some(started_at),
-            finished_at,
+            ended_at,
             duration_ms,
         }
     }
@@ -479,6 +479,6 @@ impl TotalsOut {
 }
 
 fn times(time: Span) -> (String, Option<String>, Option<u64>) {
-    let finished_at = time.finished_at.map(|at| at.to_string());
-    (time.started_at.to_string(), finished_at, time.duration().map(millis))
+    let ended_at = time.ended_at.map(|at| at.to_string());
+    (time.started_at.to_string(), ended_at, time.duration().map(millis))
 }

@@ -27,7 +27,7 @@ use crate::http::response::Page;
 use crate::http::state::AppState;
 use crate::service::usage::{self, UsageQuery};
 
-/// A position in the list of figures.
+/// A position in the list of rows.
 type UsageCursor = Cursor<i64, 'u'>;
 
 const TEXT_CSV: HeaderValue = HeaderValue::from_static("text/csv; charset=utf-8");
@@ -50,7 +50,7 @@ pub(in crate::http) struct UsageParams {
     group_by: Option<String>,
     /// The time zone of dates and buckets; UTC by default.
     #[param(inline, value_type = Option<TimeZoneName>, example = "Europe/Berlin")]
-    timezone: Option<String>,
+    time_zone: Option<String>,
     /// Number of items per page: 1 to 200, 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
@@ -84,7 +84,7 @@ impl Choice for Buckets {
 error_sets! {
     /// The query of usage.
     InvalidUsageQuery {
-        "A query parameter is invalid, or the query has too many figures" => missing_start(),
+        "A query parameter is invalid, or the answer has too many rows" => missing_start(),
     }
 }
 
@@ -179,7 +179,7 @@ impl UsageOut {
 /// Read the usage.
 ///
 /// Returns the workspace's usage in each bucket and group, the oldest first, without those that have none. The sums equal the journal and
-/// the ledger, and stay when those are removed. A query has at most 10,000 figures. With `Accept: text/csv`, all of them are
+/// the ledger, and stay when those are removed. An answer has at most 10,000 rows. With `Accept: text/csv`, all of them are
 /// returned at once, as CSV.
 #[utoipa::path(
     get, path = "/usage", tag = "platform", operation_id = "readUsage", security(("bearer" = ["billing:read"])),
@@ -235,7 +235,7 @@ fn query(params: &UsageParams, workspace: Option<WorkspaceId>, now: Micros) -> R
     let start = params.start.as_deref().ok_or_else(missing_start)?;
     let bucket = check_choice::<Buckets>("bucket", params.bucket.as_deref())?.unwrap_or(Bucket::Day);
     let groups = params.group_by.as_deref().map_or(Ok(Vec::new()), groups)?;
-    let buckets = parse_buckets(start, params.end.as_deref(), params.timezone.as_deref(), bucket, now);
+    let buckets = parse_buckets(start, params.end.as_deref(), params.time_zone.as_deref(), bucket, now);
     let buckets = buckets.map_err(|error| Error::invalid(error.field(), error.to_string()))?;
     Ok(UsageQuery { workspace, buckets, groups })
 }
@@ -248,7 +248,7 @@ fn groups(text: &str) -> Result<Vec<Group>, Error> {
     })
 }
 
-/// Figures as CSV (RFC 4180), with a line of names.
+/// Rows as CSV (RFC 4180), with a line of names.
 fn csv(figures: impl Iterator<Item = UsageOut>) -> String {
     let mut text = "start,end,workspace_id,assistant_id,key_id,connection,model,messages,turns_completed,turns_failed,\
         turns_discarded,model_calls,input_tokens,cached_tokens,output_tokens,reasoning_tokens,tool_calls,charged,refunded,\

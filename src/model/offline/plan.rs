@@ -110,7 +110,7 @@ fn book(phrase: &Phrase, history: &CallHistory) -> Option<Answer> {
         (None, _) => None,
     };
     let mut arguments = Map::new();
-    arguments.insert("datetime".to_owned(), Value::String(chosen?.replacen(' ', "T", 1)));
+    arguments.insert("start".to_owned(), Value::String(chosen?.replacen(' ', "T", 1)));
     arguments.insert("title".to_owned(), if phrase.has(&["demo"]) { "Demo" } else { "Appointment" }.into());
     if let Some(email) = phrase.email() {
         arguments.insert("email".to_owned(), email.into());

@@ -116,12 +116,12 @@ fn a_time_is_booked() {
         (offered(), "10:00", "2026-12-01T10:00"),
     ];
 
-    for (history, text, datetime) in cases {
+    for (history, text, start) in cases {
         let (name, arguments) = called(after(history, text));
-        assert_eq!((name.as_str(), &arguments["datetime"]), ("book_appointment", &json!(datetime)), "{text}");
+        assert_eq!((name.as_str(), &arguments["start"]), ("book_appointment", &json!(start)), "{text}");
     }
     let (_, arguments) = called(vec![user("Book a demo on Tuesday at 10 for ann@example.com.")]);
-    let expected = json!({"datetime": "2026-12-01T10:00", "title": "Demo", "email": "ann@example.com"});
+    let expected = json!({"start": "2026-12-01T10:00", "title": "Demo", "email": "ann@example.com"});
     assert_eq!(arguments, expected);
 }
 

@@ -100,7 +100,7 @@ async fn send(
     Err(ModelError { kind, detail: Some(Box::new(errors::read(&body, status))) })
 }
 
-/// A time-out to connect says nothing about the model.
+/// A timeout to connect says nothing about the model.
 fn connection_error(error: &reqwest::Error) -> ModelError {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {

@@ -164,7 +164,7 @@ fn arguments(request: &BookAppointment) -> Map<String, Value> {
     let BookAppointment { start, title, name, email, notes, conversation: _, idempotency: _ } = request;
     let optional = [("name", name), ("email", email), ("notes", notes)];
     let optional = optional.into_iter().filter_map(|(field, text)| Some((field, text.as_ref()?)));
-    let given = [("datetime", start), ("title", title)].into_iter().chain(optional);
+    let given = [("start", start), ("title", title)].into_iter().chain(optional);
     given.map(|(field, text)| (field.to_owned(), json!(text))).collect()
 }
 

@@ -73,6 +73,7 @@ impl KeptField {
 impl Draft {
     /// A new tool.
     pub(super) fn create(fields: Fields) -> Result<Self, Error> {
+        check_hidden(&fields)?;
         let mut fields = without_nulls(fields);
         let kind = match fields.remove("kind") {
             Some(Value::String(kind)) => kind,
@@ -96,6 +97,7 @@ impl Draft {
         if patch.is_empty() {
             return Err(Error::invalid("body", "At least one field is required."));
         }
+        check_hidden(patch)?;
         let kind = named.tool.config.as_str();
         // Before nulls are removed, which may be in unknown fields.
         json_config::check_tool_names(kind, patch).map_err(invalid)?;
@@ -124,6 +126,20 @@ impl Draft {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Refuses to store what stands for a hidden value, which a client may send back as it read it.
+fn check_hidden(fields: &Fields) -> Result<(), Error> {
+    for field in MERGED {
+        let mut entries = fields.get(field).and_then(Value::as_object).into_iter().flatten();
+        if let Some((name, _)) = entries.find(|(_, value)| *value == REDACTED) {
+            let problem = format_args!(
+                "`{REDACTED}` stands for a value that is not shown; a PATCH without it keeps the value"
+            );
+            return Err(invalid(InvalidField::new(format_args!("{field}.{name}"), problem)));
+        }
+    }
+    Ok(())
 }
 
 fn merge(fields: &mut Fields, name: &str, value: &Value) -> Result<(), Error> {
@@ -189,13 +205,11 @@ fn written(tool: &Tool) -> Result<Fields, Error> {
 /// The values of a tool that the audit log does not have, by the paths of their fields: secrets, and those of plain headers and static
 /// fields. The latter are no secrets: only a test call shows them, and they go to any URL that the tool is given.
 pub(super) fn hidden_values(tool: &Tool) -> BTreeMap<String, Value> {
-    let (webhook, mcp) = (tool.config.webhook(), tool.config.mcp());
-    let headers = webhook.map(|webhook| &webhook.headers).or(mcp.map(|server| &server.headers));
-    let plain = headers.into_iter().flatten().filter_map(|(name, text)| match text {
+    let plain = tool.config.headers().into_iter().flatten().filter_map(|(name, text)| match text {
         HeaderText::Plain(text) => Some((format!("headers.{name}"), Value::from(text.as_str()))),
         HeaderText::Secret(_) => None,
     });
-    let fixed = webhook.into_iter().flat_map(|webhook| &webhook.static_fields);
+    let fixed = tool.config.webhook().into_iter().flat_map(|webhook| &webhook.static_fields);
     let fixed = fixed.map(|(name, value)| (format!("static.{name}"), value.clone()));
     let secrets = tool.config.secret_fields();
     let secrets = secrets.map(|(field, secret)| (field.to_string(), Value::from(secret.as_str())));
@@ -306,6 +320,14 @@ mod tests {
         assert_eq!(refused(json!({ "slug": "x" })), "Field 'slug': it cannot be changed.");
         assert_eq!(refused(json!({ "kind": "mcp" })), "Field 'kind': it cannot be changed.");
         assert_eq!(refused(json!({})), "At least one field is required.");
+        for (field, name) in [("headers", "x-plain"), ("static", "source"), ("secrets", "key")] {
+            assert_eq!(
+                refused(json!({ field: { name: "***" } })),
+                format!(
+                    "Field '{field}.{name}': `***` stands for a value that is not shown; a PATCH without it keeps the value."
+                )
+            );
+        }
         assert!(refused(json!({ "urls": null })).starts_with("Unknown field 'urls'. Known fields: 'slug', "));
         assert_eq!(
             refused(json!({ "allow": ["x"] })),

@@ -20,7 +20,7 @@ use crate::outbound::{OutboundError, OutboundRequest, StreamingResponse};
 
 /// The largest response, in bytes; for a stream, of all its events together.
 const MAX_RESPONSE: usize = 1024 * 1024;
-/// Added to the time-out of a call, so that the call reports its own time-out.
+/// Added to the timeout of a call, so that the call reports its own timeout.
 const TIMEOUT_SLACK: Duration = Duration::from_secs(2);
 /// The timeout for closing a session.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -23,7 +23,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 const SWEEP_INTERVAL: Duration = Duration::from_mins(1);
 /// The most sessions; beyond it, the least recently used one is closed.
 const MAX_SESSIONS: usize = 1_000;
-/// Concurrent calls in a session. Further calls wait within their own time-outs.
+/// Concurrent calls in a session. Further calls wait within their own timeouts.
 const MAX_CONCURRENT_CALLS: usize = 64;
 /// For messages of the SDK besides calls: cancelling a call, renewing a session.
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ impl SessionKey {
 #[derive(Clone)]
 struct Entry {
     last_used: Instant,
-    /// Locked while it is opened; other calls wait within their own time-outs.
+    /// Locked while it is opened; other calls wait within their own timeouts.
     session: Arc<tokio::sync::Mutex<Option<Arc<Session>>>>,
 }
 

@@ -111,7 +111,7 @@ both_backends!(
     async fn the_response_lists_the_calls_of_all_rounds(db: TestDb) {
         let server = TestServer::start(&db).await;
         let day = json!({ "start_date": "2026-03-18", "end_date": "2026-03-18" });
-        let booking = json!({ "datetime": "2026-03-18T10:00:00", "title": "Demo" });
+        let booking = json!({ "start": "2026-03-18T10:00:00", "title": "Demo" });
         server.model.script().queue([
             Reply::tool_calls([ToolCall::new("check_calendar_availability", &day)]),
             Reply::tool_calls([ToolCall::new("book_appointment", &booking)]),
@@ -277,7 +277,7 @@ both_backends!(
 both_backends!(
     async fn twelve_conversations_race_for_one_slot_and_one_books_it(db: TestDb) {
         let server = TestServer::start(&db).await;
-        let booking = json!({ "datetime": "2026-03-18T10:00", "title": "Demo" });
+        let booking = json!({ "start": "2026-03-18T10:00", "title": "Demo" });
         server.model.script().respond_with(move |request| {
             if request.messages().last().is_some_and(|last| last["role"] == "tool") {
                 return Reply::text("Done.");
@@ -308,7 +308,7 @@ both_backends!(
 /// A booking of one hour; each number is another free time.
 fn booking(number: usize) -> ToolCall {
     let day = ["2026-03-16 14:00", "2026-03-18 10:00", "2026-03-20 15:00", "2026-03-23 14:00"][number];
-    ToolCall::new("book_appointment", &json!({ "datetime": day, "title": "Demo" }))
+    ToolCall::new("book_appointment", &json!({ "start": day, "title": "Demo" }))
 }
 
 /// The results of a message for which the model makes these calls, one after the other.

@@ -75,8 +75,8 @@ impl<'a> Erasing<'a> {
 }
 
 async fn book_all(server: &TestServer) {
-    for datetime in BOOKINGS {
-        let booked = result(server, WIDGET, book(datetime)).await;
+    for start in BOOKINGS {
+        let booked = result(server, WIDGET, book(start)).await;
         assert_eq!(booked["success"], true, "{booked}");
     }
 }

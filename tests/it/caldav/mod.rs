@@ -55,9 +55,9 @@ fn check_availability(first: &str, last: &str) -> ToolCall {
     ToolCall::new("check_calendar_availability", &json!({ "start_date": first, "end_date": last }))
 }
 
-fn book(datetime: &str) -> ToolCall {
+fn book(start: &str) -> ToolCall {
     let arguments = json!({
-        "datetime": datetime, "title": "Demo; with, signs\nand lines", "name": "Ada", "email": "ada@example.com",
+        "start": start, "title": "Demo; with, signs\nand lines", "name": "Ada", "email": "ada@example.com",
     });
     ToolCall::new("book_appointment", &arguments)
 }

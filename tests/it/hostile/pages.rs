@@ -171,7 +171,7 @@ both_backends!(
         let cut = trace().await;
         assert_eq!(cut["truncated"], true);
         let steps: Vec<_> =
-            cut["rounds"].as_array().unwrap().iter().map(|round| round["step"].clone()).collect();
+            cut["rounds"].as_array().unwrap().iter().map(|round| round["number"].clone()).collect();
         assert_eq!(steps, [0, 1, 2, 3]);
     }
 );

@@ -28,10 +28,10 @@ both_backends!(
         assert!(warned.changes.is_empty(), "{:?}", warned.changes);
         assert!(warned.warnings[0].contains("its tool \"not a name\" is left out"), "{:?}", warned.warnings);
         assert_eq!(offered(&server).await, ["find_customer", "say", "get_order_status"]);
-        assert_eq!((&crm["kind"], &crm["mcp"]["url"]), (&json!("mcp"), &json!(mcp.url())));
-        assert_eq!(crm["mcp"]["tools"][0]["name"], "count");
-        assert_eq!(crm["mcp"]["listed_since"], "2026-03-15T14:22:11Z");
-        assert_eq!(tool(&server, "crm").await["mcp"]["allow"], json!(["say", "find_customer"]));
+        assert_eq!((&crm["kind"], &crm["url"]), (&json!("mcp"), &json!(mcp.url())));
+        assert_eq!(crm["listing"]["tools"][0]["name"], "count");
+        assert_eq!(crm["listing"]["listed_since"], "2026-03-15T14:22:11Z");
+        assert_eq!(tool(&server, "crm").await["allow"], json!(["say", "find_customer"]));
     }
 );
 
@@ -164,7 +164,7 @@ both_backends!(
         let less = refresh(&server).await["data"].clone();
 
         assert_eq!(less["warnings"], json!(["it has no tool \"extra\""]));
-        assert_eq!(less["tool"]["mcp"]["missing"], json!(["extra"]));
+        assert_eq!(less["tool"]["listing"]["missing"], json!(["extra"]));
         assert_eq!(offered(&server).await, ["say", "get_order_status"]);
     }
 );

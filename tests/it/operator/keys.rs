@@ -107,7 +107,8 @@ both_backends!(
         let server = TestServer::start(&db).await;
         let operator = Operator::new(&server).await;
         let keys = format!("/workspaces/{}/keys", operator.workspace("demo").await);
-        let body = json!({ "name": "officer", "scopes": ["export", "erase", "keys"], "expires_in": 3600 });
+        let body =
+            json!({ "name": "officer", "scopes": ["export", "erase", "keys"], "expires_in_seconds": 3600 });
 
         let created = operator.post(&keys, &body).await.json();
         let (id, secret) = (created["data"]["id"].clone(), created["data"]["secret"].clone());

@@ -40,6 +40,13 @@ pub fn of(page: &str, language: &str) -> Vec<Block> {
     all().into_iter().filter(|block| block.page == page && block.language == language).collect()
 }
 
+/// The text of a page between its blocks.
+pub fn prose(page: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = std::fs::read_to_string(path).expect("a page");
+    text.split("```").step_by(2).collect()
+}
+
 fn blocks(page: &str, text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;

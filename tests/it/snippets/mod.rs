@@ -12,7 +12,7 @@ use rejoinder::config::Config;
 use serde_json::Value;
 
 use crate::support::binary::Sandbox;
-use blocks::{Block, all};
+use blocks::{Block, all, prose};
 
 /// `scripts/peers frameworks` builds the applications of these pages.
 const FRAMEWORKS: &str = "scripts/peers frameworks";
@@ -100,8 +100,8 @@ fn parts_of_workspace_files_are_applied() {
     for block in toml().iter().filter(|block| !block.text.starts_with(SETTINGS)) {
         let sandbox = Sandbox::new();
         // A part without this table gets the smallest one.
-        let workspace = if block.text.lines().any(|line| line == "[workspace]") { "" } else { WORKSPACE };
-        let file = format!("{workspace}{}", block.text);
+        let is_whole = block.text.lines().any(|line| line == "[workspace]");
+        let file = if is_whole { block.text.clone() } else { format!("{WORKSPACE}{}", block.text) };
         std::fs::write(sandbox.path().join("workspace.toml"), &file).unwrap();
         for path in quoted(&file, "path = ") {
             let path = sandbox.path().join(path);
@@ -111,7 +111,10 @@ fn parts_of_workspace_files_are_applied() {
         let migrated = sandbox.run(&["migrate"]);
         assert!(migrated.status.success(), "{}", migrated.stderr);
         let mut apply = sandbox.command(&["apply", "workspace.toml"]);
-        for name in quoted(&file, "env = ") {
+        // The page of a whole file names the variables that it needs; a part belongs to a file of the reader's.
+        let prose = prose(&block.page);
+        let is_named = |name: &&str| !is_whole || prose.contains(&format!("`{name}`"));
+        for name in quoted(&file, "env = ").into_iter().filter(is_named) {
             apply.env(name, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
         }
 

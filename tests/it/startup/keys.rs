@@ -154,7 +154,7 @@ both_backends!(
         let server = current.sandbox.start_server_with_env(&env).await;
         let created = current.run(&["keys", "create", "--workspace", "shop", "--name", "test", "--json"]);
         let created: Value = serde_json::from_str(&created.stdout).unwrap();
-        let key = created["key"].as_str().unwrap();
+        let key = created["secret"].as_str().unwrap();
         let call_tool = async || {
             let listed = server.http.get("/v1/tools").bearer(key).send().await.json();
             let path = format!("/v1/tools/{}/test", listed["data"]["items"][0]["id"].as_str().unwrap());

@@ -50,12 +50,12 @@ fn slot() -> Interval {
 }
 
 /// A hold of a time, with these busy times of the server.
-fn hold(seeded: &Seed, call: &str, datetime: &str, busy: &[Interval]) -> BookingWrite {
+fn hold(seeded: &Seed, call: &str, start: &str, busy: &[Interval]) -> BookingWrite {
     BookingWrite::Hold(Box::new(Hold {
         calendar: seeded.calendar,
         rules: rules(),
         request: BookingRequest {
-            datetime: datetime.to_owned(),
+            start: start.to_owned(),
             title: "Demo".to_owned(),
             name: None,
             email: None,
@@ -107,8 +107,8 @@ both_backends!(
 
         let ask = |(n, turn): (usize, &TurnRef)| {
             // Every second one is for a time that is too close.
-            let datetime = if n % 2 == 0 { SLOT } else { "2026-03-17T10:30" };
-            write(&process, *turn, hold(&seeded, &format!("call_{n}"), datetime, &[]))
+            let start = if n % 2 == 0 { SLOT } else { "2026-03-17T10:30" };
+            write(&process, *turn, hold(&seeded, &format!("call_{n}"), start, &[]))
         };
         let results = join_all(turns.iter().enumerate().map(ask)).await;
 
@@ -126,9 +126,9 @@ both_backends!(
     async fn holds_are_bounded_unless_they_were_released_and_a_repeated_call_finds_its_own(db: TestDb) {
         let (seeded, process) = beginning(&db).await;
         let turn = turn(&process, &seeded).await;
-        let bounded = |call: &str, datetime: &str| {
+        let bounded = |call: &str, start: &str| {
             let source = CalendarRulesIn { bookings_per_conversation: Some(1), ..rules().source().clone() };
-            match hold(&seeded, call, datetime, &[]) {
+            match hold(&seeded, call, start, &[]) {
                 BookingWrite::Hold(mut hold) => {
                     hold.rules = source.try_into().unwrap();
                     BookingWrite::Hold(hold)

@@ -447,12 +447,12 @@ fn rules() -> CalendarRules {
     rules.try_into().unwrap()
 }
 
-fn book(seeded: &Seed, call: &str, datetime: &str) -> BookingWrite {
+fn book(seeded: &Seed, call: &str, start: &str) -> BookingWrite {
     BookingWrite::Book {
         calendar: seeded.calendar,
         rules: Box::new(rules()),
         request: BookingRequest {
-            datetime: datetime.to_owned(),
+            start: start.to_owned(),
             title: "Démo".to_owned(),
             name: None,
             email: None,

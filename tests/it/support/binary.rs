@@ -95,7 +95,7 @@ impl Sandbox {
         assert!(applied.status.success(), "{}", applied.stderr);
         let key = self.run(&["keys", "create", "--workspace", slug, "--name", "test", "--json"]);
         let key: Value = serde_json::from_str(&key.stdout).expect("JSON");
-        (key["key"].as_str().expect("a key").to_owned(), applied)
+        (key["secret"].as_str().expect("a key").to_owned(), applied)
     }
 }
 

@@ -23,8 +23,8 @@ impl TestServer {
     }
 
     /// Books a slot, and returns the booking's id.
-    pub async fn book(&self, datetime: &str, title: &str) -> String {
-        let result = self.book_with(&json!({ "datetime": datetime, "title": title })).await;
+    pub async fn book(&self, start: &str, title: &str) -> String {
+        let result = self.book_with(&json!({ "start": start, "title": title })).await;
         assert_eq!(result["success"], true, "{result}");
         result["booking_id"].as_str().expect("an id").to_owned()
     }

@@ -56,9 +56,9 @@ both_backends!(
             ("&object_kind=key", 5),
             ("&object_kind=tool", 0),
             (&*format!("&object_id={}", all[2]["object"]["id"].as_str().unwrap()), 1),
-            ("&since=2001-01-01T00:00:00Z", 5),
-            ("&until=2001-01-01T00:00:00Z", 0),
-            ("&since=2101-01-01T00:00:00Z", 0),
+            ("&created_after=2001-01-01T00:00:00Z", 5),
+            ("&created_before=2001-01-01T00:00:00Z", 0),
+            ("&created_after=2101-01-01T00:00:00Z", 0),
         ] {
             assert_eq!(
                 items(&server, &key, &format!("{of_key}{query}")).await.len(),
@@ -69,7 +69,7 @@ both_backends!(
         for query in [
             "?action=x",
             "?object_kind=keys",
-            "?since=x",
+            "?created_after=x",
             "?limit=0",
             "?cursor=x",
             "?actors=x",

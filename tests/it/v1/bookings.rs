@@ -46,7 +46,7 @@ both_backends!(
         });
         assert_eq!(booked.json()["data"], expected);
         assert_eq!(server.bookings("").await, [expected]);
-        let visitor = server.book_with(&json!({ "datetime": "2026-03-16 14:00", "title": "Mine" })).await;
+        let visitor = server.book_with(&json!({ "start": "2026-03-16 14:00", "title": "Mine" })).await;
         assert_eq!(visitor["error"], "2026-03-16 14:00 is already taken");
         let file = server.request("GET", &server.calendar_link().await).send().await;
         assert!(!file.text().contains("Conversation:"), "{}", file.text());

@@ -194,7 +194,7 @@ async fn another_program_reads_the_same_bookings() {
     let title =
         "Grüße; a, b \\ c: \"d\" 😀 and a title that is longer than one line of the file can be at all";
     let notes = format!("One\nTwo\r\nEND:VEVENT\r\nThree {}", "ü".repeat(300));
-    let arguments = json!({ "datetime": "2026-03-16 14:00", "title": title, "name": "Ada", "notes": notes });
+    let arguments = json!({ "start": "2026-03-16 14:00", "title": title, "name": "Ada", "notes": notes });
     let booked = server.book_with(&arguments).await;
     let cancelled = server.book("2026-04-03 15:00", "Off").await;
     server.send_request("POST", &format!("{}/bookings/{cancelled}/cancel", server.calendar().await)).await;

@@ -244,9 +244,9 @@ both_backends!(
             before + 1,
             "one assistant of two uses it, with three tools"
         );
-        let old = server.book_with(&json!({ "datetime": "2026-03-16 14:00", "title": "Demo" })).await;
+        let old = server.book_with(&json!({ "start": "2026-03-16 14:00", "title": "Demo" })).await;
         assert!(old.get("error").is_some(), "{old}");
-        let new = server.book_with(&json!({ "datetime": "2026-03-19 08:00", "title": "Demo" })).await;
+        let new = server.book_with(&json!({ "start": "2026-03-19 08:00", "title": "Demo" })).await;
         assert_eq!(new["success"], true, "{new}");
     }
 );

@@ -44,7 +44,7 @@ both_backends!(
     async fn a_visitors_booking_is_listed_by_the_platform_api(db: TestDb) {
         let server = TestServer::start(&db).await;
         let arguments = json!({
-            "datetime": "2026-03-16 14:00", "title": "Demo", "name": "Ada", "email": "ada@shop.example",
+            "start": "2026-03-16 14:00", "title": "Demo", "name": "Ada", "email": "ada@shop.example",
             "notes": "Brings cake",
         });
         let booked = server.book_with(&arguments).await;

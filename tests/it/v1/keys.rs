@@ -204,7 +204,7 @@ both_backends!(
     async fn no_key_gives_a_later_expiry_than_its_own(db: TestDb) {
         let server = TestServer::start(&db).await;
         let (permanent, permanent_id) = create(&server, &[Scope::Keys]).await;
-        let expiring = json!({ "name": "x", "scopes": ["keys"], "expires_in": 3600 });
+        let expiring = json!({ "name": "x", "scopes": ["keys"], "expires_in_seconds": 3600 });
         let made = post(&server, &permanent, "/v1/keys", &expiring).await.json()["data"].clone();
         let maker = made["secret"].as_str().unwrap();
         let create_with = async |fields: Value| {
@@ -215,9 +215,9 @@ both_backends!(
 
         let inherited = create_with(json!({})).await.json();
         let same = create_with(json!({ "expires_at": made["expires_at"] })).await;
-        let shorter = create_with(json!({ "expires_in": 60 })).await;
+        let shorter = create_with(json!({ "expires_in_seconds": 60 })).await;
         let later = [
-            ("expires_in", create_with(json!({ "expires_in": 7200 })).await),
+            ("expires_in_seconds", create_with(json!({ "expires_in_seconds": 7200 })).await),
             ("expires_at", create_with(json!({ "expires_at": "2026-03-15T16:22:11Z" })).await),
         ];
         let rolled = post(&server, maker, &format!("/v1/keys/{permanent_id}/roll"), &json!({})).await;
@@ -287,11 +287,11 @@ both_backends!(
             (json!({ "name": "x" }), "scopes"),
             (json!({ "name": "x", "scopes": [] }), "scopes"),
             (json!({ "name": "x", "scopes": ["admin"] }), "scopes"),
-            (json!({ "name": "x", "scopes": ["read"], "expires_in": 0 }), "expires_in"),
+            (json!({ "name": "x", "scopes": ["read"], "expires_in_seconds": 0 }), "expires_in_seconds"),
             (json!({ "name": "x", "scopes": ["read"], "expires_at": "tomorrow" }), "expires_at"),
             (json!({ "name": "x", "scopes": ["read"], "expires_at": "2001-01-01T00:00:00Z" }), "expires_at"),
             (
-                json!({ "name": "x", "scopes": ["read"], "expires_in": 60, "expires_at": "2030-01-01T00:00:00Z" }),
+                json!({ "name": "x", "scopes": ["read"], "expires_in_seconds": 60, "expires_at": "2030-01-01T00:00:00Z" }),
                 "expires_at",
             ),
         ] {

@@ -107,11 +107,15 @@ both_backends!(
             (vec![("metadata[é]]", "a&b"), ("metadata[plan]", "pro"), ("q", "one")], vec!["one"]),
             (vec![("metadata[plan]", "pro"), ("q", "three")], vec![]),
             (
-                vec![("after", "2020-01-01T00:00:00Z"), ("before", "2120-01-01T00:00:00Z"), ("q", "two")],
+                vec![
+                    ("created_after", "2020-01-01T00:00:00Z"),
+                    ("created_before", "2120-01-01T00:00:00Z"),
+                    ("q", "two"),
+                ],
                 vec!["two"],
             ),
-            (vec![("after", "2120-01-01T00:00:00Z")], vec![]),
-            (vec![("before", "2020-01-01T00:00:00Z")], vec![]),
+            (vec![("created_after", "2120-01-01T00:00:00Z")], vec![]),
+            (vec![("created_before", "2020-01-01T00:00:00Z")], vec![]),
             (vec![("conversation_id", "con_00000000000000000000000001")], vec![]),
         ] {
             let found = search(&server, &parameters).await;
@@ -171,7 +175,10 @@ both_backends!(
                 ("sender_type", "bot".to_owned()),
                 "Field 'sender_type' must be one of: user, agent, system, assistant.",
             ),
-            (("after", "yesterday".to_owned()), "Field 'after' must be a time such as 2026-03-15T14:00:00Z."),
+            (
+                ("created_after", "yesterday".to_owned()),
+                "Field 'created_after' must be a time such as 2026-03-15T14:00:00Z.",
+            ),
             (("conversation_id", "x".to_owned()), "Field 'conversation_id' must be an id of the form con_…."),
             (("metadata", "x".to_owned()), "Field 'metadata' must be metadata[KEY]=VALUE, at most 10 times."),
             (("cursor", "x".to_owned()), "Field 'cursor' is not a cursor of this list."),

@@ -77,17 +77,16 @@ both_backends!(
         assert!(canary["id"].as_str().unwrap().starts_with("tool_"), "{canary}");
         assert_eq!((&canary["kind"], &canary["name"]), (&json!("webhook"), &json!("canary")));
         assert_eq!(canary["parameters"]["required"], json!(["id"]));
-        let webhook = &canary["webhook"];
-        let headers = json!([
-            {"name": "authorization", "secret": true}, {"name": "x-key", "secret": false},
-            {"name": "x-plain", "secret": false},
-        ]);
-        assert_eq!(webhook["headers"], headers);
-        assert_eq!((&webhook["signed"], &webhook["secrets"]), (&json!(true), &json!(["query_key"])));
-        assert_eq!((&webhook["static"], &webhook["timeout_ms"]), (&json!(["source"]), &json!(1000)));
+        let headers = json!({ "authorization": { "secret": "***" }, "x-key": "***", "x-plain": "***" });
+        assert_eq!(canary["headers"], headers);
+        assert_eq!((&canary["secret"], &canary["secrets"]), (&json!("***"), &json!({ "query_key": "***" })));
+        assert_eq!((&canary["static"], &canary["timeout"]), (&json!({ "source": "***" }), &json!("1s")));
+        assert_eq!((&canary["method"], &canary["form"]), (&json!("POST"), &json!(false)));
         assert!(!canary.to_string().contains("sealed"), "{canary}");
-        assert!(booking["calendar_id"].as_str().unwrap().starts_with("cal_"), "{booking}");
-        assert_eq!(booking.get("webhook"), None);
+        assert!(booking["calendar"].as_str().unwrap().starts_with("cal_"), "{booking}");
+        for field in ["url", "headers", "timeout", "method", "secrets", "allow", "listing"] {
+            assert_eq!(booking.get(field), None);
+        }
     }
 );
 
@@ -182,7 +181,7 @@ both_backends!(
 
         let days = json!({ "arguments": { "start_date": "2026-03-18", "end_date": "2026-03-18" } });
         let free = tested(&server, "availability", &days).await;
-        let booking = json!({ "arguments": { "datetime": "2026-03-18T10:00", "title": "Demo" } });
+        let booking = json!({ "arguments": { "start": "2026-03-18T10:00", "title": "Demo" } });
         let booked = test(&server, "booking", &booking).await;
         let cancelled = test(&server, "cancelling", &json!({ "arguments": { "booking_id": "bkg_1" } })).await;
 

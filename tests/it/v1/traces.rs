@@ -53,9 +53,9 @@ both_backends!(
         );
         let [first, last] = &trace_body["rounds"].as_array().unwrap()[..] else { panic!("{trace_body}") };
         assert_eq!((&first["model"], &first["connection"]), (&json!("fake"), &json!("default")));
-        assert_eq!((&first["step"], &first["attempt"]), (&json!(0), &json!(1)));
+        assert_eq!((&first["number"], &first["attempt"]), (&json!(0), &json!(1)));
         assert_eq!((&last["text"], &last["calls"]), (&json!("Shipped."), &json!([])));
-        assert!(last["duration_ms"].is_u64() && last["finished_at"].is_string(), "{last}");
+        assert!(last["duration_ms"].is_u64() && last["ended_at"].is_string(), "{last}");
 
         let [good, unreadable, unknown] = &first["calls"].as_array().unwrap()[..] else { panic!("{first}") };
         let sent = &server.tool.calls().all()[0].request;
@@ -147,7 +147,7 @@ both_backends!(
 
         assert_eq!((&open["turn"]["state"], &open["totals"]["rounds"]), (&json!("running"), &json!(1)));
         let call = &open["rounds"][0]["calls"][0];
-        assert!(call["started_at"].is_string() && call.get("finished_at").is_none(), "{call}");
+        assert!(call["started_at"].is_string() && call.get("ended_at").is_none(), "{call}");
         assert!(call.get("result").is_none() && call.get("duration_ms").is_none(), "{call}");
         assert_eq!(ended["rounds"][0]["calls"][0]["result"], json!({ "ok": true }));
     }

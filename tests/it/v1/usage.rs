@@ -140,8 +140,8 @@ both_backends!(
                 "Field 'group_by' must be a list of: workspace, assistant, model, key.",
             ),
             (
-                "start=2026-03-15&timezone=Mars/Olympus",
-                "Field 'timezone' must be the name of a time zone, such as Europe/Berlin.",
+                "start=2026-03-15&time_zone=Mars/Olympus",
+                "Field 'time_zone' must be the name of a time zone, such as Europe/Berlin.",
             ),
             (
                 "start=2020-01-01&bucket=hour",

@@ -17,7 +17,7 @@ use crate::domain::calendar::{Interval, saturating_add};
 
 /// How many starts of one event are looked at.
 const MAX_STARTS: usize = 50_000;
-/// The time-out is checked once in this many starts.
+/// The timeout is checked once in this many starts.
 const TIMEOUT_CHECK_INTERVAL: usize = 256;
 /// No clock is further from UTC.
 const MAX_OFFSET: SignedDuration = SignedDuration::from_hours(26);

@@ -318,7 +318,7 @@ fn nesting_without_end_is_refused() {
 fn what_is_written_is_read_back_and_cannot_inject_lines() {
     let time = between("2026-03-10T08:00Z", "2026-03-10T09:00Z");
     let request = BookingRequest {
-        datetime: String::new(),
+        start: String::new(),
         title: "A; b, c\\d\r\nATTENDEE:mailto:x@example.com\rEND:VEVENT \u{7}ü".repeat(4),
         name: Some("Ada".to_owned()),
         email: None,

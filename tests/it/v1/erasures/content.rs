@@ -39,13 +39,13 @@ fn message(con: &str, marker: &str, auto_reply: bool) -> Value {
 }
 
 /// Says and does everything that is stored, in a conversation of both APIs. Returns its id and its creation.
-async fn fill(server: &TestServer, marker: &'static str, datetime: &str) -> (String, Response) {
+async fn fill(server: &TestServer, marker: &'static str, start: &str) -> (String, Response) {
     let created = create(server, marker, "widget").await;
     assert_eq!(created.status, 200, "{}", created.text());
     let data = created.json()["data"].clone();
     let (con, uuid) = (data["id"].as_str().unwrap(), data["widget_uuid"].as_str().unwrap());
     let booking = json!({
-        "datetime": datetime, "title": format!("Call {marker}"), "name": marker,
+        "start": start, "title": format!("Call {marker}"), "name": marker,
         "email": format!("{marker}@example.com"), "notes": marker,
     });
     let order = json!({ "order_id": marker });

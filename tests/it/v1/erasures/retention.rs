@@ -71,7 +71,7 @@ both_backends!(
     async fn journals_and_bookings_have_retentions_of_their_own(db: TestDb) {
         let retention = "journals = \"10d\", bookings = \"5d\"";
         let server = setup(retention).start(&db).await;
-        let arguments = json!({ "datetime": "2026-03-16 14:00", "title": "Demo", "name": "Ada" });
+        let arguments = json!({ "start": "2026-03-16 14:00", "title": "Demo", "name": "Ada" });
         let call = ToolCall::new("book_appointment", &arguments);
         server.model.script().queue([Reply::tool_calls([call]), Reply::text("Done.")]);
         server.post_message(WIDGET, "Book it").send().await;

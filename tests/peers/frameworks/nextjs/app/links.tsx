@@ -8,7 +8,7 @@ export function Links() {
     <nav>
       <button onClick={() => router.push("/")}>Home</button>
       <button onClick={() => router.push("/checkout")}>Checkout</button>
-      <button onClick={() => window.RejoinderQueue?.push(["open"])}>Ask us</button>
+      <button onClick={() => (window.RejoinderQueue ||= []).push(["open"])}>Ask us</button>
     </nav>
   );
 }
