@@ -97,6 +97,7 @@ fn services(
         seal_keys: deps.seal_keys.clone(),
         allow_hosts,
         documents_changed: Arc::default(),
+        erasures_changed: Arc::default(),
         widget_deadline: config.widget.deadline,
         attempt_timeout: config.turn.deadline,
         hard_stop: tasks.hard_stop().child_token(),

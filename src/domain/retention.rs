@@ -23,7 +23,7 @@ pub struct Retention {
     /// Conversations, counted from their last message or their end.
     #[serde(deserialize_with = "duration")]
     pub conversations: Option<Duration>,
-    /// Journals, the details of calls of models and tools, counted from the message that is answered.
+    /// Journals, the details of calls of models and tools, counted from the `created_at` of the turn.
     #[serde(deserialize_with = "duration")]
     pub journals: Option<Duration>,
     /// The title, name, e-mail address and notes of bookings, counted from the end of the appointment.

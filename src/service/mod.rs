@@ -114,6 +114,8 @@ pub struct Services {
     pub allow_hosts: Arc<AllowHosts>,
     /// Notified when documents were written here that need to be embedded.
     pub documents_changed: Arc<Notify>,
+    /// Notified when an erasure was accepted here.
+    pub erasures_changed: Arc<Notify>,
     /// `widget.deadline`: how long a widget client waits for its reply.
     pub widget_deadline: Duration,
     /// `turn.deadline`: how long an attempt at a turn may take.

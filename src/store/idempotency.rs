@@ -119,7 +119,8 @@ pub async fn erase(
     Ok(records.len())
 }
 
-/// Replaces the records in a scope whose response has this JSON text by digests of their keys, so that a repeated request is refused.
+/// Replaces the records in a scope whose response has this JSON text, the id of an erased booking, by digests of their keys, under which
+/// a repeated request is refused.
 pub async fn erase_with_text(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -134,7 +135,7 @@ pub async fn erase_with_text(
     let mut records: Vec<IdempotencyRecord> = on_conn!(conn.reborrow(), |c| {
         sqlx::query_as(FIND).bind(workspace).bind(scope).bind(text).fetch_all(c).await?
     });
-    // Its conversation, if there is one, is not deleted.
+    // The booking was erased, and its conversation, if there is one, was not.
     for record in &mut records {
         record.conversation = None;
     }

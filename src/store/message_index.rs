@@ -146,16 +146,23 @@ pub async fn advance(
     Ok(written == 1)
 }
 
-/// Adds a message under a number, unless it was deleted meanwhile.
+/// Adds a message under a number, unless it or its conversation was deleted meanwhile.
 pub async fn insert(conn: Conn<'_>, message: &Message, number: i64) -> Result<(), StoreError> {
-    const POSTGRES: &str = "insert into message_index \
-        (workspace_id, number, conversation_id, position, created_at, search) \
-        select workspace_id, $4, conversation_id, position, created_at, \
-        array_to_tsvector(string_to_array($5, ' ')) from messages \
-        where workspace_id = $1 and conversation_id = $2 and position = $3 on conflict do nothing";
-    const SQLITE: &str = "insert into message_index (workspace_id, number, conversation_id, position, created_at) \
-        select workspace_id, $4, conversation_id, position, created_at from messages \
-        where workspace_id = $1 and conversation_id = $2 and position = $3 on conflict do nothing";
+    macro_rules! insert {
+        ($column:literal, $value:literal) => {
+            concat!(
+                "insert into message_index (workspace_id, number, conversation_id, position, created_at",
+                $column,
+                ") select workspace_id, $4, conversation_id, position, created_at",
+                $value,
+                " from messages where workspace_id = $1 and conversation_id = $2 and position = $3 \
+                 and exists (select 1 from conversations where conversations.workspace_id = $1 \
+                 and conversations.id = $2 and deleted_at is null) on conflict do nothing"
+            )
+        };
+    }
+    const POSTGRES: &str = insert!(", search", ", array_to_tsvector(string_to_array($5, ' '))");
+    const SQLITE: &str = insert!("", "");
     const SQLITE_TERMS: &str = "insert into message_search (rowid, words) \
         select entry, $3 from message_index where workspace_id = $1 and number = $2";
     let terms = message_terms(message, number);

@@ -112,7 +112,7 @@ async fn remove_calls_of_events(
     content::clear_excerpts(conn, &cursors).await
 }
 
-/// Removes the calls from the events of some replies of a conversation. Returns the cursors of these events.
+/// Removes the calls from the events of some replies of a conversation. Returns the cursors of the events that had any.
 async fn remove_calls_of(
     mut conn: Conn<'_>,
     workspace: WorkspaceId,
@@ -123,7 +123,9 @@ async fn remove_calls_of(
         and cursor > $3 and type = 'message.created' and body like '%\"function_calls\":%' order by cursor limit $4";
     const BODIES: Columns<(WorkspaceId, i64, String)> =
         columns!(|row| { "key_workspace": row.0, "key_cursor": row.1, "new_body": &row.2 });
-    const REPLACE: &str = "update events set body = new_body from new where workspace_id = key_workspace and cursor = key_cursor";
+    // An erasure may have redacted an event since it was read: then it has no calls any more, and stays as it is.
+    const REPLACE: &str = "update events set body = new_body from new where workspace_id = key_workspace \
+        and cursor = key_cursor and body like '%\"function_calls\":%' returning workspace_id, cursor";
     let (mut after, mut changed) = (0, Vec::new());
     loop {
         let events: Vec<(i64, String)> = on_conn!(conn.reborrow(), |c| {
@@ -137,7 +139,7 @@ async fn remove_calls_of(
             replies.contains(&message).then_some((workspace, *cursor, body))
         });
         let bodies: Vec<_> = bodies.collect();
-        execute(conn.reborrow(), &BODIES, &bodies, REPLACE).await?;
-        changed.extend(bodies.iter().map(|(workspace, cursor, _)| (*workspace, *cursor)));
+        let replaced: Vec<(WorkspaceId, i64)> = fetch(conn.reborrow(), &BODIES, &bodies, REPLACE).await?;
+        changed.extend(replaced);
     }
 }

@@ -179,7 +179,7 @@ struct RetentionOut {
     /// Conversations, counted from their last message or their end.
     #[schema(required, example = "365d")]
     conversations: Option<String>,
-    /// Requests to models and tools, and their answers, counted from the message that is answered.
+    /// Requests to models and tools, and their answers, counted from the `created_at` of the turn.
     #[schema(required, example = "30d")]
     journals: Option<String>,
     /// The title, name, e-mail address and notes of bookings, counted from the end of the appointment.

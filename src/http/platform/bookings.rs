@@ -174,7 +174,7 @@ type BookingErrors<S> = Errors<Platform, (MessagesWrite, Overloaded, WriteUnavai
     request_body = BookingIn,
     responses((status = 200, description = "The booking", body = Success<BookingOut>, headers(
         ("Idempotent-Replayed" = String, description = "`true` if this is the stored response of the same Idempotency-Key"),
-    )), BookingErrors<(Input<BookingIn>, IdempotencyErrors, NotFound<CalendarId>, NotFound<ConversationId>, NotBookable, TooManyCaldavRequests)>),
+    )), BookingErrors<(Input<BookingIn>, IdempotencyErrors, NotFound<CalendarId>, NotFound<ConversationId>, NotFound<BookingId>, NotBookable, TooManyCaldavRequests)>),
 )]
 pub(super) async fn create(
     State(state): State<AppState>,

@@ -1,17 +1,19 @@
-//! The bookings of an erasure: their appointments are removed from CalDAV servers, a few at once, and then their content. A server that
-//! fails is tried again for a while. If it has removed nothing by then, no other of its appointments is tried, so that one that hangs
-//! delays the erasure only once.
+//! The bookings of an erasure: their content is removed, and then their appointments from CalDAV servers, a few at once. A server that
+//! fails is tried again for a while, during which the appointments of others are removed. If it has removed nothing by then, no other of
+//! its appointments is tried, so that one that hangs delays the erasure only once.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use uuid::Uuid;
 
 use super::work::{BATCH, Progress, write};
 use crate::domain::calendar::{Booking, Calendar};
 use crate::domain::clock::Micros;
 use crate::domain::erasure::{ErasureJob, RemainingAppointment, ServerFailure};
 use crate::domain::error::Error;
+use crate::domain::ids::BookingId;
 use crate::service::{Services, workspace_hosts};
 use crate::store::erasures::bookings::{self, ErasedBookings};
 use crate::store::{Conn, resource};
@@ -48,19 +50,22 @@ pub(super) async fn erase_bookings(
     which: ErasedBookings,
     stop_at: Instant,
 ) -> Result<Progress, Error> {
+    let workspace = job.workspace;
+    write(services, job, async |conn| bookings::clear(conn, workspace, which).await).await?;
+    let (mut after, mut progress) = (BookingId(Uuid::nil()), Progress::Emptied);
     loop {
-        let list = async |conn: Conn<'_>| bookings::list(conn, job.workspace, which, BATCH).await;
-        let found = services.db.read(job.workspace, list).await?;
-        if found.is_empty() {
-            return Ok(Progress::Emptied);
-        }
+        let list = async |conn: Conn<'_>| bookings::list(conn, workspace, which, after, BATCH).await;
+        let found = services.db.read(workspace, list).await?;
+        let Some(newest) = found.last() else { return Ok(progress) };
+        after = newest.id;
         for few in found.chunks(CONCURRENCY) {
             if Instant::now() >= stop_at {
                 return Ok(Progress::Unfinished);
             }
             match erase_few(services, job, few).await? {
                 Progress::Emptied => {}
-                other @ (Progress::Unfinished | Progress::Waiting) => return Ok(other),
+                Progress::Unfinished => return Ok(Progress::Unfinished),
+                Progress::Waiting => progress = Progress::Waiting,
             }
         }
     }
@@ -93,9 +98,9 @@ async fn erase_few(services: &Services, job: &ErasureJob, few: &[Booking]) -> Re
     if is_changed {
         write(services, job, async |conn| bookings::set_failing_calendars(conn, job, &failing).await).await?;
     }
-    Ok(match (is_waiting, is_changed) {
-        (true, _) => Progress::Waiting,
-        (false, true) => Progress::Unfinished,
+    Ok(match (is_changed, is_waiting) {
+        (true, _) => Progress::Unfinished,
+        (false, true) => Progress::Waiting,
         (false, false) => Progress::Emptied,
     })
 }
@@ -155,7 +160,7 @@ async fn remove_from_server(
 /// Removes the content of a booking, and names its appointment if that `remains` on its server.
 async fn clear(services: &Services, job: &ErasureJob, booking: &Booking, remains: bool) -> Result<(), Error> {
     let now = services.clock.now();
-    let is_over = Micros::from(booking.time.end) <= now && booking.resource.is_none();
+    let is_over = Micros::from(booking.time.end) <= now;
     let cancelled_at = (!is_over).then_some(now);
     let remaining = remains.then(|| RemainingAppointment {
         calendar_id: booking.calendar,

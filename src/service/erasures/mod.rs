@@ -1,6 +1,5 @@
 //! Erasures: a conversation, or all those of a person, are deleted with everything that is stored of them; a booking loses its content. A
-//! request only accepts one;
-//! [`work`] carries it out.
+//! request only accepts one; [`work`] carries it out.
 
 mod appointments;
 pub mod work;
@@ -14,7 +13,7 @@ use crate::domain::audit::Actor;
 use crate::domain::erasure::{Erasure, ErasureReason, ErasureTarget, NewErasure, Person};
 use crate::domain::error::Error;
 use crate::domain::ids::{AuditId, ConversationId, ErasureId, ResourceId as _, WorkspaceId};
-use crate::store::{Conn, StoreError, erasures};
+use crate::store::{Conn, StoreError, erasures, workspaces};
 use crate::writer::DeleteConversation;
 
 /// How many erasures of a workspace may run at once.
@@ -28,11 +27,13 @@ pub async fn erase_conversation(
     name: &str,
 ) -> Result<Erasure, Error> {
     let conversation = ConversationId::parse(name)?;
-    check_running(services, account).await?;
+    services.db.read(account.workspace, async |conn| check(conn, services, account).await).await??;
     let target = ErasureTarget::Conversation(conversation);
     let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
     let command = DeleteConversation { conversation, erasure, actor: Arc::clone(&account.actor) };
-    services.writer.execute(command).await
+    let erasure = services.writer.execute(command).await?;
+    services.erasures_changed.notify_one();
+    Ok(erasure)
 }
 
 /// Removes the content of a booking, by its id and that of its calendar, as they were sent. If it is to come, it is cancelled.
@@ -43,28 +44,45 @@ pub async fn erase_booking(
     name: &str,
 ) -> Result<Erasure, Error> {
     let (calendar, booking) = calendars::find_booking(services, account, calendar, name).await?;
-    check_running(services, account).await?;
-    let target = ErasureTarget::Booking(calendar.id, booking.id);
-    accept(services, account, target).await
+    accept(services, account, ErasureTarget::Booking(calendar.id, booking.id)).await
 }
 
 /// Deletes all conversations of a person that exist now.
 pub async fn erase_person(services: &Services, account: &Account, person: Person) -> Result<Erasure, Error> {
-    check_running(services, account).await?;
     accept(services, account, ErasureTarget::Person { person, scanned: None }).await
 }
 
 async fn accept(services: &Services, account: &Account, target: ErasureTarget) -> Result<Erasure, Error> {
     let erasure = new_erasure(services, account.workspace, ErasureReason::Request, target);
-    store(services, &erasure, &account.actor).await.map_err(write_error)?;
+    let write = async |mut conn: Conn<'_>| {
+        // A revocation of the key takes the same lock.
+        workspaces::lock(conn.reborrow(), &[account.workspace].into()).await?;
+        if let Err(error) = check(conn.reborrow(), services, account).await? {
+            return Ok(Err(error));
+        }
+        insert(conn, services, &erasure, &account.actor).await.map(Ok)
+    };
+    services.db.write(account.workspace, write).await.map_err(write_error)??;
+    services.erasures_changed.notify_one();
     Ok(Erasure::new(&erasure))
 }
 
-/// Stores an erasure of conversations that are yet to be marked, or of a booking.
-pub async fn store(services: &Services, erasure: &NewErasure, actor: &Actor) -> Result<(), StoreError> {
+/// Stores an erasure of inactive conversations, which are yet to be marked.
+pub async fn store(services: &Services, erasure: &NewErasure) -> Result<(), StoreError> {
+    let insert = async |conn: Conn<'_>| insert(conn, services, erasure, &Actor::server()).await;
+    services.db.write(erasure.workspace, insert).await?;
+    services.erasures_changed.notify_one();
+    Ok(())
+}
+
+async fn insert(
+    conn: Conn<'_>,
+    services: &Services,
+    erasure: &NewErasure,
+    actor: &Actor,
+) -> Result<(), StoreError> {
     let entry = AuditId(services.ids.uuid_v7(services.clock.as_ref()));
-    let insert = async |conn: Conn<'_>| erasures::insert(conn, erasure, actor, entry).await;
-    services.db.write(erasure.workspace, insert).await
+    erasures::insert(conn, erasure, actor, entry).await
 }
 
 /// A new erasure.
@@ -79,19 +97,19 @@ pub fn new_erasure(
     NewErasure { workspace, id, reason, target, created_at: services.clock.now() }
 }
 
-/// Refuses another erasure while too many are running, which bounds what waits for the worker; and a key that is not valid any more, as
-/// an erasure cannot be undone.
-async fn check_running(services: &Services, account: &Account) -> Result<(), Error> {
-    let clock = services.clock.as_ref();
-    let count = async |mut conn: Conn<'_>| {
-        let key = current_key::read(conn.reborrow(), clock, account).await?;
-        Ok((key, erasures::count_running(conn, account.workspace, MAX_RUNNING).await?))
-    };
-    let (key, count) = services.db.read(account.workspace, count).await?;
-    key?;
-    if count < MAX_RUNNING {
-        return Ok(());
+/// Refuses a key that is not valid any more, as an erasure cannot be undone; and another erasure while too many are running, which bounds
+/// what waits for the worker.
+async fn check(
+    mut conn: Conn<'_>,
+    services: &Services,
+    account: &Account,
+) -> Result<Result<(), Error>, StoreError> {
+    if let Err(error) = current_key::read(conn.reborrow(), services.clock.as_ref(), account).await? {
+        return Ok(Err(error));
+    }
+    if erasures::count_running(conn, account.workspace, MAX_RUNNING).await? < MAX_RUNNING {
+        return Ok(Ok(()));
     }
     let text = "Too many erasures are running";
-    Err(Error::Overloaded { text, retry_after: RETRY_AFTER })
+    Ok(Err(Error::Overloaded { text, retry_after: RETRY_AFTER }))
 }

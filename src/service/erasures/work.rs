@@ -13,7 +13,7 @@ use crate::domain::ids::{BookingId, CalendarId, ConversationId, TurnId};
 use crate::service::calendars::booking_scope;
 use crate::service::{Services, usage};
 use crate::store::erasures::bookings::ErasedBookings;
-use crate::store::erasures::{content, targets};
+use crate::store::erasures::{bookings, content, targets};
 use crate::store::{Conn, StoreError, erasures, idempotency};
 use crate::writer::DeleteConversations;
 
@@ -63,32 +63,28 @@ pub async fn advance(services: &Services, job: &ErasureJob, stop_at: Instant) ->
     Ok(Progress::Emptied)
 }
 
-/// Removes the content of the conversations that are marked.
+/// Removes the content of the conversations that are marked. One that waits for a server delays no other.
 async fn empty_conversations(
     services: &Services,
     job: &ErasureJob,
     stop_at: Instant,
 ) -> Result<Progress, Error> {
-    let mut is_waiting = false;
+    let (mut after, mut progress) = (ConversationId(Uuid::nil()), Progress::Emptied);
     loop {
-        let list = async |conn: Conn<'_>| targets::list_marked(conn, job, CONVERSATION_BATCH).await;
+        let list = async |conn: Conn<'_>| targets::list_marked(conn, job, after, CONVERSATION_BATCH).await;
         let conversations = services.db.read(job.workspace, list).await?;
-        if conversations.is_empty() {
-            return Ok(Progress::Emptied);
-        }
+        let Some(newest) = conversations.last() else { return Ok(progress) };
+        after = *newest;
         for conversation in conversations {
             match empty(services, job, conversation, stop_at).await? {
                 Progress::Emptied => {}
                 Progress::Unfinished => return Ok(Progress::Unfinished),
-                Progress::Waiting => is_waiting = true,
+                Progress::Waiting => progress = Progress::Waiting,
             }
             // A server may have used up the time.
-            if is_waiting && Instant::now() >= stop_at {
-                break;
+            if progress == Progress::Waiting && Instant::now() >= stop_at {
+                return Ok(progress);
             }
-        }
-        if is_waiting {
-            return Ok(Progress::Waiting);
         }
     }
 }
@@ -181,35 +177,29 @@ async fn next_targets(
     }
 }
 
-/// Removes the content of a conversation.
+/// Removes the content of a conversation: first what people, models and tools wrote, which no server that fails may delay, then its
+/// appointments, and then what other erasures find the conversation by.
 async fn empty(
     services: &Services,
     job: &ErasureJob,
     conversation: ConversationId,
     stop_at: Instant,
 ) -> Result<Progress, Error> {
-    let (workspace, id) = (job.workspace, conversation);
-    match empty_turns(services, job, conversation, stop_at).await? {
-        Progress::Emptied => {}
-        other @ (Progress::Unfinished | Progress::Waiting) => return Ok(other),
+    let (workspace, id, which) = (job.workspace, conversation, ErasedBookings::OfConversation(conversation));
+    let is_redacted =
+        empty_turns(services, job, id, stop_at).await? && redact_events(services, job, id, stop_at).await?;
+    if !is_redacted {
+        return Ok(Progress::Unfinished);
     }
-    let mut after = 0;
-    loop {
-        if Instant::now() >= stop_at {
+    write(services, job, async |conn| content::clear_conversation(conn, workspace, id).await).await?;
+    if services.db.read(workspace, async |conn| bookings::exist(conn, workspace, which).await).await? {
+        if !clear_messages(services, job, id, stop_at).await? {
             return Ok(Progress::Unfinished);
         }
-        let now = services.clock.now();
-        let redact = async |conn: Conn<'_>| content::redact_events(conn, job, id, after, BATCH, now).await;
-        match write(services, job, redact).await? {
-            Some(last) => after = last,
-            None => break,
+        match erase_bookings(services, job, which, stop_at).await? {
+            Progress::Emptied => {}
+            other @ (Progress::Unfinished | Progress::Waiting) => return Ok(other),
         }
-    }
-    while write(services, job, async |conn| idempotency::erase(conn, workspace, id, BATCH).await).await? > 0 {
-    }
-    match erase_bookings(services, job, ErasedBookings::OfConversation(id), stop_at).await? {
-        Progress::Emptied => {}
-        other @ (Progress::Unfinished | Progress::Waiting) => return Ok(other),
     }
     // Last, because the erasure of a sender finds the conversation by them, and waits for this one.
     while write(services, job, async |conn| content::remove_messages(conn, job, id, BATCH).await).await? > 0 {
@@ -222,28 +212,82 @@ async fn empty(
     Ok(Progress::Emptied)
 }
 
-/// Removes the journals of the turns of a conversation, and what the turns say themselves.
+/// Removes the data of the events of a conversation, and the stored responses of idempotency keys. Returns false if there are more when
+/// the time is over.
+async fn redact_events(
+    services: &Services,
+    job: &ErasureJob,
+    id: ConversationId,
+    stop_at: Instant,
+) -> Result<bool, Error> {
+    let (workspace, mut after) = (job.workspace, 0);
+    loop {
+        if Instant::now() >= stop_at {
+            return Ok(false);
+        }
+        let now = services.clock.now();
+        let redact = async |conn: Conn<'_>| content::redact_events(conn, job, id, after, BATCH, now).await;
+        match write(services, job, redact).await? {
+            Some(last) => after = last,
+            None => break,
+        }
+    }
+    while write(services, job, async |conn| idempotency::erase(conn, workspace, id, BATCH).await).await? > 0 {
+    }
+    Ok(true)
+}
+
+/// Removes what the messages of a conversation say, and their entries in the index that searches them. Returns false if there are more when the
+/// time is over.
+async fn clear_messages(
+    services: &Services,
+    job: &ErasureJob,
+    id: ConversationId,
+    stop_at: Instant,
+) -> Result<bool, Error> {
+    let (workspace, mut after) = (job.workspace, 0);
+    loop {
+        if Instant::now() >= stop_at {
+            return Ok(false);
+        }
+        let clear = async |conn: Conn<'_>| content::clear_messages(conn, workspace, id, after, BATCH).await;
+        match write(services, job, clear).await? {
+            Some(last) => after = last,
+            None => break,
+        }
+    }
+    let remove = async |conn: Conn<'_>| content::remove_from_index(conn, workspace, id, BATCH).await;
+    while write(services, job, remove).await? > 0 {
+        if Instant::now() >= stop_at {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Removes the journals of the turns of a conversation, and what the turns say themselves. Returns false if there are more when
+/// the time is over.
 async fn empty_turns(
     services: &Services,
     job: &ErasureJob,
     conversation: ConversationId,
     stop_at: Instant,
-) -> Result<Progress, Error> {
+) -> Result<bool, Error> {
     let mut after = TurnId(Uuid::nil());
     loop {
         let read =
             async |conn: Conn<'_>| content::list_turns(conn, job.workspace, conversation, after, BATCH).await;
         let turns = services.db.read(job.workspace, read).await?;
-        let Some((_, newest)) = turns.last().copied() else { return Ok(Progress::Emptied) };
+        let Some((_, newest)) = turns.last().copied() else { return Ok(true) };
         while write(services, job, async |conn| content::remove_journals(conn, &turns).await).await? > 0 {
             if Instant::now() >= stop_at {
-                return Ok(Progress::Unfinished);
+                return Ok(false);
             }
         }
         write(services, job, async |conn| content::clear_turns(conn, &turns).await).await?;
         after = newest;
         if Instant::now() >= stop_at {
-            return Ok(Progress::Unfinished);
+            return Ok(false);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The bookings of deleted conversations, single ones, and those whose retention has passed.
 
+use uuid::Uuid;
+
 use crate::domain::calendar::Booking;
 use crate::domain::clock::Micros;
 use crate::domain::erasure::{
@@ -20,32 +22,69 @@ pub enum ErasedBookings {
     One(CalendarId, BookingId),
 }
 
-/// At most `limit` of these bookings that still have content, or a copy on a server.
+/// At most `limit` of these bookings after one that are not erased.
 pub async fn list(
     conn: Conn<'_>,
     workspace: WorkspaceId,
     which: ErasedBookings,
+    after: BookingId,
     limit: i64,
 ) -> Result<Vec<Booking>, StoreError> {
     const OF_CONVERSATION: &str = concat!(
         "select ",
         booking_columns!(),
-        " from bookings where workspace_id = $1 and conversation_id = $2 and erased_at is null order by id limit $3"
+        " from bookings where workspace_id = $1 and conversation_id = $2 and id > $3 and erased_at is null \
+         order by id limit $4"
     );
     const ONE: &str = concat!(
         "select ",
         booking_columns!(),
-        " from bookings where workspace_id = $1 and calendar_id = $2 and id = $3 and erased_at is null"
+        " from bookings where workspace_id = $1 and calendar_id = $2 and id = $3 and id > $4 and erased_at is null"
     );
     Ok(on_conn!(conn, |c| match which {
         ErasedBookings::OfConversation(conversation) => {
             let query = sqlx::query_as(OF_CONVERSATION).bind(workspace).bind(conversation);
-            query.bind(limit).fetch_all(c).await?
+            query.bind(after).bind(limit).fetch_all(c).await?
         }
         ErasedBookings::One(calendar, id) => {
-            sqlx::query_as(ONE).bind(workspace).bind(calendar).bind(id).fetch_all(c).await?
+            sqlx::query_as(ONE).bind(workspace).bind(calendar).bind(id).bind(after).fetch_all(c).await?
         }
     }))
+}
+
+/// Whether some of these bookings are not erased.
+pub async fn exist(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    which: ErasedBookings,
+) -> Result<bool, StoreError> {
+    Ok(!list(conn, workspace, which, BookingId(Uuid::nil()), 1).await?.is_empty())
+}
+
+/// Removes the content of bookings that are not erased, and leaves what is needed to remove their copies from servers.
+pub async fn clear(conn: Conn<'_>, workspace: WorkspaceId, which: ErasedBookings) -> Result<(), StoreError> {
+    macro_rules! clear {
+        ($condition:literal) => {
+            concat!(
+                "update bookings set title = $2, name = null, email = null, notes = null where workspace_id = $1 and ",
+                $condition,
+                " and erased_at is null and (title <> $2 or coalesce(name, email, notes) is not null)"
+            )
+        };
+    }
+    const OF_CONVERSATION: &str = clear!("conversation_id = $3");
+    const ONE: &str = clear!("calendar_id = $3 and id = $4");
+    on_conn!(conn, |c| match which {
+        ErasedBookings::OfConversation(conversation) => {
+            let query = sqlx::query(OF_CONVERSATION).bind(workspace).bind(ERASED_TITLE);
+            query.bind(conversation).execute(c).await?;
+        }
+        ErasedBookings::One(calendar, id) => {
+            let query = sqlx::query(ONE).bind(workspace).bind(ERASED_TITLE);
+            query.bind(calendar).bind(id).execute(c).await?;
+        }
+    });
+    Ok(())
 }
 
 /// Removes the content of a booking, and cancels it from `cancelled_at` on. An appointment that could not be removed from its server

@@ -45,6 +45,44 @@ pub async fn clear_turns(conn: Conn<'_>, turns: &[(WorkspaceId, TurnId)]) -> Res
     Ok(())
 }
 
+/// Removes what at most `limit` messages after a position say, and their ratings. The messages themselves stay, because the erasure of a
+/// sender finds the conversation by them. Returns the last position; `None` if no message has any content.
+pub async fn clear_messages(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    after: i64,
+    limit: i64,
+) -> Result<Option<i64>, StoreError> {
+    const CLEAR: &str = "update messages set text = '', metadata = null, function_calls = null, earlier_texts = null, \
+        rating = null, rating_comment = null where workspace_id = $1 and conversation_id = $2 and position > $3 \
+        and position <= (select max(position) from (select position from messages \
+        where workspace_id = $1 and conversation_id = $2 and position > $3 \
+        and (text <> '' or coalesce(metadata, function_calls, earlier_texts, rating, rating_comment) is not null) \
+        order by position limit $4) as first) returning position";
+    let cleared: Vec<(i64,)> = on_conn!(conn, |c| {
+        let query = sqlx::query_as(CLEAR).bind(workspace).bind(conversation).bind(after);
+        query.bind(limit).fetch_all(c).await?
+    });
+    Ok(cleared.into_iter().map(|(position,)| position).max())
+}
+
+/// Removes the first `limit` messages of a conversation from the index that searches them. Returns how many were removed.
+pub async fn remove_from_index(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+    limit: i64,
+) -> Result<u64, StoreError> {
+    const REMOVE: &str = "delete from message_index where workspace_id = $1 and conversation_id = $2 and position <= \
+        (select max(position) from (select position from message_index \
+        where workspace_id = $1 and conversation_id = $2 order by position limit $3) as first)";
+    Ok(on_conn!(conn, |c| {
+        let query = sqlx::query(REMOVE).bind(workspace).bind(conversation).bind(limit);
+        query.execute(c).await?.rows_affected()
+    }))
+}
+
 /// Removes the first `limit` messages of a conversation. Returns how many were removed.
 pub async fn remove_messages(
     mut conn: Conn<'_>,
@@ -52,8 +90,10 @@ pub async fn remove_messages(
     conversation: ConversationId,
     limit: i64,
 ) -> Result<u64, StoreError> {
-    const REMOVE: &str = "delete from messages where workspace_id = $1 and conversation_id = $2 and position in \
-        (select position from messages where workspace_id = $1 and conversation_id = $2 order by position limit $3)";
+    // Without statistics PostgreSQL would read the first messages again for each message of the conversation, if they were a list.
+    const REMOVE: &str = "delete from messages where workspace_id = $1 and conversation_id = $2 and position <= \
+        (select max(position) from (select position from messages \
+        where workspace_id = $1 and conversation_id = $2 order by position limit $3) as first)";
     let workspace = job.workspace;
     let removed = on_conn!(conn.reborrow(), |c| {
         let query = sqlx::query(REMOVE).bind(workspace).bind(conversation).bind(limit);
@@ -176,7 +216,21 @@ async fn clear_attempts(conn: Conn<'_>, rows: &[(DeliveryRow, Micros)]) -> Resul
     Ok(())
 }
 
-/// Removes the rest of a conversation: what is left are its ids, times and counts.
+/// Removes the variables and metadata of a conversation.
+pub async fn clear_conversation(
+    conn: Conn<'_>,
+    workspace: WorkspaceId,
+    conversation: ConversationId,
+) -> Result<(), StoreError> {
+    const CLEAR: &str = "update conversations set key_variables = '{}', visitor_variables = '{}', metadata = null, \
+        identity_variables = '{}', identity_expires_at = null where workspace_id = $1 and id = $2 and erased_at is null";
+    on_conn!(conn, |c| {
+        sqlx::query(CLEAR).bind(workspace).bind(conversation).execute(c).await?;
+    });
+    Ok(())
+}
+
+/// Removes the rest of a conversation, by which others find it: what is left are its ids, times and counts.
 pub async fn finish(
     mut conn: Conn<'_>,
     job: &ErasureJob,
@@ -184,9 +238,8 @@ pub async fn finish(
     now: Micros,
 ) -> Result<(), StoreError> {
     const UNLINK: &str = "delete from widget_links where workspace_id = $1 and conversation_id = $2";
-    const CLEAR: &str = "update conversations set key_variables = '{}', visitor_variables = '{}', metadata = null, \
-        external_identifier = null, identity = null, identity_variables = '{}', identity_expires_at = null, \
-        erased_at = $3 where workspace_id = $1 and id = $2 and erased_at is null";
+    const CLEAR: &str = "update conversations set external_identifier = null, identity = null, erased_at = $3 \
+        where workspace_id = $1 and id = $2 and erased_at is null";
     on_conn!(conn.reborrow(), |c| {
         sqlx::query(UNLINK).bind(job.workspace).bind(conversation).execute(c).await?;
     });

@@ -154,16 +154,17 @@ pub(super) async fn forget_awaited(conn: Conn<'_>, job: &ErasureJob) -> Result<(
     Ok(())
 }
 
-/// At most `limit` conversations of an erasure whose content is still to be removed.
+/// At most `limit` conversations of an erasure after one, whose content is still to be removed.
 pub async fn list_marked(
     conn: Conn<'_>,
     job: &ErasureJob,
+    after: ConversationId,
     limit: i64,
 ) -> Result<Vec<ConversationId>, StoreError> {
-    const LIST: &str = "select id from conversations where workspace_id = $1 and erasure_id = $2 \
-        and erased_at is null and erasure_id is not null order by id limit $3";
+    const LIST: &str = "select id from conversations where workspace_id = $1 and erasure_id = $2 and id > $3 \
+        and erased_at is null and erasure_id is not null order by id limit $4";
     let rows: Vec<(ConversationId,)> = on_conn!(conn, |c| {
-        sqlx::query_as(LIST).bind(job.workspace).bind(job.id).bind(limit).fetch_all(c).await?
+        sqlx::query_as(LIST).bind(job.workspace).bind(job.id).bind(after).bind(limit).fetch_all(c).await?
     });
     Ok(rows.into_iter().map(|(id,)| id).collect())
 }

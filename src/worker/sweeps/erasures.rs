@@ -14,6 +14,7 @@ use crate::service::erasures::work::{self, Progress};
 use crate::store::{Conn, Tenant, conversations, erasures};
 use crate::worker::Worker;
 
+/// How often the erasures of other processes, and those that wait, are looked for.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a slice works on one erasure.
 const SLICE: Duration = Duration::from_secs(2);
@@ -28,8 +29,11 @@ const CONCURRENCY: usize = 8;
 const WORKSPACE_BATCH: i64 = 8;
 /// How many erasures end at once.
 const END_BATCH: i64 = 256;
-/// The shortest time between two cleanings of the files of SQLite.
-const CLEAN_INTERVAL: Duration = Duration::from_secs(5);
+/// How many times longer than a cleaning of the files of SQLite the pause after it is: each cleaning keeps the writer waiting.
+const CLEAN_PAUSE: u32 = 10;
+const LONGEST_CLEAN_PAUSE: Duration = Duration::from_secs(10);
+/// When a process cleans the files of what an earlier one has not cleaned: not while it starts, as that may take a second.
+const FIRST_CLEANING: Duration = Duration::from_secs(5);
 /// How many deleted conversations one query lists at most.
 const FORGET_BATCH: i64 = 1000;
 
@@ -40,12 +44,17 @@ pub(in crate::worker) async fn run(worker: Worker) {
         let released = worker.services.db.write(Tenant::Process, erasures::release_all).await;
         worker.failures.record("claims of erasures could not be released", released);
     }
-    tokio::join!(carry_out_all(&worker), end_all(&worker), forget_all(&worker));
+    let first_cleaning = async {
+        tokio::time::sleep(FIRST_CLEANING).await;
+        worker.remnants.clean_soon();
+    };
+    tokio::join!(carry_out_all(&worker), end_all(&worker), forget_all(&worker), first_cleaning);
 }
 
 async fn carry_out_all(worker: &Worker) {
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        // Either way all erasures are looked at.
+        let _ = tokio::time::timeout(INTERVAL, worker.services.erasures_changed.notified()).await;
         worker.failures.record("erasures could not be carried out", carry_out(worker).await);
     }
 }
@@ -53,11 +62,16 @@ async fn carry_out_all(worker: &Worker) {
 async fn end_all(worker: &Worker) {
     let mut cleaned_at = Instant::now();
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        let begun = Instant::now();
         let cleaned = end_emptied(worker, cleaned_at).await;
-        if worker.failures.record("erasures could not be ended", cleaned) != Some(false) {
-            cleaned_at = Instant::now();
-            tokio::time::sleep(CLEAN_INTERVAL).await;
+        match worker.failures.record("erasures could not be ended", cleaned) {
+            Some(true) => {
+                cleaned_at = Instant::now();
+                let pause = begun.elapsed().saturating_mul(CLEAN_PAUSE).min(LONGEST_CLEAN_PAUSE);
+                tokio::time::sleep(pause).await;
+            }
+            Some(false) => worker.remnants.requested_within(INTERVAL).await,
+            None => tokio::time::sleep(INTERVAL).await,
         }
     }
 }
@@ -128,7 +142,10 @@ async fn work_on(worker: &Worker, workspace: WorkspaceId) -> Result<bool, Error>
     let Some(job) = services.db.write(workspace, claim).await? else { return Ok(false) };
     let progress = work::advance(services, &job, Instant::now() + SLICE).await?;
     let again_at = match progress {
-        Progress::Emptied => return Ok(true),
+        Progress::Emptied => {
+            worker.remnants.clean_soon();
+            return Ok(true);
+        }
         Progress::Unfinished => services.clock.now(),
         Progress::Waiting => services.clock.now().plus(RETRY),
     };
@@ -152,7 +169,9 @@ async fn end_emptied(worker: &Worker, cleaned_at: Instant) -> Result<bool, Error
         return Ok(cleaned.map(|_| true)?);
     }
     worker.remnants.end(cleaning);
-    let now = services.clock.now();
-    services.db.write(Tenant::Process, async |conn| erasures::end(conn, &emptied, now).await).await?;
+    if !emptied.is_empty() {
+        let now = services.clock.now();
+        services.db.write(Tenant::Process, async |conn| erasures::end(conn, &emptied, now).await).await?;
+    }
     Ok(true)
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 /// The longest time until the next cleaning after the removals of every minute: each cleaning keeps the writer waiting.
 const LATER: Duration = Duration::from_hours(1);
 
@@ -13,6 +15,7 @@ pub(in crate::worker) struct Remnants {
     requested: AtomicU64,
     met: AtomicU64,
     later: AtomicBool,
+    changed: Notify,
 }
 
 /// A request for a cleaning.
@@ -22,7 +25,9 @@ pub(in crate::worker) struct CleaningRequest(u64);
 impl Remnants {
     /// Rows were removed on request, or because their workspace keeps them for a time only.
     pub(in crate::worker) fn clean_soon(&self) -> CleaningRequest {
-        CleaningRequest(self.requested.fetch_add(1, Ordering::AcqRel) + 1)
+        let request = CleaningRequest(self.requested.fetch_add(1, Ordering::AcqRel) + 1);
+        self.changed.notify_one();
+        request
     }
 
     /// Rows were removed that all workspaces keep for a time only.
@@ -33,6 +38,11 @@ impl Remnants {
     /// Whether the files were cleaned since a request.
     pub(in crate::worker) fn is_met(&self, request: CleaningRequest) -> bool {
         self.met.load(Ordering::Acquire) >= request.0
+    }
+
+    /// Waits for a request, at most so long.
+    pub(super) async fn requested_within(&self, timeout: Duration) {
+        let _ = tokio::time::timeout(timeout, self.changed.notified()).await;
     }
 
     /// Whether to clean now, this long after the last cleaning.

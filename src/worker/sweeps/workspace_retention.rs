@@ -164,5 +164,5 @@ async fn erase_inactive(worker: &Worker, workspace: WorkspaceId, since: Micros) 
     }
     let target = ErasureTarget::Inactive { since, scanned };
     let erasure = erasures::new_erasure(services, workspace, ErasureReason::Retention, target);
-    Ok(erasures::store(services, &erasure, &Actor::server()).await?)
+    Ok(erasures::store(services, &erasure).await?)
 }

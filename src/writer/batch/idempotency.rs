@@ -5,7 +5,7 @@ use crate::domain::error::Error;
 use crate::domain::idempotency::{
     IDEMPOTENCY_TTL, IdempotencyKey, IdempotencyRecord, IdempotencyRequest, StoredAnswer,
 };
-use crate::domain::ids::{ConversationId, ResourceId as _, TurnId};
+use crate::domain::ids::{BookingId, ConversationId, ResourceId as _, TurnId};
 use crate::domain::render::RenderedResponse;
 
 impl Batch<'_> {
@@ -13,14 +13,16 @@ impl Batch<'_> {
     ///
     /// # Errors
     ///
-    /// The key was used for another request, or the conversation of its response was deleted.
+    /// The key was used for another request, or the conversation or the booking of its response was erased.
     pub(in crate::writer) fn idempotency_record(
         &self,
         request: Option<&IdempotencyRequest>,
     ) -> Result<Option<&IdempotencyRecord>, Error> {
         let Some(request) = request else { return Ok(None) };
         if let Some(erased) = self.fresh_record(&request.key.erased()) {
-            return Err(erased.conversation.map_or(Error::IdempotencyKeyReused, ConversationId::not_found));
+            // A record without a conversation was that of a booking.
+            let not_found = || BookingId::not_found("it was erased");
+            return Err(erased.conversation.map_or_else(not_found, ConversationId::not_found));
         }
         let Some(record) = self.fresh_record(&request.key) else { return Ok(None) };
         if record.fingerprint == request.fingerprint {

@@ -117,7 +117,7 @@ async fn a_hanging_server_times_out() {
     let db = store::sqlite().await;
     let server = setup_at(&proxy.url(), &proxy.host()).start(&db).await;
 
-    proxy.script().queue([ProxyAction::Disconnect]);
+    proxy.script().queue([ProxyAction::Hang]);
 
     assert_eq!(result(&server, WIDGET, check_availability("2026-03-18", "2026-03-18")).await, not_read());
 }

@@ -3,16 +3,29 @@
 use std::collections::BTreeSet;
 
 use rejoinder::domain::clock::{Clock as _, Micros};
-use rejoinder::domain::conversation::ConversationKind;
+use rejoinder::domain::conversation::{Conversation, ConversationKind};
 use rejoinder::domain::erasure::{ErasureJob, ErasureTarget, FailingCalendars, Person};
-use rejoinder::domain::ids::{ConversationId, ErasureId};
+use rejoinder::domain::ids::{ConversationId, ErasureId, TurnId};
 use rejoinder::store::erasures::{content, targets};
-use rejoinder::store::{Conn, conversations};
+use rejoinder::store::{Conn, conversations, retention};
 use uuid::Uuid;
 
-use crate::support::db::both_backends;
+use crate::support::db::{Backend, both_backends};
 use crate::support::seed;
-use crate::support::writer_process::Process;
+use crate::support::wait::wait_for;
+use crate::support::writer_process::{Process, journal_answer};
+
+/// An erasure of a conversation, which is marked as deleted.
+fn job_of(conversation: &Conversation, created_at: Micros) -> ErasureJob {
+    ErasureJob {
+        workspace: conversation.workspace,
+        id: ErasureId(Uuid::nil()),
+        target: ErasureTarget::Conversation(conversation.id),
+        created_at,
+        is_marked: true,
+        failing_calendars: FailingCalendars::new(),
+    }
+}
 
 both_backends!(
     async fn events_without_data_are_passed_over(db: TestDb) {
@@ -25,10 +38,7 @@ both_backends!(
         let count = format!("select count(*) from events where conversation_id = {con}");
         let events = seed::query_number(&db, &count).await;
         let (workspace, now) = (seeded.workspace, process.clock.now());
-        let target = ErasureTarget::Conversation(conversation.id);
-        let id = ErasureId(Uuid::nil());
-        let (failing_calendars, created_at) = (FailingCalendars::new(), now);
-        let job = ErasureJob { workspace, id, target, created_at, is_marked: true, failing_calendars };
+        let job = job_of(&conversation, now);
         let mut redacted = Vec::new();
 
         // Each begins anew, as after its process has died.
@@ -112,5 +122,44 @@ both_backends!(
             let expected: Vec<_> = created.iter().copied().zip([true, false, true, false, true]).collect();
             assert_eq!(listed, expected, "{person:?}");
         }
+    }
+);
+
+both_backends!(
+    async fn a_retention_writes_nothing_back_that_an_erasure_removes_meanwhile(db: TestDb) {
+        let seeded = seed::workspace(&db, 1_000_000).await;
+        let process = Process::start(&db).await;
+        let conversation = process.conversation(&seeded, ConversationKind::Widget).await;
+        let turn = process.ask(&conversation).await;
+        process.writer.execute(journal_answer(turn, 1, 1, 0)).await.unwrap();
+        process.complete(turn, 1).await;
+        let with_calls = "select count(*) from events where body like '%\"function_calls\":%'";
+        assert_eq!(seed::query_number(&db, with_calls).await, 1);
+        let (workspace, now) = (seeded.workspace, process.clock.now());
+        let job = job_of(&conversation, now);
+        let retain = async |conn: Conn<'_>| {
+            retention::remove_journals(conn, workspace, TurnId(Uuid::max()), 100).await
+        };
+
+        // The retention reads the event before the erasure is committed, and writes after that.
+        let mut erasing = process.db.begin().await.unwrap();
+        content::redact_events(erasing.conn(), &job, conversation.id, 0, 100, now).await.unwrap();
+        let erased = async {
+            let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+                and query like '%update events%' and datname = current_database()";
+            // On SQLite it waits for the only connection that writes.
+            let is_waiting = async || {
+                let waits = db.backend() == Backend::Sqlite || seed::query_number(&db, waits).await == 1;
+                waits.then_some(())
+            };
+            wait_for("the retention to wait", is_waiting).await;
+            erasing.commit().await.unwrap();
+        };
+        let (retained, ()) = tokio::join!(process.db.write(workspace, retain), erased);
+
+        assert!(retained.unwrap() > 0);
+        let with_data =
+            "select count(*) from events where conversation_id is not null and body like '%\"data\":%'";
+        assert_eq!(seed::query_number(&db, with_data).await, 0);
     }
 );

@@ -160,7 +160,8 @@ pub enum ProxyAction {
     Respond(StatusCode, Bytes),
     /// The request is forwarded, and the response replaced by this status.
     ReplaceResponse(StatusCode),
-    Disconnect,
+    /// The request is not forwarded, and gets no response.
+    Hang,
 }
 
 /// A proxy in front of the server. A script decides about each request by its method.
@@ -212,7 +213,7 @@ async fn pass(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     if let ProxyAction::Respond(status, body) = line {
         return answer(status, HeaderMap::new(), body);
     }
-    if matches!(line, ProxyAction::Disconnect) {
+    if matches!(line, ProxyAction::Hang) {
         std::future::pending::<()>().await;
     }
     let url = format!("http://{}{}", inner.radicale.host(), parts.uri.path());

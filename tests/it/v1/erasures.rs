@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use rejoinder::domain::account::Scope;
 use rejoinder::service::keys::{self, CreateKey};
+use rejoinder::store::Conn;
 use serde_json::{Value, json};
 
 use crate::support::db::both_backends;
 use crate::support::described;
 use crate::support::http::Response;
+use crate::support::seed;
 use crate::support::server::{TestServer, WIDGET};
-use crate::support::wait::wait_at_most;
+use crate::support::store;
+use crate::support::wait::{wait_at_most, wait_for};
 
 /// As long as an erasure may take.
 const WITHIN: Duration = Duration::from_mins(1);
@@ -167,3 +170,31 @@ both_backends!(
         assert_eq!(items[0][0]["removed"]["conversations"], 0);
     }
 );
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_being_revoked_erases_nobody() {
+    let db = store::postgres().await;
+    let server = TestServer::start(&db).await;
+    let key = erasing_key(&server).await;
+    let mut revoking = store::open(&db).await.begin().await.unwrap();
+    let Conn::Postgres(conn) = revoking.conn() else { unreachable!("it is PostgreSQL") };
+    for statement in [
+        "select 1 from workspace_state for update",
+        "update api_keys set revoked_at = 1 where name = 'erasing'",
+    ] {
+        sqlx::query(statement).execute(&mut *conn).await.unwrap();
+    }
+
+    let person = json!({ "sender_id": "ada" });
+    let revoke = async {
+        let waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+            and query like '%workspace_state%' and datname = current_database()";
+        let is_waiting = async || (seed::query_number(&db, waits).await >= 1).then_some(());
+        wait_for("the erasure to wait for the workspace", is_waiting).await;
+        revoking.commit().await.unwrap();
+    };
+    let (refused, ()) = tokio::join!(erase(&server, &key, &person), revoke);
+
+    assert_eq!(refused.status, 401, "{}", refused.text());
+    assert_eq!(server.query_number("select count(*) from erasures").await, 0);
+}

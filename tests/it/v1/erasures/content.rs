@@ -1,6 +1,7 @@
 //! Every table is filled through the API with a marker; after the erasure neither the rows nor what `pg_dump` writes have any of it, and
 //! neither have the files of SQLite.
 
+use futures::future::join_all;
 use rejoinder::domain::account::Scope;
 use serde_json::{Value, json};
 
@@ -211,7 +212,7 @@ both_backends!(
 both_backends!(
     async fn all_conversations_of_a_busy_sender_are_found(db: TestDb) {
         let server = TestServer::start(&db).await;
-        for nth in 0..40 {
+        let create = async |nth| {
             let mut body = message("", MARKER, false);
             body.as_object_mut().unwrap().remove("conversation_id");
             let sent = server.enqueue(body.to_string()).send().await.json();
@@ -219,7 +220,8 @@ both_backends!(
                 let con = sent["data"]["conversation_id"].as_str().unwrap();
                 server.enqueue(message(con, MARKER, false).to_string()).send().await;
             }
-        }
+        };
+        join_all((0..40).map(create)).await;
         let other = server.store_message(None, "Hi").await;
         let key = erasing_key(&server).await;
 
@@ -307,10 +309,11 @@ both_backends!(
         }
         // Rows of several conversations, inserted in turns, so that the pages of a table are split between them.
         for round in 0..40 {
-            for (nth, con) in conversations.iter().enumerate() {
+            let send = async |nth, con: &String| {
                 let marker = if nth == 3 { MARKER } else { "something else" };
                 server.store_message(Some(con), &format!("{marker} {}", "x".repeat(round * 7))).await;
-            }
+            };
+            join_all(conversations.iter().enumerate().map(|(nth, con)| send(nth, con))).await;
         }
         let key = erasing_key(&server).await;
 
@@ -369,7 +372,9 @@ both_backends!(
         assert_eq!((&after["state"], &after["title"]), (&json!("cancelled"), &json!("")));
         assert_eq!((after.get("name"), after.get("notes")), (None, None));
         let again = book(MARKER, "2026-03-16T14:00").await;
-        assert_eq!(again.status, 422, "a repeated request books nothing: {}", again.text());
+        assert_eq!(again.status, 404, "a repeated request books nothing: {}", again.text());
+        assert_eq!(again.json()["message"], "Booking not found: it was erased.");
+        assert_eq!(again.header("rejoinder-error"), Some("booking_not_found"));
         let kept = server.bookings("state=booked").await;
         assert_eq!((kept.len(), &kept[0]["name"]), (1, &json!(STAYS)));
         let audited = format!(

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{delete, erase, erasing_key, wait_until_done};
-use crate::support::db::{TestDb, both_backends};
+use crate::support::db::{Backend, TestDb, both_backends};
 use crate::support::seed;
 use crate::support::server::{Setup, TestServer};
 use crate::support::store;
@@ -116,3 +116,20 @@ async fn a_turn_that_runs_in_another_process_is_ended() {
     first.stop().await;
     second.stop().await;
 }
+
+both_backends!(
+    async fn a_cleaning_that_a_process_has_not_done_is_done_by_the_next(db: TestDb) {
+        let marker = "qzxmarker";
+        // Deleted without overwriting it.
+        let removed = format!(
+            "create table removed (text text); insert into removed values ('{marker}'); drop table removed"
+        );
+        seed::execute(&db, &removed).await;
+        let has_marker = || db.stored_bytes().windows(marker.len()).any(|window| window == marker.as_bytes());
+        assert_eq!(has_marker(), db.backend() == Backend::Sqlite);
+
+        let _server = TestServer::start(&db).await;
+
+        wait_for("the files to be cleaned", async || (!has_marker()).then_some(())).await;
+    }
+);
