@@ -28,7 +28,7 @@ export class ComposerView {
     this.#form.addEventListener("submit", (event) => this.#onSubmit(event));
     this.#field.addEventListener("input", () => this.#onInput());
     this.#field.addEventListener("keydown", (event) => this.#onKey(event));
-    this.#endButton.addEventListener("click", () => void frame.chat.startNew());
+    this.#endButton.addEventListener("click", () => void frame.chat.switchTo(""));
     // The second click of a double click would stop what the first has sent.
     this.#send.addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
     this.element = el("div", { class: "dock", part: "composer" }, this.#strip, this.#form, this.#end);

@@ -12,6 +12,7 @@ export class FormView {
   #frame;
   #fields = [];
   #submit;
+  #isSending = false;
   #intro;
   #refusal = el("p", { class: "field-error", role: "alert" });
 
@@ -48,16 +49,22 @@ export class FormView {
 
   async #onSubmit(event) {
     event.preventDefault();
-    if (this.#submit.disabled) return;
+    if (this.#isSending) return;
     const wrong = this.#fields.filter((field) => !field.check());
     if (wrong.length > 0) return wrong[0].input.focus();
     const filled = this.#fields.filter((field) => field.value !== "");
-    this.#submit.disabled = true;
+    this.#showSending(true);
     try {
       await this.#frame.chat.submitForm(Object.fromEntries(filled.map((field) => [field.variable, field.value])));
     } finally {
-      this.#submit.disabled = false;
+      this.#showSending(false);
     }
+  }
+
+  /** A button that is disabled would lose the focus. */
+  #showSending(isSending) {
+    this.#isSending = isSending;
+    this.#submit.setAttribute("aria-disabled", String(isSending));
   }
 }
 
