@@ -164,8 +164,7 @@ async fn a_tab_that_joins_reads_what_has_come_since_its_history() {
 const SHOW: &str = r"
     const { newItem, textPart } = await import('/log.js');
     const { Failure } = await import('/failures.js');
-    const { createEntry } = await import('/view_entry.js');
-    const { messageMarkdown } = await import('/view_entry.js');
+    const { createEntry, messageMarkdown } = await import('/view_entry.js');
     const { textsFor } = await import('/texts.js');
     const texts = textsFor('en');
     const later = [];
@@ -181,10 +180,22 @@ const SHOW: &str = r"
     const again = createEntry(frame, item).element.querySelector('[data-action=retry]').textContent;
     const text = 'One.\n\n- Two\n- Three\n\n```\ncode\n```\n\n| a | b |\n|---|---|\n| c | d |\n\nEnd';
     const reply = createEntry(frame, newItem('assistant', { id: 'm', parts: [textPart(text), textPart('More')] }));
-    return [isSame, later.length, again, reply.shownText];";
+    const shown = [isSame, later.length, again, reply.shownText];
+
+    const { ChatView } = await import('/view_panel.js');
+    const host = document.createElement('div');
+    document.body.append(host);
+    const root = host.attachShadow({ mode: 'open' });
+    const following = newChat(() => page(), { localStorage: storeOf({ conversation: 'u' }) });
+    const view = new ChatView({ root, host, chat: following, options: { mode: 'inline', locale: 'en' } });
+    view.show();
+    following.take([message('One', 'agent')]);
+    following.take([message('Two', 'agent')]);
+    await until(() => root.querySelector('[role=status]').textContent === 'One\nTwo');
+    return shown;";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failure_keeps_its_box_and_its_deadline_and_a_reply_is_read_line_by_line() {
+async fn a_failure_keeps_its_box_and_deadline_and_replies_are_read_aloud_line_by_line_and_all() {
     let shown = evaluate(&format!("{PLAY}{SHOW}")).await;
 
     let spoken = "One.\nTwo\nThree\ncode\na\nb\nc\nd\nEnd\nMore";

@@ -27,11 +27,13 @@ async fn a_reply_is_announced_when_it_begins_and_when_it_is_complete() {
 
     browser.evaluate(RECORD).await;
     scene.ask_for_prices().await;
+    scene.wait_for_probe("announced.length === 2").await;
     let halfway = browser.evaluate("return [announced, busy];").await;
     scene.finish().await;
 
     let answering = "The assistant is answering.";
     assert_eq!(halfway, json!([["", answering], ["false", "true"]]));
+    scene.wait_for_probe("announced.length === 3").await;
     let heard = browser.evaluate("return [announced, busy];").await;
     let spoken = heard[0][2].as_str().expect("a third announcement");
     assert_eq!(heard, json!([["", answering, spoken], ["false", "true", "false"]]));
@@ -48,6 +50,6 @@ async fn a_reply_is_announced_when_it_begins_and_when_it_is_complete() {
     assert_eq!(scene.probe(regions).await, json!(["", "panel"]));
 
     scene.fail().await;
-    let announced = scene.probe("root.querySelector('.panel [role=status]').textContent").await;
-    assert_eq!(announced, "There was no reply. Please try again.");
+    let status = "root.querySelector('.panel [role=status]').textContent";
+    scene.wait_for_probe(&format!("{status} === 'There was no reply. Please try again.'")).await;
 }

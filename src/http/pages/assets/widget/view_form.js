@@ -19,11 +19,11 @@ export class FormView {
   constructor(frame) {
     this.#frame = frame;
     this.#fields = frame.chat.state.settings.form.map((field, index) => formField(frame, field, `field-${index}`));
-    this.#submit = el("button", { type: "submit", class: "solid", part: "submit" });
+    // A frame with `sandbox` may forbid to submit forms. Enter in a field is a click, too.
+    this.#submit = el("button", { type: "submit", class: "solid", part: "submit", onclick: (event) => this.#onSubmit(event) });
     this.#intro = el(frame.heading);
     const fields = this.#fields.map((field) => field.element);
-    const onsubmit = (event) => this.#onSubmit(event);
-    const form = el("form", { class: "column form", novalidate: true, part: "form", onsubmit }, this.#intro, fields, this.#refusal, this.#submit);
+    const form = el("form", { class: "column form", novalidate: true, part: "form" }, this.#intro, fields, this.#refusal, this.#submit);
     this.element = el("div", { class: "screen scroll" }, form);
     this.relabel();
   }

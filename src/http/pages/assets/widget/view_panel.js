@@ -361,9 +361,9 @@ export class ChatView {
     if (!matchMedia("(pointer: coarse)").matches) this.#composer.focus();
   }
 
-  /** Says a text to those who hear the page, together with all others of the moment. */
+  /** Says a text to those who hear the page, together with all others of the moment: the next would take the place of one that is not read. */
   #announce(text) {
-    if (this.#announced.size === 0) queueMicrotask(() => this.#say());
+    if (this.#announced.size === 0) this.#later(() => this.#say(), 50);
     this.#announced.add(text);
   }
 
