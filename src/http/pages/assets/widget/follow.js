@@ -20,6 +20,8 @@ export function followConversation(chat, uuid, signal) {
   let cursor = null;
   /** When the stream has brought its first event; `Infinity` before. */
   let opened = Infinity;
+  // The tab that has the stream may have passed on a message after this one has read the history.
+  const join = () => void chat.refresh();
   const post = joinTabs(`rejoinder:${api.base}:${uuid}`, environment, signal, { lead: readStreams, join, receive });
   if (!post) void poll();
 
@@ -33,11 +35,6 @@ export function followConversation(chat, uuid, signal) {
     if (event === "status") chat.setStatus({ aiEnabled: data.ai_enabled, ended: data.ended });
     if (event === "typing") chat.setStatus({ isTyping: data.typing });
     if (event === "message") chat.take([data]);
-  }
-
-  /** Another tab has the stream. It may have passed on a message after this one has read the history. */
-  function join() {
-    void chat.refresh();
   }
 
   function share(message) {

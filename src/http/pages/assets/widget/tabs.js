@@ -8,7 +8,10 @@ export function joinTabs(name, { locks, BroadcastChannel }, signal, { lead, join
   const channel = new BroadcastChannel(name);
   channel.addEventListener("message", ({ data }) => !signal.aborted && receive(data));
   signal.addEventListener("abort", () => channel.close(), { once: true });
-  const wait = () => (join(), locks.request(name, { signal }, lead));
+  const wait = () => {
+    join();
+    return locks.request(name, { signal }, lead);
+  };
   locks.request(name, { ifAvailable: true }, (lock) => (lock ? lead() : wait())).catch((error) => {
     if (!signal.aborted) console.error("[rejoinder]", error);
   });

@@ -30,15 +30,22 @@ export class ListView {
   }
 
   update() {
-    const { chat, texts } = this.#frame;
-    const { conversations, listFailure } = chat.state;
+    const { conversations, listFailure } = this.#frame.chat.state;
     const shown = JSON.stringify([conversations, listFailure]);
     if (shown === this.#shown) return;
     this.#shown = shown;
-    if (listFailure) return this.#rows.replaceChildren(failureBox(this.#frame, listFailure, () => void chat.list()));
-    if (conversations === null) return this.#rows.replaceChildren(waitingDots());
-    if (conversations.length === 0) return this.#rows.replaceChildren(el("p", { class: "empty" }, texts.noConversations));
-    this.#rows.replaceChildren(el("ul", {}, conversations.map((conversation) => el("li", {}, this.#row(conversation)))));
+    const hadFocus = this.#rows.matches(":focus-within");
+    this.#rows.replaceChildren(this.#content());
+    if (hadFocus) this.focus();
+  }
+
+  #content() {
+    const { chat, texts } = this.#frame;
+    const { conversations, listFailure } = chat.state;
+    if (listFailure) return failureBox(this.#frame, listFailure, () => void chat.list());
+    if (conversations === null) return waitingDots();
+    if (conversations.length === 0) return el("p", { class: "empty" }, texts.noConversations);
+    return el("ul", {}, conversations.map((conversation) => el("li", {}, this.#row(conversation))));
   }
 
   #row({ id, createdAt, updatedAt, preview, ended, isCurrent }) {
