@@ -1,5 +1,6 @@
 //! The pages in a real browser, served with the demo and the offline model.
 
+mod chat;
 mod modules;
 mod other_sites;
 mod streaming;

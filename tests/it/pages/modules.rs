@@ -11,7 +11,7 @@ use crate::support::browser::Browser;
 use crate::support::router_server::RouterServer;
 
 /// Serves the sources, and evaluates the body of a function in a page of theirs.
-async fn evaluate(script: &str) -> Value {
+pub(super) async fn evaluate(script: &str) -> Value {
     evaluate_from(get(source), script).await
 }
 

@@ -28,7 +28,7 @@ const PROGRAMS: [(&str, &str, usize, &str); 22] = [
     ("docs/chat-vue.md", "ts", 1, FRAMEWORKS),
     ("docs/chat-vue.md", "vue", 2, FRAMEWORKS),
     ("docs/chat.md", "css", 1, "pages"),
-    ("docs/chat.md", "html", 2, "pages"),
+    ("docs/chat.md", "html", 3, "pages"),
     ("docs/chat.md", "js", 2, "widget::calls"),
     ("docs/events.md", "js", 1, "v1::events::snippets"),
     ("docs/events.md", "python", 1, "v1::events::snippets"),

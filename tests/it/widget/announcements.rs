@@ -27,22 +27,29 @@ async fn a_reply_is_announced_when_it_begins_and_when_it_is_complete() {
 
     browser.evaluate(RECORD).await;
     scene.ask_for_prices().await;
+    scene.wait_for_probe("announced.length === 2").await;
     let halfway = browser.evaluate("return [announced, busy];").await;
     scene.finish().await;
 
     let answering = "The assistant is answering.";
     assert_eq!(halfway, json!([["", answering], ["false", "true"]]));
-    let whole = scene.probe(&format!("root.querySelector('{REPLY} .prose').textContent")).await;
-    assert_eq!(
-        browser.evaluate("return [announced, busy];").await,
-        json!([["", answering, whole], ["false", "true", "false"]])
+    scene.wait_for_probe("announced.length === 3").await;
+    let heard = browser.evaluate("return [announced, busy];").await;
+    let spoken = heard[0][2].as_str().expect("a third announcement");
+    assert_eq!(heard, json!([["", answering, spoken], ["false", "true", "false"]]));
+    // All of the reply, in lines, without its buttons.
+    let words = format!(
+        "[...root.querySelectorAll('{REPLY} .prose :not(.copy)')].flatMap(({{ childNodes }}) => [...childNodes])
+            .filter(({{ nodeType }}) => nodeType === Node.TEXT_NODE).map(({{ data }}) => data).join('').replace(/\\s/g, '')"
     );
-    assert!(whole.as_str().unwrap().contains("A picture"), "{whole}");
+    let bare: String = spoken.split_whitespace().collect();
+    assert_eq!(scene.probe(&words).await, json!(bare));
+    assert!(spoken.lines().count() > 5 && spoken.contains("A picture"), "{spoken}");
     // Nothing else speaks: the log is silent, and the launcher's region says only that the chat does not load.
     let regions = "shown('[aria-live]:not([aria-live=off]), [role=status], [role=alert]').map((region) => region.closest('.panel') ? 'panel' : region.textContent)";
     assert_eq!(scene.probe(regions).await, json!(["", "panel"]));
 
     scene.fail().await;
-    let announced = scene.probe("root.querySelector('.panel [role=status]').textContent").await;
-    assert_eq!(announced, "There was no reply. Please try again.");
+    let status = "root.querySelector('.panel [role=status]').textContent";
+    scene.wait_for_probe(&format!("{status} === 'There was no reply. Please try again.'")).await;
 }

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::{Guest, human, script_tag_from};
 use crate::support::browser::Browser;
-use crate::support::gateway::Gateway;
+use crate::support::gateway::{Gateway, Passage};
 use crate::support::identity::sign;
+use crate::support::wait::wait_for;
 
 /// A page that records the widget's failures and warnings, and identifies its visitor by the token in its address.
 const PAGE: &str = "<script>
@@ -134,8 +135,9 @@ async fn an_identified_visitor_has_the_same_conversations_in_each_browser_until_
     guest.wait_until("root.querySelector('dialog[open]') === null").await;
     guest.wait_until("!root.textContent.includes('A draft')").await;
     guest.browser.switch_to(&tab).await;
+    guest.wait_until("root.querySelector('dialog[open]') === null").await;
     guest.wait_until("!root.textContent.includes('A draft')").await;
-    guest.wait_until_idle().await;
+    guest.open().await;
     guest.browser.wait_for_text(".log", "Welcome!").await;
     assert_eq!(guest.evaluate(STORED).await, json!([]));
     guest.browser.find("[data-action=conversations]").await.click().await;
@@ -226,4 +228,48 @@ async fn a_token_that_is_not_valid_is_named_to_the_developer_and_a_valid_one_rep
     guest.wait_until("failures.length === 1").await;
     guest.evaluate(&format!("Rejoinder.identify({{ token: '{valid}' }})")).await;
     guest.browser.wait_for_text(".log", "A reply of the fake model.").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logging_out_reaches_a_tab_without_a_conversation_and_a_page_without_a_chat() {
+    let site = Site::start().await;
+    let guest = &site.guest;
+    let ada = site.token("ada", 3600);
+    site.visit(&ada).await;
+    let looked = async || {
+        let looked = site.gateway.requests("GET", "/api/conversations").len() == 1;
+        (looked && site.gateway.open_requests("GET", "/api/conversations") == 0).then_some(())
+    };
+    wait_for("the list of the first tab", looked).await;
+    let listen = "addEventListener('storage', ({ key }) => (window.isLoggedOut ||= key === 'rejoinder:'));";
+    guest.browser.evaluate(listen).await;
+    let first = guest.browser.tab().await;
+    guest.browser.open_tab().await;
+    site.visit(&ada).await;
+    guest.open().await;
+    guest.say("Hello").await;
+    guest.wait_for_reply("A reply of the fake model.").await;
+
+    guest.evaluate("Rejoinder.reset()").await;
+    guest.browser.switch_to(&first).await;
+    guest.wait_until("window.isLoggedOut === true").await;
+    let asked = site.gateway.requests("GET", "").len();
+    guest.open().await;
+    // A chat that is mounted later has no visitor either.
+    guest.evaluate("Rejoinder.destroy()").await;
+    let mount = format!(
+        "Rejoinder.mount({{ assistant: '{}', server: '{}', open: true }})",
+        site.assistant,
+        site.gateway.url()
+    );
+    guest.evaluate(&mount).await;
+    guest.wait_until_idle().await;
+    let later = site.gateway.requests("GET", "").split_off(asked);
+    let named = |request: &&Passage| request.headers.contains_key("rejoinder-identity");
+    assert_eq!(later.iter().filter(named).count(), 0, "{later:?}");
+
+    // Without a chat, what it has stored goes.
+    guest.evaluate("[Rejoinder.destroy(), Rejoinder.reset()]").await;
+    let keys = "Object.keys(localStorage).filter((key) => key.startsWith('rejoinder:'))";
+    assert_eq!(guest.evaluate(keys).await, json!([]));
 }

@@ -5,8 +5,10 @@ mod announcements;
 mod calls;
 mod conversation;
 mod devices;
+mod elements;
 mod failures;
 mod figures;
+mod focus;
 mod host_page;
 mod human;
 mod identified;
@@ -17,6 +19,7 @@ mod options;
 mod plain_http;
 mod policies;
 mod reconnecting;
+mod sandbox;
 mod scene;
 mod state;
 

@@ -96,8 +96,8 @@ async function answerOf(response) {
   throw response.ok ? new Failure("busy", "same") : refusalOf(response, answer);
 }
 
-/** The object that `text` is as JSON; null if it is none, such as the page of a proxy. */
-function parsed(text) {
+/** The value that `text` is as JSON; null if it is none, such as the page of a proxy. */
+export function parsed(text) {
   try {
     return JSON.parse(text);
   } catch {

@@ -7,7 +7,7 @@ import { followConversation, readNews } from "./follow.js";
 import { readIdentity } from "./identity.js";
 import { previewOf, touchList, visitorsList } from "./list.js";
 import { Log, newItem, textOfItem, textPart } from "./log.js";
-import { newPending, storedPending } from "./pending.js";
+import { newPending, storedPending, updatePending } from "./pending.js";
 import { pause } from "./sse.js";
 import { blankState } from "./state.js";
 import { Storage } from "./storage.js";
@@ -20,9 +20,11 @@ export class Chat {
   running = null;
   conversation = null;
   /** The state that the view reads, except what follows from other fields. */
-  viewState = { settings: null, conversations: null, ...blankState() };
+  viewState = { settings: null, ...blankState() };
   /** Messages of the assistant that came while it is unknown whether they are the reply that is awaited. */
   deferredReplies = [];
+  /** The newest call of `readNews`; `isWhole`: it has yet to read the whole history. */
+  lastRead = { isWhole: false };
   #phase = "closed";
   #listeners = new Set();
   #life = new AbortController();
@@ -100,18 +102,15 @@ export class Chat {
     await this.#attempt((scope) => this.#begin(scope));
   }
 
-  /** Sends a message; before the conversation is open, as soon as it is. Returns whether it will be sent. */
+  /** Sends a message; before the conversation is open, as soon as it is. One that cannot be sent now becomes the end of the draft. */
   send(text) {
     const message = String(text).trim();
-    if (message === "" || [...message].length > MAX_LENGTH || this.running) return false;
+    if ([...message].length > MAX_LENGTH || this.running || this.#queued) return this.#addDraft(message);
+    if (message === "") return;
     if (this.draft.trim() === message) this.setDraft("");
-    if (this.#phase !== "ready" || this.viewState.status.ended) {
-      this.#queued = message;
-      void (this.#phase === "ready" ? this.startNew() : this.open());
-      return true;
-    }
-    this.#deliver(this.#pushVisitor(message), newPending(this, message));
-    return true;
+    if (this.#phase === "ready" && !this.viewState.status.ended) return this.#deliver(this.#pushVisitor(message), newPending(this, message));
+    this.#queued = message;
+    void (this.#phase === "ready" ? this.switchTo("") : this.open());
   }
 
   /** Sends a message again that has failed. */
@@ -145,16 +144,11 @@ export class Chat {
     }
   }
 
-  /** Starts another conversation. A message that failed becomes the draft. */
-  async startNew() {
-    const failed = this.log.items.findLast((item) => item.progress === "failed");
-    if (failed && !this.#queued) this.setDraft(textOfItem(failed));
-    await this.switchTo("");
-  }
-
-  /** Shows another conversation; "" starts one. */
+  /** Shows another conversation; "" starts one. A message that is not sent becomes the end of the draft. */
   async switchTo(uuid) {
     const before = this.conversation;
+    const unsent = this.log.items.findLast(({ progress }) => progress === "failed" || progress === "sending");
+    if (unsent && !this.#queued) this.#addDraft(textOfItem(unsent));
     this.storage.write("conversation", uuid);
     this.storage.write("pending", null);
     this.#setPhase("closed");
@@ -166,11 +160,15 @@ export class Chat {
   /** Reads the visitor's conversations. */
   async list() {
     const { scope } = this;
+    this.notifyState({ listFailure: null });
     try {
       const conversations = await visitorsList(this, this.#identity !== null, scope);
       if (!scope.aborted) this.notifyState({ conversations });
     } catch (error) {
-      if (!scope.aborted) this.notify({ kind: "failure", failure: failureFrom(error) });
+      if (scope.aborted) return;
+      const listFailure = failureFrom(error);
+      this.notifyState({ listFailure, conversations: null });
+      this.notify({ kind: "failure", failure: listFailure });
     }
   }
 
@@ -179,15 +177,14 @@ export class Chat {
     const identity = token ? readIdentity(token) : null;
     const isSame = identity?.subject === this.#identity?.subject;
     const hasLapsed = this.#phase === "failed" || this.#isExpired;
-    this.#setIdentity(identity);
+    this.#setIdentity(identity, isSame);
     if (isSame && !hasLapsed) return;
     this.#enter("closed");
     this.#continue();
   }
 
-  /** Forgets the visitor and what this browser has of them. */
+  /** Forgets the visitor. `loader.js` removes what this browser has of them. */
   reset() {
-    this.storage.clear();
     this.#queued = null;
     this.#mayBegin = false;
     this.#setIdentity(null);
@@ -231,14 +228,17 @@ export class Chat {
     this.notifyState();
   }
 
-  /** Takes messages that were read from the server. */
-  take(entries) {
+  /** Takes messages that were read from the server. They are the whole history if `settled` is given; see `Log.replace`. */
+  take(entries, settled = null) {
     const awaitsReply = this.running !== null && this.running.reply.item.id === null;
-    const isReply = (entry) => awaitsReply && entry.sender_type === "assistant";
+    const isReply = (entry) => awaitsReply && !settled && entry.sender_type === "assistant";
     this.deferredReplies.push(...entries.filter(isReply));
-    const fresh = this.log.add(entries.filter((entry) => !isReply(entry)));
-    if (entries.length > 0) this.notify({ kind: "items" });
-    fresh.filter((item) => item.sender !== "visitor").forEach((item) => this.announce(item));
+    const fresh = settled ? this.log.replace(entries, settled) : this.log.add(entries.filter((entry) => !isReply(entry)));
+    if (settled || entries.length > 0) this.notify({ kind: "items" });
+    // The reply that is awaited may be in a whole history. It is announced when it has ended.
+    fresh.filter(({ sender }) => sender === "agent" || (sender === "assistant" && !awaitsReply)).forEach((item) => this.announce(item));
+    // A message that is seen may have had no id before.
+    if (this.#isVisible) this.#markSeen();
     if (fresh.length > 0 && this.viewState.status.isTyping) this.setStatus({ isTyping: false });
     this.#reconcileFailed();
     if (fresh.at(-1)?.sender === "visitor" && this.#phase === "ready") void this.#join();
@@ -268,19 +268,20 @@ export class Chat {
     this.releaseDeferred();
     if (failure.code === "gone") return void this.#resend(delivery);
     // It shows again after a reload.
-    if (pending && failure.retry !== "same") this.storage.write("pending", { ...pending, failure });
+    if (failure.retry !== "same") updatePending(this.storage, pending, { ...pending, failure });
     if (item) this.notify({ kind: "item", item: Object.assign(item, { progress: "failed", failure, pending }) });
     this.notify({ kind: "failure", failure });
     this.#reconcileFailed();
   }
 
-  #setIdentity(identity) {
+  /** `isSame`: the visitor stays the same, and so does what is stored of them, which may be in memory only. */
+  #setIdentity(identity, isSame = false) {
     const { server, assistant, environment } = this;
     this.#identity = identity;
     const { fetch } = environment;
     if (this.api) this.api.token = identity?.token ?? null;
     else this.api = new Api({ server, assistant, fetch, token: identity?.token ?? null });
-    this.storage = new Storage(environment.localStorage, server, assistant, identity?.subject ?? "");
+    if (!isSame) this.storage = new Storage(environment.localStorage, server, assistant, identity?.subject ?? "");
   }
 
   /** Whether the identified visitor's token no longer holds. */
@@ -312,7 +313,7 @@ export class Chat {
       const failure = failureFrom(error);
       const isForm = failure.code === "invalid" && this.#form.length > 0;
       if (isForm) this.storage.write("form", null);
-      if (this.#queued) this.setDraft(this.#queued);
+      this.#addDraft(this.#queued);
       this.#queued = null;
       this.viewState.failure = failure;
       this.#setPhase(isForm ? "form" : "failed");
@@ -378,8 +379,10 @@ export class Chat {
     this.conversation = uuid;
     this.storage.write("conversation", uuid);
     this.log.replace(history);
-    const seen = this.log.items.findIndex((item) => item.id === this.storage.read("seen"));
-    const unread = seen < 0 ? 0 : this.log.items.slice(seen + 1).filter((item) => item.sender !== "visitor").length;
+    // The visitor has seen what stands before their own message.
+    const isSeen = (item) => item.sender === "visitor" || item.id === this.storage.read("seen");
+    const seen = this.log.items.findLastIndex(isSeen);
+    const unread = seen < 0 ? 0 : this.log.items.length - 1 - seen;
     Object.assign(this.viewState, { unread, failure: null, status: { aiEnabled, ended, isTyping: false } });
     touchList(this, { ended });
     this.#setPhase("ready");
@@ -449,6 +452,12 @@ export class Chat {
     if (text !== null) this.send(text);
   }
 
+  /** Makes a text that is not sent the end of the draft. */
+  #addDraft(text) {
+    this.setDraft([this.draft, text].filter(Boolean).join("\n"));
+    this.notifyState();
+  }
+
   #pushVisitor(text) {
     const item = this.log.push(newItem("visitor", { parts: [textPart(text)], progress: "sending" }));
     this.notify({ kind: "items" });
@@ -464,7 +473,7 @@ export class Chat {
   #reconcileFailed() {
     const item = this.log.last("visitor");
     if (item?.failure?.retry !== "same" || !this.log.isAnswered(item)) return;
-    this.storage.write("pending", null);
+    updatePending(this.storage, item.pending, null);
     this.notify({ kind: "item", item: Object.assign(item, { progress: "done", failure: null }) });
   }
 
@@ -487,13 +496,14 @@ export class Chat {
 
   /** Ends what belongs to the conversation that was shown. */
   #enter(phase) {
+    this.lastRead = { isWhole: false };
     this.#scope.abort();
     this.#scope = new AbortController();
     this.running = null;
     this.deferredReplies = [];
     this.log = new Log();
     this.conversation = null;
-    Object.assign(this.viewState, { conversations: null, ...blankState() });
+    Object.assign(this.viewState, blankState());
     this.#setPhase(phase);
     this.notify({ kind: "items" });
   }
@@ -511,9 +521,8 @@ export class Chat {
     if (name === "seen") this.notifyState({ unread: 0 });
     if (name !== "conversation" || this.#phase === "closed") return;
     const uuid = this.storage.read("conversation");
-    if (uuid === this.conversation || uuid === "") return;
-    // Logged out there.
-    if (uuid === null) this.#setIdentity(null);
+    // Without one, that tab is about to begin another, or to log out.
+    if (!uuid || uuid === this.conversation) return;
     this.#enter("closed");
     this.#continue();
   }

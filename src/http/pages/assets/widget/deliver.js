@@ -1,5 +1,6 @@
 // The delivery of a message: it is sent, and its reply is shown as it comes.
 import { Failure, failureFrom } from "./failures.js";
+import { updatePending } from "./pending.js";
 import { Reply } from "./reply.js";
 import { pause } from "./sse.js";
 import { readTurn } from "./turn_stream.js";
@@ -33,7 +34,7 @@ export class Delivery {
     if (this.scope.aborted) return;
     chat.setRunning(null);
     if (end.failure) return chat.fail(this, end.failure);
-    if (this.pending) chat.storage.write("pending", null);
+    updatePending(chat.storage, this.pending, null);
     if (item) this.#showItem({ progress: "done" });
     this.#finish(end);
   }
@@ -62,7 +63,7 @@ export class Delivery {
       chat.log.identify(item, id);
       this.#showItem({ progress: "done" });
     }
-    if (pending && pending.id !== id) chat.storage.write("pending", Object.assign(pending, { id }));
+    if (pending) updatePending(chat.storage, Object.assign(pending, { id }), pending);
     chat.releaseDeferred();
     chat.notifyState();
     if (this.isStopping) void this.stop();

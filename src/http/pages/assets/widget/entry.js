@@ -1,4 +1,5 @@
 // A running widget: its chat, its view, and what a page may ask of both. `loader.js` imports this file.
+import { parsed } from "./api.js";
 import { Chat } from "./chat.js";
 import { textOfItem } from "./log.js";
 import { loadTexts } from "./texts.js";
@@ -22,11 +23,18 @@ function readOptions({ options: given, host, isOn }) {
     if (FLAGS.includes(name)) options[name] = isOn(value);
     else if (value === undefined || value === null) continue;
     else if (name === "accent" && !/^#[0-9a-f]{6}$/i.test(value)) console.warn(`Rejoinder: accent "${value}" is not #rrggbb.`);
-    else if (OBJECTS.includes(name)) options[name] = typeof value === "string" ? JSON.parse(value) : value;
+    else if (OBJECTS.includes(name)) options[name] = objectOf(name, value);
     else if (OTHERS.includes(name)) options[name] = value;
     else if (!isForeign) console.warn(`Rejoinder: unknown option "${name}".`);
   }
   return options;
+}
+
+/** The object that an option is, or that it is as JSON. */
+function objectOf(name, value) {
+  const object = typeof value === "string" ? parsed(value) : value;
+  if (!object) console.warn(`Rejoinder: ${name} is not JSON.`);
+  return object ?? undefined;
 }
 
 /** Starts the chat of a widget of `loader.js`, as its `core`: in `host`, whose shadow root is open. `launcher` is its button, if the chat
@@ -63,6 +71,12 @@ function createCore(widget) {
     emit(value ? "open" : "close");
   }
 
+  function open() {
+    // A chat in the page has nothing else that shows it again.
+    if (!launcher) host.hidden = false;
+    setOpen(true);
+  }
+
   function onChange({ kind, item, failure }) {
     if (kind === "failure") emit("error", { code: failure.code, detail: failure.detail });
     if (kind === "message") emit("message", { id: item.id, sender: item.sender, text: textOfItem(item) });
@@ -74,14 +88,12 @@ function createCore(widget) {
   }
 
   return {
-    open: () => setOpen(true),
+    open,
     close,
     toggle: () => setOpen(!isShown),
     send: (text) => {
-      setOpen(true);
-      if (chat.send(text)) return;
-      chat.setDraft([chat.draft, text].filter(Boolean).join("\n"));
-      chat.notifyState();
+      open();
+      chat.send(text);
     },
     update: () => {
       options = readOptions(widget);

@@ -1,10 +1,12 @@
 // The browser, as far as the chat uses it. Tests give their own.
 
 export function browserEnvironment() {
+  const localStorage = storeOf(window);
   return {
     fetch: (...request) => fetch(...request),
-    localStorage: storeOf(window),
-    locks: navigator.locks,
+    localStorage,
+    // Where nothing may be stored, every request of a lock fails, too (https://w3c.github.io/web-locks/#obtain-a-lock-manager).
+    locks: localStorage && navigator.locks,
     BroadcastChannel: window.BroadcastChannel,
     window,
     isHidden: () => document.hidden,

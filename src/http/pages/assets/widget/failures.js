@@ -6,11 +6,12 @@ const LONG_WAIT = 3600;
 const NEVER = 86_400;
 
 /** `retry`: `same` sends the request again with its key, because it may have been carried out; `new` needs a new key; null: in vain.
- * `after`: seconds to wait before. `detail`: the server's own text, where a visitor or the site's developer can use it. */
+ * `after`: seconds to wait before; `until`: when they are over, in milliseconds. `detail`: the server's own text, where a visitor or the
+ * site's developer can use it. */
 export class Failure extends Error {
   constructor(code, retry = null, { after = 0, detail = "" } = {}) {
     super(code);
-    Object.assign(this, { name: "Failure", code, retry, after, detail });
+    Object.assign(this, { name: "Failure", code, retry, after, until: Date.now() + 1000 * after, detail });
   }
 }
 

@@ -62,18 +62,22 @@ export class Log {
     return new Set(this.items.filter((item) => !isOpen(item)));
   }
 
-  /** Takes a whole history. Notes stay, and messages that it may be too old for: those that were not `settled` when it was asked for. */
+  /** Takes a whole history. Notes stay, and messages that it may be too old for: those that were not `settled` when it was asked for.
+   * Returns the items that are new. */
   replace(entries, settled = this.settled) {
     const old = new Log();
     old.items = this.items;
     this.items = [];
+    const fresh = [];
     const added = this.add(entries).map((item) => {
       const known = old.#find(item);
       if (known) old.#merge(known, item);
+      else fresh.push(item);
       return known ?? item;
     });
     this.items = added;
     for (const [at, item] of old.items.entries()) if (!settled.has(item) && !added.includes(item)) this.#insert(item, old.items[at - 1]);
+    return fresh;
   }
 
   /** Puts `item` behind `previous`, or at the end. */

@@ -11,6 +11,11 @@ export function newPending({ conversation, log, environment }, text) {
   return { conversation, text, key: newKey(), after: log.newest, since: environment.now() };
 }
 
+/** Stores `value` in the place of the message `pending`; null: nothing. Another message, of another tab, stays. */
+export function updatePending(storage, pending, value) {
+  if (pending && storage.read("pending")?.key === pending.key) storage.write("pending", value);
+}
+
 /** The stored message of the conversation that is shown, if it has no reply, and its item, if it is in the history. */
 export function storedPending({ conversation, log, storage, environment }) {
   const pending = storage.read("pending");

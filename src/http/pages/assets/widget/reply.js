@@ -61,7 +61,7 @@ export class Reply {
     item.progress = progress;
     item.parts = item.parts.filter((part) => part.kind === "call" || part.text !== "");
     item.parts.forEach((part) => part.isRunning && Object.assign(part, { isRunning: false }));
-    chat.notify({ kind: "item", item });
+    chat.notify({ kind: "item", item, hasEnded: true });
     if (textOfItem(item) !== "") chat.announce(item);
   }
 

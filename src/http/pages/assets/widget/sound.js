@@ -1,7 +1,32 @@
 // The sound of a new message.
 
+import { pause } from "./sse.js";
+
+/** The time in which another tab shows that the visitor has read a message there. */
+const READ_MS = 300;
+/** The time in which one tab plays for all. */
+const QUIET_MS = 2000;
+
+/** Plays the sound of a message that the visitor does not look at, unless they read it in another tab: there, or in one tab for all of them.
+ * `isShown`: the chat is open in this one. */
+export function signalMessage({ chat, later }, isShown) {
+  const { locks } = chat.environment;
+  // The window is in the background.
+  if (isShown && !document.hidden) return playSound();
+  const play = async (lock) => {
+    if (!lock) return;
+    playSound();
+    await pause(QUIET_MS, chat.scope);
+  };
+  later(() => {
+    if (chat.state.unread === 0) return;
+    if (locks) void locks.request("rejoinder:sound", { ifAvailable: true }, play);
+    else playSound();
+  }, READ_MS);
+}
+
 /** Plays two short tones. A browser may refuse before the visitor has used the page. */
-export function playSound() {
+function playSound() {
   const audio = new AudioContext();
   const gain = new GainNode(audio, { gain: 0 });
   gain.connect(audio.destination);

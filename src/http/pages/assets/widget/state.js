@@ -11,6 +11,7 @@
  * @property {"online" | "reconnecting"} connection
  * @property {number} unread
  * @property {object[] | null} conversations `{ id, createdAt, updatedAt, preview, ended, isCurrent }`, newest first, after `chat.list()`.
+ * @property {object | null} listFailure Of `chat.list()`.
  */
 
 /**
@@ -26,11 +27,13 @@
  * @property {string | null} note The name of a note's text.
  */
 
-/** Listeners hear of changes, as `{ kind }`: `state`; `items` (the list has changed); `item` with `item`; `delta` with `item` and `delta` (its
- * last text has grown); `message` with `item` (a message of the other side is complete); `failure` with `failure`. */
+/** Listeners hear of changes, as `{ kind }`: `state`; `items` (the list has changed); `item` with `item`, and `hasEnded` if it is a reply that
+ * has ended just now; `delta` with `item` and `delta` (its last text has grown); `message` with `item` (a message of the other side is complete); `failure` with `failure`. */
 export const blankState = () => ({
   status: { aiEnabled: true, ended: false, isTyping: false },
   unread: 0,
   failure: null,
   connection: "online",
+  conversations: null,
+  listFailure: null,
 });

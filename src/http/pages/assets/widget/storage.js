@@ -6,9 +6,8 @@ export class Storage {
   /** `subject`: the identified visitor's, or "". `store` is the browser's `localStorage`, or null where it is not available. */
   constructor(store, server, assistant, subject) {
     this.store = store;
-    // `loader.js` reads these names, too.
-    this.all = `rejoinder:${server}:${assistant}:`;
-    this.prefix = `${this.all}${subject && hashOf(subject)}:`;
+    // `loader.js` reads and removes these names, too.
+    this.prefix = `rejoinder:${server}:${assistant}:${subject && hashOf(subject)}:`;
     this.memory = new Map();
   }
 
@@ -38,11 +37,5 @@ export class Storage {
   /** The name that the key of a `storage` event has here, or null. */
   nameOf(key) {
     return key?.startsWith(this.prefix) ? key.slice(this.prefix.length) : null;
-  }
-
-  /** Removes what this browser has of every visitor. */
-  clear() {
-    this.memory.clear();
-    for (const key of Object.keys(this.store ?? {})) if (key.startsWith(this.all)) this.store.removeItem(key);
   }
 }

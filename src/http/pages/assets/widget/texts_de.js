@@ -86,7 +86,7 @@ export const GERMAN = {
     ended: ["Diese Unterhaltung ist beendet.", "Sie können eine neue beginnen."],
     no_credit: ["Der Assistent ist zurzeit nicht erreichbar.", "Bitte versuchen Sie es später noch einmal."],
     refused_origin: ["Der Chat ist auf dieser Seite nicht verfügbar.", ""],
-    invalid: ["Die Nachricht wurde nicht angenommen.", ""],
+    invalid: ["Das wurde nicht angenommen.", ""],
     no_reply: ["Es kam keine Antwort.", "Bitte versuchen Sie es noch einmal."],
     absent: ["Der Chat ist nicht verfügbar.", ""],
     identity: ["Sie sind nicht mehr angemeldet.", "Bitte laden Sie die Seite neu und melden Sie sich an."],

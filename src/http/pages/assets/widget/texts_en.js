@@ -86,7 +86,7 @@ export const ENGLISH = {
     ended: ["This conversation has ended.", "You can start a new one."],
     no_credit: ["The assistant is not available at the moment.", "Please try again later."],
     refused_origin: ["The chat is not available on this page.", ""],
-    invalid: ["The message was not accepted.", ""],
+    invalid: ["That was not accepted.", ""],
     no_reply: ["There was no reply.", "Please try again."],
     absent: ["The chat is not available.", ""],
     identity: ["You are not signed in any more.", "Please reload the page and sign in again."],

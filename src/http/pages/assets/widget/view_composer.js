@@ -25,12 +25,11 @@ export class ComposerView {
     this.#frame = frame;
     this.#field.setAttribute("aria-describedby", "counter");
     this.#form.append(el("div", { class: "field", part: "field" }, this.#label, this.#field, this.#send), this.#counter);
-    this.#form.addEventListener("submit", (event) => this.#onSubmit(event));
     this.#field.addEventListener("input", () => this.#onInput());
     this.#field.addEventListener("keydown", (event) => this.#onKey(event));
-    this.#endButton.addEventListener("click", () => void frame.chat.startNew());
-    // The second click of a double click would stop what the first has sent.
-    this.#send.addEventListener("click", (event) => event.detail > 1 && event.preventDefault());
+    this.#endButton.addEventListener("click", () => void frame.chat.switchTo(""));
+    // A frame with `sandbox` may forbid to submit forms.
+    this.#send.addEventListener("click", (event) => this.#onSend(event));
     this.element = el("div", { class: "dock", part: "composer" }, this.#strip, this.#form, this.#end);
     this.relabel();
   }
@@ -116,8 +115,10 @@ export class ComposerView {
     this.#submitText();
   }
 
-  #onSubmit(event) {
+  #onSend(event) {
     event.preventDefault();
+    // The second click of a double click would stop what the first has sent.
+    if (event.detail > 1) return;
     const { chat } = this.#frame;
     const { running } = chat.state;
     if (!running) this.#submitText();

@@ -36,6 +36,8 @@ class VisitorEntry {
   #bubble = el("div", { class: "bubble", dir: "auto", part: "bubble" });
   #aside = el("div", { class: "aside" });
   #failure = el("div");
+  /** The failure whose box is shown. */
+  #shown = null;
 
   constructor(frame, item) {
     this.#frame = frame;
@@ -50,13 +52,19 @@ class VisitorEntry {
     const isSending = item.progress === "sending";
     this.element.classList.toggle("sending", isSending);
     this.#aside.replaceChildren(isSending ? texts.sending : timeElement(texts, item.createdAt));
-    this.#failure.replaceChildren(...failureOf(this.#frame, item));
+    if (item.failure === this.#shown) return;
+    this.#shown = item.failure;
+    this.#failure.replaceChildren(...(item.failure ? [failureBox(this.#frame, item.failure, () => this.#retry(item))] : []));
+  }
+
+  /** The button goes, so something else takes the focus. */
+  #retry(item) {
+    this.#frame.focus();
+    this.#frame.chat.retry(item);
   }
 }
 
 const textOf = (item) => item.parts.map((part) => part.text ?? "").join("\n\n");
-
-const failureOf = (frame, item) => (item.failure ? [failureBox(frame, item.failure, () => void frame.chat.retry(item))] : []);
 
 /** A message of the assistant or of a human. It grows part by part, in the order in which they come. */
 class ReplyEntry {
@@ -80,9 +88,12 @@ class ReplyEntry {
     this.update(item);
   }
 
-  /** The text that is shown, to be read aloud. */
+  /** The text that is shown, to be read aloud: a line for each block, without the buttons. */
   get shownText() {
-    return [...this.#body.querySelectorAll(".prose")].map((prose) => prose.textContent).join("\n");
+    const copy = this.#body.cloneNode(true);
+    copy.querySelectorAll(".copy, .calls, .steps").forEach((element) => element.remove());
+    copy.querySelectorAll("p, li, pre, td, th, br, .prose > *").forEach((block) => block.append("\n"));
+    return copy.textContent.replace(/\s*\n\s*/g, "\n").trim();
   }
 
   /** Shows the end of the last text, which has grown by `delta`. */
@@ -192,8 +203,8 @@ class ReplyEntry {
   }
 
   #showFoot(isGoing) {
-    const { progress, failure, id, createdAt, feedback } = this.#item;
-    const end = JSON.stringify([isGoing, progress, failure, id, createdAt, feedback, this.#isRated]);
+    const { progress, id, createdAt, feedback } = this.#item;
+    const end = JSON.stringify([isGoing, progress, id, createdAt, feedback, this.#isRated]);
     if (end === this.#shownEnd) return;
     this.#shownEnd = end;
     const { texts } = this.#frame;
@@ -202,7 +213,7 @@ class ReplyEntry {
     const meta = isReadable ? [this.#meta()] : [];
     if (!isReadable) this.#rating = null;
     const said = progress === "stopped" ? [el("p", { class: "stopped" }, stopped)] : [];
-    const desired = [...said, ...failureOf(this.#frame, this.#item), ...meta];
+    const desired = [...said, ...meta];
     const isShown = desired.length === this.#foot.childNodes.length && desired.every((node, index) => node === this.#foot.childNodes[index]);
     if (!isShown) this.#foot.replaceChildren(...desired);
   }

@@ -19,17 +19,18 @@ export function failureButton(frame, failure, retry) {
   if (NEEDS_NEW.includes(failure.code)) return newButton(frame);
   if (failure.retry === null) return null;
   const button = el("button", { type: "button", class: "outline", "data-action": "retry", onclick: retry });
-  countDown(frame, button, Math.ceil(failure.after ?? 0));
+  countDown(frame, button, failure.until);
   return button;
 }
 
 export function newButton({ texts, chat }) {
-  return el("button", { type: "button", class: "outline", "data-action": "new", onclick: () => void chat.startNew() }, texts.newConversation);
+  return el("button", { type: "button", class: "outline", "data-action": "new", onclick: () => void chat.switchTo("") }, texts.newConversation);
 }
 
-function countDown(frame, button, seconds) {
+function countDown(frame, button, until) {
   const { tryAgain, tryAgainIn } = frame.texts;
+  const seconds = Math.ceil((until - Date.now()) / 1000);
   button.disabled = seconds > 0;
   button.textContent = seconds > 0 ? fillText(tryAgainIn, { seconds }) : tryAgain;
-  if (seconds > 0) frame.later(() => countDown(frame, button, seconds - 1), 1000);
+  if (seconds > 0) frame.later(() => button.isConnected && countDown(frame, button, until), 1000);
 }

@@ -12,17 +12,18 @@ export class FormView {
   #frame;
   #fields = [];
   #submit;
+  #isSending = false;
   #intro;
   #refusal = el("p", { class: "field-error", role: "alert" });
 
   constructor(frame) {
     this.#frame = frame;
     this.#fields = frame.chat.state.settings.form.map((field, index) => formField(frame, field, `field-${index}`));
-    this.#submit = el("button", { type: "submit", class: "solid", part: "submit" });
+    // A frame with `sandbox` may forbid to submit forms. Enter in a field is a click, too.
+    this.#submit = el("button", { type: "submit", class: "solid", part: "submit", onclick: (event) => this.#onSubmit(event) });
     this.#intro = el(frame.heading);
     const fields = this.#fields.map((field) => field.element);
-    const onsubmit = (event) => this.#onSubmit(event);
-    const form = el("form", { class: "column form", novalidate: true, part: "form", onsubmit }, this.#intro, fields, this.#refusal, this.#submit);
+    const form = el("form", { class: "column form", novalidate: true, part: "form" }, this.#intro, fields, this.#refusal, this.#submit);
     this.element = el("div", { class: "screen scroll" }, form);
     this.relabel();
   }
@@ -48,16 +49,22 @@ export class FormView {
 
   async #onSubmit(event) {
     event.preventDefault();
-    if (this.#submit.disabled) return;
+    if (this.#isSending) return;
     const wrong = this.#fields.filter((field) => !field.check());
     if (wrong.length > 0) return wrong[0].input.focus();
     const filled = this.#fields.filter((field) => field.value !== "");
-    this.#submit.disabled = true;
+    this.#showSending(true);
     try {
       await this.#frame.chat.submitForm(Object.fromEntries(filled.map((field) => [field.variable, field.value])));
     } finally {
-      this.#submit.disabled = false;
+      this.#showSending(false);
     }
+  }
+
+  /** A button that is disabled would lose the focus. */
+  #showSending(isSending) {
+    this.#isSending = isSending;
+    this.#submit.setAttribute("aria-disabled", String(isSending));
   }
 }
 

@@ -30,11 +30,6 @@ export class HeaderView {
     this.update(false);
   }
 
-  /** The button that opens the list, which has the focus again afterwards. */
-  focusList() {
-    this.#list.focus({ preventScroll: true });
-  }
-
   update(isList) {
     const { texts, options, chat } = this.#frame;
     const { settings, items, phase } = chat.state;

@@ -1,6 +1,7 @@
 // The list of conversations: those of this browser, or those of an identified visitor.
 
 import { el, icon } from "./dom.js";
+import { failureBox } from "./view_failure.js";
 import { waitingDots } from "./view_waiting.js";
 
 const ICON_ADD = "M10 4v12M4 10h12";
@@ -15,8 +16,8 @@ export class ListView {
     this.#frame = frame;
     this.onChosen = onChosen;
     const start = () => {
-      void frame.chat.startNew();
       onChosen();
+      void frame.chat.switchTo("");
     };
     const attributes = { type: "button", class: "row new", "data-action": "new", onclick: start };
     const column = el("div", { class: "column list" }, el("button", attributes, icon(ICON_ADD), frame.texts.newConversation), this.#rows);
@@ -29,21 +30,29 @@ export class ListView {
   }
 
   update() {
-    const { chat, texts } = this.#frame;
-    const { conversations } = chat.state;
-    const shown = JSON.stringify(conversations);
+    const { conversations, listFailure } = this.#frame.chat.state;
+    const shown = JSON.stringify([conversations, listFailure]);
     if (shown === this.#shown) return;
     this.#shown = shown;
-    if (conversations === null) return this.#rows.replaceChildren(waitingDots());
-    if (conversations.length === 0) return this.#rows.replaceChildren(el("p", { class: "empty" }, texts.noConversations));
-    this.#rows.replaceChildren(el("ul", {}, conversations.map((conversation) => el("li", {}, this.#row(conversation)))));
+    const hadFocus = this.#rows.matches(":focus-within");
+    this.#rows.replaceChildren(this.#content());
+    if (hadFocus) this.focus();
+  }
+
+  #content() {
+    const { chat, texts } = this.#frame;
+    const { conversations, listFailure } = chat.state;
+    if (listFailure) return failureBox(this.#frame, listFailure, () => void chat.list());
+    if (conversations === null) return waitingDots();
+    if (conversations.length === 0) return el("p", { class: "empty" }, texts.noConversations);
+    return el("ul", {}, conversations.map((conversation) => el("li", {}, this.#row(conversation))));
   }
 
   #row({ id, createdAt, updatedAt, preview, ended, isCurrent }) {
     const { chat, texts } = this.#frame;
     const choose = () => {
-      if (!isCurrent) void chat.switchTo(id);
       this.onChosen();
+      if (!isCurrent) void chat.switchTo(id);
     };
     const state = isCurrent ? texts.current : ended ? texts.ended : null;
     return el(

@@ -16,7 +16,7 @@ export class LogView {
   #log = el("div", { class: "log", part: "log", role: "log", "aria-live": "off", "aria-busy": "false" });
   #chips = el("div", { class: "chips", role: "group", part: "quick-replies" });
   #typing = el("div", { class: "human-typing", hidden: true }, waitingDots(), el("span"));
-  #toEnd = el("button", { type: "button", class: "to-end", part: "newest", hidden: true, onclick: () => this.scrollToEnd() });
+  #toEnd = el("button", { type: "button", class: "to-end", part: "newest", hidden: true, onclick: () => this.#goToEnd() });
   #scroller = el("div", { class: "scroll", tabindex: 0, part: "scroll" });
   /** Whether the view stays at its end while a reply grows. */
   #isFollowing = true;
@@ -110,6 +110,12 @@ export class LogView {
     this.#entries.get(item.key)?.entry.append(item, delta);
   }
 
+  /** The button goes, so the log takes its focus. */
+  #goToEnd() {
+    this.#scroller.focus({ preventScroll: true });
+    this.scrollToEnd();
+  }
+
   scrollToEnd() {
     this.#setFollowing(true);
     this.#jumpToEnd();
@@ -136,8 +142,9 @@ export class LogView {
   }
 
   #dayMark(day, createdAt) {
-    const shown = this.#log.querySelector(`[data-day="${day}"]`);
-    return shown ?? el("p", { class: "day-mark", "data-day": day }, dayName(this.#frame.texts, createdAt));
+    const mark = this.#log.querySelector(`[data-day="${day}"]`) ?? el("p", { class: "day-mark", "data-day": day });
+    mark.textContent = dayName(this.#frame.texts, createdAt);
+    return mark;
   }
 
   #lastEntry() {

@@ -39,6 +39,7 @@ export class ChatView {
   #otherName = "";
   #isList = false;
   #isShown = false;
+  #announced = new Set();
   #status = el("p", { class: "visually-hidden", role: "status" });
   #colours = new CSSStyleSheet();
   #sheet = new CSSStyleSheet();
@@ -50,6 +51,7 @@ export class ChatView {
   #overflow = null;
   #unsubscribe;
   #isRunning = false;
+  #phase = "";
   /** The key of the note that was announced last. */
   #lastNote = null;
   #isLoading = false;
@@ -139,6 +141,7 @@ export class ChatView {
     const frame = {
       chat,
       later,
+      focus: () => this.#focusScreen(),
       send: (text) => this.#send(text),
       extras: () => this.#extras(),
       get title() {
@@ -204,7 +207,7 @@ export class ChatView {
     this.#header = new HeaderView(this.#frame, {
       back: () => this.#closeList(),
       list: () => this.#openList(),
-      fresh: () => void this.#chat.startNew(),
+      fresh: () => void this.#chat.switchTo(""),
       close: this.#isFloating ? () => this.#onClose() : null,
     });
     this.#log = new LogView(this.#frame);
@@ -251,11 +254,11 @@ export class ChatView {
     this.#showNotices();
   }
 
-  #onChange({ kind, item, delta, failure }) {
+  #onChange({ kind, item, delta, failure, hasEnded }) {
     if (kind === "delta") return this.#log.append(item, delta);
     if (kind === "failure") return this.#announceFailure(failure);
     if (kind === "items") this.#showItems();
-    else if (kind === "item") this.#showItem(item);
+    else if (kind === "item") this.#showItem(item, hasEnded);
     else if (kind === "message") this.#onMessage(item);
     else this.#showState();
   }
@@ -269,10 +272,9 @@ export class ChatView {
     this.#announce(this.#log.textOf(last));
   }
 
-  #showItem(item) {
+  #showItem(item, hasEnded) {
     this.#log.updateItem(item);
-    if (item.failure) this.#announceFailure(item.failure);
-    else if (item.progress === "stopped") this.#announce(this.#frame.texts.stopped);
+    if (hasEnded && item.progress === "stopped") this.#announce(this.#frame.texts.stopped);
   }
 
   /** A finished message of the other side. */
@@ -280,18 +282,22 @@ export class ChatView {
     this.#log.updateItem(item);
     this.#announce(this.#log.textOf(item));
     const isSeen = this.#isShown && document.hasFocus();
-    if (this.#frame.options.sound && !isSeen) void extrasPart.get().then((extras) => extras?.playSound());
+    if (this.#frame.options.sound && !isSeen) void extrasPart.get().then((extras) => extras?.signalMessage(this.#frame, this.#isShown));
     this.#showNotices();
   }
 
   #showState() {
-    const { phase, running, settings } = this.#chat.state;
+    const { phase, running, settings, status } = this.#chat.state;
     if (settings !== this.#frame.settings) {
       this.#frame.settings = settings;
       this.#applyOptions();
     }
-    if (!this.#isRunning && running) this.#announce(this.#frame.texts.answering);
+    if (!this.#isRunning && running && status.aiEnabled) this.#announce(this.#frame.texts.answering);
     this.#isRunning = running !== null;
+    const isOther = phase !== this.#phase;
+    this.#phase = phase;
+    // The list belongs to the visitor and the conversation that were there before.
+    if (isOther && this.#isList) void this.#chat.list();
     this.#showScreen(this.#isList ? "list" : phase === "ready" ? "" : phase);
     this.#header.update(this.#isList);
     this.#log.updateState();
@@ -302,7 +308,7 @@ export class ChatView {
 
   /** Shows the screen `name` in the place of the log; "" shows the log. */
   #showScreen(name) {
-    if (name === this.#otherName && name !== "failed") return this.#other?.update?.();
+    if (name === this.#otherName) return this.#other?.update?.();
     const hadFocus = this.#panel.contains(this.#root.activeElement);
     this.#other?.element.remove();
     this.#otherName = name;
@@ -355,9 +361,15 @@ export class ChatView {
     if (!matchMedia("(pointer: coarse)").matches) this.#composer.focus();
   }
 
-  /** Says a text to those who hear the page. */
+  /** Says a text to those who hear the page, together with all others of the moment: the next would take the place of one that is not read. */
   #announce(text) {
-    this.#status.textContent = text;
+    if (this.#announced.size === 0) this.#later(() => this.#say(), 50);
+    this.#announced.add(text);
+  }
+
+  #say() {
+    this.#status.textContent = [...this.#announced].join("\n");
+    this.#announced.clear();
   }
 
   #announceFailure(failure) {
@@ -373,7 +385,11 @@ export class ChatView {
     this.#panel.setAttribute("aria-modal", String(this.#narrow.matches));
     this.#lockPage(this.#narrow.matches);
     if (focus) this.#focusScreen();
-    else if (before instanceof HTMLElement && !this.#narrow.matches) before.focus({ preventScroll: true });
+    else if (!this.#narrow.matches) {
+      // A dialog takes the focus. The body cannot take it back.
+      this.#root.activeElement?.blur();
+      before?.focus({ preventScroll: true });
+    }
   }
 
   /** Focuses what the visitor uses next. On a phone a field would open the keyboard, so the panel takes the focus. */

@@ -23,7 +23,7 @@ export interface RejoinderOptions {
   subtitle?: string;
   /** Opens the chat at once. */
   open?: boolean;
-  /** Hides the launcher. `Rejoinder.open()` still opens the chat. */
+  /** Hides the launcher, or a chat that has none. `Rejoinder.open()` still opens the chat. */
   hidden?: boolean;
   /** Plays a sound with each message while the chat is not seen. Default: false. */
   sound?: boolean;
@@ -207,7 +207,7 @@ export interface RejoinderTexts {
     no_credit?: string | string[];
     /** The chat is not available on this page. */
     refused_origin?: string | string[];
-    /** The message was not accepted. */
+    /** That was not accepted. */
     invalid?: string | string[];
     /** There was no reply. | Please try again. */
     no_reply?: string | string[];
@@ -257,18 +257,20 @@ export interface RejoinderApi {
   open(): void;
   close(): void;
   toggle(): void;
-  /** Shows the launcher. */
+  /** Shows the launcher, or a chat that has none. */
   show(): void;
-  /** Closes the chat, and hides the launcher. */
+  /** Closes the chat, and hides the launcher; a chat that has none is hidden itself. */
   hide(): void;
   /** Removes the chat from the page. What the browser has stored stays. */
   destroy(): void;
-  /** Logs the visitor out: forgets their token, and removes what the browser has stored. */
+  /** Logs the visitor out of every chat of the site, in all tabs: forgets their token, and removes what the browser has stored. */
   reset(): void;
-  /** Names the visitor by a token of your back end; null: nobody. Call it again before the token expires. */
+  /** Names the visitor by a token of your back end; null: nobody. Call it again before the token expires. A chat of an element has the
+   * attribute `identity` for this. */
   identify(identity: { token: string } | null): void;
-  /** Changes options, but for `assistant`, `server`, `mode` and `target`, which need `mount`. One that is undefined gets its default. */
-  set(options: { [Name in Exclude<keyof RejoinderOptions, "assistant" | "server" | "mode" | "target">]?: RejoinderOptions[Name] | undefined }): void;
+  /** Changes options, but for `assistant`, `server`, `mode` and `target`, which need `mount`, and `open`, which is a call. One that is
+   * undefined gets its default. */
+  set(options: { [Name in Exclude<keyof RejoinderOptions, "assistant" | "server" | "mode" | "target" | "open">]?: RejoinderOptions[Name] | undefined }): void;
   /** Opens the chat, and sends a message of the visitor. While a reply is written, it becomes their draft, or the end of it. */
   send(text: string): void;
   /** Calls `listener` with each event; the result ends that. */
@@ -278,19 +280,31 @@ export interface RejoinderApi {
 /** A call of a method of `Rejoinder`, such as `["open"]`. */
 export type RejoinderCall = { [Name in keyof RejoinderApi]: [Name, ...Parameters<RejoinderApi[Name]>] }[keyof RejoinderApi];
 
-/** The attributes of `<rejoinder-chat>`, in TSX and HTML. */
+/** The attributes of `<rejoinder-chat>`, in TSX and HTML. The chat follows changes of the first group. */
 export interface RejoinderChatAttributes {
   assistant: string;
-  server?: string;
-  mode?: "floating" | "inline" | "page";
+  /** The token of an identified visitor. */
+  identity?: string;
   locale?: string;
   theme?: "auto" | "light" | "dark";
   accent?: string;
+  /** Not `title`, which is the browser's. */
   "data-title"?: string;
   subtitle?: string;
   tools?: "label" | "hidden" | "details";
   /** JSON. */
   "quick-replies"?: string;
+
+  server?: string;
+  /** Default: `inline`. */
+  mode?: "floating" | "inline" | "page";
+  position?: "end" | "start";
+  open?: boolean;
+  hidden?: boolean;
+  sound?: boolean;
+  "z-index"?: number | string;
+  /** JSON. */
+  texts?: string;
   /** JSON. */
   variables?: string;
 }
