@@ -120,9 +120,12 @@ async fn a_turn_that_runs_in_another_process_is_ended() {
 both_backends!(
     async fn a_cleaning_that_a_process_has_not_done_is_done_by_the_next(db: TestDb) {
         let marker = "qzxmarker";
-        // Deleted without overwriting it.
+        // Removed without overwriting it, from more pages than a start uses again.
         let removed = format!(
-            "create table removed (text text); insert into removed values ('{marker}'); drop table removed"
+            "create table removed (text text); insert into removed with recursive n (i) as \
+             (select 1 union all select i + 1 from n where i < 5000) select '{marker} ' || i || ' {}' from n; \
+             drop table removed",
+            "x".repeat(100)
         );
         seed::execute(&db, &removed).await;
         let has_marker = || db.stored_bytes().windows(marker.len()).any(|window| window == marker.as_bytes());
