@@ -39,8 +39,10 @@ async fn a_reply_is_announced_when_it_begins_and_when_it_is_complete() {
     assert_eq!(heard, json!([["", answering, spoken], ["false", "true", "false"]]));
     // All of the reply, in lines, without its buttons.
     let words = format!(
-        "[...root.querySelectorAll('{REPLY} .prose :not(.copy)')].flatMap(({{ childNodes }}) => [...childNodes])
-            .filter(({{ nodeType }}) => nodeType === Node.TEXT_NODE).map(({{ data }}) => data).join('').replace(/\\s/g, '')"
+        "[root.querySelector('{REPLY} .prose').cloneNode(true)].map((prose) => {{
+            prose.querySelectorAll('.copy').forEach((button) => button.remove());
+            return prose.textContent.replace(/\\s/g, '');
+        }})[0]"
     );
     let bare: String = spoken.split_whitespace().collect();
     assert_eq!(scene.probe(&words).await, json!(bare));

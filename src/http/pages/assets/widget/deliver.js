@@ -34,7 +34,6 @@ export class Delivery {
     if (this.scope.aborted) return;
     chat.setRunning(null);
     if (end.failure) return chat.fail(this, end.failure);
-    updatePending(chat.storage, this.pending, null);
     if (item) this.#showItem({ progress: "done" });
     this.#finish(end);
   }
@@ -98,6 +97,7 @@ export class Delivery {
     const isOff = answer?.ai_disabled || / AI was switched off/.test(error);
     if (isOff) chat.setStatus({ aiEnabled: false });
     if (kind === "failed" && !isOff) return chat.fail(this, new Failure("no_reply", "new"));
+    updatePending(chat.storage, this.pending, null);
     if (answer?.message) reply.take(answer);
     else if (isOff || answer) reply.remove();
     if (answer === null) {
