@@ -321,7 +321,10 @@ fn a_knowledge_base_is_checked() {
         format!("{at}: its title makes no slug: give it one")
     );
     for (fields, expected) in [
-        ("url = \"javascript:x\"", "url: must be an http or https URL of at most 2048 characters"),
+        (
+            "url = \"javascript:x\"",
+            "url: must be an http or https URL of at most 2048 characters, also when it is percent-encoded",
+        ),
         ("slug = \"doc_01k9z3x8f5e4r9t2m6q7w8y0ab\"", "slug: an id is no slug"),
     ] {
         let error = one(&format!("{{ title = \"A\", text = \"a\", {fields} }}"));

@@ -70,7 +70,7 @@ pub(super) fn find_duplicate(body: &[u8]) -> Option<String> {
 }
 
 /// Breaks at a name that an object has twice; with none if the value cannot be read.
-fn search_duplicate<'a>(token: &str, tokens: &mut Tokens<'a>, levels: usize) -> ControlFlow<Option<String>> {
+fn search_duplicate(token: &str, tokens: &mut Tokens<'_>, levels: usize) -> ControlFlow<Option<String>> {
     if !matches!(token, "{" | "[") {
         return ControlFlow::Continue(());
     }

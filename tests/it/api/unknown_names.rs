@@ -196,7 +196,8 @@ both_backends!(
             server.request("POST", "/v1/knowledge_bases").bearer(&key).json(&json!({ "slug": "help" }));
         let base = base.send().await.json()["data"]["id"].as_str().unwrap().to_owned();
         let search = format!("/v1/knowledge_bases/{base}/search");
-        let search = send("POST", &search, json!({ "query": "chairs" })).await;
+        let search = server.request("POST", &search).bearer(&key).header("idempotency-key", "a");
+        let search = search.json(&json!({ "query": "chairs" })).send().await;
         assert_eq!((search.status, search.header(WARNING)), (200, None), "a search changes nothing");
         let read = server.request("GET", "/v1/me").bearer(&key).header("idempotency-key", "a").send().await;
         assert_eq!((read.status, read.header(WARNING)), (200, None));

@@ -236,7 +236,7 @@ both_backends!(
             (
                 &documents,
                 json!({ "title": "x", "text": "x", "url": "javascript:x" }),
-                "Field 'url' must be an http or https URL of at most 2048 characters.",
+                "Field 'url' must be an http or https URL of at most 2048 characters, also when it is percent-encoded.",
             ),
             (&search, json!({}), "Field 'query' is required."),
             (&search, json!({ "query": " " }), "Field 'query' is required."),
