@@ -40,8 +40,8 @@ export async function startServer(folder, program) {
   run("migrate");
   run("apply", "workspace.toml");
   const scopes = "messages:write,billing:read,read,config,keys,export,erase";
-  const { key } = JSON.parse(run("keys", "create", "--workspace", "demo", "--name", "peers", "--scopes", scopes, "--json"));
-  const { key: operatorKey } = JSON.parse(run("operator", "keys", "create", "--name", "peers", "--json"));
+  const { secret: key } = JSON.parse(run("keys", "create", "--workspace", "demo", "--name", "peers", "--scopes", scopes, "--json"));
+  const { secret: operatorKey } = JSON.parse(run("operator", "keys", "create", "--name", "peers", "--json"));
   const server = spawn(program, [], { cwd: folder, env, stdio: ["ignore", "pipe", "inherit"] });
   process.on("exit", () => server.kill("SIGKILL"));
   const lines = createInterface({ input: server.stdout });
