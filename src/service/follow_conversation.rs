@@ -164,7 +164,7 @@ async fn open(
     };
     let newest =
         async |conn: Conn<'_>| events::find_newest_of(conn, workspace, conversation, reader.cursor).await;
-    // Retention may have removed all events of the conversation. No event has the nil id, so whoever resumes there gets a reset.
+    // Retention may have removed all events of the conversation. No event has the nil id, so a client that resumes there gets a reset.
     let position = services.db.read(workspace, newest).await?.unwrap_or(EventId(Uuid::nil()));
     Ok(Opened { reader, position, is_reset })
 }
