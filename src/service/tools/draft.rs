@@ -130,16 +130,22 @@ impl Draft {
 
 /// Refuses to store what stands for a hidden value, which a client may send back as it read it.
 fn check_hidden(fields: &Fields) -> Result<(), Error> {
-    for field in MERGED {
-        let mut entries = fields.get(field).and_then(Value::as_object).into_iter().flatten();
-        if let Some((name, _)) = entries.find(|(_, value)| *value == REDACTED) {
+    let entries = MERGED.into_iter().flat_map(|field| {
+        let entries = fields.get(field).and_then(Value::as_object).into_iter().flatten();
+        entries.map(move |(name, value)| (format!("{field}.{name}"), value))
+    });
+    let signing = fields.get("secret").map(|value| ("secret".to_owned(), value));
+    // A header that is a secret is an object.
+    let is_hidden = |value: &Value| *value == REDACTED || value["secret"] == REDACTED;
+    match entries.chain(signing).find(|(_, value)| is_hidden(value)) {
+        Some((path, _)) => {
             let problem = format_args!(
                 "`{REDACTED}` stands for a value that is not shown; a PATCH without it keeps the value"
             );
-            return Err(invalid(InvalidField::new(format_args!("{field}.{name}"), problem)));
+            Err(invalid(InvalidField::new(path, problem)))
         }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn merge(fields: &mut Fields, name: &str, value: &Value) -> Result<(), Error> {
@@ -320,13 +326,15 @@ mod tests {
         assert_eq!(refused(json!({ "slug": "x" })), "Field 'slug': it cannot be changed.");
         assert_eq!(refused(json!({ "kind": "mcp" })), "Field 'kind': it cannot be changed.");
         assert_eq!(refused(json!({})), "At least one field is required.");
-        for (field, name) in [("headers", "x-plain"), ("static", "source"), ("secrets", "key")] {
-            assert_eq!(
-                refused(json!({ field: { name: "***" } })),
-                format!(
-                    "Field '{field}.{name}': `***` stands for a value that is not shown; a PATCH without it keeps the value."
-                )
-            );
+        for (path, patch) in [
+            ("headers.x-plain", json!({ "headers": { "x-plain": "***" } })),
+            ("headers.authorization", json!({ "headers": { "authorization": { "secret": "***" } } })),
+            ("static.source", json!({ "static": { "source": "***" } })),
+            ("secrets.key", json!({ "secrets": { "key": "***" } })),
+            ("secret", json!({ "secret": "***" })),
+        ] {
+            let problem = "`***` stands for a value that is not shown; a PATCH without it keeps the value";
+            assert_eq!(refused(patch), format!("Field '{path}': {problem}."));
         }
         assert!(refused(json!({ "urls": null })).starts_with("Unknown field 'urls'. Known fields: 'slug', "));
         assert_eq!(
